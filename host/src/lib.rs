@@ -1,0 +1,1 @@
+//! A runtime for static tensor graphs whose weights may each be quantized in a different encoding.

@@ -1,0 +1,1 @@
+//! All that an author of a bitquilt plugin depends on.
