@@ -1,0 +1,200 @@
+//! An author's traits as vtables: each call of an author's function is guarded.
+
+use abi_stable::sabi_trait::TD_Opaque;
+use abi_stable::std_types::{ROption, RResult, RSlice, RSliceMut, RString, RVec};
+
+use super::guard::{Guarded, guard};
+use super::host::{AbiNodeRef, AbiRunRef};
+use super::traits::*;
+use super::types::*;
+use crate::encoding::{EncodingSpec, QuantizationEncoding, Rows};
+use crate::executor::Executor;
+use crate::kernel::{
+    InputTransform, Kernel, KernelKey, KernelProvider, PrepareContext, Prepared, RunContext, Shapes, Support,
+};
+use crate::op::{InferContext, Op, OpSignature};
+use crate::{Error, Result};
+
+/// An encoding and its spec, which is read once.
+pub(crate) struct EncodingAdapter {
+    spec: EncodingSpec,
+    encoding: Guarded<Box<dyn QuantizationEncoding>>,
+}
+
+impl EncodingAdapter {
+    pub(crate) fn erase(encoding: Box<dyn QuantizationEncoding>) -> Result<AbiEncodingBox> {
+        let encoding = Guarded::new(encoding);
+        let spec = guard("QuantizationEncoding::spec", || Ok(encoding.spec()))?;
+        Ok(AbiEncodingBox::from_value(Self { spec, encoding }, TD_Opaque))
+    }
+}
+
+impl AbiEncoding for EncodingAdapter {
+    fn spec(&self) -> AbiEncodingSpec {
+        (&self.spec).into()
+    }
+
+    fn block(&self) -> AbiBlock {
+        AbiBlock { len: self.spec.block_len, bytes: self.spec.block_bytes }
+    }
+
+    fn quantize(
+        &self,
+        values: RSlice<'_, f32>,
+        row_len: usize,
+        importance: RSlice<'_, f32>,
+        mut dst: RSliceMut<'_, u8>,
+    ) -> AbiResult<()> {
+        let importance = Some(importance.as_slice()).filter(|weights| !weights.is_empty());
+        to_abi(guard("QuantizationEncoding::quantize", || {
+            let rows = Rows::new(values.as_slice(), row_len)?;
+            self.encoding.quantize(rows, importance, dst.as_mut_slice())
+        }))
+    }
+
+    fn dequantize(&self, blocks: RSlice<'_, u8>, mut dst: RSliceMut<'_, f32>) -> AbiResult<()> {
+        to_abi(guard("QuantizationEncoding::dequantize", || {
+            self.encoding.dequantize(blocks.as_slice(), dst.as_mut_slice())
+        }))
+    }
+}
+
+/// An op and its signature, which is read once.
+pub(crate) struct OpAdapter {
+    signature: OpSignature,
+    op: Guarded<Box<dyn Op>>,
+}
+
+impl OpAdapter {
+    pub(crate) fn erase(op: Box<dyn Op>) -> Result<AbiOpBox> {
+        let op = Guarded::new(op);
+        let signature = guard("Op::signature", || Ok(op.signature()))?;
+        Ok(AbiOpBox::from_value(Self { signature, op }, TD_Opaque))
+    }
+}
+
+impl AbiOp for OpAdapter {
+    fn signature(&self) -> AbiSignature {
+        (&self.signature).into()
+    }
+
+    fn infer(&self, node: AbiNodeLent<'_>) -> AbiResult<RVec<AbiOutputType>> {
+        let outputs = guard("Op::infer", || {
+            let cx = InferContext(AbiNodeRef::new(node).view()?);
+            self.op.infer(&cx)
+        });
+        match outputs {
+            Ok(outputs) => RResult::ROk(outputs.iter().map(AbiOutputType::from).collect()),
+            Err(error) => RResult::RErr(error.into()),
+        }
+    }
+}
+
+/// A kernel provider and its key, which is read once.
+pub(crate) struct ProviderAdapter {
+    key: KernelKey,
+    provider: Guarded<Box<dyn KernelProvider>>,
+}
+
+impl ProviderAdapter {
+    pub(crate) fn erase(provider: Box<dyn KernelProvider>) -> Result<AbiProviderBox> {
+        let provider = Guarded::new(provider);
+        let key = guard("KernelProvider::key", || Ok(provider.key()))?;
+        Ok(AbiProviderBox::from_value(Self { key, provider }, TD_Opaque))
+    }
+}
+
+impl AbiProvider for ProviderAdapter {
+    fn key(&self) -> AbiKernelKey {
+        (&self.key).into()
+    }
+
+    fn supports(&self, node: AbiNodeLent<'_>) -> AbiResult<ROption<RString>> {
+        let support = guard("KernelProvider::supports", || {
+            let node = AbiNodeRef::new(node).view()?;
+            Ok(self.provider.supports(&node))
+        });
+        match support {
+            Ok(Support::Yes) => RResult::ROk(ROption::RNone),
+            Ok(Support::No(reason)) => RResult::ROk(ROption::RSome(reason.into())),
+            Err(error) => RResult::RErr(error.into()),
+        }
+    }
+
+    fn prepare(&self, node: AbiNodeLent<'_>) -> AbiResult<AbiPrepared> {
+        to_abi(guard("KernelProvider::prepare", || {
+            let cx = PrepareContext(AbiNodeRef::new(node).view()?);
+            self.provider.prepare(&cx).map(erase_prepared)
+        }))
+    }
+}
+
+fn erase_prepared(prepared: Prepared) -> AbiPrepared {
+    let transforms = prepared.transforms.into_iter().map(|transform| AbiPreparedTransform {
+        input: transform.input,
+        key: transform.key.into(),
+        transform: AbiTransformBox::from_value(
+            TransformAdapter(Guarded::new(transform.transform)),
+            TD_Opaque,
+        ),
+        extra: RVec::new(),
+    });
+    AbiPrepared {
+        kernel: AbiKernelBox::from_value(KernelAdapter(Guarded::new(prepared.kernel)), TD_Opaque),
+        released: prepared.released.into(),
+        transforms: transforms.collect(),
+        held_bytes: prepared.held_bytes,
+        note: prepared.note.into(),
+        extra: RVec::new(),
+    }
+}
+
+struct KernelAdapter(Guarded<Box<dyn Kernel>>);
+
+impl AbiKernel for KernelAdapter {
+    fn scratch(
+        &self,
+        inputs: RSlice<'_, RSlice<'_, usize>>,
+        outputs: RSlice<'_, RSlice<'_, usize>>,
+        workers: usize,
+    ) -> AbiResult<AbiScratch> {
+        let scratch = guard("Kernel::scratch", || {
+            let inputs: Vec<&[usize]> = inputs.iter().map(RSlice::as_slice).collect();
+            let outputs: Vec<&[usize]> = outputs.iter().map(RSlice::as_slice).collect();
+            Ok(self.0.scratch(&Shapes { inputs: &inputs, outputs: &outputs, workers }))
+        });
+        match scratch {
+            Ok(scratch) => RResult::ROk(AbiScratch::new(scratch.shared, scratch.per_worker)),
+            Err(error) => RResult::RErr(error.into()),
+        }
+    }
+
+    fn run(&self, run: AbiRunLent<'_>) -> AbiResult<()> {
+        to_abi(guard("Kernel::run", || self.0.run(&mut RunContext::new(AbiRunRef::new(run)))))
+    }
+}
+
+struct TransformAdapter(Guarded<Box<dyn InputTransform>>);
+
+impl AbiTransform for TransformAdapter {
+    fn bytes(&self, shape: RSlice<'_, usize>) -> AbiResult<usize> {
+        to_abi(guard("InputTransform::bytes", || Ok(self.0.bytes(shape.as_slice()))))
+    }
+
+    fn run(&self, input: AbiView, mut dst: RSliceMut<'_, u8>, executor: AbiExecutor) -> AbiResult<()> {
+        to_abi(guard("InputTransform::run", || {
+            // SAFETY: the host lends the view and the executor for this call.
+            let (input, executor) = unsafe { (input.as_view(), Executor::from_raw(executor)) };
+            self.0.run(input, dst.as_mut_slice(), executor)
+        }))
+    }
+}
+
+/// Registers what `make` answers; the whole of a library's `register` function.
+pub(crate) fn register(
+    registrar: AbiRegistrarLent<'_>,
+    make: impl FnOnce() -> Result<crate::Plugin, Error>,
+) -> AbiResult<()> {
+    super::guard::install_recording_hook();
+    to_abi(guard("the plugin's constructor", make).and_then(|plugin| plugin.register(registrar)))
+}

@@ -1,0 +1,589 @@
+//! Plain data that crosses by value, and its conversions.
+
+use abi_stable::StableAbi;
+use abi_stable::std_types::{RResult, RString, RVec};
+
+use crate::attributes::{Attribute, AttributeKind, Attributes};
+use crate::dim::Dim;
+use crate::encoding::{EncodingSpec, Importance};
+use crate::kernel::{KernelKey, Selector};
+use crate::op::{Arity, AttributeSpec, InputKind, InputSpec, OpSignature, OutputType};
+use crate::tensor::{DType, Element, ElementView, TensorType, TensorView, TensorViewMut};
+use crate::{Error, ErrorKind, Result};
+
+/// Longest error text that is kept of what another library says, in bytes.
+const MAX_MESSAGE: usize = 4096;
+
+pub(crate) type AbiResult<T> = RResult<T, AbiError>;
+
+/// An error. The text is bytes, since another library's promise that they are UTF-8 is not enough.
+#[repr(C)]
+#[derive(StableAbi)]
+pub struct AbiError {
+    kind: u32,
+    message: RVec<u8>,
+}
+
+impl From<Error> for AbiError {
+    fn from(error: Error) -> Self {
+        let kind = match error.kind() {
+            ErrorKind::Invalid => 1,
+            ErrorKind::Unsupported => 2,
+            ErrorKind::Failed => 3,
+            ErrorKind::Panicked => 4,
+        };
+        Self { kind, message: error.message().as_bytes().to_vec().into() }
+    }
+}
+
+impl From<AbiError> for Error {
+    fn from(error: AbiError) -> Self {
+        let kind = match error.kind {
+            1 => ErrorKind::Invalid,
+            2 => ErrorKind::Unsupported,
+            4 => ErrorKind::Panicked,
+            _ => ErrorKind::Failed,
+        };
+        let bytes = error.message.as_slice();
+        let kept = String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_MESSAGE)]).into_owned();
+        match bytes.len() {
+            len if len > MAX_MESSAGE => {
+                Self::new(kind, format_args!("{kept}... ({len} bytes of text in all)"))
+            }
+            _ => Self::new(kind, kept),
+        }
+    }
+}
+
+pub(crate) fn to_abi<T, U: From<T>>(result: Result<T>) -> AbiResult<U> {
+    match result {
+        Ok(value) => RResult::ROk(value.into()),
+        Err(error) => RResult::RErr(error.into()),
+    }
+}
+
+pub(crate) fn from_abi<T, U: From<T>>(result: AbiResult<T>) -> Result<U> {
+    match result {
+        RResult::ROk(value) => Ok(value.into()),
+        RResult::RErr(error) => Err(error.into()),
+    }
+}
+
+/// One task of a parallel region: a function and its data.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy)]
+pub struct AbiTask {
+    data: *const (),
+    call: unsafe extern "C" fn(*const (), usize, usize),
+}
+
+impl AbiTask {
+    pub(crate) fn new(data: *const (), call: unsafe extern "C" fn(*const (), usize, usize)) -> Self {
+        Self { data, call }
+    }
+
+    /// Runs task `index` as `worker`. It does not unwind.
+    ///
+    /// # Safety
+    /// The data the task was made with must be alive.
+    pub(crate) unsafe fn call(&self, index: usize, worker: usize) {
+        // SAFETY: as the caller promises.
+        unsafe { (self.call)(self.data, index, worker) }
+    }
+}
+
+/// The host's threads. `[any-thread]`
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy)]
+pub struct AbiExecutor {
+    host: *const (),
+    workers: usize,
+    par_for: unsafe extern "C" fn(*const (), usize, AbiTask),
+    reserved: [usize; 4],
+}
+
+impl AbiExecutor {
+    pub(crate) const fn new(
+        host: *const (),
+        workers: usize,
+        par_for: unsafe extern "C" fn(*const (), usize, AbiTask),
+    ) -> Self {
+        Self { host, workers, par_for, reserved: [0; 4] }
+    }
+
+    pub(crate) fn workers(&self) -> usize {
+        self.workers
+    }
+
+    pub(crate) fn par_for(&self, tasks: usize, task: AbiTask) {
+        // SAFETY: whoever made the executor promised that `host` and `par_for` work from any thread while it lives.
+        unsafe { (self.par_for)(self.host, tasks, task) }
+    }
+}
+
+/// Bytes of the host.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy)]
+pub struct AbiBytes {
+    data: *mut u8,
+    len: usize,
+}
+
+impl AbiBytes {
+    pub(crate) fn new(bytes: &[u8]) -> Self {
+        Self { data: bytes.as_ptr().cast_mut(), len: bytes.len() }
+    }
+
+    pub(crate) fn new_mut(bytes: &mut [u8]) -> Self {
+        Self { data: bytes.as_mut_ptr(), len: bytes.len() }
+    }
+
+    /// # Safety
+    /// The bytes must be alive and unwritten for `'a`.
+    pub(crate) unsafe fn as_slice<'a>(self) -> &'a [u8] {
+        // SAFETY: made from a slice; alive as the caller promises.
+        unsafe { std::slice::from_raw_parts(self.data, self.len) }
+    }
+
+    /// # Safety
+    /// The bytes must come from a mutable slice, and be alive and nobody else's for `'a`.
+    pub(crate) unsafe fn as_mut_slice<'a>(self) -> &'a mut [u8] {
+        // SAFETY: as the caller promises.
+        unsafe { std::slice::from_raw_parts_mut(self.data, self.len) }
+    }
+}
+
+/// Scratch memory of the workers.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy)]
+pub struct AbiWorkerBytes {
+    pub(crate) memory: AbiBytes,
+    pub(crate) stride: usize,
+    pub(crate) bytes: usize,
+    pub(crate) workers: usize,
+}
+
+/// A tensor of the host.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy)]
+pub struct AbiView {
+    /// 0 for an encoded tensor.
+    dtype: u32,
+    flags: u32,
+    /// Name of the encoding.
+    encoding: AbiBytes,
+    shape: *const usize,
+    rank: usize,
+    data: AbiBytes,
+    reserved: [usize; 4],
+}
+
+impl AbiView {
+    pub(crate) fn new(view: &TensorView<'_>) -> Self {
+        Self::from_parts(view.element(), view.shape(), AbiBytes::new(view.bytes()))
+    }
+
+    pub(crate) fn new_mut(view: TensorViewMut<'_>) -> Self {
+        let (element, shape) = (view.element(), view.shape());
+        Self::from_parts(element, shape, AbiBytes::new_mut(view.into_bytes()))
+    }
+
+    fn from_parts(element: ElementView<'_>, shape: &[usize], data: AbiBytes) -> Self {
+        let (dtype, encoding) = match element {
+            ElementView::Dense(dtype) => (dtype.0, ""),
+            ElementView::Encoded(name) => (0, name),
+        };
+        let encoding = AbiBytes::new(encoding.as_bytes());
+        Self { dtype, flags: 0, encoding, shape: shape.as_ptr(), rank: shape.len(), data, reserved: [0; 4] }
+    }
+
+    /// # Safety
+    /// What the view was made from must be alive for `'a`.
+    unsafe fn parts<'a>(&self) -> (ElementView<'a>, &'a [usize]) {
+        // SAFETY: made from a slice; alive as the caller promises.
+        let shape = unsafe { std::slice::from_raw_parts(self.shape, self.rank) };
+        let element = match self.dtype {
+            0 => {
+                // SAFETY: made from a `str`; alive as the caller promises.
+                let name = unsafe { self.encoding.as_slice() };
+                ElementView::Encoded(std::str::from_utf8(name).unwrap_or_default())
+            }
+            code => ElementView::Dense(DType(code)),
+        };
+        (element, shape)
+    }
+
+    /// # Safety
+    /// What the view was made from must be alive and unwritten for `'a`.
+    pub(crate) unsafe fn as_view<'a>(&self) -> TensorView<'a> {
+        // SAFETY: as the caller promises.
+        let ((element, shape), bytes) = unsafe { (self.parts(), self.data.as_slice()) };
+        TensorView::from_parts(element, shape, bytes)
+    }
+
+    /// # Safety
+    /// The view must come from [`Self::new_mut`]; what it was made from must be alive, and its bytes nobody else's, for `'a`.
+    pub(crate) unsafe fn as_view_mut<'a>(&self) -> TensorViewMut<'a> {
+        // SAFETY: as the caller promises.
+        let ((element, shape), bytes) = unsafe { (self.parts(), self.data.as_mut_slice()) };
+        TensorViewMut::from_parts(element, shape, bytes)
+    }
+}
+
+/// A tensor's type.
+#[repr(C)]
+#[derive(StableAbi, Clone)]
+pub struct AbiTensorType {
+    dtype: u32,
+    encoding: RString,
+    /// Numbers; `u64::MAX` where `symbolic` has the next expression.
+    fixed: RVec<u64>,
+    symbolic: RVec<RString>,
+    extra: RVec<AbiAttribute>,
+}
+
+impl From<&TensorType> for AbiTensorType {
+    fn from(tensor: &TensorType) -> Self {
+        let (dtype, encoding) = match &tensor.element {
+            Element::Dense(dtype) => (dtype.0, RString::new()),
+            Element::Encoded(name) => (0, name.as_str().into()),
+        };
+        let (fixed, symbolic) = shape_to_abi(&tensor.shape);
+        Self { dtype, encoding, fixed, symbolic, extra: RVec::new() }
+    }
+}
+
+impl AbiTensorType {
+    pub(crate) fn to_type(&self) -> Result<TensorType> {
+        let element = match self.dtype {
+            0 => Element::Encoded(self.encoding.to_string()),
+            code => Element::Dense(DType(code)),
+        };
+        Ok(TensorType { element, shape: shape_from_abi(&self.fixed, &self.symbolic)? })
+    }
+}
+
+fn shape_to_abi(shape: &[Dim]) -> (RVec<u64>, RVec<RString>) {
+    let fixed = shape.iter().map(|dim| dim.fixed().map_or(u64::MAX, |value| value as u64)).collect();
+    let symbolic =
+        shape.iter().filter(|dim| dim.fixed().is_none()).map(|dim| dim.to_string().into()).collect();
+    (fixed, symbolic)
+}
+
+fn shape_from_abi(fixed: &[u64], symbolic: &[RString]) -> Result<Vec<Dim>> {
+    let mut symbolic = symbolic.iter();
+    let dims = fixed.iter().map(|value| match *value {
+        u64::MAX => symbolic.next().map_or_else(|| Err(malformed("a shape")), |text| text.parse()),
+        value => usize::try_from(value).map(Dim::Fixed).map_err(|_| malformed("a dimension")),
+    });
+    dims.collect()
+}
+
+fn malformed(what: &str) -> Error {
+    Error::failed(format_args!("{what} arrived malformed over the plugin interface"))
+}
+
+/// A named value. Also what later versions of 1.x add to a record's `extra`; unknown names are passed over.
+#[repr(C)]
+#[derive(StableAbi, Clone)]
+pub struct AbiAttribute {
+    name: RString,
+    kind: u32,
+    ints: RVec<i64>,
+    floats: RVec<f64>,
+    text: RVec<RString>,
+}
+
+fn kind_code(kind: AttributeKind) -> u32 {
+    match kind {
+        AttributeKind::Int => 1,
+        AttributeKind::Float => 2,
+        AttributeKind::Bool => 3,
+        AttributeKind::Text => 4,
+        AttributeKind::Ints => 5,
+        AttributeKind::Shape => 6,
+    }
+}
+
+fn kind_from_code(code: u32) -> Option<AttributeKind> {
+    use AttributeKind::{Bool, Float, Int, Ints, Shape, Text};
+    [Int, Float, Bool, Text, Ints, Shape].into_iter().find(|kind| kind_code(*kind) == code)
+}
+
+impl AbiAttribute {
+    fn new(name: &str, value: &Attribute) -> Self {
+        let (mut ints, mut floats, mut text) = (RVec::new(), RVec::new(), RVec::new());
+        match value {
+            Attribute::Int(value) => ints.push(*value),
+            Attribute::Float(value) => floats.push(*value),
+            Attribute::Bool(value) => ints.push((*value).into()),
+            Attribute::Text(value) => text.push(value.as_str().into()),
+            Attribute::Ints(values) => ints.extend(values.iter().copied()),
+            Attribute::Shape(dims) => text.extend(dims.iter().map(|dim| dim.to_string().into())),
+        }
+        Self { name: name.into(), kind: kind_code(value.kind()), ints, floats, text }
+    }
+
+    fn value(&self) -> Result<Attribute> {
+        let wrong = || malformed(&format!("the attribute `{}`", self.name));
+        Ok(match kind_from_code(self.kind).ok_or_else(wrong)? {
+            AttributeKind::Int => Attribute::Int(*self.ints.first().ok_or_else(wrong)?),
+            AttributeKind::Float => Attribute::Float(*self.floats.first().ok_or_else(wrong)?),
+            AttributeKind::Bool => Attribute::Bool(*self.ints.first().ok_or_else(wrong)? != 0),
+            AttributeKind::Text => Attribute::Text(self.text.first().ok_or_else(wrong)?.to_string()),
+            AttributeKind::Ints => Attribute::Ints(self.ints.to_vec()),
+            AttributeKind::Shape => {
+                Attribute::Shape(self.text.iter().map(|dim| dim.parse()).collect::<Result<_>>()?)
+            }
+        })
+    }
+}
+
+pub(crate) fn attributes_to_abi(attributes: &Attributes) -> RVec<AbiAttribute> {
+    attributes.iter().map(|(name, value)| AbiAttribute::new(name, value)).collect()
+}
+
+pub(crate) fn attributes_from_abi(attributes: &[AbiAttribute]) -> Result<Attributes> {
+    attributes.iter().map(|attribute| Ok((attribute.name.to_string(), attribute.value()?))).collect()
+}
+
+/// What an encoding is.
+#[repr(C)]
+#[derive(StableAbi, Clone)]
+pub struct AbiEncodingSpec {
+    name: RString,
+    summary: RString,
+    version: u32,
+    importance: u32,
+    block_len: usize,
+    block_bytes: usize,
+    extra: RVec<AbiAttribute>,
+}
+
+impl From<&EncodingSpec> for AbiEncodingSpec {
+    fn from(spec: &EncodingSpec) -> Self {
+        Self {
+            name: spec.name.as_str().into(),
+            summary: spec.summary.as_str().into(),
+            version: spec.version,
+            importance: match spec.importance {
+                Importance::Ignored => 0,
+                Importance::Optional => 1,
+                Importance::Required => 2,
+            },
+            block_len: spec.block_len,
+            block_bytes: spec.block_bytes,
+            extra: RVec::new(),
+        }
+    }
+}
+
+impl From<AbiEncodingSpec> for EncodingSpec {
+    fn from(spec: AbiEncodingSpec) -> Self {
+        let importance = match spec.importance {
+            0 => Importance::Ignored,
+            1 => Importance::Optional,
+            _ => Importance::Required,
+        };
+        Self::new(spec.name, spec.block_len, spec.block_bytes)
+            .version(spec.version)
+            .importance(importance)
+            .summary(spec.summary)
+    }
+}
+
+/// Values and bytes of a block.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy)]
+pub struct AbiBlock {
+    pub(crate) len: usize,
+    pub(crate) bytes: usize,
+}
+
+/// What an op takes.
+#[repr(C)]
+#[derive(StableAbi, Clone)]
+pub struct AbiSignature {
+    name: RString,
+    summary: RString,
+    inputs: RVec<AbiInput>,
+    attributes: RVec<AbiAttributeSpec>,
+    /// Negative for none.
+    kernel_input: i64,
+    extra: RVec<AbiAttribute>,
+}
+
+/// One input of an op.
+#[repr(C)]
+#[derive(StableAbi, Clone)]
+pub struct AbiInput {
+    name: RString,
+    kind: u32,
+    arity: u32,
+    encodings: RVec<RString>,
+    extra: RVec<AbiAttribute>,
+}
+
+/// One attribute of an op; `default` has none or one.
+#[repr(C)]
+#[derive(StableAbi, Clone)]
+pub struct AbiAttributeSpec {
+    name: RString,
+    kind: u32,
+    default: RVec<AbiAttribute>,
+    extra: RVec<AbiAttribute>,
+}
+
+impl From<&OpSignature> for AbiSignature {
+    fn from(signature: &OpSignature) -> Self {
+        let inputs = signature.inputs.iter().map(|input| AbiInput {
+            name: input.name.as_str().into(),
+            kind: match input.kind {
+                InputKind::Dense => 1,
+                InputKind::Encoded => 2,
+                InputKind::State => 3,
+            },
+            arity: match input.arity {
+                Arity::One => 1,
+                Arity::Optional => 2,
+                Arity::Many => 3,
+            },
+            encodings: input.encodings.iter().map(|name| name.as_str().into()).collect(),
+            extra: RVec::new(),
+        });
+        let attributes = signature.attributes.iter().map(|attribute| AbiAttributeSpec {
+            name: attribute.name.as_str().into(),
+            kind: kind_code(attribute.kind),
+            default: attribute
+                .default
+                .iter()
+                .map(|value| AbiAttribute::new(&attribute.name, value))
+                .collect(),
+            extra: RVec::new(),
+        });
+        Self {
+            name: signature.name.as_str().into(),
+            summary: signature.summary.as_str().into(),
+            inputs: inputs.collect(),
+            attributes: attributes.collect(),
+            kernel_input: signature.kernel_input.map_or(-1, |index| index as i64),
+            extra: RVec::new(),
+        }
+    }
+}
+
+impl AbiSignature {
+    pub(crate) fn to_signature(&self) -> Result<OpSignature> {
+        let input = |input: &AbiInput| {
+            Ok(InputSpec {
+                name: input.name.to_string(),
+                kind: match input.kind {
+                    1 => InputKind::Dense,
+                    2 => InputKind::Encoded,
+                    3 => InputKind::State,
+                    code => return Err(newer("kind of input", code)),
+                },
+                arity: match input.arity {
+                    1 => Arity::One,
+                    2 => Arity::Optional,
+                    3 => Arity::Many,
+                    code => return Err(newer("arity", code)),
+                },
+                encodings: input.encodings.iter().map(ToString::to_string).collect(),
+            })
+        };
+        let attribute = |attribute: &AbiAttributeSpec| {
+            Ok(AttributeSpec {
+                name: attribute.name.to_string(),
+                kind: kind_from_code(attribute.kind)
+                    .ok_or_else(|| newer("kind of attribute", attribute.kind))?,
+                default: attribute.default.first().map(AbiAttribute::value).transpose()?,
+            })
+        };
+        Ok(OpSignature {
+            name: self.name.to_string(),
+            summary: self.summary.to_string(),
+            inputs: self.inputs.iter().map(input).collect::<Result<_>>()?,
+            attributes: self.attributes.iter().map(attribute).collect::<Result<_>>()?,
+            kernel_input: usize::try_from(self.kernel_input).ok(),
+        })
+    }
+}
+
+fn newer(what: &str, code: u32) -> Error {
+    Error::unsupported(format_args!("{what} {code} is unknown here; a newer bitquilt may know it"))
+}
+
+/// The type of an output.
+#[repr(C)]
+#[derive(StableAbi, Clone)]
+pub struct AbiOutputType {
+    tensor: AbiTensorType,
+    /// Negative for none.
+    alias: i64,
+    extra: RVec<AbiAttribute>,
+}
+
+impl From<&OutputType> for AbiOutputType {
+    fn from(output: &OutputType) -> Self {
+        let alias = output.alias.map_or(-1, |index| index as i64);
+        Self { tensor: (&output.tensor).into(), alias, extra: RVec::new() }
+    }
+}
+
+impl AbiOutputType {
+    pub(crate) fn to_output(&self) -> Result<OutputType> {
+        Ok(OutputType { tensor: self.tensor.to_type()?, alias: usize::try_from(self.alias).ok() })
+    }
+}
+
+/// What a kernel provider serves.
+#[repr(C)]
+#[derive(StableAbi, Clone)]
+pub struct AbiKernelKey {
+    op: RString,
+    name: RString,
+    selector: u32,
+    encoding: RString,
+    priority: i32,
+    extra: RVec<AbiAttribute>,
+}
+
+impl From<&KernelKey> for AbiKernelKey {
+    fn from(key: &KernelKey) -> Self {
+        let (selector, encoding) = match &key.selector {
+            Selector::Dense => (1, ""),
+            Selector::Encoding(name) => (2, name.as_str()),
+            Selector::AnyEncoding => (3, ""),
+        };
+        let (op, name, encoding) = (key.op.as_str().into(), key.name.as_str().into(), encoding.into());
+        Self { op, name, selector, encoding, priority: key.priority, extra: RVec::new() }
+    }
+}
+
+impl AbiKernelKey {
+    pub(crate) fn to_key(&self) -> Result<KernelKey> {
+        let selector = match self.selector {
+            1 => Selector::Dense,
+            2 => Selector::Encoding(self.encoding.to_string()),
+            3 => Selector::AnyEncoding,
+            code => return Err(newer("selector", code)),
+        };
+        Ok(KernelKey::new(self.op.clone(), selector, self.name.clone()).priority(self.priority))
+    }
+}
+
+/// Bytes of scratch memory.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy)]
+pub struct AbiScratch {
+    pub(crate) shared: usize,
+    pub(crate) per_worker: usize,
+    reserved: [usize; 2],
+}
+
+impl AbiScratch {
+    pub(crate) fn new(shared: usize, per_worker: usize) -> Self {
+        Self { shared, per_worker, reserved: [0; 2] }
+    }
+}

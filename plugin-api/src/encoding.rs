@@ -1,0 +1,154 @@
+//! Quantization encodings: f32 rows to blocks of bytes and back.
+
+use crate::{Error, Result};
+
+/// A way to store f32 values as blocks of bytes.
+///
+/// An encoding cuts each row (the last dimension of a weight) into blocks of [`EncodingSpec::block_len`] values and
+/// stores each as [`EncodingSpec::block_bytes`] bytes. The same values give the same bytes on every machine.
+/// The host splits work over rows and threads: implementations are single-threaded and keep no state between calls.
+pub trait QuantizationEncoding: Send + Sync + 'static {
+    /// What the encoding is. Read once, when it is registered. `[load-thread]`
+    fn spec(&self) -> EncodingSpec;
+
+    /// Encodes whole rows. `[any-thread]`
+    ///
+    /// The values are finite and a row is a whole number of blocks (the host has checked). `importance` has one weight
+    /// for each column of a row; it is there only if the encoding takes it, and always if it demands it.
+    /// `dst` has exactly the bytes of the rows' blocks, in order, and is wholly written.
+    fn quantize(&self, rows: Rows<'_>, importance: Option<&[f32]>, dst: &mut [u8]) -> Result<()>;
+
+    /// Decodes any whole number of blocks. `[any-thread]`
+    ///
+    /// `blocks` are bytes from anywhere: what no encoder writes is decoded to some values or refused with an error.
+    /// `dst` has exactly the values of the blocks and is wholly written.
+    fn dequantize(&self, blocks: &[u8], dst: &mut [f32]) -> Result<()>;
+}
+
+/// What an encoding is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EncodingSpec {
+    /// Its name, with an optional namespace: `q4_0`, `acme.int3`.
+    pub name: String,
+    /// Version of the byte format; checkpoints record it.
+    pub version: u32,
+    /// Values in a block.
+    pub block_len: usize,
+    /// Bytes of a block.
+    pub block_bytes: usize,
+    /// Use of an importance vector.
+    pub importance: Importance,
+    /// One line for listings.
+    pub summary: String,
+}
+
+/// What an encoding does with an importance vector: a weight for each column, larger where errors cost more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Importance {
+    /// It does not change the bytes.
+    Ignored,
+    /// It is used where there is one.
+    Optional,
+    /// There is no encoding without it.
+    Required,
+}
+
+impl EncodingSpec {
+    /// Version 1 of an encoding that ignores importance.
+    pub fn new(name: impl Into<String>, block_len: usize, block_bytes: usize) -> Self {
+        let (name, summary) = (name.into(), String::new());
+        Self { name, version: 1, block_len, block_bytes, importance: Importance::Ignored, summary }
+    }
+
+    /// Sets the version of the byte format.
+    #[must_use]
+    pub fn version(mut self, version: u32) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// Sets the use of an importance vector.
+    #[must_use]
+    pub fn importance(mut self, importance: Importance) -> Self {
+        self.importance = importance;
+        self
+    }
+
+    /// Sets the line for listings.
+    #[must_use]
+    pub fn summary(mut self, summary: impl Into<String>) -> Self {
+        self.summary = summary.into();
+        self
+    }
+
+    /// Bits of a block for each value in it.
+    pub fn bits_per_value(&self) -> f64 {
+        self.block_bytes as f64 * 8.0 / self.block_len as f64
+    }
+
+    /// Bytes of a row of `values` values; an error if that is no whole number of blocks.
+    pub fn row_bytes(&self, values: usize) -> Result<usize> {
+        if self.block_len == 0 || !values.is_multiple_of(self.block_len) {
+            return Err(Error::invalid(format_args!(
+                "a row of {values} values is no whole number of `{}` blocks of {} values",
+                self.name, self.block_len
+            )));
+        }
+        (values / self.block_len).checked_mul(self.block_bytes).ok_or_else(|| {
+            Error::invalid(format_args!("a row of {values} values is too long for `{}`", self.name))
+        })
+    }
+
+    /// The shape of the u8 bytes of a tensor of `shape` values; an error if its rows are no whole number of blocks.
+    pub fn byte_shape(&self, shape: &[usize]) -> Result<Vec<usize>> {
+        let Some((row, outer)) = shape.split_last() else {
+            return Err(Error::invalid(format_args!(
+                "a scalar cannot be encoded as `{}`: it has no rows",
+                self.name
+            )));
+        };
+        Ok([outer, &[self.row_bytes(*row)?]].concat())
+    }
+}
+
+/// Consecutive rows of one length.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a> {
+    values: &'a [f32],
+    row_len: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// Rows of `row_len` values each; an error if `values` is no whole number of them.
+    pub fn new(values: &'a [f32], row_len: usize) -> Result<Self> {
+        if row_len == 0 || !values.len().is_multiple_of(row_len) {
+            return Err(Error::invalid(format_args!("{} values are no rows of {row_len}", values.len())));
+        }
+        Ok(Self { values, row_len })
+    }
+
+    /// All values, row after row.
+    pub fn values(&self) -> &'a [f32] {
+        self.values
+    }
+
+    /// Values in a row.
+    pub fn row_len(&self) -> usize {
+        self.row_len
+    }
+
+    /// Each row.
+    pub fn iter(&self) -> std::slice::ChunksExact<'a, f32> {
+        self.values.chunks_exact(self.row_len)
+    }
+}
+
+impl<'a> IntoIterator for Rows<'a> {
+    type Item = &'a [f32];
+    type IntoIter = std::slice::ChunksExact<'a, f32>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}

@@ -1,0 +1,183 @@
+//! The host's threads, lent to kernels.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::Result;
+use crate::abi::{AbiExecutor, AbiTask, guard};
+use crate::tensor::WorkerScratch;
+
+/// The host's threads. Plugins never start their own.
+#[derive(Clone, Copy)]
+pub struct Executor<'a> {
+    raw: AbiExecutor,
+    host: std::marker::PhantomData<&'a ()>,
+}
+
+impl<'a> Executor<'a> {
+    /// # Safety
+    /// `raw` must be usable from any thread for `'a`.
+    pub(crate) unsafe fn from_raw(raw: AbiExecutor) -> Self {
+        Self { raw, host: std::marker::PhantomData }
+    }
+
+    pub(crate) fn raw(&self) -> AbiExecutor {
+        self.raw
+    }
+
+    /// An executor that runs every task on the calling thread, in order.
+    pub fn serial() -> Executor<'static> {
+        unsafe extern "C" fn run(_: *const (), tasks: usize, task: AbiTask) {
+            for index in 0..tasks {
+                // SAFETY: the caller of `par_for` keeps the task's data alive for the call.
+                unsafe { task.call(index, 0) };
+            }
+        }
+        // SAFETY: `run` uses no data of the host.
+        unsafe { Executor::from_raw(AbiExecutor::new(std::ptr::null(), 1, run)) }
+    }
+
+    /// The number of workers: worker indices are below it.
+    pub fn workers(&self) -> usize {
+        self.raw.workers()
+    }
+
+    /// Runs `body(task, worker)` for each task in `0..tasks` and returns when all are done.
+    ///
+    /// Tasks run in any order, on the caller and on the host's workers; those of one worker run one after the other. A call
+    /// from inside a task runs on that task's thread. A panic in a task ends the call with that panic once the running
+    /// tasks are done; tasks that were not begun are left out.
+    pub fn par_for<F: Fn(usize, usize) + Sync>(&self, tasks: usize, body: F) {
+        let region = Region { body, failed: AtomicBool::new(false), panic: Mutex::new(None) };
+        let task = AbiTask::new((&raw const region).cast(), Region::<F>::call);
+        self.raw.par_for(tasks, task);
+        let panic = region.panic.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Panic { payload, place }) = panic {
+            guard::set_place(place);
+            resume_unwind(payload);
+        }
+    }
+
+    /// Like [`Self::par_chunks_mut`], for a body that can fail: the first error is answered, and chunks not begun are left out.
+    ///
+    /// # Panics
+    /// As [`Self::par_chunks_mut`] does.
+    pub fn try_par_chunks_mut<T: Send>(
+        &self,
+        data: &mut [T],
+        chunk_len: usize,
+        scratch: WorkerScratch<'_>,
+        body: impl Fn(usize, &mut [T], &mut [u8]) -> Result<()> + Sync,
+    ) -> Result<()> {
+        let (failed, first) = (AtomicBool::new(false), Mutex::new(Ok(())));
+        self.par_chunks_mut(data, chunk_len, scratch, |index, chunk, scratch| {
+            if failed.load(Ordering::Relaxed) {
+                return;
+            }
+            if let Err(error) = body(index, chunk, scratch) {
+                failed.store(true, Ordering::Relaxed);
+                let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
+                if first.is_ok() {
+                    *first = Err(error);
+                }
+            }
+        });
+        first.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `body(index, chunk, scratch)` for each chunk of `chunk_len` elements of `data` (the last may be shorter), where
+    /// `scratch` is the memory of the worker that runs it.
+    ///
+    /// # Panics
+    /// If `chunk_len` is 0, or `scratch` is for fewer workers than the executor has.
+    pub fn par_chunks_mut<T: Send>(
+        &self,
+        data: &mut [T],
+        chunk_len: usize,
+        scratch: WorkerScratch<'_>,
+        body: impl Fn(usize, &mut [T], &mut [u8]) + Sync,
+    ) {
+        assert!(chunk_len > 0, "chunks need a length");
+        let (len, base) = (data.len(), SendPtr(data.as_mut_ptr()));
+        self.par_for(len.div_ceil(chunk_len), |index, worker| {
+            let begin = index * chunk_len;
+            let count = chunk_len.min(len - begin);
+            // SAFETY: each task has its own index, so the chunks of two tasks do not overlap, and all lie in `data`.
+            let chunk = unsafe { std::slice::from_raw_parts_mut(base.get().add(begin), count) };
+            // SAFETY: tasks of one worker run one after the other.
+            body(index, chunk, unsafe { scratch.worker(worker) });
+        });
+    }
+}
+
+/// One call of `par_for`: what its tasks share.
+struct Region<F> {
+    body: F,
+    failed: AtomicBool,
+    panic: Mutex<Option<Panic>>,
+}
+
+/// The first panic among a region's tasks: what it carried, and where it happened.
+struct Panic {
+    payload: Box<dyn Any + Send>,
+    place: Option<String>,
+}
+
+impl<F: Fn(usize, usize) + Sync> Region<F> {
+    /// Runs one task. No panic leaves it, since it is called from another library's stack.
+    ///
+    /// # Safety
+    /// `data` must point to the region and outlive the call.
+    unsafe extern "C" fn call(data: *const (), task: usize, worker: usize) {
+        // SAFETY: as the caller promises.
+        let region = unsafe { &*data.cast::<Self>() };
+        if region.failed.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| (region.body)(task, worker))) {
+            region.failed.store(true, Ordering::Relaxed);
+            let mut first = region.panic.lock().unwrap_or_else(PoisonError::into_inner);
+            match *first {
+                None => *first = Some(Panic { payload, place: guard::take_place() }),
+                // A payload's destructor is the author's code and may panic, too.
+                Some(_) => std::mem::forget(payload),
+            }
+        }
+    }
+}
+
+struct SendPtr<T>(*mut T);
+
+impl<T> SendPtr<T> {
+    fn get(&self) -> *mut T {
+        self.0
+    }
+}
+
+// SAFETY: the pointer is used for disjoint chunks alone, one a task, and `T: Send` where it is made.
+unsafe impl<T: Send> Sync for SendPtr<T> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_cover_the_slice_once() {
+        let mut data = vec![0u32; 103];
+        Executor::serial().par_chunks_mut(&mut data, 10, WorkerScratch::none(), |index, chunk, _| {
+            assert_eq!(chunk.len(), if index == 10 { 3 } else { 10 });
+            chunk.iter_mut().for_each(|value| *value += 1);
+        });
+        assert!(data.iter().all(|value| *value == 1));
+    }
+
+    #[test]
+    fn a_panic_in_a_task_reaches_the_caller() {
+        let caught =
+            catch_unwind(|| Executor::serial().par_for(4, |task, _| assert_ne!(task, 2, "task two")));
+        let payload = caught.unwrap_err();
+        assert!(payload.downcast_ref::<String>().unwrap().contains("task two"));
+    }
+}

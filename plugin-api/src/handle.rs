@@ -1,0 +1,248 @@
+//! Erased objects, as whoever did not write them calls them.
+
+use abi_stable::std_types::{RResult, RSlice, RSliceMut};
+
+use crate::abi::host::{NodeAdapter, RunAdapter};
+use crate::abi::traits::{
+    AbiEncodingBox, AbiEncodingLent, AbiKernelBox, AbiOpBox, AbiProviderBox, AbiTransformBox,
+};
+use crate::abi::types::{AbiOutputType, AbiView, from_abi};
+use crate::encoding::{EncodingSpec, Importance, Rows};
+use crate::executor::Executor;
+use crate::host::{NodeHost, RunHost};
+use crate::kernel::{KernelKey, Scratch, Shapes, Support};
+use crate::op::{OpSignature, OutputType};
+use crate::tensor::TensorView;
+use crate::{Error, Result};
+
+/// A registered encoding, whoever wrote it. Arguments are checked before they reach the author.
+#[derive(Clone, Copy)]
+pub struct Encoding<'a> {
+    raw: &'a AbiEncodingBox,
+    block_len: usize,
+    block_bytes: usize,
+}
+
+impl<'a> Encoding<'a> {
+    pub(crate) fn new(raw: &'a AbiEncodingBox) -> Self {
+        let block = raw.block();
+        Self { raw, block_len: block.len, block_bytes: block.bytes }
+    }
+
+    /// What it is.
+    pub fn spec(&self) -> EncodingSpec {
+        self.raw.spec().into()
+    }
+
+    /// Values in a block.
+    pub fn block_len(&self) -> usize {
+        self.block_len
+    }
+
+    /// Bytes of a block.
+    pub fn block_bytes(&self) -> usize {
+        self.block_bytes
+    }
+
+    /// Encodes whole rows of finite values. `importance` has a weight for each column; `dst` has the bytes of the rows' blocks.
+    pub fn quantize(&self, rows: Rows<'_>, importance: Option<&[f32]>, dst: &mut [u8]) -> Result<()> {
+        let spec = self.spec();
+        let need = spec.row_bytes(rows.row_len())?.checked_mul(rows.iter().len());
+        if need != Some(dst.len()) {
+            return Err(Error::invalid(format_args!("the rows' blocks do not have {} bytes", dst.len())));
+        }
+        let importance = match (importance, spec.importance) {
+            (Some(weights), _) if weights.len() != rows.row_len() => {
+                let (weights, columns) = (weights.len(), rows.row_len());
+                return Err(Error::invalid(format_args!(
+                    "the importance vector has {weights} weights for rows of {columns} columns"
+                )));
+            }
+            (None, Importance::Required) => {
+                return Err(Error::invalid(format_args!(
+                    "`{}` needs an importance vector: one weight for each of the {} columns",
+                    spec.name,
+                    rows.row_len()
+                )));
+            }
+            (_, Importance::Ignored) => &[],
+            (weights, _) => weights.unwrap_or_default(),
+        };
+        let (values, importance) = (RSlice::from_slice(rows.values()), RSlice::from_slice(importance));
+        from_abi(self.raw.quantize(values, rows.row_len(), importance, RSliceMut::from_mut_slice(dst)))
+    }
+
+    /// Decodes whole blocks; `dst` has their values.
+    pub fn dequantize(&self, blocks: &[u8], dst: &mut [f32]) -> Result<()> {
+        let fits = self.block_bytes != 0
+            && blocks.len().is_multiple_of(self.block_bytes)
+            && (blocks.len() / self.block_bytes).checked_mul(self.block_len) == Some(dst.len());
+        if !fits {
+            let (bytes, values) = (blocks.len(), dst.len());
+            return Err(Error::invalid(format_args!(
+                "{bytes} bytes are not the blocks of {values} values: a block has {} values in {} bytes",
+                self.block_len, self.block_bytes
+            )));
+        }
+        from_abi(self.raw.dequantize(RSlice::from_slice(blocks), RSliceMut::from_mut_slice(dst)))
+    }
+}
+
+/// An encoding that the host owns.
+pub struct EncodingHandle {
+    raw: AbiEncodingBox,
+    spec: EncodingSpec,
+}
+
+impl EncodingHandle {
+    pub(crate) fn new(raw: AbiEncodingBox) -> Self {
+        let spec = raw.spec().into();
+        Self { raw, spec }
+    }
+
+    pub(crate) fn lend(&self) -> AbiEncodingLent<'_> {
+        AbiEncodingLent(&self.raw)
+    }
+
+    /// What it is.
+    pub fn spec(&self) -> &EncodingSpec {
+        &self.spec
+    }
+
+    /// Its functions.
+    pub fn encoding(&self) -> Encoding<'_> {
+        Encoding::new(&self.raw)
+    }
+}
+
+/// An op that the host owns.
+pub struct OpHandle {
+    raw: AbiOpBox,
+}
+
+impl OpHandle {
+    pub(crate) fn new(raw: AbiOpBox) -> Self {
+        Self { raw }
+    }
+
+    /// What it takes; an error if it asks for something that this version does not know.
+    pub fn signature(&self) -> Result<OpSignature> {
+        self.raw.signature().to_signature()
+    }
+
+    /// The types of the outputs.
+    pub fn infer(&self, node: &dyn NodeHost) -> Result<Vec<OutputType>> {
+        let node = NodeAdapter(node);
+        match self.raw.infer(node.lend()) {
+            RResult::ROk(outputs) => outputs.iter().map(AbiOutputType::to_output).collect(),
+            RResult::RErr(error) => Err(error.into()),
+        }
+    }
+}
+
+/// A kernel provider that the host owns.
+pub struct KernelProviderHandle {
+    raw: AbiProviderBox,
+}
+
+impl KernelProviderHandle {
+    pub(crate) fn new(raw: AbiProviderBox) -> Self {
+        Self { raw }
+    }
+
+    /// What it serves; an error if it asks for something that this version does not know.
+    pub fn key(&self) -> Result<KernelKey> {
+        self.raw.key().to_key()
+    }
+
+    /// Whether it can run a node. A provider that panics cannot.
+    pub fn supports(&self, node: &dyn NodeHost) -> Support {
+        let node = NodeAdapter(node);
+        match self.raw.supports(node.lend()) {
+            RResult::ROk(reason) => {
+                reason.into_option().map_or(Support::Yes, |reason| Support::No(reason.into()))
+            }
+            RResult::RErr(error) => Support::No(Error::from(error).to_string()),
+        }
+    }
+
+    /// Makes a kernel for a node.
+    pub fn prepare(&self, node: &dyn NodeHost) -> Result<PreparedHandle> {
+        let node = NodeAdapter(node);
+        match self.raw.prepare(node.lend()) {
+            RResult::ROk(prepared) => Ok(PreparedHandle {
+                kernel: KernelHandle { raw: prepared.kernel },
+                released: prepared.released.into(),
+                transforms: prepared
+                    .transforms
+                    .into_iter()
+                    .map(|transform| {
+                        (transform.input, transform.key.into(), TransformHandle { raw: transform.transform })
+                    })
+                    .collect(),
+                held_bytes: prepared.held_bytes,
+                note: prepared.note.into(),
+            }),
+            RResult::RErr(error) => Err(error.into()),
+        }
+    }
+}
+
+/// What a provider prepared for a node.
+pub struct PreparedHandle {
+    /// The kernel.
+    pub kernel: KernelHandle,
+    /// Constant inputs that it does not read when it runs.
+    pub released: Vec<usize>,
+    /// Input, key and transform of each that it asked for.
+    pub transforms: Vec<(usize, String, TransformHandle)>,
+    /// Bytes that it holds.
+    pub held_bytes: usize,
+    /// What was chosen and why.
+    pub note: String,
+}
+
+/// A kernel that the host owns.
+pub struct KernelHandle {
+    raw: AbiKernelBox,
+}
+
+impl KernelHandle {
+    /// The memory of a run for these shapes.
+    pub fn scratch(&self, shapes: &Shapes<'_>) -> Result<Scratch> {
+        let inputs: Vec<RSlice<'_, usize>> =
+            shapes.inputs.iter().map(|shape| RSlice::from_slice(shape)).collect();
+        let outputs: Vec<RSlice<'_, usize>> =
+            shapes.outputs.iter().map(|shape| RSlice::from_slice(shape)).collect();
+        match self.raw.scratch(RSlice::from_slice(&inputs), RSlice::from_slice(&outputs), shapes.workers) {
+            RResult::ROk(scratch) => Ok(Scratch { shared: scratch.shared, per_worker: scratch.per_worker }),
+            RResult::RErr(error) => Err(error.into()),
+        }
+    }
+
+    /// Runs a node.
+    ///
+    /// # Safety
+    /// What `run` answers must keep to [`RunHost`]'s contract.
+    pub unsafe fn run(&self, run: &dyn RunHost) -> Result<()> {
+        let run = RunAdapter(run);
+        from_abi(self.raw.run(run.lend()))
+    }
+}
+
+/// An input transform that the host owns.
+pub struct TransformHandle {
+    raw: AbiTransformBox,
+}
+
+impl TransformHandle {
+    /// Bytes of the result.
+    pub fn bytes(&self, shape: &[usize]) -> Result<usize> {
+        from_abi(self.raw.bytes(RSlice::from_slice(shape)))
+    }
+
+    /// Computes the result.
+    pub fn run(&self, input: &TensorView<'_>, dst: &mut [u8], executor: Executor<'_>) -> Result<()> {
+        from_abi(self.raw.run(AbiView::new(input), RSliceMut::from_mut_slice(dst), executor.raw()))
+    }
+}

@@ -1,0 +1,197 @@
+//! Ops: what a node means.
+
+use std::ops::Deref;
+
+use crate::Result;
+use crate::attributes::{Attribute, AttributeKind};
+use crate::kernel::NodeView;
+use crate::tensor::TensorType;
+
+/// What an operation means: its signature, and types in, types out. How it is run is a [`Kernel`](crate::Kernel)'s matter.
+pub trait Op: Send + Sync + 'static {
+    /// Name, inputs and attributes. Read once, when the op is registered. `[load-thread]`
+    fn signature(&self) -> OpSignature;
+
+    /// The types of the outputs, or an error that says what is wrong with the inputs and what was expected. `[any-thread]`
+    ///
+    /// Called when a node is built, with inputs and attributes that fit the signature. The same inputs give the same
+    /// answer each time. An op has at least one output.
+    fn infer(&self, cx: &InferContext<'_>) -> Result<Vec<OutputType>>;
+}
+
+/// The name, the inputs and the attributes of an op.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct OpSignature {
+    /// The op's name, with an optional namespace: `qmatmul`, `acme.scale_rows`.
+    pub name: String,
+    /// One line for listings.
+    pub summary: String,
+    /// Its inputs, in order.
+    pub inputs: Vec<InputSpec>,
+    /// Its attributes.
+    pub attributes: Vec<AttributeSpec>,
+    /// Index of the input whose encoding selects the kernel; none for a dense op.
+    pub kernel_input: Option<usize>,
+}
+
+/// One input of an op.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct InputSpec {
+    /// Its name in messages: `x`, `weight`.
+    pub name: String,
+    /// What it takes.
+    pub kind: InputKind,
+    /// How many of it there are.
+    pub arity: Arity,
+    /// The encodings it takes, if it is encoded and takes not every one.
+    pub encodings: Vec<String>,
+}
+
+/// What an input takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InputKind {
+    /// A tensor of a dtype.
+    Dense,
+    /// Blocks of an encoding.
+    Encoded,
+    /// A state, which the op writes: one of its outputs aliases it and is the state's next version.
+    State,
+}
+
+/// How many tensors an input stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Arity {
+    /// Exactly one.
+    One,
+    /// One or none; only at the end.
+    Optional,
+    /// One or more; only at the end.
+    Many,
+}
+
+/// One attribute of an op.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct AttributeSpec {
+    /// Its name.
+    pub name: String,
+    /// What it takes.
+    pub kind: AttributeKind,
+    /// Its value where none is given; without one it must be given.
+    pub default: Option<Attribute>,
+}
+
+impl OpSignature {
+    /// An op without inputs and attributes; add them in order.
+    pub fn new(name: impl Into<String>) -> Self {
+        let (name, summary) = (name.into(), String::new());
+        Self { name, summary, inputs: Vec::new(), attributes: Vec::new(), kernel_input: None }
+    }
+
+    /// Sets the line for listings.
+    #[must_use]
+    pub fn summary(mut self, summary: impl Into<String>) -> Self {
+        self.summary = summary.into();
+        self
+    }
+
+    /// Adds a dense input.
+    #[must_use]
+    pub fn dense(self, name: impl Into<String>) -> Self {
+        self.input(name, InputKind::Dense, Arity::One)
+    }
+
+    /// Adds an encoded input. The first one selects the kernel.
+    #[must_use]
+    pub fn encoded(self, name: impl Into<String>) -> Self {
+        self.encoded_as(name, [])
+    }
+
+    /// Adds an input that takes the named encodings alone. The first encoded input selects the kernel.
+    #[must_use]
+    pub fn encoded_as(
+        mut self,
+        name: impl Into<String>,
+        encodings: impl IntoIterator<Item = &'static str>,
+    ) -> Self {
+        self.kernel_input.get_or_insert(self.inputs.len());
+        self = self.input(name, InputKind::Encoded, Arity::One);
+        if let Some(input) = self.inputs.last_mut() {
+            input.encodings = encodings.into_iter().map(str::to_owned).collect();
+        }
+        self
+    }
+
+    /// Adds a state.
+    #[must_use]
+    pub fn state(self, name: impl Into<String>) -> Self {
+        self.input(name, InputKind::State, Arity::One)
+    }
+
+    /// Adds an input of any kind and number.
+    #[must_use]
+    pub fn input(mut self, name: impl Into<String>, kind: InputKind, arity: Arity) -> Self {
+        self.inputs.push(InputSpec { name: name.into(), kind, arity, encodings: Vec::new() });
+        self
+    }
+
+    /// Adds an attribute that must be given.
+    #[must_use]
+    pub fn required(self, name: impl Into<String>, kind: AttributeKind) -> Self {
+        self.attribute(name, kind, None)
+    }
+
+    /// Adds an attribute with a default.
+    #[must_use]
+    pub fn optional(self, name: impl Into<String>, default: impl Into<Attribute>) -> Self {
+        let default = default.into();
+        self.attribute(name, default.kind(), Some(default))
+    }
+
+    fn attribute(mut self, name: impl Into<String>, kind: AttributeKind, default: Option<Attribute>) -> Self {
+        self.attributes.push(AttributeSpec { name: name.into(), kind, default });
+        self
+    }
+}
+
+/// The type of one output.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct OutputType {
+    /// Element and shape.
+    pub tensor: TensorType,
+    /// The input whose memory this output is: a state's next version, or the same bytes in another shape.
+    pub alias: Option<usize>,
+}
+
+impl OutputType {
+    /// An output with memory of its own.
+    pub fn new(tensor: TensorType) -> Self {
+        Self { tensor, alias: None }
+    }
+
+    /// An output that is input `input`'s memory. If all outputs alias inputs that are no states, the op runs no kernel.
+    pub fn alias(tensor: TensorType, input: usize) -> Self {
+        Self { tensor, alias: Some(input) }
+    }
+}
+
+impl From<TensorType> for OutputType {
+    fn from(tensor: TensorType) -> Self {
+        Self::new(tensor)
+    }
+}
+
+/// What [`Op::infer`] sees: a [`NodeView`] that has no outputs yet.
+pub struct InferContext<'a>(pub(crate) NodeView<'a>);
+
+impl<'a> Deref for InferContext<'a> {
+    type Target = NodeView<'a>;
+    fn deref(&self) -> &NodeView<'a> {
+        &self.0
+    }
+}

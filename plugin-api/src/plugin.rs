@@ -1,0 +1,151 @@
+//! A plugin: what an author registers.
+
+use std::sync::Arc;
+
+use crate::Result;
+use crate::abi::author::{EncodingAdapter, OpAdapter, ProviderAdapter};
+use crate::abi::host::REPLACES;
+use crate::abi::traits::AbiRegistrarLent;
+use crate::encoding::QuantizationEncoding;
+use crate::kernel::{
+    Kernel, KernelKey, KernelProvider, PrepareContext, Prepared, RunContext, Scratch, Selector, Shapes,
+};
+use crate::op::{InferContext, Op, OpSignature, OutputType};
+
+/// A named collection of encodings, ops and kernels.
+///
+/// A shared library makes one for [`export_plugin!`](crate::export_plugin); a program may hand one to the host itself.
+/// A name that is taken is refused, and with it the whole plugin, unless it is registered with a `replacing_` method.
+pub struct Plugin {
+    name: String,
+    version: String,
+    encodings: Vec<(Box<dyn QuantizationEncoding>, u64)>,
+    ops: Vec<(Box<dyn Op>, u64)>,
+    kernels: Vec<(Box<dyn KernelProvider>, u64)>,
+}
+
+impl Plugin {
+    /// A plugin that has nothing yet. The name is unique among the plugins of a session.
+    pub fn new(name: impl Into<String>, version: impl Into<String>) -> Self {
+        let (encodings, ops, kernels) = (Vec::new(), Vec::new(), Vec::new());
+        Self { name: name.into(), version: version.into(), encodings, ops, kernels }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Adds an encoding.
+    #[must_use]
+    pub fn encoding(mut self, encoding: impl QuantizationEncoding) -> Self {
+        self.encodings.push((Box::new(encoding), 0));
+        self
+    }
+
+    /// Adds an encoding that takes the place of a registered one of its name.
+    #[must_use]
+    pub fn replacing_encoding(mut self, encoding: impl QuantizationEncoding) -> Self {
+        self.encodings.push((Box::new(encoding), REPLACES));
+        self
+    }
+
+    /// Adds an op. Its kernels are registered with [`Self::kernel`].
+    #[must_use]
+    pub fn op(mut self, op: impl Op) -> Self {
+        self.ops.push((Box::new(op), 0));
+        self
+    }
+
+    /// Adds an op that is its own kernel: nothing is prepared for a node, and every input is read when it runs.
+    #[must_use]
+    pub fn simple_op(mut self, op: impl Op + Kernel) -> Self {
+        let op = SimpleOp(Arc::new(op));
+        self.ops.push((Box::new(op.clone()), 0));
+        self.kernel(op)
+    }
+
+    /// Adds a way to run an op, this plugin's or another's.
+    #[must_use]
+    pub fn kernel(mut self, provider: impl KernelProvider) -> Self {
+        self.kernels.push((Box::new(provider), 0));
+        self
+    }
+
+    /// Adds a way to run an op that takes the place of a registered one with the same op, selector and priority.
+    #[must_use]
+    pub fn replacing_kernel(mut self, provider: impl KernelProvider) -> Self {
+        self.kernels.push((Box::new(provider), REPLACES));
+        self
+    }
+
+    pub(crate) fn register(self, registrar: AbiRegistrarLent<'_>) -> Result<()> {
+        registrar.plugin(self.name.into(), self.version.into());
+        for (encoding, flags) in self.encodings {
+            registrar.encoding(EncodingAdapter::erase(encoding)?, flags);
+        }
+        for (op, flags) in self.ops {
+            registrar.op(OpAdapter::erase(op)?, flags);
+        }
+        for (provider, flags) in self.kernels {
+            registrar.kernel(ProviderAdapter::erase(provider)?, flags);
+        }
+        Ok(())
+    }
+}
+
+/// What an exported function may answer: a plugin, or why there is none.
+pub trait IntoPlugin {
+    /// The plugin.
+    fn into_plugin(self) -> Result<Plugin>;
+}
+
+impl IntoPlugin for Plugin {
+    fn into_plugin(self) -> Result<Plugin> {
+        Ok(self)
+    }
+}
+
+impl IntoPlugin for Result<Plugin> {
+    fn into_plugin(self) -> Result<Plugin> {
+        self
+    }
+}
+
+/// An op that is its own kernel and that kernel's provider.
+struct SimpleOp<T>(Arc<T>);
+
+impl<T> Clone for SimpleOp<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T: Op> Op for SimpleOp<T> {
+    fn signature(&self) -> OpSignature {
+        self.0.signature()
+    }
+    fn infer(&self, cx: &InferContext<'_>) -> Result<Vec<OutputType>> {
+        self.0.infer(cx)
+    }
+}
+
+impl<T: Op + Kernel> KernelProvider for SimpleOp<T> {
+    fn key(&self) -> KernelKey {
+        let signature = self.0.signature();
+        let selector = if signature.kernel_input.is_some() { Selector::AnyEncoding } else { Selector::Dense };
+        KernelKey::new(signature.name, selector, "plain")
+    }
+    fn prepare(&self, _: &PrepareContext<'_>) -> Result<Prepared> {
+        Ok(Prepared::new(self.clone()))
+    }
+}
+
+impl<T: Kernel> Kernel for SimpleOp<T> {
+    fn scratch(&self, shapes: &Shapes<'_>) -> Scratch {
+        self.0.scratch(shapes)
+    }
+    fn run(&self, cx: &mut RunContext<'_>) -> Result<()> {
+        self.0.run(cx)
+    }
+}
