@@ -1,1 +1,11 @@
 //! A runtime for static tensor graphs whose weights may each be quantized in a different encoding.
+
+mod memory;
+mod tensor;
+
+pub use bitquilt_plugin_api as plugin_api;
+pub use bitquilt_plugin_api::{
+    Attribute, Attributes, Bindings, DType, Dim, Element, EncodingSpec, Importance, Plugin, Scalar,
+    TensorType, dim,
+};
+pub use tensor::{Tensor, TensorError};

@@ -1,0 +1,395 @@
+//! Owned tensors: immutable, cheap to clone, aligned to 64 bytes.
+
+use std::fmt::{self, Debug, Formatter};
+use std::ops::Range;
+use std::sync::Arc;
+
+use bitquilt_plugin_api::{
+    DType, Dim, Element, ElementView, EncodingSpec, Scalar, ShapeDisplay, TensorType, TensorView,
+};
+use memmap2::Mmap;
+
+use crate::memory::AlignedBytes;
+
+/// A tensor: a dtype or an encoding, a shape, and bytes that never change.
+///
+/// Clones share the bytes. A tensor of a checkpoint shares the mapped file.
+#[derive(Clone)]
+pub struct Tensor {
+    element: TensorElement,
+    shape: Vec<usize>,
+    storage: Storage,
+}
+
+/// What a tensor is made of, with what is needed to count its bytes.
+#[derive(Clone, Debug, PartialEq)]
+enum TensorElement {
+    Dense(DType),
+    Encoded(Arc<EncodingSpec>),
+}
+
+#[derive(Clone)]
+enum Storage {
+    Owned(Arc<AlignedBytes>),
+    Mapped(Arc<Mmap>, Range<usize>),
+}
+
+/// Why bytes and a shape are no tensor, or a tensor is not what was asked for.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TensorError {
+    /// The shape has more values than memory can hold.
+    #[error("a tensor of shape {} has more bytes than this machine can address", ShapeDisplay(.shape))]
+    TooLarge {
+        /// The shape.
+        shape: Vec<usize>,
+    },
+    /// The number of bytes is not the shape's.
+    #[error("{} {} needs {expected} bytes, {found} were given", .element, ShapeDisplay(.shape))]
+    ByteCount {
+        /// Dtype or encoding.
+        element: Element,
+        /// The logical shape.
+        shape: Vec<usize>,
+        /// Bytes the shape needs.
+        expected: usize,
+        /// Bytes there were.
+        found: usize,
+    },
+    /// The tensor holds something else.
+    #[error("the tensor holds {found} values, {expected} were asked for")]
+    WrongDType {
+        /// What was asked for.
+        expected: DType,
+        /// What the tensor holds.
+        found: Element,
+    },
+    /// The rows of a tensor are no whole number of blocks.
+    #[error("the rows of {} are {row_len} values long, no multiple of the {block_len} values in a block of `{encoding}`", ShapeDisplay(.shape))]
+    RowLength {
+        /// The encoding's name.
+        encoding: String,
+        /// The logical shape.
+        shape: Vec<usize>,
+        /// Values in a row; 1 for a scalar.
+        row_len: usize,
+        /// Values in a block.
+        block_len: usize,
+    },
+    /// A dtype that this version does not know has no size.
+    #[error("{dtype} is no dtype this version knows")]
+    UnknownDType {
+        /// The dtype.
+        dtype: DType,
+    },
+    /// A bool tensor has bytes other than 0 and 1.
+    #[error("byte {index} of a bool tensor is {value}; only 0 and 1 are booleans")]
+    NotBool {
+        /// Position of the first such byte.
+        index: usize,
+        /// Its value.
+        value: u8,
+    },
+}
+
+impl Tensor {
+    /// A tensor of these values.
+    pub fn new<T: Scalar>(
+        shape: impl Into<Vec<usize>>,
+        values: impl AsRef<[T]>,
+    ) -> Result<Self, TensorError> {
+        Self::from_bytes(T::DTYPE, shape, bytemuck::cast_slice(values.as_ref()))
+    }
+
+    /// A tensor of one value everywhere.
+    ///
+    /// # Panics
+    /// If the shape has more bytes than this machine can address.
+    pub fn full<T: Scalar>(shape: impl Into<Vec<usize>>, value: T) -> Self {
+        let shape = shape.into();
+        let bytes = match dense_bytes(T::DTYPE, &shape) {
+            Ok(bytes) => bytes,
+            Err(error) => panic!("{error}"),
+        };
+        let mut data = AlignedBytes::zeroed(bytes);
+        bytemuck::cast_slice_mut::<u8, T>(&mut data).fill(value);
+        Self::owned(TensorElement::Dense(T::DTYPE), shape, data)
+    }
+
+    /// A tensor of rank 0.
+    pub fn scalar<T: Scalar>(value: T) -> Self {
+        Self::full([], value)
+    }
+
+    /// A dense tensor of these bytes, in the machine's (little-endian) order.
+    pub fn from_bytes(dtype: DType, shape: impl Into<Vec<usize>>, bytes: &[u8]) -> Result<Self, TensorError> {
+        let shape = shape.into();
+        let element = TensorElement::Dense(dtype);
+        check_bytes(&element, &shape, bytes)?;
+        Ok(Self::owned(element, shape, AlignedBytes::copy_of(bytes)))
+    }
+
+    /// A tensor of blocks of an encoding; `shape` counts values. The one way by which raw bytes become encoded data.
+    pub fn from_encoded(
+        encoding: &EncodingSpec,
+        shape: impl Into<Vec<usize>>,
+        bytes: &[u8],
+    ) -> Result<Self, TensorError> {
+        let shape = shape.into();
+        let element = TensorElement::Encoded(Arc::new(encoding.clone()));
+        check_bytes(&element, &shape, bytes)?;
+        Ok(Self::owned(element, shape, AlignedBytes::copy_of(bytes)))
+    }
+
+    /// A dense tensor of memory that was filled for it.
+    pub(crate) fn from_memory(
+        dtype: DType,
+        shape: Vec<usize>,
+        data: AlignedBytes,
+    ) -> Result<Self, TensorError> {
+        let element = TensorElement::Dense(dtype);
+        check_bytes(&element, &shape, &data)?;
+        Ok(Self::owned(element, shape, data))
+    }
+
+    /// An encoded tensor of memory that was filled for it.
+    pub(crate) fn from_encoded_memory(
+        encoding: Arc<EncodingSpec>,
+        shape: Vec<usize>,
+        data: AlignedBytes,
+    ) -> Result<Self, TensorError> {
+        let element = TensorElement::Encoded(encoding);
+        check_bytes(&element, &shape, &data)?;
+        Ok(Self::owned(element, shape, data))
+    }
+
+    /// A tensor of a part of a mapped file; copied if it is not aligned for its dtype there.
+    pub(crate) fn from_mapped(
+        element: MappedElement,
+        shape: Vec<usize>,
+        file: &Arc<Mmap>,
+        range: Range<usize>,
+    ) -> Result<Self, TensorError> {
+        let element = match element {
+            MappedElement::Dense(dtype) => TensorElement::Dense(dtype),
+            MappedElement::Encoded(spec) => TensorElement::Encoded(spec),
+        };
+        let bytes = file.get(range.clone()).unwrap_or_default();
+        check_bytes(&element, &shape, bytes)?;
+        let alignment = match &element {
+            TensorElement::Dense(dtype) => dtype.size().unwrap_or(1),
+            TensorElement::Encoded(_) => 1,
+        };
+        if bytes.as_ptr().addr().is_multiple_of(alignment) {
+            return Ok(Self { element, shape, storage: Storage::Mapped(Arc::clone(file), range) });
+        }
+        let data = AlignedBytes::copy_of(bytes);
+        Ok(Self::owned(element, shape, data))
+    }
+
+    fn owned(element: TensorElement, shape: Vec<usize>, data: AlignedBytes) -> Self {
+        Self { element, shape, storage: Storage::Owned(Arc::new(data)) }
+    }
+
+    /// Dtype or encoding.
+    pub fn element(&self) -> Element {
+        self.element.name()
+    }
+
+    /// The dtype of a dense tensor.
+    pub fn dtype(&self) -> Option<DType> {
+        match self.element {
+            TensorElement::Dense(dtype) => Some(dtype),
+            TensorElement::Encoded(_) => None,
+        }
+    }
+
+    /// The encoding of an encoded tensor.
+    pub fn encoding(&self) -> Option<&EncodingSpec> {
+        match &self.element {
+            TensorElement::Dense(_) => None,
+            TensorElement::Encoded(spec) => Some(spec),
+        }
+    }
+
+    /// The logical shape, in values.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The shape of the bytes: `[.., bytes a row]` for an encoded tensor, the logical shape for a dense one.
+    pub fn byte_shape(&self) -> Vec<usize> {
+        match &self.element {
+            TensorElement::Dense(_) => self.shape.clone(),
+            // The rows were found to be whole blocks when the tensor was made.
+            TensorElement::Encoded(spec) => spec.byte_shape(&self.shape).unwrap_or_default(),
+        }
+    }
+
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether there are no values.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The element and shape as a type.
+    pub fn tensor_type(&self) -> TensorType {
+        let shape = self.shape.iter().copied().map(Dim::Fixed).collect();
+        TensorType { element: self.element.name(), shape }
+    }
+
+    /// All bytes.
+    pub fn bytes(&self) -> &[u8] {
+        match &self.storage {
+            Storage::Owned(data) => data,
+            Storage::Mapped(file, range) => &file[range.clone()],
+        }
+    }
+
+    /// The values, row-major; an error if the tensor is encoded or of another dtype.
+    pub fn values<T: Scalar>(&self) -> Result<&[T], TensorError> {
+        match self.element {
+            TensorElement::Dense(dtype) if dtype == T::DTYPE => Ok(bytemuck::cast_slice(self.bytes())),
+            _ => Err(TensorError::WrongDType { expected: T::DTYPE, found: self.element.name() }),
+        }
+    }
+
+    /// A view as kernels see it.
+    pub fn view(&self) -> TensorView<'_> {
+        let element = match &self.element {
+            TensorElement::Dense(dtype) => ElementView::Dense(*dtype),
+            TensorElement::Encoded(spec) => ElementView::Encoded(&spec.name),
+        };
+        TensorView::from_parts(element, &self.shape, self.bytes())
+    }
+}
+
+/// The element of a tensor in a mapped file.
+pub(crate) enum MappedElement {
+    /// Values.
+    Dense(DType),
+    /// Blocks.
+    Encoded(Arc<EncodingSpec>),
+}
+
+impl TensorElement {
+    fn name(&self) -> Element {
+        match self {
+            Self::Dense(dtype) => Element::Dense(*dtype),
+            Self::Encoded(spec) => Element::Encoded(spec.name.clone()),
+        }
+    }
+}
+
+impl PartialEq for Tensor {
+    /// Whether type and bytes are the same.
+    fn eq(&self, other: &Self) -> bool {
+        self.element == other.element && self.shape == other.shape && self.bytes() == other.bytes()
+    }
+}
+
+impl Debug for Tensor {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "Tensor({}, {} bytes)", self.tensor_type(), self.bytes().len())
+    }
+}
+
+/// The values in a shape, if memory can count them.
+pub(crate) fn value_count(shape: &[usize]) -> Result<usize, TensorError> {
+    // Zero-length dimensions must not hide that the others overflow when they are multiplied in another order.
+    let product =
+        shape.iter().filter(|dim| **dim != 0).try_fold(1usize, |product, dim| product.checked_mul(*dim));
+    match product {
+        Some(_) if shape.contains(&0) => Ok(0),
+        Some(count) => Ok(count),
+        None => Err(TensorError::TooLarge { shape: shape.to_vec() }),
+    }
+}
+
+/// The bytes of a dense tensor.
+pub(crate) fn dense_bytes(dtype: DType, shape: &[usize]) -> Result<usize, TensorError> {
+    let size = dtype.size().ok_or(TensorError::UnknownDType { dtype })?;
+    value_count(shape)?
+        .checked_mul(size)
+        .filter(|bytes| isize::try_from(*bytes).is_ok())
+        .ok_or_else(|| TensorError::TooLarge { shape: shape.to_vec() })
+}
+
+/// The bytes of an encoded tensor.
+pub(crate) fn encoded_bytes(spec: &EncodingSpec, shape: &[usize]) -> Result<usize, TensorError> {
+    let row_len = shape.last().copied().unwrap_or(1);
+    if shape.is_empty() || spec.block_len == 0 || !row_len.is_multiple_of(spec.block_len) {
+        let (encoding, block_len) = (spec.name.clone(), spec.block_len);
+        return Err(TensorError::RowLength { encoding, shape: shape.to_vec(), row_len, block_len });
+    }
+    (value_count(shape)? / spec.block_len)
+        .checked_mul(spec.block_bytes)
+        .filter(|bytes| isize::try_from(*bytes).is_ok())
+        .ok_or_else(|| TensorError::TooLarge { shape: shape.to_vec() })
+}
+
+fn check_bytes(element: &TensorElement, shape: &[usize], bytes: &[u8]) -> Result<(), TensorError> {
+    let expected = match element {
+        TensorElement::Dense(dtype) => dense_bytes(*dtype, shape)?,
+        TensorElement::Encoded(spec) => encoded_bytes(spec, shape)?,
+    };
+    if bytes.len() != expected {
+        let (element, found) = (element.name(), bytes.len());
+        return Err(TensorError::ByteCount { element, shape: shape.to_vec(), expected, found });
+    }
+    if *element == TensorElement::Dense(DType::BOOL)
+        && let Some(index) = bytes.iter().position(|byte| *byte > 1)
+    {
+        return Err(TensorError::NotBool { index, value: bytes[index] });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tensor_gives_back_what_it_was_made_of() {
+        let tensor = Tensor::new([1, 2, 2], [1i32, 2, 3, 4]).unwrap();
+        assert_eq!(tensor.values::<i32>().unwrap(), [1, 2, 3, 4]);
+        assert_eq!(tensor.to_string_type(), "i32 [1, 2, 2]");
+        assert_eq!(Tensor::full([10, 5], -1.23f32).values::<f32>().unwrap(), [-1.23f32; 50]);
+        assert_eq!(Tensor::scalar(7u8).shape(), [0usize; 0]);
+        for tensor in [Tensor::full([3], 1u8), Tensor::full([0], 1.0f64)] {
+            assert!(tensor.bytes().as_ptr().addr().is_multiple_of(64));
+        }
+    }
+
+    #[test]
+    fn bytes_that_do_not_fit_are_refused() {
+        let spec = EncodingSpec::new("q", 32, 18);
+        let wrong = Tensor::from_encoded(&spec, [4, 64], &[0; 143]).unwrap_err();
+        assert_eq!(wrong.to_string(), "q [4, 64] needs 144 bytes, 143 were given");
+        let wrong = Tensor::from_encoded(&spec, [4, 33], &[0; 144]).unwrap_err();
+        assert!(wrong.to_string().contains("33 values long, no multiple of the 32"));
+        assert!(matches!(Tensor::new([2, 2], [1f32; 3]), Err(TensorError::ByteCount { .. })));
+        assert!(matches!(
+            Tensor::from_bytes(DType::BOOL, [2], &[1, 2]),
+            Err(TensorError::NotBool { index: 1, .. })
+        ));
+        let huge = [usize::MAX, usize::MAX, 0];
+        assert!(matches!(Tensor::from_bytes(DType::U8, huge, &[]), Err(TensorError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn a_wrong_dtype_is_an_error() {
+        let error = Tensor::full([2], 1.0f32).values::<i32>().unwrap_err();
+        assert_eq!(error.to_string(), "the tensor holds f32 values, i32 were asked for");
+    }
+
+    impl Tensor {
+        fn to_string_type(&self) -> String {
+            self.tensor_type().to_string()
+        }
+    }
+}
