@@ -1,6 +1,7 @@
 //! A runtime for static tensor graphs whose weights may each be quantized in a different encoding.
 
 mod memory;
+pub mod plugin;
 mod tensor;
 
 pub use bitquilt_plugin_api as plugin_api;
