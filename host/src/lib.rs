@@ -1,5 +1,7 @@
 //! A runtime for static tensor graphs whose weights may each be quantized in a different encoding.
 
+mod encoding;
+mod executor;
 mod memory;
 pub mod plugin;
 mod tensor;
@@ -9,4 +11,5 @@ pub use bitquilt_plugin_api::{
     Attribute, Attributes, Bindings, DType, Dim, Element, EncodingSpec, Importance, Plugin, Scalar,
     TensorType, dim,
 };
+pub use encoding::QuantizeError;
 pub use tensor::{Tensor, TensorError};

@@ -16,6 +16,11 @@ pub struct Executor<'a> {
     host: std::marker::PhantomData<&'a ()>,
 }
 
+// SAFETY: whoever makes one promises that it works from any thread.
+unsafe impl Send for Executor<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Executor<'_> {}
+
 impl<'a> Executor<'a> {
     /// # Safety
     /// `raw` must be usable from any thread for `'a`.

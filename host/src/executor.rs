@@ -1,0 +1,334 @@
+//! The host's threads: a small pool that kernels borrow through the plugin interface.
+//!
+//! A run enters the pool and has its workers until it leaves. While it is in, the workers spin between parallel regions, which
+//! begin and end within a microsecond; between runs they park. If the pool is taken, a run is serial on its caller. A region that
+//! begins inside a task runs on that task's thread.
+
+use std::cell::{Cell, UnsafeCell};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use bitquilt_plugin_api::host::Threads;
+
+/// Pauses that a worker spends waiting for the next region of a run before it parks.
+const SPINS: u32 = 20_000;
+
+/// A pool of threads; the thread that enters it is worker 0.
+pub(crate) struct ThreadPool {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Bit of [`Shared::gate`] that says that a region takes workers; the bits below count those inside.
+const OPEN: u64 = 1 << 32;
+
+struct Shared {
+    workers: usize,
+    /// Whether a run is in.
+    taken: AtomicBool,
+    stopping: AtomicBool,
+    /// [`OPEN`], and the number of workers inside the region.
+    gate: AtomicU64,
+    region: UnsafeCell<Region>,
+    next_task: AtomicUsize,
+    /// Workers that are parked, or about to.
+    parked: AtomicUsize,
+    park: Mutex<()>,
+    wake: Condvar,
+}
+
+/// The region's task, with its lifetime erased: the gate keeps workers out once the region ends.
+#[derive(Clone, Copy)]
+struct Region {
+    tasks: usize,
+    task: Option<&'static (dyn Fn(usize, usize) + Sync)>,
+}
+
+// SAFETY: `region` is written only while the gate is closed and nobody is inside, and read only inside.
+unsafe impl Sync for Shared {}
+
+thread_local! {
+    /// The pool this thread works for at the moment, which of its workers it is, and whether its regions run inline.
+    static ROLE: Cell<Role> = const { Cell::new(Role { pool: 0, worker: 0, inline: false }) };
+}
+
+#[derive(Clone, Copy)]
+struct Role {
+    pool: usize,
+    worker: usize,
+    inline: bool,
+}
+
+impl ThreadPool {
+    /// A pool of `workers` workers, the entering thread included; at least one.
+    pub(crate) fn new(workers: usize) -> std::io::Result<Self> {
+        let workers = workers.max(1);
+        let shared = Arc::new(Shared {
+            workers,
+            taken: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            gate: AtomicU64::new(0),
+            region: UnsafeCell::new(Region { tasks: 0, task: None }),
+            next_task: AtomicUsize::new(0),
+            parked: AtomicUsize::new(0),
+            park: Mutex::new(()),
+            wake: Condvar::new(),
+        });
+        let mut pool = Self { shared, threads: Vec::with_capacity(workers - 1) };
+        for worker in 1..workers {
+            let shared = Arc::clone(&pool.shared);
+            let thread = std::thread::Builder::new().name(format!("bitquilt-{worker}"));
+            pool.threads.push(thread.spawn(move || shared.work(worker))?);
+        }
+        Ok(pool)
+    }
+
+    /// The number of workers.
+    pub(crate) fn workers(&self) -> usize {
+        self.shared.workers
+    }
+
+    /// Takes the pool for a run on this thread. Where it is taken, by another run or by the one this thread is in, the run is serial.
+    pub(crate) fn enter(&self) -> Entered<'_> {
+        let before = ROLE.get();
+        let inline = self.shared.taken.swap(true, Ordering::Acquire);
+        ROLE.set(Role { pool: self.shared.id(), worker: 0, inline });
+        Entered { shared: &self.shared, before, owner: !inline }
+    }
+}
+
+impl Drop for ThreadPool {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        self.shared.wake_parked();
+        for thread in self.threads.drain(..) {
+            // A worker does not panic: tasks do not unwind.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A run's use of the pool.
+pub(crate) struct Entered<'a> {
+    shared: &'a Shared,
+    before: Role,
+    owner: bool,
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        ROLE.set(self.before);
+        if self.owner {
+            self.shared.taken.store(false, Ordering::Release);
+        }
+    }
+}
+
+impl Threads for Entered<'_> {
+    fn workers(&self) -> usize {
+        self.shared.workers
+    }
+
+    /// # Panics
+    /// On a thread that is none of the pool's: it has no worker number, so its tasks would share another's memory.
+    fn par_for(&self, tasks: usize, task: &(dyn Fn(usize, usize) + Sync)) {
+        let role = ROLE.get();
+        assert!(
+            role.pool == self.shared.id(),
+            "`par_for` was called on a thread that the host did not start; plugins have no threads of their own"
+        );
+        if role.inline || tasks <= 1 || self.shared.workers == 1 {
+            (0..tasks).for_each(|index| task(index, role.worker));
+        } else {
+            ROLE.set(Role { inline: true, ..role });
+            self.shared.run_region(tasks, task);
+            ROLE.set(role);
+        }
+    }
+}
+
+impl Shared {
+    fn id(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    fn run_region(&self, tasks: usize, task: &(dyn Fn(usize, usize) + Sync)) {
+        // SAFETY: only the lifetime changes. Workers call the task inside the gate alone, and this function waits until they left.
+        let erased = unsafe {
+            std::mem::transmute::<&(dyn Fn(usize, usize) + Sync), &'static (dyn Fn(usize, usize) + Sync)>(
+                task,
+            )
+        };
+        self.next_task.store(0, Ordering::Relaxed);
+        // SAFETY: the gate is closed and nobody is inside: the last region's caller, who is the pool's one owner, waited for that.
+        unsafe { *self.region.get() = Region { tasks, task: Some(erased) } };
+        self.gate.fetch_or(OPEN, Ordering::SeqCst);
+        if self.parked.load(Ordering::SeqCst) > 0 {
+            self.wake_parked();
+        }
+        self.run_tasks(tasks, task, 0);
+        self.gate.fetch_and(!OPEN, Ordering::AcqRel);
+        let mut spins = 0u32;
+        while self.gate.load(Ordering::Acquire) != 0 {
+            relax(&mut spins);
+        }
+    }
+
+    fn run_tasks(&self, tasks: usize, task: &(dyn Fn(usize, usize) + Sync), worker: usize) {
+        loop {
+            let index = self.next_task.fetch_add(1, Ordering::Relaxed);
+            if index >= tasks {
+                return;
+            }
+            task(index, worker);
+        }
+    }
+
+    /// A worker's life.
+    fn work(&self, worker: usize) {
+        ROLE.set(Role { pool: self.id(), worker, inline: true });
+        let mut spins = 0;
+        loop {
+            if self.try_enter() {
+                // SAFETY: inside the gate the region is not written.
+                let Region { tasks, task } = unsafe { *self.region.get() };
+                if let Some(task) = task {
+                    self.run_tasks(tasks, task, worker);
+                }
+                self.gate.fetch_sub(1, Ordering::Release);
+                spins = 0;
+            } else if self.stopping.load(Ordering::Relaxed) {
+                return;
+            } else if spins < SPINS && self.taken.load(Ordering::Relaxed) {
+                spins += 1;
+                std::hint::spin_loop();
+            } else {
+                self.park_until_needed();
+                spins = 0;
+            }
+        }
+    }
+
+    fn try_enter(&self) -> bool {
+        let enter = |gate: u64| (gate & OPEN != 0).then_some(gate + 1);
+        self.gate.load(Ordering::Relaxed) & OPEN != 0
+            && self.gate.fetch_update(Ordering::Acquire, Ordering::Relaxed, enter).is_ok()
+    }
+
+    fn park_until_needed(&self) {
+        let mut guard = self.park.lock().unwrap_or_else(PoisonError::into_inner);
+        self.parked.fetch_add(1, Ordering::SeqCst);
+        // Whoever opens the gate after this check sees that a worker is parked, and wakes it under the lock.
+        while self.gate.load(Ordering::SeqCst) & OPEN == 0 && !self.stopping.load(Ordering::SeqCst) {
+            guard = self.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
+        }
+        self.parked.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn wake_parked(&self) {
+        let _guard = self.park.lock().unwrap_or_else(PoisonError::into_inner);
+        self.wake.notify_all();
+    }
+}
+
+/// Waits a little, and lets other threads have the core when the wait is long.
+fn relax(spins: &mut u32) {
+    *spins += 1;
+    if *spins % 1024 == 0 {
+        std::thread::yield_now();
+    } else {
+        std::hint::spin_loop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32;
+
+    use bitquilt_plugin_api::Executor;
+
+    use super::*;
+
+    fn each_task_runs_once(entered: &Entered<'_>, tasks: usize) {
+        let counts: Vec<AtomicU32> = (0..tasks).map(|_| AtomicU32::new(0)).collect();
+        let busy: Vec<AtomicBool> = (0..entered.workers()).map(|_| AtomicBool::new(false)).collect();
+        Executor::of(entered).par_for(tasks, |task, worker| {
+            assert!(!busy[worker].swap(true, Ordering::SeqCst), "two tasks of worker {worker} at once");
+            counts[task].fetch_add(1, Ordering::Relaxed);
+            busy[worker].store(false, Ordering::SeqCst);
+        });
+        assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1));
+    }
+
+    #[test]
+    fn every_task_runs_once_for_every_number_of_workers() {
+        for workers in [1, 2, 3, 7] {
+            let pool = ThreadPool::new(workers).unwrap();
+            for run in 0..50 {
+                let entered = pool.enter();
+                for tasks in [0, 1, 2, 3, 17, 100] {
+                    each_task_runs_once(&entered, tasks);
+                }
+                if run % 10 == 0 {
+                    std::thread::sleep(std::time::Duration::from_millis(2));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_region_inside_a_task_runs_on_its_thread() {
+        let pool = ThreadPool::new(3).unwrap();
+        let entered = pool.enter();
+        let executor = Executor::of(&entered);
+        let inner = AtomicU32::new(0);
+        executor.par_for(8, |_, outer_worker| {
+            let thread = std::thread::current().id();
+            executor.par_for(5, |_, worker| {
+                assert_eq!((worker, std::thread::current().id()), (outer_worker, thread));
+                inner.fetch_add(1, Ordering::Relaxed);
+            });
+        });
+        assert_eq!(inner.into_inner(), 40);
+    }
+
+    #[test]
+    fn runs_beside_each_other_are_serial_but_complete() {
+        let pool = ThreadPool::new(2).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        each_task_runs_once(&pool.enter(), 9);
+                    }
+                });
+            }
+        });
+        let (outer, inner) = (pool.enter(), pool.enter());
+        each_task_runs_once(&inner, 4);
+        drop(inner);
+        each_task_runs_once(&outer, 4);
+    }
+
+    #[test]
+    fn a_thread_of_nobody_is_refused() {
+        let pool = ThreadPool::new(2).unwrap();
+        let entered = pool.enter();
+        std::thread::scope(|scope| {
+            let stray = scope.spawn(|| Executor::of(&entered).par_for(4, |_, _| {}));
+            assert!(stray.join().is_err());
+        });
+    }
+
+    #[test]
+    fn a_panic_in_a_task_leaves_the_pool_usable() {
+        let pool = ThreadPool::new(2).unwrap();
+        let entered = pool.enter();
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            Executor::of(&entered).par_for(16, |task, _| assert_ne!(task, 7));
+        }));
+        assert!(result.is_err());
+        each_task_runs_once(&entered, 16);
+    }
+}
