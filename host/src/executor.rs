@@ -130,14 +130,11 @@ impl Threads for Entered<'_> {
         self.shared.workers
     }
 
-    /// # Panics
-    /// On a thread that is none of the pool's: it has no worker number, so its tasks would share another's memory.
-    fn par_for(&self, tasks: usize, task: &(dyn Fn(usize, usize) + Sync)) {
+    fn par_for(&self, tasks: usize, task: &(dyn Fn(usize, usize) + Sync)) -> bool {
         let role = ROLE.get();
-        assert!(
-            role.pool == self.shared.id(),
-            "`par_for` was called on a thread that the host did not start; plugins have no threads of their own"
-        );
+        if role.pool != self.shared.id() {
+            return false;
+        }
         if role.inline || tasks <= 1 || self.shared.workers == 1 {
             (0..tasks).for_each(|index| task(index, role.worker));
         } else {
@@ -145,6 +142,7 @@ impl Threads for Entered<'_> {
             self.shared.run_region(tasks, task);
             ROLE.set(role);
         }
+        true
     }
 }
 

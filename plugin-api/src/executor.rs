@@ -34,11 +34,12 @@ impl<'a> Executor<'a> {
 
     /// An executor that runs every task on the calling thread, in order.
     pub fn serial() -> Executor<'static> {
-        unsafe extern "C" fn run(_: *const (), tasks: usize, task: AbiTask) {
+        unsafe extern "C" fn run(_: *const (), tasks: usize, task: AbiTask) -> bool {
             for index in 0..tasks {
                 // SAFETY: the caller of `par_for` keeps the task's data alive for the call.
                 unsafe { task.call(index, 0) };
             }
+            true
         }
         // SAFETY: `run` uses no data of the host.
         unsafe { Executor::from_raw(AbiExecutor::new(std::ptr::null(), 1, run)) }
@@ -54,10 +55,17 @@ impl<'a> Executor<'a> {
     /// Tasks run in any order, on the caller and on the host's workers; those of one worker run one after the other. A call
     /// from inside a task runs on that task's thread. A panic in a task ends the call with that panic once the running
     /// tasks are done; tasks that were not begun are left out.
+    ///
+    /// # Panics
+    /// If a task does, and on a thread that the host did not start: it would have no worker index of its own.
     pub fn par_for<F: Fn(usize, usize) + Sync>(&self, tasks: usize, body: F) {
         let region = Region { body, failed: AtomicBool::new(false), panic: Mutex::new(None) };
         let task = AbiTask::new((&raw const region).cast(), Region::<F>::call);
-        self.raw.par_for(tasks, task);
+        let ran = self.raw.par_for(tasks, task);
+        assert!(
+            ran,
+            "`par_for` was called on a thread that the host did not start; plugins have no threads of their own"
+        );
         let panic = region.panic.into_inner().unwrap_or_else(PoisonError::into_inner);
         if let Some(Panic { payload, place }) = panic {
             guard::set_place(place);

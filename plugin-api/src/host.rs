@@ -96,14 +96,15 @@ pub trait Threads: Sync {
     fn workers(&self) -> usize;
     /// Calls `task(index, worker)` for each index in `0..tasks`, and returns when all have returned. `task` does not unwind.
     ///
-    /// No two calls for one worker overlap, and worker numbers are below [`Self::workers`].
-    fn par_for(&self, tasks: usize, task: &(dyn Fn(usize, usize) + Sync));
+    /// No two calls for one worker overlap, and worker numbers are below [`Self::workers`]. Answers false, and calls nothing, on a
+    /// thread that has no worker number. Does not panic.
+    fn par_for(&self, tasks: usize, task: &(dyn Fn(usize, usize) + Sync)) -> bool;
 }
 
 impl<'a> Executor<'a> {
     /// An executor of these threads.
     pub fn of<T: Threads>(threads: &'a T) -> Self {
-        unsafe extern "C" fn par_for<T: Threads>(host: *const (), tasks: usize, task: AbiTask) {
+        unsafe extern "C" fn par_for<T: Threads>(host: *const (), tasks: usize, task: AbiTask) -> bool {
             struct Shared(AbiTask);
             // SAFETY: a task's data is a `Region`, whose body is `Sync`.
             unsafe impl Sync for Shared {}
@@ -116,7 +117,7 @@ impl<'a> Executor<'a> {
             // SAFETY: `host` is the `&'a T` below, and executors do not outlive `'a`.
             let threads = unsafe { &*host.cast::<T>() };
             let shared = Shared(task);
-            threads.par_for(tasks, &|index, worker| shared.call(index, worker));
+            threads.par_for(tasks, &|index, worker| shared.call(index, worker))
         }
         let host = std::ptr::from_ref(threads).cast();
         // SAFETY: `T: Sync` makes it usable from any thread; `'a` keeps it alive.

@@ -98,7 +98,7 @@ impl AbiTask {
 pub struct AbiExecutor {
     host: *const (),
     workers: usize,
-    par_for: unsafe extern "C" fn(*const (), usize, AbiTask),
+    par_for: unsafe extern "C" fn(*const (), usize, AbiTask) -> bool,
     reserved: [usize; 4],
 }
 
@@ -106,7 +106,7 @@ impl AbiExecutor {
     pub(crate) const fn new(
         host: *const (),
         workers: usize,
-        par_for: unsafe extern "C" fn(*const (), usize, AbiTask),
+        par_for: unsafe extern "C" fn(*const (), usize, AbiTask) -> bool,
     ) -> Self {
         Self { host, workers, par_for, reserved: [0; 4] }
     }
@@ -115,7 +115,8 @@ impl AbiExecutor {
         self.workers
     }
 
-    pub(crate) fn par_for(&self, tasks: usize, task: AbiTask) {
+    /// Whether the tasks ran; they do not on a thread that is not the host's.
+    pub(crate) fn par_for(&self, tasks: usize, task: AbiTask) -> bool {
         // SAFETY: whoever made the executor promised that `host` and `par_for` work from any thread while it lives.
         unsafe { (self.par_for)(self.host, tasks, task) }
     }
