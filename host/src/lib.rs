@@ -2,6 +2,7 @@
 
 mod encoding;
 mod executor;
+mod graph;
 mod memory;
 pub mod plugin;
 mod tensor;
@@ -12,4 +13,5 @@ pub use bitquilt_plugin_api::{
     TensorType, dim,
 };
 pub use encoding::QuantizeError;
+pub use graph::{Graph, GraphError, NodeBuilder, NodeProblem, Value};
 pub use tensor::{Tensor, TensorError};

@@ -1,0 +1,181 @@
+//! What can be wrong with a graph.
+
+use bitquilt_plugin_api::{AttributeKind, TensorType};
+
+use crate::encoding::QuantizeError;
+use crate::plugin::UnknownEncoding;
+
+/// Why a graph could not be built as asked.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GraphError {
+    /// A node is wrong.
+    #[error("node `{node}` ({op}): {problem}")]
+    Node {
+        /// The node's name.
+        node: String,
+        /// Its op.
+        op: String,
+        /// What is wrong with it.
+        problem: NodeProblem,
+    },
+    /// The name of an input, output or state is empty or taken.
+    #[error("{name:?} cannot be the name of another {what}: it is empty, or taken already")]
+    PortName {
+        /// `input`, `output` or `state`.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// The type of an input or state makes no sense.
+    #[error("the {what} `{name}` {problem}")]
+    PortType {
+        /// `input` or `state`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A state's type is not one of numbers alone.
+    #[error("the state `{state}` is {found}; a state has a dtype and dimensions that are numbers")]
+    StateType {
+        /// Its name.
+        state: String,
+        /// Its type.
+        found: TensorType,
+    },
+    /// An output is another graph's value.
+    #[error("the output `{output}` is a value of another graph")]
+    ForeignOutput {
+        /// Its name.
+        output: String,
+    },
+    /// An output is a state's former version.
+    #[error(
+        "the output `{output}` is a state that node `{writer}` has written since; take what that node yields"
+    )]
+    OverwrittenOutput {
+        /// Its name.
+        output: String,
+        /// The node that wrote the state.
+        writer: String,
+    },
+    /// No such encoding.
+    #[error(transparent)]
+    UnknownEncoding(#[from] UnknownEncoding),
+    /// A constant could not be encoded.
+    #[error(transparent)]
+    Quantize(#[from] QuantizeError),
+}
+
+/// What is wrong with a node.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeProblem {
+    /// No such op.
+    #[error("no op of this name is registered; there are {}", .known.join(", "))]
+    UnknownOp {
+        /// All that are.
+        known: Vec<String>,
+    },
+    /// Another node has the name.
+    #[error("another node has this name")]
+    DuplicateName,
+    /// Too few or too many inputs.
+    #[error("it takes {expected}, {found} were given")]
+    InputCount {
+        /// What the signature says.
+        expected: String,
+        /// How many there were.
+        found: usize,
+    },
+    /// An input is another graph's value.
+    #[error("input `{input}` is a value of another graph")]
+    ForeignValue {
+        /// The input.
+        input: String,
+    },
+    /// Encoded data for an op that wants values.
+    #[error("input `{input}` is encoded as {encoding}, and this op takes decoded values only; {encoding} data is taken by {}", .takers.join(", "))]
+    EncodedInput {
+        /// The input.
+        input: String,
+        /// The encoding.
+        encoding: String,
+        /// The ops that take data of this encoding.
+        takers: Vec<String>,
+    },
+    /// Values for an op that wants encoded data.
+    #[error(
+        "input `{input}` is {found}, and this op takes encoded data; quantize it with `Graph::quantize`, or use the op's dense counterpart"
+    )]
+    DenseInput {
+        /// The input.
+        input: String,
+        /// Its type.
+        found: TensorType,
+    },
+    /// Data of another encoding than the op takes.
+    #[error("input `{input}` is encoded as {encoding}, this op takes {}", .expected.join(" or "))]
+    OtherEncoding {
+        /// The input.
+        input: String,
+        /// Its encoding.
+        encoding: String,
+        /// What the op takes.
+        expected: Vec<String>,
+    },
+    /// Something else for an op that wants a state.
+    #[error("input `{input}` is no state; make one with `Graph::state`")]
+    NotAState {
+        /// The input.
+        input: String,
+    },
+    /// A state's former version.
+    #[error("input `{input}` is a state that node `{writer}` has written since; take what that node yields")]
+    Overwritten {
+        /// The input.
+        input: String,
+        /// The node that wrote the state.
+        writer: String,
+    },
+    /// An attribute that the op does not have.
+    #[error("it has no attribute `{attribute}`; it has {}", if .known.is_empty() { "none".to_owned() } else { .known.join(", ") })]
+    UnknownAttribute {
+        /// The attribute.
+        attribute: String,
+        /// Those it has.
+        known: Vec<String>,
+    },
+    /// An attribute that must be given.
+    #[error("the attribute `{attribute}` is missing; give {kind}")]
+    MissingAttribute {
+        /// The attribute.
+        attribute: String,
+        /// What it takes.
+        kind: AttributeKind,
+    },
+    /// An attribute of another kind.
+    #[error("the attribute `{attribute}` takes {kind}, not {found}")]
+    AttributeKind {
+        /// The attribute.
+        attribute: String,
+        /// What it takes.
+        kind: AttributeKind,
+        /// What was given.
+        found: String,
+    },
+    /// The op refused its inputs.
+    #[error("{0}")]
+    Refused(bitquilt_plugin_api::Error),
+    /// The op's own answer makes no sense.
+    #[error("its `infer` {0}; that is a fault of the op")]
+    BadInference(String),
+    /// An op of several outputs where one was asked for.
+    #[error("it yields {found} values, one was asked for; use `NodeBuilder::values`")]
+    SeveralOutputs {
+        /// How many it yields.
+        found: usize,
+    },
+}

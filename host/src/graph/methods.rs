@@ -1,0 +1,115 @@
+//! The standard ops as methods.
+
+use bitquilt_plugin_api::{Attribute, DType, Dim};
+
+use super::{Graph, GraphError, Value};
+
+impl Graph {
+    /// `left @ right` in full precision: f32 `[.., m, k]` and `[.., k, n]` to `[.., m, n]`.
+    pub fn matmul(&mut self, left: Value, right: Value) -> Result<Value, GraphError> {
+        self.op("matmul", [left, right])
+    }
+
+    /// `x @ weight` transposed, with an encoded weight: f32 `[.., n]` and encoded `[p, n]` to f32 `[.., p]`.
+    ///
+    /// The weight is transposed against [`Self::matmul`]'s: its rows are as long as those of `x`.
+    pub fn qmatmul(&mut self, x: Value, weight: Value) -> Result<Value, GraphError> {
+        self.op("qmatmul", [x, weight])
+    }
+
+    /// The rows of an encoded table `[rows, n]` at the given positions, decoded: integers `[..]` to f32 `[.., n]`.
+    pub fn qgather(&mut self, table: Value, positions: Value) -> Result<Value, GraphError> {
+        self.op("qgather", [table, positions])
+    }
+
+    /// An encoded tensor's values, as f32 of its logical shape.
+    pub fn dequantize(&mut self, encoded: Value) -> Result<Value, GraphError> {
+        self.op("dequantize", [encoded])
+    }
+
+    /// The sum, element by element, with broadcasting.
+    pub fn add(&mut self, left: Value, right: Value) -> Result<Value, GraphError> {
+        self.op("add", [left, right])
+    }
+
+    /// The difference, element by element, with broadcasting.
+    pub fn sub(&mut self, left: Value, right: Value) -> Result<Value, GraphError> {
+        self.op("sub", [left, right])
+    }
+
+    /// The product, element by element, with broadcasting.
+    pub fn mul(&mut self, left: Value, right: Value) -> Result<Value, GraphError> {
+        self.op("mul", [left, right])
+    }
+
+    /// The quotient, element by element, with broadcasting.
+    pub fn div(&mut self, left: Value, right: Value) -> Result<Value, GraphError> {
+        self.op("div", [left, right])
+    }
+
+    /// `-x`.
+    pub fn neg(&mut self, x: Value) -> Result<Value, GraphError> {
+        self.op("neg", [x])
+    }
+
+    /// `e^x`.
+    pub fn exp(&mut self, x: Value) -> Result<Value, GraphError> {
+        self.op("exp", [x])
+    }
+
+    /// The square root.
+    pub fn sqrt(&mut self, x: Value) -> Result<Value, GraphError> {
+        self.op("sqrt", [x])
+    }
+
+    /// `1 / sqrt(x)`.
+    pub fn rsqrt(&mut self, x: Value) -> Result<Value, GraphError> {
+        self.op("rsqrt", [x])
+    }
+
+    /// `1 / (1 + e^-x)`.
+    pub fn sigmoid(&mut self, x: Value) -> Result<Value, GraphError> {
+        self.op("sigmoid", [x])
+    }
+
+    /// `x * sigmoid(x)`.
+    pub fn silu(&mut self, x: Value) -> Result<Value, GraphError> {
+        self.op("silu", [x])
+    }
+
+    /// `max(x, 0)`.
+    pub fn relu(&mut self, x: Value) -> Result<Value, GraphError> {
+        self.op("relu", [x])
+    }
+
+    /// Each row divided by its root mean square and scaled by `weight` `[n]`: `x / sqrt(mean(x^2) + eps) * weight`.
+    pub fn rms_norm(&mut self, x: Value, weight: Value, eps: f32) -> Result<Value, GraphError> {
+        self.node("rms_norm", [x, weight]).attribute("eps", f64::from(eps)).value()
+    }
+
+    /// The same values in another shape.
+    pub fn reshape<D: Into<Dim>>(
+        &mut self,
+        x: Value,
+        shape: impl IntoIterator<Item = D>,
+    ) -> Result<Value, GraphError> {
+        let shape = shape.into_iter().map(Into::into).collect();
+        self.node("reshape", [x]).attribute("shape", Attribute::Shape(shape)).value()
+    }
+
+    /// The axes in another order: axis `i` of the result is axis `axes[i]` of `x`.
+    pub fn transpose(&mut self, x: Value, axes: &[usize]) -> Result<Value, GraphError> {
+        let axes = axes.iter().map(|axis| i64::try_from(*axis).unwrap_or(i64::MAX)).collect();
+        self.node("transpose", [x]).attribute("axes", Attribute::Ints(axes)).value()
+    }
+
+    /// The values converted to another dtype.
+    pub fn cast(&mut self, x: Value, dtype: DType) -> Result<Value, GraphError> {
+        self.node("cast", [x]).attribute("dtype", dtype.to_string()).value()
+    }
+
+    /// Writes `rows` `[seq, ..]` into a state `[capacity, ..]` from row `position` (an i64 scalar) on; the state's next version.
+    pub fn append(&mut self, state: Value, rows: Value, position: Value) -> Result<Value, GraphError> {
+        self.op("append", [state, rows, position])
+    }
+}

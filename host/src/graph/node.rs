@@ -1,0 +1,358 @@
+//! Adding a node: signature, attributes and inference, checked.
+
+use bitquilt_plugin_api::host::NodeHost;
+use bitquilt_plugin_api::{
+    Arity, Attribute, Attributes, EncodingHandle, Executor, InputKind, InputSpec, OpSignature, OutputType,
+    TensorType, TensorView,
+};
+
+use super::error::{GraphError, NodeProblem};
+use super::{Graph, NodeData, Source, Value};
+use crate::plugin::{RegisteredOp, Registry};
+use crate::tensor::Tensor;
+
+/// The most outputs a node has.
+const MAX_OUTPUTS: usize = 64;
+
+/// A node being added to a graph.
+#[must_use = "a node is added by `value` or `values`"]
+pub struct NodeBuilder<'g> {
+    graph: &'g mut Graph,
+    op: String,
+    name: Option<String>,
+    attributes: Attributes,
+    inputs: Vec<Value>,
+}
+
+impl<'g> NodeBuilder<'g> {
+    pub(super) fn new(graph: &'g mut Graph, op: &str, inputs: Vec<Value>) -> Self {
+        Self { graph, op: op.to_owned(), name: None, attributes: Attributes::new(), inputs }
+    }
+
+    /// Names the node, for messages and `explain`. Without a name it is called by its op and number.
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Gives an attribute.
+    pub fn attribute(mut self, name: &str, value: impl Into<Attribute>) -> Self {
+        self.attributes.insert(name, value);
+        self
+    }
+
+    /// Gives attributes.
+    pub fn attributes(mut self, attributes: &Attributes) -> Self {
+        for (name, value) in attributes.iter() {
+            self.attributes.insert(name, value.clone());
+        }
+        self
+    }
+
+    /// Adds the node; its one output.
+    pub fn value(self) -> Result<Value, GraphError> {
+        let (graph, node) = self.add(Some(1))?;
+        Ok(graph.value(graph.nodes[node].outputs[0]))
+    }
+
+    /// Adds the node; all its outputs.
+    pub fn values(self) -> Result<Vec<Value>, GraphError> {
+        let (graph, node) = self.add(None)?;
+        Ok(graph.nodes[node].outputs.iter().map(|index| graph.value(*index)).collect())
+    }
+
+    fn add(self, wanted: Option<usize>) -> Result<(&'g mut Graph, usize), GraphError> {
+        let Self { graph, op, name, attributes, inputs } = self;
+        let name = name.unwrap_or_else(|| format!("{op}.{}", graph.nodes.len()));
+        match graph.infer(&op, &name, attributes, &inputs, wanted) {
+            Ok((attributes, outputs)) => {
+                let node = graph.insert(NodeParts { name, op, attributes, inputs, outputs });
+                Ok((graph, node))
+            }
+            Err(problem) => Err(GraphError::Node { node: name, op, problem }),
+        }
+    }
+}
+
+/// A node whose every part was checked.
+struct NodeParts {
+    name: String,
+    op: String,
+    attributes: Attributes,
+    inputs: Vec<Value>,
+    outputs: Vec<OutputType>,
+}
+
+impl Graph {
+    /// The attributes with their defaults, and the outputs' types.
+    fn infer(
+        &self,
+        op: &str,
+        name: &str,
+        attributes: Attributes,
+        inputs: &[Value],
+        wanted: Option<usize>,
+    ) -> Result<(Attributes, Vec<OutputType>), NodeProblem> {
+        let registered = self.registry.op(op).ok_or_else(|| NodeProblem::UnknownOp {
+            known: self.registry.ops().map(|op| op.signature().name.clone()).collect(),
+        })?;
+        if name.is_empty() || self.node_names.contains_key(name) {
+            return Err(NodeProblem::DuplicateName);
+        }
+        let signature = registered.signature();
+        self.check_inputs(signature, inputs)?;
+        let attributes = complete_attributes(signature, attributes)?;
+        let data: Vec<_> = inputs.iter().map(|value| &self.values[value.index]).collect();
+        let types: Vec<TensorType> = data.iter().map(|value| value.tensor.clone()).collect();
+        let constants = data.iter().map(|value| match &value.source {
+            Source::Constant(tensor) => Some(tensor),
+            _ => None,
+        });
+        let context = NodeContext {
+            op,
+            attributes: &attributes,
+            inputs: &types,
+            outputs: &[],
+            constants: constants.collect(),
+            registry: &self.registry,
+            options: &[],
+            executor: Executor::serial(),
+        };
+        let outputs = registered.handle.infer(&context).map_err(NodeProblem::Refused)?;
+        check_outputs(registered, &types, &outputs, &self.registry)?;
+        match wanted {
+            Some(wanted) if outputs.len() != wanted => {
+                Err(NodeProblem::SeveralOutputs { found: outputs.len() })
+            }
+            _ => Ok((attributes, outputs)),
+        }
+    }
+
+    fn check_inputs(&self, signature: &OpSignature, inputs: &[Value]) -> Result<(), NodeProblem> {
+        let least = signature.inputs.iter().filter(|input| input.arity != Arity::Optional).count();
+        let most = match signature.inputs.last().map(|input| input.arity) {
+            Some(Arity::Many) => usize::MAX,
+            _ => signature.inputs.len(),
+        };
+        if inputs.len() < least || inputs.len() > most {
+            return Err(NodeProblem::InputCount {
+                expected: describe_inputs(signature),
+                found: inputs.len(),
+            });
+        }
+        for (index, value) in inputs.iter().enumerate() {
+            if let Some(input) = input_spec(signature, index) {
+                self.check_input(input, *value, signature)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_input(
+        &self,
+        spec: &InputSpec,
+        value: Value,
+        signature: &OpSignature,
+    ) -> Result<(), NodeProblem> {
+        let input = spec.name.clone();
+        if value.graph != self.id {
+            return Err(NodeProblem::ForeignValue { input });
+        }
+        if let Some(writer) = self.overwritten_by(value) {
+            return Err(NodeProblem::Overwritten { input, writer: writer.to_owned() });
+        }
+        let data = &self.values[value.index];
+        match (spec.kind, data.tensor.encoding()) {
+            (InputKind::State, _) if data.state.is_none() => Err(NodeProblem::NotAState { input }),
+            (InputKind::Dense, Some(encoding)) => {
+                let takers =
+                    self.registry.ops_taking(encoding).into_iter().filter(|op| *op != signature.name);
+                let takers = takers.map(|op| format!("`{op}`")).collect();
+                Err(NodeProblem::EncodedInput { input, encoding: encoding.to_owned(), takers })
+            }
+            (InputKind::Encoded, None) => Err(NodeProblem::DenseInput { input, found: data.tensor.clone() }),
+            (InputKind::Encoded, Some(encoding))
+                if !spec.encodings.is_empty() && !spec.encodings.iter().any(|name| name == encoding) =>
+            {
+                let expected = spec.encodings.clone();
+                Err(NodeProblem::OtherEncoding { input, encoding: encoding.to_owned(), expected })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn insert(&mut self, parts: NodeParts) -> usize {
+        let NodeParts { name, op, attributes, inputs, outputs } = parts;
+        let node = self.nodes.len();
+        // A node writes the states that it takes as such; what it yields is their next version.
+        let signature = self.registry.op(&op).map(RegisteredOp::signature);
+        let writes: Vec<bool> = (0..inputs.len())
+            .map(|index| {
+                signature
+                    .and_then(|signature| input_spec(signature, index))
+                    .is_some_and(|spec| spec.kind == InputKind::State)
+            })
+            .collect();
+        let mut indices = Vec::with_capacity(outputs.len());
+        for output in outputs {
+            let state = output.alias.and_then(|input| {
+                let (state, version) = self.values[inputs[input].index].state?;
+                Some((state, version + usize::from(writes[input])))
+            });
+            let source = Source::Node { node, alias: output.alias };
+            indices.push(self.push(output.tensor, source, state).index);
+        }
+        for (_, value) in inputs.iter().enumerate().filter(|(input, _)| writes[*input]) {
+            if let Some((state, _)) = self.values[value.index].state {
+                self.states[state].writers.push(node);
+            }
+        }
+        self.node_names.insert(name.clone(), node);
+        let inputs = inputs.iter().map(|value| value.index).collect();
+        self.nodes.push(NodeData { name, op, attributes, inputs, outputs: indices });
+        node
+    }
+}
+
+/// The spec of the input at a position; the last one stands for all that follow, if it is many.
+pub(crate) fn input_spec(signature: &OpSignature, index: usize) -> Option<&InputSpec> {
+    signature.inputs.get(index).or_else(|| signature.inputs.last().filter(|input| input.arity == Arity::Many))
+}
+
+fn describe_inputs(signature: &OpSignature) -> String {
+    let names = signature.inputs.iter().map(|input| match input.arity {
+        Arity::Optional => format!("[{}]", input.name),
+        Arity::Many => format!("{}..", input.name),
+        _ => input.name.clone(),
+    });
+    format!("the inputs ({})", names.collect::<Vec<_>>().join(", "))
+}
+
+fn complete_attributes(signature: &OpSignature, given: Attributes) -> Result<Attributes, NodeProblem> {
+    let known = || signature.attributes.iter().map(|spec| spec.name.clone()).collect();
+    if let Some((attribute, _)) =
+        given.iter().find(|(name, _)| !signature.attributes.iter().any(|spec| spec.name == *name))
+    {
+        return Err(NodeProblem::UnknownAttribute { attribute: attribute.to_owned(), known: known() });
+    }
+    let complete = signature.attributes.iter().map(|spec| {
+        let (attribute, kind) = (spec.name.clone(), spec.kind);
+        let value = given.get(&spec.name).or(spec.default.as_ref());
+        let Some(value) = value else { return Err(NodeProblem::MissingAttribute { attribute, kind }) };
+        match value.clone().into_kind(kind) {
+            Some(value) => Ok((attribute, value)),
+            None => Err(NodeProblem::AttributeKind { attribute, kind, found: value.to_string() }),
+        }
+    });
+    complete.collect()
+}
+
+/// Whether what an op inferred can be: a type each, known encodings, and memory that is there.
+pub(crate) fn check_outputs(
+    op: &RegisteredOp,
+    inputs: &[TensorType],
+    outputs: &[OutputType],
+    registry: &Registry,
+) -> Result<(), NodeProblem> {
+    let wrong = |problem: String| Err(NodeProblem::BadInference(problem));
+    if outputs.is_empty() || outputs.len() > MAX_OUTPUTS {
+        return wrong(format!("yields {} outputs; a node has 1 to {MAX_OUTPUTS}", outputs.len()));
+    }
+    let known: Vec<&str> =
+        inputs.iter().flat_map(|input| input.shape.iter().flat_map(|dim| dim.symbols())).collect();
+    for (index, output) in outputs.iter().enumerate() {
+        let tensor = &output.tensor;
+        match (tensor.dtype(), tensor.encoding()) {
+            (Some(dtype), _) if dtype.size().is_none() => {
+                return wrong(format!(
+                    "says that output {index} is of {dtype}, which is no dtype this version knows"
+                ));
+            }
+            (_, Some(encoding)) => {
+                let rows = tensor.shape.last().map(|dim| dim.fixed());
+                match (registry.encoding(encoding), rows) {
+                    (Some(encoding), Some(Some(row))) if row.is_multiple_of(encoding.spec().block_len) => {}
+                    _ => {
+                        return wrong(format!(
+                            "says that output {index} is {tensor}, which no registered encoding can hold"
+                        ));
+                    }
+                }
+            }
+            _ => {}
+        }
+        let attribute_symbol =
+            tensor.shape.iter().flat_map(|dim| dim.symbols()).find(|symbol| !known.contains(symbol));
+        if let Some(symbol) = attribute_symbol {
+            return wrong(format!(
+                "says that output {index} is {tensor}; no input has the symbol `{symbol}`"
+            ));
+        }
+        let Some(alias) = output.alias else { continue };
+        let Some(input) = inputs.get(alias) else {
+            return wrong(format!(
+                "says that output {index} is the memory of input {alias}, which there is not"
+            ));
+        };
+        let same_count = bitquilt_plugin_api::Dim::product(&input.shape).ok()
+            == bitquilt_plugin_api::Dim::product(&tensor.shape).ok();
+        if input.element != tensor.element || !same_count {
+            return wrong(format!(
+                "says that output {index}, {tensor}, is the memory of input {alias}, {input}"
+            ));
+        }
+    }
+    let signature = op.signature();
+    for index in 0..inputs.len() {
+        let is_state = input_spec(signature, index).is_some_and(|spec| spec.kind == InputKind::State);
+        let versions = outputs.iter().filter(|output| output.alias == Some(index)).count();
+        if is_state && versions != 1 {
+            return wrong(format!(
+                "yields {versions} next versions of the state that is input {index}; there must be one"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A node as a plugin sees it, while it is built or loaded.
+pub(crate) struct NodeContext<'a> {
+    pub(crate) op: &'a str,
+    pub(crate) attributes: &'a Attributes,
+    pub(crate) inputs: &'a [TensorType],
+    pub(crate) outputs: &'a [TensorType],
+    pub(crate) constants: Vec<Option<&'a Tensor>>,
+    pub(crate) registry: &'a Registry,
+    pub(crate) options: &'a [(String, String)],
+    pub(crate) executor: Executor<'a>,
+}
+
+impl NodeHost for NodeContext<'_> {
+    fn op(&self) -> &str {
+        self.op
+    }
+    fn attributes(&self) -> &Attributes {
+        self.attributes
+    }
+    fn inputs(&self) -> &[TensorType] {
+        self.inputs
+    }
+    fn outputs(&self) -> &[TensorType] {
+        self.outputs
+    }
+    fn is_constant(&self, index: usize) -> bool {
+        self.constants.get(index).is_some_and(Option::is_some)
+    }
+    fn constant(&self, index: usize) -> Option<TensorView<'_>> {
+        self.constants.get(index).copied().flatten().map(Tensor::view)
+    }
+    fn encoding(&self, name: &str) -> Option<&EncodingHandle> {
+        self.registry.encoding(name).map(|encoding| &encoding.handle)
+    }
+    fn option(&self, name: &str) -> Option<String> {
+        self.options.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
+    }
+    fn executor(&self) -> Executor<'_> {
+        self.executor
+    }
+}
