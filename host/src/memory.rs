@@ -24,18 +24,22 @@ unsafe impl Send for AlignedBytes {}
 unsafe impl Sync for AlignedBytes {}
 
 impl AlignedBytes {
+    /// `len` zeros; none if there is not so much memory.
+    pub(crate) fn try_zeroed(len: usize) -> Option<Self> {
+        if len == 0 {
+            return Some(Self { data: NonNull::<Line>::dangling().cast(), len });
+        }
+        let layout = Layout::from_size_align(len, ALIGNMENT).ok()?;
+        // SAFETY: the layout's size is not zero.
+        NonNull::new(unsafe { alloc_zeroed(layout) }).map(|data| Self { data, len })
+    }
+
     /// `len` zeros.
     ///
     /// # Panics
     /// If `len` is above `isize::MAX`; callers have checked their sizes.
     pub(crate) fn zeroed(len: usize) -> Self {
-        if len == 0 {
-            return Self { data: NonNull::<Line>::dangling().cast(), len };
-        }
-        let layout = layout(len);
-        // SAFETY: the layout's size is not zero.
-        let data = unsafe { alloc_zeroed(layout) };
-        Self { data: NonNull::new(data).unwrap_or_else(|| handle_alloc_error(layout)), len }
+        Self::try_zeroed(len).unwrap_or_else(|| handle_alloc_error(layout(len)))
     }
 
     /// A copy of `bytes`.

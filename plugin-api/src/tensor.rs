@@ -212,7 +212,7 @@ pub enum ElementView<'a> {
     Encoded(&'a str),
 }
 
-/// A tensor of the host that a kernel reads. Contiguous, row-major, aligned to at least 16 bytes.
+/// A tensor of the host that a kernel reads. Contiguous, row-major, aligned for its dtype.
 #[derive(Clone, Copy, Debug)]
 pub struct TensorView<'a> {
     element: ElementView<'a>,
@@ -253,7 +253,7 @@ impl<'a> TensorView<'a> {
     }
 }
 
-/// A tensor of the host that a kernel writes: an output, or a state. Contiguous, row-major, aligned to at least 16 bytes.
+/// A tensor of the host that a kernel writes: an output, or a state. Contiguous, row-major, aligned to 64 bytes.
 #[derive(Debug)]
 pub struct TensorViewMut<'a> {
     element: ElementView<'a>,

@@ -18,7 +18,7 @@ use crate::plugin::Registry;
 use crate::tensor::Tensor;
 pub use error::{GraphError, NodeProblem};
 pub use node::NodeBuilder;
-pub(crate) use node::{NodeContext, check_outputs};
+pub(crate) use node::{NodeContext, check_outputs, input_spec};
 
 /// A static graph of ops over tensors.
 ///

@@ -1,0 +1,104 @@
+//! Why a graph could not be loaded.
+
+use crate::encoding::QuantizeError;
+use crate::graph::NodeProblem;
+use crate::plugin::UnknownEncoding;
+use crate::session::RunError;
+
+/// Why a graph could not be loaded.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// Nothing is asked for.
+    #[error("the graph has no outputs; name what it is to compute with `Graph::output`")]
+    NoOutputs,
+    /// A symbol that no run could bind.
+    #[error(
+        "the symbol `{symbol}` of input `{input}` cannot be bound: no input has it as a dimension of its own"
+    )]
+    UnboundSymbol {
+        /// The symbol.
+        symbol: String,
+        /// An input that has it.
+        input: String,
+    },
+    /// The session lacks an op.
+    #[error("node `{node}`: this session has no op `{op}`; load the plugin that it is in")]
+    UnknownOp {
+        /// The node's name.
+        node: String,
+        /// Its op.
+        op: String,
+    },
+    /// The session lacks an encoding, or has another version of it.
+    #[error("node `{node}`: {source}")]
+    Constant {
+        /// The node that takes the constant.
+        node: String,
+        /// What is wrong.
+        source: Box<LoadError>,
+    },
+    /// The session's op refuses what the graph's took.
+    #[error("node `{node}` ({op}): {problem}")]
+    Node {
+        /// The node's name.
+        node: String,
+        /// Its op.
+        op: String,
+        /// What is wrong.
+        problem: NodeProblem,
+    },
+    /// An op's inference is not what it was when the graph was built.
+    #[error(
+        "node `{node}` ({op}): `infer` answers other types than when the graph was built; an op must answer the same each time"
+    )]
+    InferenceChanged {
+        /// The node's name.
+        node: String,
+        /// Its op.
+        op: String,
+    },
+    /// Nothing can run a node.
+    #[error("node `{node}` ({op}): no kernel can run it here: {}", .reasons.join("; "))]
+    NoKernel {
+        /// The node's name.
+        node: String,
+        /// Its op.
+        op: String,
+        /// Why each kernel cannot, or that there is none.
+        reasons: Vec<String>,
+    },
+    /// A kernel could not be prepared.
+    #[error("node `{node}` ({op}): the kernel `{kernel}` could not be prepared: {source}")]
+    Prepare {
+        /// The node's name.
+        node: String,
+        /// Its op.
+        op: String,
+        /// The kernel's name.
+        kernel: String,
+        /// What it said.
+        source: bitquilt_plugin_api::Error,
+    },
+    /// A kernel releases or transforms an input that it cannot.
+    #[error("node `{node}` ({op}): the kernel `{kernel}` {problem}; that is a fault of the kernel")]
+    BadKernel {
+        /// The node's name.
+        node: String,
+        /// Its op.
+        op: String,
+        /// The kernel's name.
+        kernel: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A part of the graph that does not depend on inputs could not be computed.
+    #[error("the graph's constant part: {0}")]
+    Fold(Box<RunError>),
+    /// No such encoding.
+    #[error(transparent)]
+    UnknownEncoding(#[from] UnknownEncoding),
+    /// A constant is of another encoding or version.
+    #[error(transparent)]
+    Encoding(#[from] QuantizeError),
+}

@@ -1,0 +1,206 @@
+//! The plan of a loaded graph, for people.
+
+use std::fmt::{self, Display, Formatter};
+
+use super::layout::Layout;
+use super::program::{Place, Program};
+use crate::graph::NodeData;
+
+/// What is known of a node when its kernel is chosen.
+#[derive(Clone)]
+pub(crate) struct NodeNote {
+    node: String,
+    op: String,
+    /// Kernel and plugin; none for a node that is another's memory.
+    kernel: Option<(String, String)>,
+    others: Vec<(String, String)>,
+    held_bytes: usize,
+    note: String,
+    inputs: Vec<usize>,
+    outputs: Vec<usize>,
+    step: Option<usize>,
+}
+
+impl NodeNote {
+    pub(super) fn view(node: &NodeData, inputs: &[usize], outputs: &[(usize, bool)]) -> Self {
+        let mut note = Self::empty(None);
+        note.name_node(node, inputs, outputs, None);
+        note
+    }
+
+    pub(super) fn kernel(
+        kernel: &str,
+        plugin: &str,
+        others: Vec<(String, String)>,
+        held_bytes: usize,
+        note: String,
+    ) -> Self {
+        Self { others, held_bytes, note, ..Self::empty(Some((kernel.to_owned(), plugin.to_owned()))) }
+    }
+
+    fn empty(kernel: Option<(String, String)>) -> Self {
+        let (node, op, note) = (String::new(), String::new(), String::new());
+        let (others, inputs, outputs) = (Vec::new(), Vec::new(), Vec::new());
+        Self { node, op, kernel, others, held_bytes: 0, note, inputs, outputs, step: None }
+    }
+
+    pub(super) fn name_node(
+        &mut self,
+        node: &NodeData,
+        inputs: &[usize],
+        outputs: &[(usize, bool)],
+        step: Option<usize>,
+    ) {
+        (self.node, self.op, self.step) = (node.name.clone(), node.op.clone(), step);
+        self.inputs = inputs.to_vec();
+        self.outputs = outputs.iter().map(|(value, _)| *value).collect();
+    }
+}
+
+/// The plan of a loaded graph: what runs, on which kernels, and where.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// The nodes in the order they run in. Nodes that no output needs, and those computed at load, are not among them.
+    pub nodes: Vec<ExplainedNode>,
+    /// Bytes of the arena; none where symbols are not bound.
+    pub arena_bytes: Option<usize>,
+    /// Bytes of constants that kernels read when they run.
+    pub constant_bytes: usize,
+    /// Bytes that kernels hold of their own, repacked weights for instance.
+    pub held_bytes: usize,
+    /// Bytes of a state.
+    pub state_bytes: usize,
+}
+
+/// A node of the plan.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct ExplainedNode {
+    /// Its name.
+    pub node: String,
+    /// Its op.
+    pub op: String,
+    /// The kernel that serves it, and that kernel's plugin; none for a node that is another's memory.
+    pub kernel: Option<(String, String)>,
+    /// The kernels that do not serve it, and why.
+    pub others: Vec<(String, String)>,
+    /// The types of its inputs.
+    pub inputs: Vec<String>,
+    /// Its outputs.
+    pub outputs: Vec<ExplainedOutput>,
+    /// Bytes of scratch memory; none where symbols are not bound.
+    pub scratch_bytes: Option<usize>,
+    /// Bytes that its kernel holds.
+    pub held_bytes: usize,
+    /// What its kernel says of its choices.
+    pub note: String,
+}
+
+/// An output of a node of the plan.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct ExplainedOutput {
+    /// Its type; with numbers for symbols where they are bound.
+    pub tensor: String,
+    /// Its bytes; none where symbols are not bound.
+    pub bytes: Option<usize>,
+    /// Where it is in the arena; none where symbols are not bound, and for memory that is not the arena's.
+    pub offset: Option<usize>,
+}
+
+/// Explains a program, for one binding of its symbols or for none.
+pub(crate) fn explain(program: &Program, layout: Option<&Layout>) -> Explanation {
+    let tensor = |value: usize| {
+        let tensor = &program.values[value].tensor;
+        match layout {
+            Some(layout) => format!("{} {:?}", tensor.element, layout.shape(value)),
+            None => tensor.to_string(),
+        }
+    };
+    let output = |value: &usize| ExplainedOutput {
+        tensor: tensor(*value),
+        bytes: layout.map(|layout| layout.bytes(*value)),
+        offset: layout.and_then(|layout| layout.offset(program.root(*value))),
+    };
+    let nodes = program.notes.iter().map(|note| ExplainedNode {
+        node: note.node.clone(),
+        op: note.op.clone(),
+        kernel: note.kernel.clone(),
+        others: note.others.clone(),
+        inputs: note.inputs.iter().map(|value| tensor(*value)).collect(),
+        outputs: note.outputs.iter().map(output).collect(),
+        scratch_bytes: layout.map(|layout| note.step.map_or(0, |step| layout.scratch_bytes(step))),
+        held_bytes: note.held_bytes,
+        note: note.note.clone(),
+    });
+    let constants = program.values.iter().map(|value| match &value.place {
+        Place::Constant(Some(tensor)) => tensor.bytes().len(),
+        _ => 0,
+    });
+    Explanation {
+        nodes: nodes.collect(),
+        arena_bytes: layout.map(Layout::arena_bytes),
+        constant_bytes: constants.sum(),
+        held_bytes: program.held_bytes,
+        state_bytes: program.states.iter().map(|state| state.bytes).sum(),
+    }
+}
+
+const HEADINGS: [&str; 8] = ["node", "op", "kernel", "inputs", "output", "bytes", "offset", "scratch"];
+
+impl Display for Explanation {
+    /// A table of the nodes, each followed by the reasons for its kernel, and the sums.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let rows: Vec<[String; 8]> = self.nodes.iter().map(ExplainedNode::cells).collect();
+        let mut widths = HEADINGS.map(str::len);
+        for row in &rows {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = (*width).max(cell.chars().count());
+            }
+        }
+        let line = |cells: [&str; 8]| {
+            let padded = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+            padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+        };
+        writeln!(f, "{}", line(HEADINGS))?;
+        for (node, row) in self.nodes.iter().zip(&rows) {
+            writeln!(f, "{}", line(row.each_ref().map(String::as_str)))?;
+            if !node.note.is_empty() {
+                writeln!(f, "    {}", node.note)?;
+            }
+            for (kernel, reason) in &node.others {
+                writeln!(f, "    not {kernel}: {reason}")?;
+            }
+        }
+        let arena = self
+            .arena_bytes
+            .map_or_else(|| "depends on the symbols".to_owned(), |bytes| format!("{bytes} bytes"));
+        writeln!(
+            f,
+            "arena {arena}; constants {} bytes, held by kernels {} bytes, states {} bytes",
+            self.constant_bytes, self.held_bytes, self.state_bytes
+        )
+    }
+}
+
+impl ExplainedNode {
+    fn cells(&self) -> [String; 8] {
+        let number = |value: Option<usize>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
+        let outputs = |cell: &dyn Fn(&ExplainedOutput) -> String| {
+            self.outputs.iter().map(cell).collect::<Vec<_>>().join(", ")
+        };
+        [
+            self.node.clone(),
+            self.op.clone(),
+            self.kernel
+                .as_ref()
+                .map_or_else(|| "(no copy)".to_owned(), |(kernel, plugin)| format!("{kernel} ({plugin})")),
+            self.inputs.join(", "),
+            outputs(&|output| output.tensor.clone()),
+            outputs(&|output| number(output.bytes)),
+            outputs(&|output| number(output.offset)),
+            number(self.scratch_bytes),
+        ]
+    }
+}

@@ -1,0 +1,67 @@
+//! Constant folding: what does not depend on a run is computed once, at load.
+
+use std::collections::{HashMap, HashSet};
+
+use super::error::LoadError;
+use super::prepare::program;
+use super::{Loader, Part, writes_state};
+use crate::graph::{Graph, Source};
+use crate::session::run_once;
+use crate::tensor::Tensor;
+
+/// What was computed at load.
+#[derive(Default)]
+pub(super) struct Folded {
+    /// The nodes that need not run.
+    pub(super) nodes: HashSet<usize>,
+    /// Those of their values that other nodes or outputs take.
+    pub(super) tensors: HashMap<usize, Tensor>,
+}
+
+/// Computes the nodes whose inputs are all constants.
+///
+/// Nodes that take encoded data stay: an encoded constant is never turned into a dense one.
+pub(super) fn fold(graph: &Graph, live: &[usize], loader: &Loader<'_>) -> Result<Folded, LoadError> {
+    let mut nodes = HashSet::new();
+    for node in live {
+        let data = &graph.nodes[*node];
+        let constant = |value: &usize| match &graph.values[*value].source {
+            Source::Constant(tensor) => tensor.encoding().is_none(),
+            Source::Node { node, .. } => nodes.contains(node),
+            Source::Input(_) | Source::State(_) => false,
+        };
+        let encoded = data.outputs.iter().any(|value| graph.values[*value].tensor.encoding().is_some());
+        if !data.inputs.is_empty()
+            && data.inputs.iter().all(constant)
+            && !encoded
+            && !writes_state(data, loader.registry)
+        {
+            nodes.insert(*node);
+        }
+    }
+    if nodes.is_empty() {
+        return Ok(Folded::default());
+    }
+    let taken_outside =
+        live.iter().filter(|node| !nodes.contains(node)).flat_map(|node| &graph.nodes[*node].inputs);
+    let asked_for = graph.outputs.iter().map(|port| &port.value);
+    let mut frontier: Vec<usize> = taken_outside
+        .chain(asked_for)
+        .copied()
+        .filter(
+            |value| matches!(graph.values[*value].source, Source::Node { node, .. } if nodes.contains(&node)),
+        )
+        .collect();
+    frontier.sort_unstable();
+    frontier.dedup();
+    let part = Part {
+        nodes: live.iter().copied().filter(|node| nodes.contains(node)).collect(),
+        outputs: frontier.iter().map(|value| (value.to_string(), *value)).collect(),
+        constants: HashMap::new(),
+    };
+    let mut constants = program(graph, part, loader)?;
+    // A folded node depends on no input, and so on no symbol.
+    (constants.inputs, constants.symbols, constants.states) = (Vec::new(), Vec::new(), Vec::new());
+    let tensors = run_once(&constants, loader).map_err(|error| LoadError::Fold(Box::new(error)))?;
+    Ok(Folded { nodes, tensors: frontier.into_iter().zip(tensors).collect() })
+}

@@ -1,0 +1,113 @@
+//! A loaded graph: kernels in order, and where each value lives.
+
+use std::sync::Arc;
+
+use bitquilt_plugin_api::TensorType;
+use bitquilt_plugin_api::host::{KernelHandle, TransformHandle};
+
+use super::explain::NodeNote;
+use crate::tensor::Tensor;
+
+/// What a model runs. Immutable, and shared between its states.
+pub(crate) struct Program {
+    /// The symbols that a run binds, sorted.
+    pub(crate) symbols: Vec<String>,
+    pub(crate) inputs: Vec<InputPort>,
+    pub(crate) outputs: Vec<OutputPort>,
+    pub(crate) states: Vec<StateSlot>,
+    pub(crate) values: Vec<ValueSlot>,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) transforms: Vec<TransformSlot>,
+    /// Bytes that kernels hold, shared ones once.
+    pub(crate) held_bytes: usize,
+    /// What `explain` says of each node, steps or not.
+    pub(crate) notes: Vec<NodeNote>,
+}
+
+pub(crate) struct InputPort {
+    pub(crate) name: String,
+    pub(crate) tensor: TensorType,
+    /// Index of the value; none for an input that nothing takes.
+    pub(crate) value: Option<usize>,
+}
+
+pub(crate) struct OutputPort {
+    pub(crate) name: String,
+    /// Index of the value, and of the one whose memory it is.
+    pub(crate) value: usize,
+    pub(crate) root: usize,
+}
+
+/// Where an output's bytes are when a run ends.
+pub(crate) enum OutputPlace {
+    /// Where the value is.
+    Value,
+    /// In the arena: a copy, since the value is an input, which the caller keeps.
+    Copy,
+}
+
+impl Program {
+    pub(crate) fn output_place(&self, output: &OutputPort) -> OutputPlace {
+        match self.values[output.root].place {
+            Place::Input(_) => OutputPlace::Copy,
+            _ => OutputPlace::Value,
+        }
+    }
+}
+
+pub(crate) struct StateSlot {
+    pub(crate) name: String,
+    pub(crate) tensor: TensorType,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) bytes: usize,
+}
+
+pub(crate) struct ValueSlot {
+    pub(crate) tensor: TensorType,
+    pub(crate) place: Place,
+}
+
+/// Where a value lives.
+pub(crate) enum Place {
+    /// The caller's memory.
+    Input(usize),
+    /// The model's; none once every kernel released it.
+    Constant(Option<Tensor>),
+    /// A state's.
+    State(usize),
+    /// The arena.
+    Arena,
+    /// That of another value, which is none of these.
+    Alias(usize),
+}
+
+/// A node that runs a kernel.
+pub(crate) struct Step {
+    pub(crate) node: String,
+    pub(crate) op: String,
+    pub(crate) kernel: Arc<KernelHandle>,
+    /// The value of each input, and whether the step writes it.
+    pub(crate) inputs: Vec<(usize, bool)>,
+    /// The value of each output, and whether it is another's memory.
+    pub(crate) outputs: Vec<(usize, bool)>,
+    /// The transforms that the kernel asked for, in its order.
+    pub(crate) transforms: Vec<usize>,
+    /// The transforms that are computed before this step.
+    pub(crate) begins: Vec<usize>,
+}
+
+/// A transform of a value, computed once a run.
+pub(crate) struct TransformSlot {
+    pub(crate) value: usize,
+    pub(crate) transform: Arc<TransformHandle>,
+}
+
+impl Program {
+    /// The value whose memory a value is.
+    pub(crate) fn root(&self, value: usize) -> usize {
+        match self.values[value].place {
+            Place::Alias(root) => root,
+            _ => value,
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! One error for programs that use several parts.
+
+use crate::compile::LoadError;
+use crate::encoding::QuantizeError;
+use crate::graph::GraphError;
+use crate::plugin::UnknownEncoding;
+use crate::session::{RunError, SessionError};
+use crate::tensor::TensorError;
+
+/// Any error of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A tensor.
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+    /// An encoding's name.
+    #[error(transparent)]
+    UnknownEncoding(#[from] UnknownEncoding),
+    /// Quantizing or decoding.
+    #[error(transparent)]
+    Quantize(#[from] QuantizeError),
+    /// Building a graph.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// Making a session.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// Loading a graph.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// Running a model.
+    #[error(transparent)]
+    Run(#[from] RunError),
+}

@@ -1,0 +1,327 @@
+//! States: a caller's memory for running a model.
+
+use std::collections::BTreeMap;
+use std::ptr::NonNull;
+
+use bitquilt_plugin_api::{Dim, Element, ElementView, Executor, Scalar, TensorView};
+
+use crate::compile::{Layout, OutputPlace, OutputPort, Place};
+use crate::memory::AlignedBytes;
+use crate::run::{InputBytes, Run};
+use crate::session::{Model, RunError, describe, tensor_of};
+use crate::tensor::Tensor;
+
+/// How many bindings of the symbols a state keeps the layout of.
+const MAX_LAYOUTS: usize = 64;
+
+/// A caller's memory for running a model: the arena, and the states that live from run to run.
+///
+/// The arena is laid out once for each binding of the symbols. A run whose binding was seen before allocates nothing.
+pub struct State {
+    model: Model,
+    arena: AlignedBytes,
+    states: Vec<AlignedBytes>,
+    state_pointers: Vec<NonNull<u8>>,
+    /// The most recently used last.
+    layouts: Vec<Layout>,
+    inputs: Vec<InputBytes>,
+    given: Vec<usize>,
+    shapes: Vec<Vec<usize>>,
+    bindings: Vec<usize>,
+}
+
+// SAFETY: the pointers are to memory that the state owns, and to inputs that are used only while a run borrows them.
+unsafe impl Send for State {}
+// SAFETY: as above; a shared reference only reads.
+unsafe impl Sync for State {}
+
+/// The value of a symbol that is not bound yet.
+const UNBOUND: usize = usize::MAX;
+
+impl State {
+    pub(crate) fn new(model: Model) -> Result<Self, RunError> {
+        let program = &model.program;
+        let mut states = Vec::with_capacity(program.states.len());
+        for state in &program.states {
+            states.push(
+                AlignedBytes::try_zeroed(state.bytes).ok_or(RunError::TooLarge { bytes: state.bytes })?,
+            );
+        }
+        let state_pointers = states.iter_mut().map(|state| NonNull::from(&mut **state).cast()).collect();
+        let inputs = program.inputs.len();
+        Ok(Self {
+            arena: AlignedBytes::zeroed(0),
+            states,
+            state_pointers,
+            layouts: Vec::new(),
+            inputs: vec![InputBytes::new(&[]); inputs],
+            given: vec![0; inputs],
+            shapes: program.inputs.iter().map(|port| Vec::with_capacity(port.tensor.rank())).collect(),
+            bindings: vec![UNBOUND; program.symbols.len()],
+            model,
+        })
+    }
+
+    /// The model that this is the memory of.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Runs the model on these inputs, each given once by name. The results are in this state's memory, until its next run.
+    ///
+    /// If a kernel fails, states that were written before it keep what was written.
+    pub fn run<'t, V: Into<TensorView<'t>>>(
+        &mut self,
+        inputs: impl IntoIterator<Item = (&'t str, V)>,
+    ) -> Result<Results<'_>, RunError> {
+        self.take_inputs(inputs)?;
+        self.bind()?;
+        self.lay_out()?;
+        let Some(layout) = self.layouts.last() else { return Err(RunError::TooLarge { bytes: 0 }) };
+        let (program, core) = (&self.model.program, &self.model.core);
+        for (port, input) in program.inputs.iter().zip(&self.inputs) {
+            if let Some(expected) =
+                port.value.map(|value| layout.bytes(value)).filter(|bytes| *bytes != input.len())
+            {
+                return Err(RunError::InputBytes { input: port.name.clone(), expected, found: input.len() });
+            }
+        }
+        let entered = core.pool.enter();
+        // SAFETY: the inputs are borrowed for `'t`, which lives through this call, and have the bytes of their values in the layout; the states are this one's, which is
+        // borrowed mutably.
+        let run = unsafe {
+            let executor = Executor::of(&entered);
+            Run::new(
+                program,
+                layout,
+                &core.registry,
+                &mut self.arena,
+                &self.inputs,
+                &self.state_pointers,
+                executor,
+            )
+        };
+        run.steps()?;
+        Ok(Results { state: self })
+    }
+
+    /// Sets every state to zero.
+    pub fn reset(&mut self) {
+        self.states.iter_mut().for_each(|state| state.fill(0));
+    }
+
+    /// What a state holds.
+    pub fn state(&self, name: &str) -> Option<TensorView<'_>> {
+        let index = self.model.program.states.iter().position(|state| state.name == name)?;
+        let slot = &self.model.program.states[index];
+        let element = ElementView::Dense(slot.tensor.dtype()?);
+        Some(TensorView::from_parts(element, &slot.shape, &self.states[index]))
+    }
+
+    fn take_inputs<'t, V: Into<TensorView<'t>>>(
+        &mut self,
+        inputs: impl IntoIterator<Item = (&'t str, V)>,
+    ) -> Result<(), RunError> {
+        let ports = &self.model.program.inputs;
+        self.given.fill(0);
+        for (name, view) in inputs {
+            let view: TensorView<'t> = view.into();
+            let Some(index) = ports.iter().position(|port| port.name == name) else {
+                let known = ports.iter().map(|port| format!("`{}`", port.name)).collect();
+                return Err(RunError::UnknownInput { input: name.to_owned(), known });
+            };
+            let port = &ports[index];
+            let same_element = match (view.element(), &port.tensor.element) {
+                (ElementView::Dense(found), Element::Dense(expected)) => found == *expected,
+                (ElementView::Encoded(found), Element::Encoded(expected)) => found == expected,
+                _ => false,
+            };
+            if !same_element || view.shape().len() != port.tensor.rank() {
+                let (input, expected) = (port.name.clone(), port.tensor.clone());
+                return Err(RunError::InputType { input, expected, found: describe(&view) });
+            }
+            self.given[index] += 1;
+            self.inputs[index] = InputBytes::new(view.bytes());
+            self.shapes[index].clear();
+            self.shapes[index].extend_from_slice(view.shape());
+        }
+        match self.given.iter().position(|times| *times != 1) {
+            Some(index) => {
+                Err(RunError::InputTimes { input: ports[index].name.clone(), times: self.given[index] })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Binds the symbols to the inputs' dimensions, and checks all others.
+    fn bind(&mut self) -> Result<(), RunError> {
+        let program = &self.model.program;
+        self.bindings.fill(UNBOUND);
+        let mut has_expressions = false;
+        for (port, shape) in program.inputs.iter().zip(&self.shapes) {
+            for (dim, found) in port.tensor.shape.iter().zip(shape) {
+                match (dim, dim.as_symbol()) {
+                    (Dim::Fixed(expected), _) if expected != found => {
+                        return Err(self.wrong_input(&port.name));
+                    }
+                    (_, Some(symbol)) => {
+                        // Loading has listed every symbol of every input.
+                        let Ok(slot) = program.symbols.binary_search_by(|known| known.as_str().cmp(symbol))
+                        else {
+                            continue;
+                        };
+                        let bound = std::mem::replace(&mut self.bindings[slot], *found);
+                        if bound != UNBOUND && bound != *found {
+                            let (input, symbol) = (port.name.clone(), symbol.to_owned());
+                            return Err(RunError::SymbolConflict { input, symbol, bound, found: *found });
+                        }
+                    }
+                    (Dim::Symbolic(_), None) => has_expressions = true,
+                    _ => {}
+                }
+            }
+        }
+        if has_expressions {
+            let bindings = crate::compile::bindings_of(&program.symbols, &self.bindings);
+            for (port, shape) in program.inputs.iter().zip(&self.shapes) {
+                if port.tensor.evaluate(&bindings).map_err(RunError::Shape)? != *shape {
+                    return Err(self.wrong_input(&port.name));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn wrong_input(&self, name: &str) -> RunError {
+        let ports = &self.model.program.inputs;
+        match ports.iter().zip(&self.shapes).find(|(port, _)| port.name == name) {
+            Some((port, shape)) => RunError::InputType {
+                input: port.name.clone(),
+                expected: port.tensor.clone(),
+                found: format!("{} {:?}", port.tensor.element, shape),
+            },
+            None => RunError::UnknownInput { input: name.to_owned(), known: Vec::new() },
+        }
+    }
+
+    /// Makes the layout for the bindings the last one, and the arena large enough for it.
+    fn lay_out(&mut self) -> Result<(), RunError> {
+        match self.layouts.iter().position(|layout| layout.is_for(&self.bindings)) {
+            Some(index) => self.layouts[index..].rotate_left(1),
+            None => {
+                let (program, core) = (&self.model.program, &self.model.core);
+                let layout = Layout::new(program, &core.registry, &self.bindings, core.pool.workers())?;
+                if self.layouts.len() == MAX_LAYOUTS {
+                    self.layouts.remove(0);
+                }
+                self.layouts.push(layout);
+            }
+        }
+        let bytes = self.layouts.last().map_or(0, Layout::arena_bytes);
+        if self.arena.len() < bytes {
+            self.arena = AlignedBytes::zeroed(0);
+            self.arena = AlignedBytes::try_zeroed(bytes).ok_or(RunError::TooLarge { bytes })?;
+        }
+        Ok(())
+    }
+}
+
+/// What a run gave, in its state's memory.
+pub struct Results<'s> {
+    state: &'s State,
+}
+
+impl<'s> Results<'s> {
+    /// The values of an output; an error if there is none, or if it is encoded or of another dtype.
+    pub fn get<T: Scalar>(&self, output: &str) -> Result<&'s [T], RunError> {
+        self.view(output)?.values().map_err(RunError::Shape)
+    }
+
+    /// An output with its shape.
+    pub fn view(&self, output: &str) -> Result<TensorView<'s>, RunError> {
+        let program = &self.state.model.program;
+        let Some(index) = program.outputs.iter().position(|port| port.name == output) else {
+            let known = program.outputs.iter().map(|port| format!("`{}`", port.name)).collect();
+            return Err(RunError::UnknownOutput { output: output.to_owned(), known });
+        };
+        self.output(index, &program.outputs[index])
+    }
+
+    /// A copy of an output.
+    pub fn tensor(&self, output: &str) -> Result<Tensor, RunError> {
+        tensor_of(&self.view(output)?, &self.state.model.core.registry)
+    }
+
+    /// The outputs' names and views, in the graph's order.
+    pub fn iter(&self) -> impl Iterator<Item = Result<(&'s str, TensorView<'s>), RunError>> {
+        let outputs = &self.state.model.program.outputs;
+        outputs.iter().enumerate().map(|(index, port)| Ok((port.name.as_str(), self.output(index, port)?)))
+    }
+
+    /// Copies of all outputs.
+    pub fn to_owned(&self) -> Result<OwnedResults, RunError> {
+        let registry = &self.state.model.core.registry;
+        let tensors = self.iter().map(|output| {
+            let (name, view) = output?;
+            Ok((name.to_owned(), tensor_of(&view, registry)?))
+        });
+        Ok(OwnedResults { tensors: tensors.collect::<Result<_, RunError>>()? })
+    }
+
+    fn output(&self, index: usize, port: &OutputPort) -> Result<TensorView<'s>, RunError> {
+        let state = self.state;
+        let program = &state.model.program;
+        // A result exists only after a run, which has made its layout the last.
+        let Some(layout) = state.layouts.last() else { return Err(RunError::TooLarge { bytes: 0 }) };
+        let (root, len) = (port.root, layout.bytes(port.value));
+        let bytes: &[u8] = match (program.output_place(port), &program.values[root].place) {
+            (OutputPlace::Copy, _) => {
+                let piece = layout.copy(index).unwrap_or_default();
+                &state.arena[piece.offset..piece.offset + piece.bytes]
+            }
+            (_, Place::Constant(tensor)) => tensor.as_ref().map_or(&[], Tensor::bytes),
+            (_, Place::State(slot)) => &state.states[*slot],
+            _ => {
+                let offset = layout.offset(root).unwrap_or_default();
+                &state.arena[offset..offset + len]
+            }
+        };
+        let element = match &program.values[port.value].tensor.element {
+            Element::Dense(dtype) => ElementView::Dense(*dtype),
+            Element::Encoded(name) => ElementView::Encoded(name),
+        };
+        Ok(TensorView::from_parts(element, layout.shape(port.value), bytes))
+    }
+}
+
+/// What a run gave, in memory of its own.
+#[derive(Clone, Debug)]
+pub struct OwnedResults {
+    tensors: BTreeMap<String, Tensor>,
+}
+
+impl OwnedResults {
+    /// The values of an output; an error if there is none, or if it is encoded or of another dtype.
+    pub fn get<T: Scalar>(&self, output: &str) -> Result<&[T], RunError> {
+        self.tensor(output)?.values().map_err(RunError::Tensor)
+    }
+
+    /// An output.
+    pub fn tensor(&self, output: &str) -> Result<&Tensor, RunError> {
+        self.tensors.get(output).ok_or_else(|| {
+            let known = self.tensors.keys().map(|name| format!("`{name}`")).collect();
+            RunError::UnknownOutput { output: output.to_owned(), known }
+        })
+    }
+
+    /// The outputs, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+}
+
+impl<'t> From<&'t Tensor> for TensorView<'t> {
+    fn from(tensor: &'t Tensor) -> Self {
+        tensor.view()
+    }
+}
