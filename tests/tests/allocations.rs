@@ -1,0 +1,83 @@
+//! A run whose binding was seen before allocates nothing.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bitquilt::plugin_api::{
+    Executor, InferContext, Kernel, Op, OpSignature, OutputType, Result, RunContext, Scratch, Shapes,
+    WorkerScratch,
+};
+use bitquilt::{Graph, InferenceSession, Tensor, TensorType, dim};
+
+struct Counting;
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: all is done by the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// `test.double(x)`, in parallel tasks that use the workers' scratch memory.
+struct Double;
+
+impl Op for Double {
+    fn signature(&self) -> OpSignature {
+        OpSignature::new("test.double").dense("x")
+    }
+    fn infer(&self, cx: &InferContext<'_>) -> Result<Vec<OutputType>> {
+        Ok(vec![cx.inputs()[0].clone().into()])
+    }
+}
+
+impl Kernel for Double {
+    fn scratch(&self, _: &Shapes<'_>) -> Scratch {
+        Scratch { shared: 4, per_worker: 8 }
+    }
+    fn run(&self, cx: &mut RunContext<'_>) -> Result<()> {
+        let x = cx.input(0)?.values::<f32>()?;
+        let executor: Executor<'_> = cx.executor();
+        let scratch: WorkerScratch<'_> = cx.worker_scratch();
+        assert_eq!(cx.shared_scratch().len(), 4);
+        executor.par_chunks_mut(cx.output(0)?.into_values::<f32>()?, 2, scratch, |index, chunk, scratch| {
+            assert_eq!(scratch.len(), 8);
+            chunk.iter_mut().zip(&x[index * 2..]).for_each(|(y, x)| *y = 2.0 * x);
+        });
+        Ok(())
+    }
+}
+
+#[test]
+fn steady_state_has_no_heap_allocation() {
+    let session = InferenceSession::builder().threads(2).simple_op(Double).build().unwrap();
+    let mut graph = Graph::new(session.registry(), [TensorType::f32([dim("n")])]).unwrap();
+    let mut value = graph.input(0);
+    for _ in 0..20 {
+        value = graph.op("test.double", [value]).unwrap();
+    }
+    graph.output(value).unwrap();
+    let model = session.load(&graph).unwrap();
+    let mut state = model.new_state().unwrap();
+    let inputs = [Tensor::full([5], 1f32), Tensor::full([1], 1f32), Tensor::full([300], 1f32)];
+    let mut run = |x: &Tensor| {
+        let results = state.run([("input0", x)]).unwrap();
+        assert!(results.get::<f32>("output0").unwrap().iter().all(|y| *y == f32::powi(2.0, 20)));
+    };
+    inputs.iter().for_each(&mut run);
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    for _ in 0..50 {
+        inputs.iter().for_each(&mut run);
+    }
+    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0);
+}
