@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use bitquilt_plugin_api::{DType, Element, Importance, Rows, ShapeDisplay};
+use bitquilt_plugin_api::{DType, Element, Importance, Rows, Scalar, ShapeDisplay};
+use half::{bf16, f16};
 use rayon::prelude::*;
 
 use crate::memory::AlignedBytes;
-use crate::plugin::RegisteredEncoding;
+use crate::plugin::{RegisteredEncoding, Registry, UnknownEncoding};
 use crate::tensor::{Tensor, TensorError, dense_bytes, encoded_bytes};
 
 /// Values a thread takes at a time, at least: less is not worth handing over.
@@ -74,6 +75,15 @@ pub enum QuantizeError {
         /// The registered version.
         expected: u32,
     },
+    /// The tensor is of a dtype that holds no weights.
+    #[error("the tensor holds {found} values; f32, f16, bf16 and encoded tensors can be taken as f32")]
+    NotFloat {
+        /// What the tensor holds.
+        found: Element,
+    },
+    /// No such encoding.
+    #[error(transparent)]
+    UnknownEncoding(#[from] UnknownEncoding),
     /// The shape cannot be encoded.
     #[error(transparent)]
     Tensor(#[from] TensorError),
@@ -87,6 +97,29 @@ pub enum QuantizeError {
         /// What it said.
         source: bitquilt_plugin_api::Error,
     },
+}
+
+impl Registry {
+    /// A weight's values as f32, whether it is f32, f16, bf16 or encoded.
+    pub fn to_f32(&self, tensor: &Tensor) -> Result<Tensor, QuantizeError> {
+        match tensor.element() {
+            Element::Encoded(name) => self.require_encoding(&name)?.dequantize(tensor),
+            Element::Dense(DType::F32) => Ok(tensor.clone()),
+            Element::Dense(DType::F16) => widen::<f16>(tensor),
+            Element::Dense(DType::BF16) => widen::<bf16>(tensor),
+            found @ Element::Dense(_) => Err(QuantizeError::NotFloat { found }),
+        }
+    }
+}
+
+fn widen<T: Scalar + Into<f32>>(tensor: &Tensor) -> Result<Tensor, QuantizeError> {
+    let mut data = AlignedBytes::zeroed(dense_bytes(DType::F32, tensor.shape())?);
+    let values: &mut [f32] = bytemuck::cast_slice_mut(&mut data);
+    values
+        .par_chunks_mut(CHUNK_VALUES)
+        .zip(tensor.values::<T>()?.par_chunks(CHUNK_VALUES))
+        .for_each(|(dst, src)| dst.iter_mut().zip(src).for_each(|(dst, src)| *dst = (*src).into()));
+    Ok(Tensor::from_memory(DType::F32, tensor.shape().to_vec(), data)?)
 }
 
 impl RegisteredEncoding {
