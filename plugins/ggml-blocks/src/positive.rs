@@ -69,3 +69,12 @@ fn error(x: &[f32], weights: &[f32], scale: f32, level: impl Fn(f32) -> f32) -> 
         error + weight * difference * difference
     })
 }
+
+/// `top` even steps up to the largest value: the step, and the level nearest to each value.
+///
+/// A level that is out of range is the low byte of the integer.
+pub(crate) fn even_steps<const N: usize>(x: &[f32; N], top: u8) -> (f32, [u8; N]) {
+    let max = x.iter().fold(0.0, |max, &x| if x > max { x } else { max });
+    let inverse = if max > 0.0 { f32::from(top) / max } else { 0.0 };
+    (max / f32::from(top), x.map(|x| ints::nearest(inverse * x) as u8))
+}

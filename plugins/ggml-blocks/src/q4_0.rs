@@ -13,7 +13,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::blocks32::{self, inverse, largest, level};
 use crate::float::Half;
 use crate::format::{BlockFormat, Importance};
-use crate::nibbles;
+use crate::packing;
 
 /// 32 values of 4 bits with a scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -38,7 +38,7 @@ impl BlockFormat for Q4_0 {
     type Block = BlockQ4_0;
 
     fn quantize_row(row: &[f32], importance: Option<&[f32]>, blocks: &mut [BlockQ4_0]) {
-        let pack = |d, levels: [u8; 32]| BlockQ4_0 { d: Half::from_f32(d), qs: nibbles::pack(&levels) };
+        let pack = |d, levels: [u8; 32]| BlockQ4_0 { d: Half::from_f32(d), qs: packing::nibbles(&levels) };
         if let Some(importance) = importance {
             return blocks32::symmetric::<f32, _>(row, importance, 8, blocks, pack);
         }
@@ -53,7 +53,7 @@ impl BlockFormat for Q4_0 {
     fn dequantize(blocks: &[BlockQ4_0], dst: &mut [f32]) {
         for (block, dst) in blocks.iter().zip(dst.chunks_exact_mut(32)) {
             let d = block.d.to_f32();
-            nibbles::decode(&block.qs, dst, |q| f32::from(q as i8 - 8) * d);
+            packing::decode_nibbles(&block.qs, dst, |q| f32::from(q as i8 - 8) * d);
         }
     }
 }

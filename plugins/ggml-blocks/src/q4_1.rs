@@ -13,7 +13,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::blocks32::{self, inverse, level, range};
 use crate::float::Half;
 use crate::format::{BlockFormat, Importance};
-use crate::nibbles;
+use crate::packing;
 
 /// 32 values of 4 bits with a scale and a minimum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -43,7 +43,7 @@ impl BlockFormat for Q4_1 {
         let pack = |d, m, levels: [u8; 32]| BlockQ4_1 {
             d: Half::from_f32(d),
             m: Half::from_f32(m),
-            qs: nibbles::pack(&levels),
+            qs: packing::nibbles(&levels),
         };
         if let Some(importance) = importance {
             return blocks32::affine::<f32, _>(row, importance, 15, blocks, pack);
@@ -60,7 +60,7 @@ impl BlockFormat for Q4_1 {
     fn dequantize(blocks: &[BlockQ4_1], dst: &mut [f32]) {
         for (block, dst) in blocks.iter().zip(dst.chunks_exact_mut(32)) {
             let (d, m) = (block.d.to_f32(), block.m.to_f32());
-            nibbles::decode(&block.qs, dst, |q| f32::from(q) * d + m);
+            packing::decode_nibbles(&block.qs, dst, |q| f32::from(q) * d + m);
         }
     }
 }

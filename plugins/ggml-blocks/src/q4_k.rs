@@ -14,7 +14,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::affine::{Measure, Search};
 use crate::float::Half;
 use crate::format::{BlockFormat, Importance};
-use crate::nibbles;
+use crate::packing;
 use crate::super_affine::{self, SuperBlock, unpack_scales};
 
 /// 256 values of 4 bits with eight scales and minimums.
@@ -57,7 +57,7 @@ impl BlockFormat for Q4K {
             let SuperBlock { d, dmin, scales, levels } = found;
             let mut qs = [0; 128];
             for (qs, levels) in qs.as_chunks_mut::<32>().0.iter_mut().zip(levels.chunks_exact(64)) {
-                *qs = nibbles::pack(levels);
+                *qs = packing::nibbles(levels);
             }
             BlockQ4K { d, dmin, scales, qs }
         });

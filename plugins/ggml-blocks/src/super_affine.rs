@@ -114,7 +114,7 @@ fn finish(x: &[f32; LEN], found: &[Affine; 8], sums: Option<&[f32; 8]>, top: u8)
     let mins = found.map(|found| found.offset);
     let quantize = |x: [f32; 8]| match sums {
         Some(sums) => positive::search(&x, sums, 63),
-        None => even_steps(x),
+        None => positive::even_steps(&x, 63),
     };
     let (d, scales) = quantize(scales);
     let (dmin, mins) = quantize(mins);
@@ -131,11 +131,4 @@ fn finish(x: &[f32; LEN], found: &[Affine; 8], sums: Option<&[f32; 8]>, top: u8)
         };
     }
     SuperBlock { d, dmin, scales, levels }
-}
-
-/// Sixty-three even steps up to the largest value.
-fn even_steps(x: [f32; 8]) -> (f32, [u8; 8]) {
-    let max = x.into_iter().fold(0.0, |max, x| if x > max { x } else { max });
-    let inverse = if max > 0.0 { 63.0 / max } else { 0.0 };
-    (max / 63.0, x.map(|x| (ints::nearest(inverse * x) as u8).min(63)))
 }
