@@ -21,7 +21,7 @@ const BORDERS: [f32; 15] = {
 /// The index of the value nearest to `x`; 15 for NaN.
 #[inline(always)]
 pub(crate) fn index(x: f32) -> u8 {
-    BORDERS.iter().map(|&border| u8::from(!(x < border))).sum()
+    15 - BORDERS.iter().map(|&border| u8::from(x < border)).sum::<u8>()
 }
 
 /// The value nearest to `x`; the last for NaN.

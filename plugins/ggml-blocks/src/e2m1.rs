@@ -49,13 +49,10 @@ pub(crate) fn half_ue4m3(scale: u8) -> f32 {
     }
 }
 
-/// The UE4M3 nearest to `x`, ties away from zero, at most 448; 0 for what is not positive.
+/// The UE4M3 nearest to `x`, which is not negative; ties away from zero, at most 448.
 #[inline(always)]
 pub(crate) fn to_ue4m3(x: f32) -> u8 {
     const LARGEST: u8 = 0x7e;
-    if !(x > 0.0) {
-        return 0;
-    }
     let bits = x.min(448.0).to_bits();
     let exponent = (bits >> 23) as i32 - 127 + 7;
     if exponent <= 0 {
