@@ -58,28 +58,14 @@ impl Search {
         }
         min = V::select(zero.lt(min), zero, min);
 
-        let levels = |inverse: V, base: V| x.map(|x| (inverse * (x - base)).nearest(0, i32::from(self.top)));
-        let error = |levels: &[V; N], scale: V, min: V| {
-            let mut error = zero;
-            for ((&x, &weight), &level) in x.iter().zip(weights).zip(levels) {
-                let difference = scale * level + min - x;
-                let size = match self.measure {
-                    Measure::Absolute => difference.abs(),
-                    Measure::Square => difference * difference,
-                };
-                error = error + weight * size;
-            }
-            error
-        };
-
         // Where all values are the same, no try below can be better than this: its error is 0.
         let inverse = V::splat(top) / (max - min);
         let scale = V::splat(1.0) / inverse;
-        let mut best_error = error(&levels(inverse, min), scale, min);
+        let mut best_error = self.error(x, weights, &self.levels(x, inverse, min), scale, min);
         let mut best = Affine { scale, offset: -min, inverse, base: min };
         for step in 0..=self.steps {
             let inverse = V::splat(self.first + self.step * f32::from(step) + top) / (max - min);
-            let levels = levels(inverse, min);
+            let levels = self.levels(x, inverse, min);
             let (mut sum_l, mut sum_ll, mut sum_xl) = (zero, zero, zero);
             for ((&x, &weight), &level) in x.iter().zip(weights).zip(&levels) {
                 let weighted = weight * level;
@@ -94,7 +80,7 @@ impl Search {
             let scale = V::select(positive, sum_xl / sum_ll, scale);
             let fitted = V::select(positive, zero, offset);
 
-            let error = error(&levels, scale, fitted);
+            let error = self.error(x, weights, &levels, scale, fitted);
             let better = V::both(zero.lt(determinant), error.lt(best_error));
             best_error = V::select(better, error, best_error);
             best.scale = V::select(better, scale, best.scale);
@@ -104,6 +90,38 @@ impl Search {
         }
         best.offset = -min;
         best
+    }
+
+    /// The levels nearest to `(x - base) * inverse`.
+    #[inline(always)]
+    fn levels<V: Lanes, const N: usize>(&self, x: &[V; N], inverse: V, base: V) -> [V; N] {
+        let mut levels = *x;
+        for level in &mut levels {
+            *level = (inverse * (*level - base)).nearest(0, i32::from(self.top));
+        }
+        levels
+    }
+
+    /// The error of a fit.
+    #[inline(always)]
+    fn error<V: Lanes, const N: usize>(
+        &self,
+        x: &[V; N],
+        weights: &[V; N],
+        levels: &[V; N],
+        scale: V,
+        min: V,
+    ) -> V {
+        let mut error = V::splat(0.0);
+        for ((&x, &weight), &level) in x.iter().zip(weights).zip(levels) {
+            let difference = scale * level + min - x;
+            let size = match self.measure {
+                Measure::Absolute => difference.abs(),
+                Measure::Square => difference * difference,
+            };
+            error = error + weight * size;
+        }
+        error
     }
 }
 

@@ -10,6 +10,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::format::{BlockFormat, Importance};
+use crate::lanes::Lanes;
 
 /// One value, little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -28,7 +29,8 @@ impl BlockFormat for BF16 {
     const IMPORTANCE: Importance = Importance::Ignored;
     type Block = BlockBF16;
 
-    fn quantize_row(row: &[f32], _: Option<&[f32]>, blocks: &mut [BlockBF16]) {
+    #[inline(always)]
+    fn quantize_row_in<V: Lanes>(row: &[f32], _: Option<&[f32]>, blocks: &mut [BlockBF16]) {
         for (block, &x) in blocks.iter_mut().zip(row) {
             let bits = x.to_bits();
             // The largest values overflow to infinity; there is no NaN, whose bits could overflow.
@@ -37,6 +39,7 @@ impl BlockFormat for BF16 {
         }
     }
 
+    #[inline(always)]
     fn dequantize(blocks: &[BlockBF16], dst: &mut [f32]) {
         for (dst, block) in dst.iter_mut().zip(blocks) {
             *dst = f32::from_bits(u32::from(u16::from_le_bytes(block.0)) << 16);

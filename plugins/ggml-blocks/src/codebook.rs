@@ -1,7 +1,7 @@
 //! The sixteen values of `iq4_nl` and `iq4_xs`, and the search for the scale of `x = scale * value`.
 
 use crate::lanes::Lanes;
-use crate::symmetric::EPSILON;
+use crate::symmetric::{EPSILON, largest};
 
 /// The values that four bits stand for. Defined by ggml: `kvalues_iq4nl`.
 pub(crate) const VALUES: [i8; 16] =
@@ -35,37 +35,33 @@ fn nearest<V: Lanes>(x: V) -> V {
     nearest
 }
 
+/// The weighted sums of `x * value` and of `value^2`, with the values nearest to `x * inverse`.
+#[inline(always)]
+fn project<V: Lanes>(x: &[V; 32], weights: &[V; 32], inverse: V) -> (V, V) {
+    let (mut xq, mut qq) = (V::splat(0.0), V::splat(0.0));
+    for (&x, &weight) in x.iter().zip(weights) {
+        let value = nearest(inverse * x);
+        xq = xq + weight * value * x;
+        qq = qq + weight * value * value;
+    }
+    (xq, qq)
+}
+
 /// Finds the scale that makes the sum of `weight * (x - scale * value)^2` small, as ggml's
 /// `quantize_row_iq4_nl_impl` does; 0 for a block of zeros.
 #[inline(always)]
 pub(crate) fn search<V: Lanes>(x: &[V; 32], weights: &[V; 32]) -> V {
     let zero = V::splat(0.0);
     let first = f32::from(VALUES[0]);
-    let (mut largest, mut magnitude) = (zero, zero);
-    for &x in x {
-        let larger = magnitude.lt(x.abs());
-        magnitude = V::select(larger, x.abs(), magnitude);
-        largest = V::select(larger, x, largest);
-    }
-    // The sums of w x q and of w q^2.
-    let project = |inverse: V| {
-        let (mut xq, mut qq) = (zero, zero);
-        for (&x, &weight) in x.iter().zip(weights) {
-            let value = nearest(inverse * x);
-            xq = xq + weight * value * x;
-            qq = qq + weight * value * value;
-        }
-        (xq, qq)
-    };
-
-    let (xq, qq) = project(V::splat(1.0) / (-largest / V::splat(first)));
+    let largest = largest(x);
+    let (xq, qq) = project(x, weights, V::splat(1.0) / (-largest / V::splat(first)));
     let mut scale = V::select(zero.lt(qq), xq / qq, zero);
     let mut best = scale * xq;
     for shift in -7i8..=7 {
-        let (xq, qq) = project(V::splat(f32::from(shift) + first) / largest);
+        let (xq, qq) = project(x, weights, V::splat(f32::from(shift) + first) / largest);
         let better = V::both(zero.lt(qq), (best * qq).lt(xq * xq));
         scale = V::select(better, xq / qq, scale);
         best = V::select(better, scale * xq, best);
     }
-    V::select(magnitude.lt(V::splat(EPSILON)), zero, scale)
+    V::select(largest.abs().lt(V::splat(EPSILON)), zero, scale)
 }

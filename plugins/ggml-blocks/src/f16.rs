@@ -11,6 +11,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::float::Half;
 use crate::format::{BlockFormat, Importance};
+use crate::lanes::Lanes;
 
 /// One value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -29,12 +30,14 @@ impl BlockFormat for F16 {
     const IMPORTANCE: Importance = Importance::Ignored;
     type Block = BlockF16;
 
-    fn quantize_row(row: &[f32], _: Option<&[f32]>, blocks: &mut [BlockF16]) {
+    #[inline(always)]
+    fn quantize_row_in<V: Lanes>(row: &[f32], _: Option<&[f32]>, blocks: &mut [BlockF16]) {
         for (block, &x) in blocks.iter_mut().zip(row) {
             *block = BlockF16(Half::from_f32(x));
         }
     }
 
+    #[inline(always)]
     fn dequantize(blocks: &[BlockF16], dst: &mut [f32]) {
         for (dst, block) in dst.iter_mut().zip(blocks) {
             *dst = block.0.to_f32();

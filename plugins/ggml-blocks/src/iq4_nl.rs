@@ -45,10 +45,12 @@ impl BlockFormat for IQ4NL {
     const IMPORTANCE: Importance = Importance::Optional;
     type Block = BlockIQ4NL;
 
-    fn quantize_row(row: &[f32], importance: Option<&[f32]>, blocks: &mut [BlockIQ4NL]) {
-        quantize_row::<f32>(row, importance, blocks);
+    #[inline(always)]
+    fn quantize_row_in<V: Lanes>(row: &[f32], importance: Option<&[f32]>, blocks: &mut [BlockIQ4NL]) {
+        quantize_row::<V>(row, importance, blocks);
     }
 
+    #[inline(always)]
     fn dequantize(blocks: &[BlockIQ4NL], dst: &mut [f32]) {
         for (block, dst) in blocks.iter().zip(dst.chunks_exact_mut(32)) {
             let d = block.d.to_f32();
@@ -72,7 +74,7 @@ fn quantize_row<V: Lanes>(row: &[f32], importance: Option<&[f32]>, blocks: &mut 
                 }
                 V::gather(&weights[..x.len()])
             }
-            None => values.map(|x| x * x),
+            None => sums::each_squared(&values),
         };
         codebook::search(&values, &weights).store(&mut scales[..x.len()]);
         for ((block, x), &scale) in blocks.iter_mut().zip(x).zip(&scales) {

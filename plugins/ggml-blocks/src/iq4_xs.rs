@@ -60,10 +60,12 @@ impl BlockFormat for IQ4XS {
     const IMPORTANCE: Importance = Importance::Optional;
     type Block = BlockIQ4XS;
 
-    fn quantize_row(row: &[f32], importance: Option<&[f32]>, blocks: &mut [BlockIQ4XS]) {
-        quantize_row::<f32>(row, importance, blocks);
+    #[inline(always)]
+    fn quantize_row_in<V: Lanes>(row: &[f32], importance: Option<&[f32]>, blocks: &mut [BlockIQ4XS]) {
+        quantize_row::<V>(row, importance, blocks);
     }
 
+    #[inline(always)]
     fn dequantize(blocks: &[BlockIQ4XS], dst: &mut [f32]) {
         for (block, dst) in blocks.iter().zip(dst.chunks_exact_mut(256)) {
             let d = block.d.to_f32();
@@ -98,7 +100,7 @@ fn quantize_row<V: Lanes>(row: &[f32], importance: Option<&[f32]>, blocks: &mut 
             let values = V::gather(x);
             let weights = match importance {
                 Some(_) => V::gather(&weights[at.clone()]),
-                None => values.map(|x| x * x),
+                None => sums::each_squared(&values),
             };
             codebook::search(&values, &weights).store(&mut scales[at]);
         }

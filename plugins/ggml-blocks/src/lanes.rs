@@ -8,8 +8,8 @@ use core::ops::{Add, Div, Mul, Neg, Sub};
 
 use crate::ints;
 
-/// A register of f32 lanes. All operations are IEEE 754's, lane by lane, each rounded by itself.
-pub(crate) trait Lanes:
+/// A register of f32 lanes, of one instruction set. All operations are IEEE 754's, lane by lane, each rounded by itself.
+pub trait Lanes:
     Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self> + Neg<Output = Self>
 {
     /// Number of lanes.

@@ -7,6 +7,7 @@
 //! multiply-adds, and x86's result where a conversion overflows. So the bytes are the same on every machine.
 
 mod affine;
+mod arch;
 mod blocks32;
 mod codebook;
 mod e2m1;
@@ -44,12 +45,14 @@ mod q8_0;
 mod tq1_0;
 mod tq2_0;
 
+pub use arch::Isa;
 pub use bf16::{BF16, BlockBF16};
 pub use f16::{BlockF16, F16};
 pub use float::Half;
 pub use format::{BlockFormat, Format, Importance};
 pub use iq4_nl::{BlockIQ4NL, IQ4NL};
 pub use iq4_xs::{BlockIQ4XS, IQ4XS};
+pub use lanes::Lanes;
 pub use mxfp4::{BlockMXFP4, MXFP4};
 pub use nvfp4::{BlockNVFP4, NVFP4};
 pub use q1_0::{BlockQ1_0, Q1_0};

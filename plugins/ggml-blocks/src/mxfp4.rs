@@ -14,6 +14,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::blocks32::largest;
 use crate::e2m1::{self, DOUBLED};
 use crate::format::{BlockFormat, Importance};
+use crate::lanes::Lanes;
 use crate::packing;
 
 /// 32 values of 4 bits with a scale.
@@ -38,7 +39,8 @@ impl BlockFormat for MXFP4 {
     const IMPORTANCE: Importance = Importance::Ignored;
     type Block = BlockMXFP4;
 
-    fn quantize_row(row: &[f32], _: Option<&[f32]>, blocks: &mut [BlockMXFP4]) {
+    #[inline(always)]
+    fn quantize_row_in<V: Lanes>(row: &[f32], _: Option<&[f32]>, blocks: &mut [BlockMXFP4]) {
         for (block, x) in blocks.iter_mut().zip(row.as_chunks::<32>().0) {
             let e = e2m1::e8m0_for(largest(x).abs());
             let indices = e2m1::indices(x, e2m1::half_e8m0(e));
@@ -46,6 +48,7 @@ impl BlockFormat for MXFP4 {
         }
     }
 
+    #[inline(always)]
     fn dequantize(blocks: &[BlockMXFP4], dst: &mut [f32]) {
         for (block, dst) in blocks.iter().zip(dst.chunks_exact_mut(32)) {
             let scale = e2m1::half_e8m0(block.e);

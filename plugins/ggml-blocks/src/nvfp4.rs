@@ -12,6 +12,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::e2m1::{self, DOUBLED};
 use crate::format::{BlockFormat, Importance};
+use crate::lanes::Lanes;
 use crate::packing;
 
 /// 64 values of 4 bits with four scales.
@@ -36,7 +37,8 @@ impl BlockFormat for NVFP4 {
     const IMPORTANCE: Importance = Importance::Ignored;
     type Block = BlockNVFP4;
 
-    fn quantize_row(row: &[f32], _: Option<&[f32]>, blocks: &mut [BlockNVFP4]) {
+    #[inline(always)]
+    fn quantize_row_in<V: Lanes>(row: &[f32], _: Option<&[f32]>, blocks: &mut [BlockNVFP4]) {
         for (block, x) in blocks.iter_mut().zip(row.chunks_exact(64)) {
             let parts = x.as_chunks::<16>().0.iter().zip(block.qs.as_chunks_mut::<8>().0);
             for ((x, qs), d) in parts.zip(&mut block.d) {
@@ -47,6 +49,7 @@ impl BlockFormat for NVFP4 {
         }
     }
 
+    #[inline(always)]
     fn dequantize(blocks: &[BlockNVFP4], dst: &mut [f32]) {
         for (block, dst) in blocks.iter().zip(dst.chunks_exact_mut(64)) {
             let parts = block.qs.as_chunks::<8>().0.iter().zip(dst.chunks_exact_mut(16));

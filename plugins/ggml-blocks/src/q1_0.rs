@@ -12,6 +12,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::float::Half;
 use crate::format::{BlockFormat, Importance};
+use crate::lanes::Lanes;
 
 /// 128 values of 1 bit with a scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -35,7 +36,8 @@ impl BlockFormat for Q1_0 {
     const IMPORTANCE: Importance = Importance::Ignored;
     type Block = BlockQ1_0;
 
-    fn quantize_row(row: &[f32], _: Option<&[f32]>, blocks: &mut [BlockQ1_0]) {
+    #[inline(always)]
+    fn quantize_row_in<V: Lanes>(row: &[f32], _: Option<&[f32]>, blocks: &mut [BlockQ1_0]) {
         for (block, x) in blocks.iter_mut().zip(row.chunks_exact(128)) {
             let sum = x.iter().fold(0.0, |sum, x| sum + x.abs());
             block.d = Half::from_f32(sum / 128.0);
@@ -45,6 +47,7 @@ impl BlockFormat for Q1_0 {
         }
     }
 
+    #[inline(always)]
     fn dequantize(blocks: &[BlockQ1_0], dst: &mut [f32]) {
         for (block, dst) in blocks.iter().zip(dst.chunks_exact_mut(128)) {
             let d = block.d.to_f32();

@@ -14,6 +14,7 @@ use crate::blocks32::inverse;
 use crate::float::Half;
 use crate::format::{BlockFormat, Importance};
 use crate::ints;
+use crate::lanes::Lanes;
 
 /// 64 values of 2 bits with a scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -37,7 +38,8 @@ impl BlockFormat for Q2_0 {
     const IMPORTANCE: Importance = Importance::Ignored;
     type Block = BlockQ2_0;
 
-    fn quantize_row(row: &[f32], _: Option<&[f32]>, blocks: &mut [BlockQ2_0]) {
+    #[inline(always)]
+    fn quantize_row_in<V: Lanes>(row: &[f32], _: Option<&[f32]>, blocks: &mut [BlockQ2_0]) {
         for (block, x) in blocks.iter_mut().zip(row.as_chunks::<64>().0) {
             let d = x.iter().fold(0.0f32, |max, x| if max < x.abs() { x.abs() } else { max });
             let id = inverse(d);
@@ -49,6 +51,7 @@ impl BlockFormat for Q2_0 {
         }
     }
 
+    #[inline(always)]
     fn dequantize(blocks: &[BlockQ2_0], dst: &mut [f32]) {
         for (block, dst) in blocks.iter().zip(dst.chunks_exact_mut(64)) {
             let d = block.d.to_f32();

@@ -53,15 +53,17 @@ impl BlockFormat for Q2K {
     const IMPORTANCE: Importance = Importance::Optional;
     type Block = BlockQ2K;
 
-    fn quantize_row(row: &[f32], importance: Option<&[f32]>, blocks: &mut [BlockQ2K]) {
+    #[inline(always)]
+    fn quantize_row_in<V: Lanes>(row: &[f32], importance: Option<&[f32]>, blocks: &mut [BlockQ2K]) {
         for (i, (block, x)) in blocks.iter_mut().zip(row.as_chunks::<256>().0).enumerate() {
             *block = match importance {
-                Some(importance) => quantize_important::<f32>(x, &importance[256 * i..][..256]),
-                None => quantize_plain::<f32>(x),
+                Some(importance) => quantize_important::<V>(x, &importance[256 * i..][..256]),
+                None => quantize_plain::<V>(x),
             };
         }
     }
 
+    #[inline(always)]
     fn dequantize(blocks: &[BlockQ2K], dst: &mut [f32]) {
         for (block, dst) in blocks.iter().zip(dst.chunks_exact_mut(256)) {
             let (d, dmin) = (block.d.to_f32(), block.dmin.to_f32());
@@ -81,8 +83,12 @@ impl BlockFormat for Q2K {
 fn quantize_plain<V: Lanes>(x: &[f32; 256]) -> BlockQ2K {
     let mut found = [Affine::default(); 16];
     for (x, found) in x.as_chunks::<16>().0.chunks(V::COUNT).zip(found.chunks_mut(V::COUNT)) {
-        let x = V::gather(x);
-        PLAIN.run(&x, &x.map(V::abs)).store(found);
+        let values = V::gather(x);
+        let mut weights = values;
+        for weight in &mut weights {
+            *weight = weight.abs();
+        }
+        PLAIN.run(&values, &weights).store(found);
     }
     let scales = positive::even_steps(&found.map(|found| found.scale), SCALE_TOP);
     let mins = positive::even_steps(&found.map(|found| found.offset), SCALE_TOP);

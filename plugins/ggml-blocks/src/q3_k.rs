@@ -65,15 +65,17 @@ impl BlockFormat for Q3K {
     const IMPORTANCE: Importance = Importance::Optional;
     type Block = BlockQ3K;
 
-    fn quantize_row(row: &[f32], importance: Option<&[f32]>, blocks: &mut [BlockQ3K]) {
+    #[inline(always)]
+    fn quantize_row_in<V: Lanes>(row: &[f32], importance: Option<&[f32]>, blocks: &mut [BlockQ3K]) {
         for (i, (block, x)) in blocks.iter_mut().zip(row.as_chunks::<256>().0).enumerate() {
             *block = match importance {
-                Some(importance) => quantize_important::<f32>(x, &importance[256 * i..][..256]),
-                None => quantize_plain::<f32>(x),
+                Some(importance) => quantize_important::<V>(x, &importance[256 * i..][..256]),
+                None => quantize_plain::<V>(x),
             };
         }
     }
 
+    #[inline(always)]
     fn dequantize(blocks: &[BlockQ3K], dst: &mut [f32]) {
         for (block, dst) in blocks.iter().zip(dst.chunks_exact_mut(256)) {
             let d = block.d.to_f32();

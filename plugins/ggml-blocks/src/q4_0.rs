@@ -13,6 +13,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::blocks32::{self, inverse, largest, level};
 use crate::float::Half;
 use crate::format::{BlockFormat, Importance};
+use crate::lanes::Lanes;
 use crate::packing;
 
 /// 32 values of 4 bits with a scale.
@@ -37,10 +38,11 @@ impl BlockFormat for Q4_0 {
     const IMPORTANCE: Importance = Importance::Optional;
     type Block = BlockQ4_0;
 
-    fn quantize_row(row: &[f32], importance: Option<&[f32]>, blocks: &mut [BlockQ4_0]) {
+    #[inline(always)]
+    fn quantize_row_in<V: Lanes>(row: &[f32], importance: Option<&[f32]>, blocks: &mut [BlockQ4_0]) {
         let pack = |d, levels: [u8; 32]| BlockQ4_0 { d: Half::from_f32(d), qs: packing::nibbles(&levels) };
         if let Some(importance) = importance {
-            return blocks32::symmetric::<f32, _>(row, importance, 8, blocks, pack);
+            return blocks32::symmetric::<V, _>(row, importance, 8, blocks, pack);
         }
         let (rows, _) = row.as_chunks::<32>();
         for (block, x) in blocks.iter_mut().zip(rows) {
@@ -50,6 +52,7 @@ impl BlockFormat for Q4_0 {
         }
     }
 
+    #[inline(always)]
     fn dequantize(blocks: &[BlockQ4_0], dst: &mut [f32]) {
         for (block, dst) in blocks.iter().zip(dst.chunks_exact_mut(32)) {
             let d = block.d.to_f32();

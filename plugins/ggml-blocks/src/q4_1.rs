@@ -13,6 +13,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::blocks32::{self, inverse, level, range};
 use crate::float::Half;
 use crate::format::{BlockFormat, Importance};
+use crate::lanes::Lanes;
 use crate::packing;
 
 /// 32 values of 4 bits with a scale and a minimum.
@@ -39,14 +40,15 @@ impl BlockFormat for Q4_1 {
     const IMPORTANCE: Importance = Importance::Optional;
     type Block = BlockQ4_1;
 
-    fn quantize_row(row: &[f32], importance: Option<&[f32]>, blocks: &mut [BlockQ4_1]) {
+    #[inline(always)]
+    fn quantize_row_in<V: Lanes>(row: &[f32], importance: Option<&[f32]>, blocks: &mut [BlockQ4_1]) {
         let pack = |d, m, levels: [u8; 32]| BlockQ4_1 {
             d: Half::from_f32(d),
             m: Half::from_f32(m),
             qs: packing::nibbles(&levels),
         };
         if let Some(importance) = importance {
-            return blocks32::affine::<f32, _>(row, importance, 15, blocks, pack);
+            return blocks32::affine::<V, _>(row, importance, 15, blocks, pack);
         }
         let (rows, _) = row.as_chunks::<32>();
         for (block, x) in blocks.iter_mut().zip(rows) {
@@ -57,6 +59,7 @@ impl BlockFormat for Q4_1 {
         }
     }
 
+    #[inline(always)]
     fn dequantize(blocks: &[BlockQ4_1], dst: &mut [f32]) {
         for (block, dst) in blocks.iter().zip(dst.chunks_exact_mut(32)) {
             let (d, m) = (block.d.to_f32(), block.m.to_f32());

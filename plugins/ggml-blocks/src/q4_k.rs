@@ -14,6 +14,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::affine::{Measure, Search};
 use crate::float::Half;
 use crate::format::{BlockFormat, Importance};
+use crate::lanes::Lanes;
 use crate::packing;
 use crate::super_affine::{self, SuperBlock, unpack_scales};
 
@@ -51,9 +52,10 @@ impl BlockFormat for Q4K {
     const IMPORTANCE: Importance = Importance::Optional;
     type Block = BlockQ4K;
 
-    fn quantize_row(row: &[f32], importance: Option<&[f32]>, blocks: &mut [BlockQ4K]) {
+    #[inline(always)]
+    fn quantize_row_in<V: Lanes>(row: &[f32], importance: Option<&[f32]>, blocks: &mut [BlockQ4K]) {
         let search = Search { top: 15, first: -1.0, step: 0.1, steps: 20, measure: Measure::Square };
-        super_affine::quantize_row::<f32, _>(row, importance, search, blocks, |found| {
+        super_affine::quantize_row::<V, _>(row, importance, search, blocks, |found| {
             let SuperBlock { d, dmin, scales, levels } = found;
             let mut qs = [0; 128];
             for (qs, levels) in qs.as_chunks_mut::<32>().0.iter_mut().zip(levels.chunks_exact(64)) {
@@ -63,6 +65,7 @@ impl BlockFormat for Q4K {
         });
     }
 
+    #[inline(always)]
     fn dequantize(blocks: &[BlockQ4K], dst: &mut [f32]) {
         for (block, dst) in blocks.iter().zip(dst.chunks_exact_mut(256)) {
             let (d, dmin) = (block.d.to_f32(), block.dmin.to_f32());

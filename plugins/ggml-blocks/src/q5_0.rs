@@ -14,6 +14,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::blocks32::{self, inverse, largest, level};
 use crate::float::Half;
 use crate::format::{BlockFormat, Importance};
+use crate::lanes::Lanes;
 use crate::packing;
 
 /// 32 values of 5 bits with a scale.
@@ -40,14 +41,15 @@ impl BlockFormat for Q5_0 {
     const IMPORTANCE: Importance = Importance::Optional;
     type Block = BlockQ5_0;
 
-    fn quantize_row(row: &[f32], importance: Option<&[f32]>, blocks: &mut [BlockQ5_0]) {
+    #[inline(always)]
+    fn quantize_row_in<V: Lanes>(row: &[f32], importance: Option<&[f32]>, blocks: &mut [BlockQ5_0]) {
         let pack = |d, levels| BlockQ5_0 {
             d: Half::from_f32(d),
             qh: packing::fifth_bits(&levels),
             qs: packing::nibbles(&levels),
         };
         if let Some(importance) = importance {
-            return blocks32::symmetric::<f32, _>(row, importance, 16, blocks, pack);
+            return blocks32::symmetric::<V, _>(row, importance, 16, blocks, pack);
         }
         let (rows, _) = row.as_chunks::<32>();
         for (block, x) in blocks.iter_mut().zip(rows) {
@@ -57,6 +59,7 @@ impl BlockFormat for Q5_0 {
         }
     }
 
+    #[inline(always)]
     fn dequantize(blocks: &[BlockQ5_0], dst: &mut [f32]) {
         for (block, dst) in blocks.iter().zip(dst.chunks_exact_mut(32)) {
             let d = block.d.to_f32();

@@ -14,6 +14,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::blocks32::{self, inverse, level, range};
 use crate::float::Half;
 use crate::format::{BlockFormat, Importance};
+use crate::lanes::Lanes;
 use crate::packing;
 
 /// 32 values of 5 bits with a scale and a minimum.
@@ -42,7 +43,8 @@ impl BlockFormat for Q5_1 {
     const IMPORTANCE: Importance = Importance::Optional;
     type Block = BlockQ5_1;
 
-    fn quantize_row(row: &[f32], importance: Option<&[f32]>, blocks: &mut [BlockQ5_1]) {
+    #[inline(always)]
+    fn quantize_row_in<V: Lanes>(row: &[f32], importance: Option<&[f32]>, blocks: &mut [BlockQ5_1]) {
         let pack = |d, m, levels| BlockQ5_1 {
             d: Half::from_f32(d),
             m: Half::from_f32(m),
@@ -50,7 +52,7 @@ impl BlockFormat for Q5_1 {
             qs: packing::nibbles(&levels),
         };
         if let Some(importance) = importance {
-            return blocks32::affine::<f32, _>(row, importance, 31, blocks, pack);
+            return blocks32::affine::<V, _>(row, importance, 31, blocks, pack);
         }
         let (rows, _) = row.as_chunks::<32>();
         for (block, x) in blocks.iter_mut().zip(rows) {
@@ -61,6 +63,7 @@ impl BlockFormat for Q5_1 {
         }
     }
 
+    #[inline(always)]
     fn dequantize(blocks: &[BlockQ5_1], dst: &mut [f32]) {
         for (block, dst) in blocks.iter().zip(dst.chunks_exact_mut(32)) {
             let (d, m) = (block.d.to_f32(), block.m.to_f32());

@@ -16,6 +16,7 @@ use crate::float::Half;
 use crate::format::{BlockFormat, Importance};
 use crate::ints;
 use crate::lanes::Lanes;
+use crate::sums;
 use crate::symmetric::{self, EPSILON, Symmetric};
 
 /// 256 values of 6 bits with sixteen scales.
@@ -44,13 +45,15 @@ impl BlockFormat for Q6K {
     const IMPORTANCE: Importance = Importance::Optional;
     type Block = BlockQ6K;
 
-    fn quantize_row(row: &[f32], importance: Option<&[f32]>, blocks: &mut [BlockQ6K]) {
+    #[inline(always)]
+    fn quantize_row_in<V: Lanes>(row: &[f32], importance: Option<&[f32]>, blocks: &mut [BlockQ6K]) {
         for (i, (block, x)) in blocks.iter_mut().zip(row.as_chunks::<256>().0).enumerate() {
             let importance = importance.map(|importance| &importance[256 * i..][..256]);
-            *block = quantize::<f32>(x, importance);
+            *block = quantize::<V>(x, importance);
         }
     }
 
+    #[inline(always)]
     fn dequantize(blocks: &[BlockQ6K], dst: &mut [f32]) {
         for (block, dst) in blocks.iter().zip(dst.chunks_exact_mut(256)) {
             let d = block.d.to_f32();
@@ -79,7 +82,7 @@ fn quantize<V: Lanes>(x: &[f32; 256], importance: Option<&[f32]>) -> BlockQ6K {
         let values = V::gather(x);
         let weights = match importance {
             Some(importance) => V::gather(&importance.as_chunks::<16>().0[i * V::COUNT..][..x.len()]),
-            None => values.map(|x| x * x),
+            None => sums::each_squared(&values),
         };
         symmetric::search(&values, &weights, 32).store(found);
     }

@@ -13,6 +13,7 @@ use crate::blocks32::{inverse, largest};
 use crate::float::Half;
 use crate::format::{BlockFormat, Importance};
 use crate::ints;
+use crate::lanes::Lanes;
 
 /// 32 values of 8 bits with a scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -36,7 +37,8 @@ impl BlockFormat for Q8_0 {
     const IMPORTANCE: Importance = Importance::Ignored;
     type Block = BlockQ8_0;
 
-    fn quantize_row(row: &[f32], _: Option<&[f32]>, blocks: &mut [BlockQ8_0]) {
+    #[inline(always)]
+    fn quantize_row_in<V: Lanes>(row: &[f32], _: Option<&[f32]>, blocks: &mut [BlockQ8_0]) {
         let (rows, _) = row.as_chunks::<32>();
         for (block, x) in blocks.iter_mut().zip(rows) {
             let d = largest(x).abs() / 127.0;
@@ -45,6 +47,7 @@ impl BlockFormat for Q8_0 {
         }
     }
 
+    #[inline(always)]
     fn dequantize(blocks: &[BlockQ8_0], dst: &mut [f32]) {
         for (block, dst) in blocks.iter().zip(dst.chunks_exact_mut(32)) {
             let d = block.d.to_f32();

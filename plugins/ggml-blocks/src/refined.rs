@@ -1,26 +1,22 @@
 //! The search for `x = scale * level`, `-half <= level < half`, that moves one level at a time.
 
 use crate::lanes::Lanes;
-use crate::symmetric::EPSILON;
+use crate::symmetric::{EPSILON, largest};
 
 /// Finds the scale, and the levels plus `half`, for which the sum of `x^2 (x - scale * level)^2` is small: ggml's
 /// `make_q3_quants`. A block of zeros has scale 0 and levels 0.
 #[inline(always)]
 pub(crate) fn search<V: Lanes, const N: usize>(x: &[V; N], half: i32) -> (V, [V; N]) {
     let zero = V::splat(0.0);
-    let (mut largest, mut magnitude) = (zero, zero);
-    for &x in x {
-        let larger = magnitude.lt(x.abs());
-        magnitude = V::select(larger, x.abs(), magnitude);
-        largest = V::select(larger, x, largest);
-    }
+    let largest = largest(x);
     let inverse = V::splat(-half as f32) / largest;
-    let mut levels = x.map(|x| (inverse * x).nearest(-half, half - 1));
+    let mut levels = *x;
     let (mut sum_xl, mut sum_ll) = (zero, zero);
-    for (&x, &level) in x.iter().zip(&levels) {
+    for (&x, level) in x.iter().zip(&mut levels) {
         let weight = x * x;
-        sum_xl = sum_xl + weight * x * level;
-        sum_ll = sum_ll + weight * level * level;
+        *level = (inverse * x).nearest(-half, half - 1);
+        sum_xl = sum_xl + weight * x * *level;
+        sum_ll = sum_ll + weight * *level * *level;
     }
 
     for _ in 0..5 {
@@ -43,8 +39,10 @@ pub(crate) fn search<V: Lanes, const N: usize>(x: &[V; N], half: i32) -> (V, [V;
         }
     }
 
-    let empty = magnitude.lt(V::splat(EPSILON));
+    let empty = largest.abs().lt(V::splat(EPSILON));
     let scale = V::select(zero.lt(sum_ll), sum_xl / sum_ll, zero);
-    let levels = levels.map(|level| V::select(empty, zero, level + V::splat(half as f32)));
+    for level in &mut levels {
+        *level = V::select(empty, zero, *level + V::splat(half as f32));
+    }
     (V::select(empty, zero, scale), levels)
 }

@@ -19,5 +19,19 @@ pub(crate) fn weigh(x: &[f32], importance: &[f32], variance: f32, weights: &mut 
 /// The sum over the vectors, from the first to the last.
 #[inline(always)]
 pub(crate) fn total<V: Lanes>(x: &[V]) -> V {
-    x.iter().fold(V::splat(0.0), |sum, &x| sum + x)
+    let mut sum = V::splat(0.0);
+    for &x in x {
+        sum = sum + x;
+    }
+    sum
+}
+
+/// Each value squared.
+#[inline(always)]
+pub(crate) fn each_squared<V: Lanes, const N: usize>(x: &[V; N]) -> [V; N] {
+    let mut squares = *x;
+    for x in &mut squares {
+        *x = *x * *x;
+    }
+    squares
 }

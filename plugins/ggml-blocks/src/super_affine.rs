@@ -101,9 +101,12 @@ pub(crate) fn quantize_row<V: Lanes, B>(
 /// The weights without importance: the root of the mean square plus the magnitude.
 #[inline(always)]
 fn magnitudes<V: Lanes>(x: &[V; 32]) -> [V; 32] {
-    let squares = x.iter().fold(V::splat(0.0), |sum, &x| sum + x * x);
-    let root = (squares / V::splat(32.0)).sqrt();
-    x.map(|x| root + x.abs())
+    let root = (sums::total(&sums::each_squared(x)) / V::splat(32.0)).sqrt();
+    let mut weights = *x;
+    for weight in &mut weights {
+        *weight = root + weight.abs();
+    }
+    weights
 }
 
 /// Quantizes the scales found for the sub-blocks, then the values with those. `sums` are the weights' of each

@@ -18,41 +18,47 @@ pub(crate) struct Symmetric<V = f32> {
     pub inverse: V,
 }
 
+/// The value of largest magnitude, the first of them where several are that large.
+#[inline(always)]
+pub(crate) fn largest<V: Lanes, const N: usize>(x: &[V; N]) -> V {
+    let mut largest = V::splat(0.0);
+    for &x in x {
+        largest = V::select(largest.abs().lt(x.abs()), x, largest);
+    }
+    largest
+}
+
+/// The weighted sums of `x * level` and of `level^2`, with the levels nearest to `x * inverse`.
+#[inline(always)]
+fn project<V: Lanes, const N: usize>(x: &[V; N], weights: &[V; N], inverse: V, half: i32) -> (V, V) {
+    let (mut xl, mut ll) = (V::splat(0.0), V::splat(0.0));
+    for (&x, &weight) in x.iter().zip(weights) {
+        let level = (inverse * x).nearest(-half, half - 1);
+        xl = xl + weight * x * level;
+        ll = ll + weight * level * level;
+    }
+    (xl, ll)
+}
+
 /// Finds the scale that makes the sum of `weight * (x - scale * level)^2` small: ggml's `make_qx_quants`.
 #[inline(always)]
 pub(crate) fn search<V: Lanes, const N: usize>(x: &[V; N], weights: &[V; N], half: i32) -> Symmetric<V> {
     let zero = V::splat(0.0);
-    let (mut largest, mut magnitude) = (zero, zero);
-    for &x in x {
-        let larger = magnitude.lt(x.abs());
-        magnitude = V::select(larger, x.abs(), magnitude);
-        largest = V::select(larger, x, largest);
-    }
-    // How far a scale leads: the sums of w x l and of w l^2.
-    let project = |inverse: V| {
-        let (mut xl, mut ll) = (zero, zero);
-        for (&x, &weight) in x.iter().zip(weights) {
-            let level = (inverse * x).nearest(-half, half - 1);
-            xl = xl + weight * x * level;
-            ll = ll + weight * level * level;
-        }
-        (xl, ll)
-    };
-
+    let largest = largest(x);
     let mut inverse = V::splat(-half as f32) / largest;
-    let (xl, ll) = project(inverse);
+    let (xl, ll) = project(x, weights, inverse, half);
     let mut scale = V::select(ll.ne(zero), xl / ll, zero);
     let mut best = scale * xl;
     for tenths in TENTHS {
         let candidate = V::splat(-(half as f32 + 0.1 * f32::from(tenths))) / largest;
-        let (xl, ll) = project(candidate);
+        let (xl, ll) = project(x, weights, candidate, half);
         let better = V::both(zero.lt(ll), (best * ll).lt(xl * xl));
         scale = V::select(better, xl / ll, scale);
         best = V::select(better, scale * xl, best);
         inverse = V::select(better, candidate, inverse);
     }
 
-    let empty = magnitude.lt(V::splat(EPSILON));
+    let empty = largest.abs().lt(V::splat(EPSILON));
     Symmetric { scale: V::select(empty, zero, scale), inverse: V::select(empty, V::splat(f32::NAN), inverse) }
 }
 

@@ -15,6 +15,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::float::Half;
 use crate::format::{BlockFormat, Importance};
+use crate::lanes::Lanes;
 use crate::ternary;
 
 /// 256 trits with a scale.
@@ -41,7 +42,8 @@ impl BlockFormat for TQ1_0 {
     const IMPORTANCE: Importance = Importance::Ignored;
     type Block = BlockTQ1_0;
 
-    fn quantize_row(row: &[f32], _: Option<&[f32]>, blocks: &mut [BlockTQ1_0]) {
+    #[inline(always)]
+    fn quantize_row_in<V: Lanes>(row: &[f32], _: Option<&[f32]>, blocks: &mut [BlockTQ1_0]) {
         for (block, x) in blocks.iter_mut().zip(row.as_chunks::<256>().0) {
             let (d, trits) = ternary::quantize(x);
             block.d = d;
@@ -54,6 +56,7 @@ impl BlockFormat for TQ1_0 {
         }
     }
 
+    #[inline(always)]
     fn dequantize(blocks: &[BlockTQ1_0], dst: &mut [f32]) {
         for (block, dst) in blocks.iter().zip(dst.chunks_exact_mut(256)) {
             let d = block.d.to_f32();

@@ -12,6 +12,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::float::Half;
 use crate::format::{BlockFormat, Importance};
+use crate::lanes::Lanes;
 use crate::packing;
 use crate::ternary;
 
@@ -37,13 +38,15 @@ impl BlockFormat for TQ2_0 {
     const IMPORTANCE: Importance = Importance::Ignored;
     type Block = BlockTQ2_0;
 
-    fn quantize_row(row: &[f32], _: Option<&[f32]>, blocks: &mut [BlockTQ2_0]) {
+    #[inline(always)]
+    fn quantize_row_in<V: Lanes>(row: &[f32], _: Option<&[f32]>, blocks: &mut [BlockTQ2_0]) {
         for (block, x) in blocks.iter_mut().zip(row.as_chunks::<256>().0) {
             let (d, trits) = ternary::quantize(x);
             *block = BlockTQ2_0 { qs: packing::pairs(&trits), d };
         }
     }
 
+    #[inline(always)]
     fn dequantize(blocks: &[BlockTQ2_0], dst: &mut [f32]) {
         for (block, dst) in blocks.iter().zip(dst.chunks_exact_mut(256)) {
             let d = block.d.to_f32();

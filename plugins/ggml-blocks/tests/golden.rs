@@ -1,6 +1,6 @@
 //! Every format against bytes and values that ggml wrote (`testdata/README.md`).
 
-use bitquilt_ggml_blocks::{FORMATS, Format, Importance};
+use bitquilt_ggml_blocks::{FORMATS, Format, Importance, Isa};
 use safetensors::SafeTensors;
 
 struct Golden<'a> {
@@ -20,10 +20,10 @@ impl<'a> Golden<'a> {
         self.tensors.tensor(&format!("{}.{part}", format.name)).ok().map(|tensor| tensor.data())
     }
 
-    fn quantize(&self, format: &Format, importance: Option<&[f32]>) -> Vec<u8> {
+    fn quantize(&self, isa: Isa, format: &Format, importance: Option<&[f32]>) -> Vec<u8> {
         let rows = self.input.len() / self.row_len;
         let mut bytes = vec![0; rows * format.row_bytes(self.row_len).unwrap()];
-        format.quantize(&self.input, self.row_len, importance, &mut bytes);
+        format.quantize_with(isa, &self.input, self.row_len, importance, &mut bytes);
         bytes
     }
 }
@@ -49,25 +49,31 @@ fn bytes_and_values_are_ggmls() {
     let file = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/ggml.safetensors")).unwrap();
     let golden = Golden::new(&file);
     let importance = floats(golden.tensors.tensor("importance").unwrap().data());
-    for format in FORMATS {
+    for (isa, format) in Isa::available().into_iter().flat_map(|isa| FORMATS.iter().map(move |f| (isa, f))) {
         let row_bytes = format.row_bytes(golden.row_len).unwrap();
         let plain = golden.bytes(format, "bytes");
         let weighted = golden.bytes(format, "importance_bytes");
         assert_eq!(plain.is_none(), format.importance == Importance::Required, "{}", format.name);
         assert_eq!(weighted.is_none(), format.importance == Importance::Ignored, "{}", format.name);
         if let Some(plain) = plain {
-            assert_same_rows(format, "bytes", &golden.quantize(format, None), plain, row_bytes);
+            assert_same_rows(
+                format,
+                &format!("{isa:?} bytes"),
+                &golden.quantize(isa, format, None),
+                plain,
+                row_bytes,
+            );
         }
         if let Some(weighted) = weighted {
-            let ours = golden.quantize(format, Some(&importance));
-            assert_same_rows(format, "importance bytes", &ours, weighted, row_bytes);
+            let ours = golden.quantize(isa, format, Some(&importance));
+            assert_same_rows(format, &format!("{isa:?} importance bytes"), &ours, weighted, row_bytes);
         }
 
         let encoded = plain.or(weighted).unwrap();
         let mut decoded = vec![0.0f32; golden.input.len()];
-        format.dequantize(encoded, &mut decoded);
+        format.dequantize_with(isa, encoded, &mut decoded);
         let decoded: Vec<u8> = decoded.iter().flat_map(|x| x.to_le_bytes()).collect();
         let expected = golden.bytes(format, "decoded").unwrap();
-        assert_same_rows(format, "decoded", &decoded, expected, 4 * golden.row_len);
+        assert_same_rows(format, &format!("{isa:?} decoded"), &decoded, expected, 4 * golden.row_len);
     }
 }
