@@ -40,7 +40,7 @@ impl BlockFormat for BF16 {
     }
 
     #[inline(always)]
-    fn dequantize(blocks: &[BlockBF16], dst: &mut [f32]) {
+    fn dequantize_in<V: Lanes>(blocks: &[BlockBF16], dst: &mut [f32]) {
         for (dst, block) in dst.iter_mut().zip(blocks) {
             *dst = f32::from_bits(u32::from(u16::from_le_bytes(block.0)) << 16);
         }

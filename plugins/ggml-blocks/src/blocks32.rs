@@ -6,25 +6,55 @@ use crate::lanes::Lanes;
 use crate::sums;
 use crate::symmetric::{self, Symmetric};
 
-/// The value of largest magnitude, the first of them where several are that large.
+/// The smallest and the largest value; of zeros, either.
+///
+/// In eight lanes, since the order of the comparisons changes nothing but which zero is found.
 #[inline(always)]
-pub(crate) fn largest(x: &[f32; 32]) -> f32 {
-    let mut largest = 0.0f32;
-    for &x in x {
-        if largest.abs() < x.abs() {
-            largest = x;
+fn extremes(x: &[f32; 32]) -> (f32, f32) {
+    let (parts, _) = x.as_chunks::<8>();
+    let (mut min, mut max) = (parts[0], parts[0]);
+    for part in &parts[1..] {
+        for i in 0..8 {
+            min[i] = if part[i] < min[i] { part[i] } else { min[i] };
+            max[i] = if part[i] > max[i] { part[i] } else { max[i] };
         }
     }
-    largest
+    for half in [4, 2, 1] {
+        for i in 0..half {
+            min[i] = if min[half + i] < min[i] { min[half + i] } else { min[i] };
+            max[i] = if max[half + i] > max[i] { max[half + i] } else { max[i] };
+        }
+    }
+    (min[0], max[0])
+}
+
+/// The largest magnitude.
+#[inline(always)]
+pub(crate) fn magnitude(x: &[f32; 32]) -> f32 {
+    let (min, max) = extremes(x);
+    if -min > max { min.abs() } else { max.abs() }
+}
+
+/// The value of largest magnitude, the first of them where several are that large; 0 for zeros of either sign.
+#[inline(always)]
+pub(crate) fn largest(x: &[f32; 32]) -> f32 {
+    let (min, max) = extremes(x);
+    if max > -min {
+        max
+    } else if -min > max {
+        min
+    } else {
+        x.iter().copied().find(|x| x.abs() == max).unwrap_or_default() + 0.0
+    }
 }
 
 /// The smallest and the largest value, the first of them where zeros differ in sign.
 #[inline(always)]
 pub(crate) fn range(x: &[f32; 32]) -> (f32, f32) {
-    let (mut min, mut max) = (f32::MAX, -f32::MAX);
-    for &x in x {
-        min = if x < min { x } else { min };
-        max = if x > max { x } else { max };
+    let (min, max) = extremes(x);
+    if min == 0.0 || max == 0.0 {
+        let zero = x.iter().copied().find(|&x| x == 0.0).unwrap_or_default();
+        return (if min == 0.0 { zero } else { min }, if max == 0.0 { zero } else { max });
     }
     (min, max)
 }

@@ -1,6 +1,7 @@
 //! The sixteen values of `iq4_nl` and `iq4_xs`, and the search for the scale of `x = scale * value`.
 
 use crate::lanes::Lanes;
+use crate::packing;
 use crate::symmetric::{EPSILON, largest};
 
 /// The values that four bits stand for. Defined by ggml: `kvalues_iq4nl`.
@@ -64,4 +65,14 @@ pub(crate) fn search<V: Lanes>(x: &[V; 32], weights: &[V; 32]) -> V {
         best = V::select(better, scale * xq, best);
     }
     V::select(largest.abs().lt(V::splat(EPSILON)), zero, scale)
+}
+
+/// Decodes 32 values: `scale` times what their nibbles stand for in `table`.
+#[inline(always)]
+pub(crate) fn decode<V: Lanes>(table: &[i8; 16], qs: &[u8; 16], scale: f32, dst: &mut [f32; 32]) {
+    for (dst, indices) in dst.as_chunks_mut::<16>().0.iter_mut().zip(packing::unpack_nibbles(qs)) {
+        for (dst, value) in dst.iter_mut().zip(V::look_up(table, indices)) {
+            *dst = scale * f32::from(value);
+        }
+    }
 }

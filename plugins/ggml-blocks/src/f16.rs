@@ -38,7 +38,7 @@ impl BlockFormat for F16 {
     }
 
     #[inline(always)]
-    fn dequantize(blocks: &[BlockF16], dst: &mut [f32]) {
+    fn dequantize_in<V: Lanes>(blocks: &[BlockF16], dst: &mut [f32]) {
         for (dst, block) in dst.iter_mut().zip(blocks) {
             *dst = block.0.to_f32();
         }

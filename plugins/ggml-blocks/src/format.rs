@@ -40,7 +40,12 @@ pub trait BlockFormat: Send + Sync + 'static {
     }
 
     /// Decodes whole blocks. `dst.len()` is `blocks.len() * BLOCK_LEN`. Compiled for each instruction set, too.
-    fn dequantize(blocks: &[Self::Block], dst: &mut [f32]);
+    fn dequantize_in<V: Lanes>(blocks: &[Self::Block], dst: &mut [f32]);
+
+    /// [`Self::dequantize_in`] with one lane: the reference.
+    fn dequantize(blocks: &[Self::Block], dst: &mut [f32]) {
+        Self::dequantize_in::<f32>(blocks, dst);
+    }
 }
 
 type QuantizeRow = fn(Isa, &[f32], Option<&[f32]>, &mut [u8]);

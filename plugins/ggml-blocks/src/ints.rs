@@ -22,5 +22,20 @@ pub(crate) fn truncate(x: f32) -> i32 {
 /// The nearest integer, ties away from zero. Out of range, and for NaN, `i32::MIN`.
 #[inline(always)]
 pub(crate) fn round(x: f32) -> i32 {
-    truncate(x.round())
+    // The largest float below a half: what is added never carries a smaller fraction over.
+    const HALF: f32 = 0.5 - f32::EPSILON / 4.0;
+    truncate(x + HALF.copysign(x))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn rounding_is_that_of_the_language() {
+        let steps = (0..1u32 << 16).map(|upper| f32::from_bits(upper << 16));
+        for x in steps.flat_map(|x| [x, x.next_down(), x.next_up(), x + 0.5, (x + 0.5).next_down(), x - 0.5])
+        {
+            let expected = if x.abs() < 2f32.powi(31) { x.round() as i32 } else { i32::MIN };
+            assert_eq!(super::round(x), expected, "{x:e}");
+        }
+    }
 }

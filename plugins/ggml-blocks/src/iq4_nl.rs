@@ -51,10 +51,10 @@ impl BlockFormat for IQ4NL {
     }
 
     #[inline(always)]
-    fn dequantize(blocks: &[BlockIQ4NL], dst: &mut [f32]) {
-        for (block, dst) in blocks.iter().zip(dst.chunks_exact_mut(32)) {
+    fn dequantize_in<V: Lanes>(blocks: &[BlockIQ4NL], dst: &mut [f32]) {
+        for (block, dst) in blocks.iter().zip(dst.as_chunks_mut::<32>().0) {
             let d = block.d.to_f32();
-            packing::decode_nibbles(&block.qs, dst, |q| d * f32::from(VALUES[usize::from(q)]));
+            codebook::decode::<V>(&VALUES, &block.qs, d, dst);
         }
     }
 }

@@ -66,13 +66,13 @@ impl BlockFormat for IQ4XS {
     }
 
     #[inline(always)]
-    fn dequantize(blocks: &[BlockIQ4XS], dst: &mut [f32]) {
-        for (block, dst) in blocks.iter().zip(dst.chunks_exact_mut(256)) {
+    fn dequantize_in<V: Lanes>(blocks: &[BlockIQ4XS], dst: &mut [f32]) {
+        for (block, dst) in blocks.iter().zip(dst.as_chunks_mut::<256>().0) {
             let d = block.d.to_f32();
-            let parts = block.qs.as_chunks::<16>().0.iter().zip(dst.chunks_exact_mut(32));
+            let parts = block.qs.as_chunks::<16>().0.iter().zip(dst.as_chunks_mut::<32>().0.iter_mut());
             for ((qs, dst), scale) in parts.zip(block.unpacked_scales()) {
                 let scale = d * f32::from(scale);
-                packing::decode_nibbles(qs, dst, |q| scale * f32::from(VALUES[usize::from(q)]));
+                codebook::decode::<V>(&VALUES, qs, scale, dst);
             }
         }
     }

@@ -41,6 +41,9 @@ pub trait Lanes:
     fn any(mask: Self::Mask) -> bool;
     /// `yes` where the mask is true, `no` elsewhere.
     fn select(mask: Self::Mask, yes: Self, no: Self) -> Self;
+
+    /// `table[index & 15]` for each index.
+    fn look_up(table: &[i8; 16], indices: [u8; 16]) -> [i8; 16];
 }
 
 impl Lanes for f32 {
@@ -90,5 +93,9 @@ impl Lanes for f32 {
     #[inline(always)]
     fn select(mask: bool, yes: Self, no: Self) -> Self {
         if mask { yes } else { no }
+    }
+    #[inline(always)]
+    fn look_up(table: &[i8; 16], indices: [u8; 16]) -> [i8; 16] {
+        indices.map(|index| table[usize::from(index & 15)])
     }
 }

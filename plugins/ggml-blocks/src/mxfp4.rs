@@ -11,7 +11,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::blocks32::largest;
+use crate::blocks32::magnitude;
+use crate::codebook;
 use crate::e2m1::{self, DOUBLED};
 use crate::format::{BlockFormat, Importance};
 use crate::lanes::Lanes;
@@ -42,17 +43,17 @@ impl BlockFormat for MXFP4 {
     #[inline(always)]
     fn quantize_row_in<V: Lanes>(row: &[f32], _: Option<&[f32]>, blocks: &mut [BlockMXFP4]) {
         for (block, x) in blocks.iter_mut().zip(row.as_chunks::<32>().0) {
-            let e = e2m1::e8m0_for(largest(x).abs());
+            let e = e2m1::e8m0_for(magnitude(x));
             let indices = e2m1::indices(x, e2m1::half_e8m0(e));
             *block = BlockMXFP4 { e, qs: packing::nibbles(&indices) };
         }
     }
 
     #[inline(always)]
-    fn dequantize(blocks: &[BlockMXFP4], dst: &mut [f32]) {
-        for (block, dst) in blocks.iter().zip(dst.chunks_exact_mut(32)) {
+    fn dequantize_in<V: Lanes>(blocks: &[BlockMXFP4], dst: &mut [f32]) {
+        for (block, dst) in blocks.iter().zip(dst.as_chunks_mut::<32>().0) {
             let scale = e2m1::half_e8m0(block.e);
-            packing::decode_nibbles(&block.qs, dst, |q| f32::from(DOUBLED[usize::from(q)]) * scale);
+            codebook::decode::<V>(&DOUBLED, &block.qs, scale, dst);
         }
     }
 }

@@ -50,12 +50,16 @@ impl BlockFormat for NVFP4 {
     }
 
     #[inline(always)]
-    fn dequantize(blocks: &[BlockNVFP4], dst: &mut [f32]) {
-        for (block, dst) in blocks.iter().zip(dst.chunks_exact_mut(64)) {
-            let parts = block.qs.as_chunks::<8>().0.iter().zip(dst.chunks_exact_mut(16));
+    fn dequantize_in<V: Lanes>(blocks: &[BlockNVFP4], dst: &mut [f32]) {
+        for (block, dst) in blocks.iter().zip(dst.as_chunks_mut::<64>().0) {
+            let parts = block.qs.as_chunks::<8>().0.iter().zip(dst.as_chunks_mut::<16>().0.iter_mut());
             for ((qs, dst), &d) in parts.zip(&block.d) {
                 let scale = e2m1::half_ue4m3(d);
-                packing::decode_nibbles(qs, dst, |q| f32::from(DOUBLED[usize::from(q)]) * scale);
+                let mut indices = [0; 16];
+                indices.copy_from_slice(packing::unpack_nibbles(qs).as_flattened());
+                for (dst, value) in dst.iter_mut().zip(V::look_up(&DOUBLED, indices)) {
+                    *dst = f32::from(value) * scale;
+                }
             }
         }
     }

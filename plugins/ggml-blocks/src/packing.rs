@@ -7,14 +7,10 @@ pub(crate) fn nibbles<const N: usize>(levels: &[u8]) -> [u8; N] {
     core::array::from_fn(|i| (low[i] & 15) | (high[i] << 4))
 }
 
-/// The values of the low nibbles, then of the high ones: the inverse of [`nibbles`], one value at a time.
+/// The low nibbles, then the high ones: the inverse of [`nibbles`].
 #[inline(always)]
-pub(crate) fn decode_nibbles<const N: usize>(bytes: &[u8; N], dst: &mut [f32], value: impl Fn(u8) -> f32) {
-    let (low, high) = dst.split_at_mut(N);
-    for ((low, high), &byte) in low.iter_mut().zip(high).zip(bytes) {
-        *low = value(byte & 15);
-        *high = value(byte >> 4);
-    }
+pub(crate) fn unpack_nibbles<const N: usize>(bytes: &[u8; N]) -> [[u8; N]; 2] {
+    [bytes.map(|byte| byte & 15), bytes.map(|byte| byte >> 4)]
 }
 
 /// The byte at `i` of each 32 holds `levels[32 * k + i]` of its 128 levels in bits `2 * k` and `2 * k + 1`; only their
@@ -22,7 +18,7 @@ pub(crate) fn decode_nibbles<const N: usize>(bytes: &[u8; N], dst: &mut [f32], v
 #[inline(always)]
 pub(crate) fn pairs(levels: &[u8; 256]) -> [u8; 64] {
     let mut bytes = [0; 64];
-    for (bytes, levels) in bytes.chunks_exact_mut(32).zip(levels.chunks_exact(128)) {
+    for (bytes, levels) in bytes.as_chunks_mut::<32>().0.iter_mut().zip(levels.as_chunks::<128>().0) {
         for (i, byte) in bytes.iter_mut().enumerate() {
             *byte = (0..4).fold(0, |byte, k| byte | ((levels[32 * k + i] & 3) << (2 * k)));
         }
@@ -34,8 +30,8 @@ pub(crate) fn pairs(levels: &[u8; 256]) -> [u8; 64] {
 #[inline(always)]
 pub(crate) fn unpack_pairs(bytes: &[u8; 64]) -> [u8; 256] {
     let mut levels = [0; 256];
-    for (bytes, levels) in bytes.chunks_exact(32).zip(levels.chunks_exact_mut(128)) {
-        for (k, levels) in levels.chunks_exact_mut(32).enumerate() {
+    for (bytes, levels) in bytes.as_chunks::<32>().0.iter().zip(levels.as_chunks_mut::<128>().0) {
+        for (k, levels) in levels.as_chunks_mut::<32>().0.iter_mut().enumerate() {
             for (level, &byte) in levels.iter_mut().zip(bytes) {
                 *level = (byte >> (2 * k)) & 3;
             }
@@ -62,8 +58,10 @@ pub(crate) fn fifth_bits(levels: &[u8; 32]) -> [u8; 4] {
 #[inline(always)]
 pub(crate) fn join_fifth_bits(qs: &[u8; 16], qh: [u8; 4]) -> [u8; 32] {
     let bits = u32::from_le_bytes(qh);
-    core::array::from_fn(|i| {
-        let low = if i < 16 { qs[i] & 15 } else { qs[i - 16] >> 4 };
-        low | (((bits >> i & 1) << 4) as u8)
-    })
+    let mut levels = [0; 32];
+    levels.copy_from_slice(unpack_nibbles(qs).as_flattened());
+    for (i, level) in (0u32..).zip(&mut levels) {
+        *level |= (((bits >> i) & 1) << 4) as u8;
+    }
+    levels
 }

@@ -48,10 +48,10 @@ impl BlockFormat for Q1_0 {
     }
 
     #[inline(always)]
-    fn dequantize(blocks: &[BlockQ1_0], dst: &mut [f32]) {
-        for (block, dst) in blocks.iter().zip(dst.chunks_exact_mut(128)) {
+    fn dequantize_in<V: Lanes>(blocks: &[BlockQ1_0], dst: &mut [f32]) {
+        for (block, dst) in blocks.iter().zip(dst.as_chunks_mut::<128>().0) {
             let d = block.d.to_f32();
-            for (dst, bits) in dst.chunks_exact_mut(8).zip(block.qs) {
+            for (dst, bits) in dst.as_chunks_mut::<8>().0.iter_mut().zip(block.qs) {
                 for (k, dst) in dst.iter_mut().enumerate() {
                     *dst = if (bits >> k) & 1 == 1 { d } else { -d };
                 }

@@ -52,10 +52,10 @@ impl BlockFormat for Q2_0 {
     }
 
     #[inline(always)]
-    fn dequantize(blocks: &[BlockQ2_0], dst: &mut [f32]) {
-        for (block, dst) in blocks.iter().zip(dst.chunks_exact_mut(64)) {
+    fn dequantize_in<V: Lanes>(blocks: &[BlockQ2_0], dst: &mut [f32]) {
+        for (block, dst) in blocks.iter().zip(dst.as_chunks_mut::<64>().0) {
             let d = block.d.to_f32();
-            for (dst, bits) in dst.chunks_exact_mut(4).zip(block.qs) {
+            for (dst, bits) in dst.as_chunks_mut::<4>().0.iter_mut().zip(block.qs) {
                 for (k, dst) in dst.iter_mut().enumerate() {
                     *dst = f32::from(((bits >> (2 * k)) & 3) as i8 - 1) * d;
                 }

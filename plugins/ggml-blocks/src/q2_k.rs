@@ -64,11 +64,11 @@ impl BlockFormat for Q2K {
     }
 
     #[inline(always)]
-    fn dequantize(blocks: &[BlockQ2K], dst: &mut [f32]) {
-        for (block, dst) in blocks.iter().zip(dst.chunks_exact_mut(256)) {
+    fn dequantize_in<V: Lanes>(blocks: &[BlockQ2K], dst: &mut [f32]) {
+        for (block, dst) in blocks.iter().zip(dst.as_chunks_mut::<256>().0) {
             let (d, dmin) = (block.d.to_f32(), block.dmin.to_f32());
             let levels = packing::unpack_pairs(&block.qs);
-            let parts = dst.chunks_exact_mut(16).zip(levels.chunks_exact(16));
+            let parts = dst.as_chunks_mut::<16>().0.iter_mut().zip(levels.as_chunks::<16>().0);
             for ((dst, levels), scale) in parts.zip(block.scales) {
                 let (scale, min) = (d * f32::from(scale & 15), dmin * f32::from(scale >> 4));
                 for (dst, &q) in dst.iter_mut().zip(levels) {

@@ -76,8 +76,8 @@ impl BlockFormat for Q3K {
     }
 
     #[inline(always)]
-    fn dequantize(blocks: &[BlockQ3K], dst: &mut [f32]) {
-        for (block, dst) in blocks.iter().zip(dst.chunks_exact_mut(256)) {
+    fn dequantize_in<V: Lanes>(blocks: &[BlockQ3K], dst: &mut [f32]) {
+        for (block, dst) in blocks.iter().zip(dst.as_chunks_mut::<256>().0) {
             let d = block.d.to_f32();
             let scales = block.unpacked_scales().map(|scale| d * f32::from(scale));
             let mut levels = packing::unpack_pairs(&block.qs);
@@ -86,7 +86,7 @@ impl BlockFormat for Q3K {
                     *level |= ((high >> k) & 1) << 2;
                 }
             }
-            let parts = dst.chunks_exact_mut(16).zip(levels.chunks_exact(16));
+            let parts = dst.as_chunks_mut::<16>().0.iter_mut().zip(levels.as_chunks::<16>().0);
             for ((dst, levels), scale) in parts.zip(scales) {
                 for (dst, &q) in dst.iter_mut().zip(levels) {
                     *dst = scale * f32::from(q as i8 - 4);

@@ -60,10 +60,12 @@ impl BlockFormat for Q4_1 {
     }
 
     #[inline(always)]
-    fn dequantize(blocks: &[BlockQ4_1], dst: &mut [f32]) {
-        for (block, dst) in blocks.iter().zip(dst.chunks_exact_mut(32)) {
+    fn dequantize_in<V: Lanes>(blocks: &[BlockQ4_1], dst: &mut [f32]) {
+        for (block, dst) in blocks.iter().zip(dst.as_chunks_mut::<32>().0) {
             let (d, m) = (block.d.to_f32(), block.m.to_f32());
-            packing::decode_nibbles(&block.qs, dst, |q| f32::from(q) * d + m);
+            for (dst, &q) in dst.iter_mut().zip(packing::unpack_nibbles(&block.qs).as_flattened()) {
+                *dst = f32::from(q) * d + m;
+            }
         }
     }
 }

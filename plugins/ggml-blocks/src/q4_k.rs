@@ -58,7 +58,7 @@ impl BlockFormat for Q4K {
         super_affine::quantize_row::<V, _>(row, importance, search, blocks, |found| {
             let SuperBlock { d, dmin, scales, levels } = found;
             let mut qs = [0; 128];
-            for (qs, levels) in qs.as_chunks_mut::<32>().0.iter_mut().zip(levels.chunks_exact(64)) {
+            for (qs, levels) in qs.as_chunks_mut::<32>().0.iter_mut().zip(levels.as_chunks::<64>().0) {
                 *qs = packing::nibbles(levels);
             }
             BlockQ4K { d, dmin, scales, qs }
@@ -66,12 +66,12 @@ impl BlockFormat for Q4K {
     }
 
     #[inline(always)]
-    fn dequantize(blocks: &[BlockQ4K], dst: &mut [f32]) {
-        for (block, dst) in blocks.iter().zip(dst.chunks_exact_mut(256)) {
+    fn dequantize_in<V: Lanes>(blocks: &[BlockQ4K], dst: &mut [f32]) {
+        for (block, dst) in blocks.iter().zip(dst.as_chunks_mut::<256>().0) {
             let (d, dmin) = (block.d.to_f32(), block.dmin.to_f32());
             let scales =
                 block.scales_and_mins().map(|(scale, min)| (d * f32::from(scale), dmin * f32::from(min)));
-            let chunks = block.qs.chunks_exact(32).zip(dst.chunks_exact_mut(64));
+            let chunks = block.qs.chunks_exact(32).zip(dst.as_chunks_mut::<64>().0.iter_mut());
             for ((qs, dst), scales) in chunks.zip(scales.chunks_exact(2)) {
                 let (low, high) = dst.split_at_mut(32);
                 for ((low, high), q) in low.iter_mut().zip(high).zip(qs) {

@@ -64,8 +64,8 @@ impl BlockFormat for Q5_1 {
     }
 
     #[inline(always)]
-    fn dequantize(blocks: &[BlockQ5_1], dst: &mut [f32]) {
-        for (block, dst) in blocks.iter().zip(dst.chunks_exact_mut(32)) {
+    fn dequantize_in<V: Lanes>(blocks: &[BlockQ5_1], dst: &mut [f32]) {
+        for (block, dst) in blocks.iter().zip(dst.as_chunks_mut::<32>().0) {
             let (d, m) = (block.d.to_f32(), block.m.to_f32());
             for (dst, q) in dst.iter_mut().zip(packing::join_fifth_bits(&block.qs, block.qh)) {
                 *dst = f32::from(q) * d + m;

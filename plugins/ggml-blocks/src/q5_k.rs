@@ -61,7 +61,7 @@ impl BlockFormat for Q5K {
         super_affine::quantize_row::<V, _>(row, importance, search, blocks, |found| {
             let SuperBlock { d, dmin, scales, levels } = found;
             let mut qs = [0; 128];
-            for (qs, levels) in qs.as_chunks_mut::<32>().0.iter_mut().zip(levels.chunks_exact(64)) {
+            for (qs, levels) in qs.as_chunks_mut::<32>().0.iter_mut().zip(levels.as_chunks::<64>().0) {
                 *qs = packing::nibbles(levels);
             }
             BlockQ5K { d, dmin, scales, qh: packing::planes::<4>(&levels), qs }
@@ -69,12 +69,12 @@ impl BlockFormat for Q5K {
     }
 
     #[inline(always)]
-    fn dequantize(blocks: &[BlockQ5K], dst: &mut [f32]) {
-        for (block, dst) in blocks.iter().zip(dst.chunks_exact_mut(256)) {
+    fn dequantize_in<V: Lanes>(blocks: &[BlockQ5K], dst: &mut [f32]) {
+        for (block, dst) in blocks.iter().zip(dst.as_chunks_mut::<256>().0) {
             let (d, dmin) = (block.d.to_f32(), block.dmin.to_f32());
             let scales =
                 block.scales_and_mins().map(|(scale, min)| (d * f32::from(scale), dmin * f32::from(min)));
-            for (k, (dst, (scale, min))) in dst.chunks_exact_mut(32).zip(scales).enumerate() {
+            for (k, (dst, (scale, min))) in dst.as_chunks_mut::<32>().0.iter_mut().zip(scales).enumerate() {
                 let qs = &block.qs[k / 2 * 32..][..32];
                 for ((dst, q), high) in dst.iter_mut().zip(qs).zip(&block.qh) {
                     let q = ((q >> (k % 2 * 4)) & 15) | (((high >> k) & 1) << 4);

@@ -54,12 +54,13 @@ impl BlockFormat for Q6K {
     }
 
     #[inline(always)]
-    fn dequantize(blocks: &[BlockQ6K], dst: &mut [f32]) {
-        for (block, dst) in blocks.iter().zip(dst.chunks_exact_mut(256)) {
+    fn dequantize_in<V: Lanes>(blocks: &[BlockQ6K], dst: &mut [f32]) {
+        for (block, dst) in blocks.iter().zip(dst.as_chunks_mut::<256>().0) {
             let d = block.d.to_f32();
             let scales = block.scales.map(|scale| d * f32::from(scale));
             let halves = block.ql.chunks_exact(64).zip(block.qh.chunks_exact(32));
-            for (((ql, qh), scales), dst) in halves.zip(scales.chunks_exact(8)).zip(dst.chunks_exact_mut(128))
+            for (((ql, qh), scales), dst) in
+                halves.zip(scales.chunks_exact(8)).zip(dst.as_chunks_mut::<128>().0.iter_mut())
             {
                 for i in 0..32 {
                     let (even, odd, high) = (ql[i], ql[32 + i], qh[i]);
@@ -112,7 +113,7 @@ fn quantize<V: Lanes>(x: &[f32; 256], importance: Option<&[f32]>) -> BlockQ6K {
 fn pack(levels: &[u8; 256], scales: [i8; 16], d: Half) -> BlockQ6K {
     let (mut ql, mut qh) = ([0; 128], [0; 64]);
     let halves = ql.chunks_exact_mut(64).zip(qh.chunks_exact_mut(32));
-    for ((ql, qh), levels) in halves.zip(levels.chunks_exact(128)) {
+    for ((ql, qh), levels) in halves.zip(levels.as_chunks::<128>().0) {
         for i in 0..32 {
             let q: [u8; 4] = core::array::from_fn(|k| levels[32 * k + i]);
             ql[i] = (q[0] & 15) | (q[2] << 4);

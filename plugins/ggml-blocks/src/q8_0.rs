@@ -9,7 +9,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::blocks32::{inverse, largest};
+use crate::blocks32::{inverse, magnitude};
 use crate::float::Half;
 use crate::format::{BlockFormat, Importance};
 use crate::ints;
@@ -41,15 +41,15 @@ impl BlockFormat for Q8_0 {
     fn quantize_row_in<V: Lanes>(row: &[f32], _: Option<&[f32]>, blocks: &mut [BlockQ8_0]) {
         let (rows, _) = row.as_chunks::<32>();
         for (block, x) in blocks.iter_mut().zip(rows) {
-            let d = largest(x).abs() / 127.0;
+            let d = magnitude(x) / 127.0;
             let id = inverse(d);
             *block = BlockQ8_0 { d: Half::from_f32(d), qs: x.map(|x| ints::round(x * id) as i8) };
         }
     }
 
     #[inline(always)]
-    fn dequantize(blocks: &[BlockQ8_0], dst: &mut [f32]) {
-        for (block, dst) in blocks.iter().zip(dst.chunks_exact_mut(32)) {
+    fn dequantize_in<V: Lanes>(blocks: &[BlockQ8_0], dst: &mut [f32]) {
+        for (block, dst) in blocks.iter().zip(dst.as_chunks_mut::<32>().0) {
             let d = block.d.to_f32();
             for (dst, &q) in dst.iter_mut().zip(&block.qs) {
                 *dst = f32::from(q) * d;

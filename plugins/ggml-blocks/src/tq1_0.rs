@@ -57,8 +57,8 @@ impl BlockFormat for TQ1_0 {
     }
 
     #[inline(always)]
-    fn dequantize(blocks: &[BlockTQ1_0], dst: &mut [f32]) {
-        for (block, dst) in blocks.iter().zip(dst.chunks_exact_mut(256)) {
+    fn dequantize_in<V: Lanes>(blocks: &[BlockTQ1_0], dst: &mut [f32]) {
+        for (block, dst) in blocks.iter().zip(dst.as_chunks_mut::<256>().0) {
             let d = block.d.to_f32();
             let (wide, rest) = dst.split_at_mut(160);
             let (narrow, last) = rest.split_at_mut(80);

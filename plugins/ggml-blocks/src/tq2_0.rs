@@ -47,8 +47,8 @@ impl BlockFormat for TQ2_0 {
     }
 
     #[inline(always)]
-    fn dequantize(blocks: &[BlockTQ2_0], dst: &mut [f32]) {
-        for (block, dst) in blocks.iter().zip(dst.chunks_exact_mut(256)) {
+    fn dequantize_in<V: Lanes>(blocks: &[BlockTQ2_0], dst: &mut [f32]) {
+        for (block, dst) in blocks.iter().zip(dst.as_chunks_mut::<256>().0) {
             let d = block.d.to_f32();
             for (dst, trit) in dst.iter_mut().zip(packing::unpack_pairs(&block.qs)) {
                 *dst = f32::from(trit as i8 - 1) * d;

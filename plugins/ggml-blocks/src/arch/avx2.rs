@@ -20,13 +20,13 @@ pub(super) unsafe fn quantize_row<F: BlockFormat>(
     F::quantize_row_in::<F32x8>(row, importance, blocks);
 }
 
-/// Runs [`BlockFormat::dequantize`].
+/// Runs [`BlockFormat::dequantize_in`] with these lanes.
 ///
 /// # Safety
 /// The machine has the features.
 #[target_feature(enable = "avx2")]
 pub(super) unsafe fn dequantize<F: BlockFormat>(blocks: &[F::Block], dst: &mut [f32]) {
-    F::dequantize(blocks, dst);
+    F::dequantize_in::<F32x8>(blocks, dst);
 }
 
 /// 8 lanes. Only the functions above instantiate code with it, so wherever it exists the features do.
@@ -173,5 +173,18 @@ impl Lanes for F32x8 {
     fn select(mask: Self::Mask, yes: Self, no: Self) -> Self {
         // SAFETY: the features are there, see the type.
         Self(unsafe { _mm256_blendv_ps(no.0, yes.0, mask) })
+    }
+
+    #[inline(always)]
+    fn look_up(table: &[i8; 16], indices: [u8; 16]) -> [i8; 16] {
+        // SAFETY: the features are there, see the type; both arrays have the 16 bytes that are read.
+        unsafe {
+            let table = _mm_loadu_si128(table.as_ptr().cast());
+            let indices = _mm_loadu_si128(indices.as_ptr().cast());
+            let indices = _mm_and_si128(indices, _mm_set1_epi8(15));
+            let mut values = [0; 16];
+            _mm_storeu_si128(values.as_mut_ptr().cast(), _mm_shuffle_epi8(table, indices));
+            values
+        }
     }
 }

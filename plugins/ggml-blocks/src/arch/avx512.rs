@@ -20,13 +20,13 @@ pub(super) unsafe fn quantize_row<F: BlockFormat>(
     F::quantize_row_in::<F32x16>(row, importance, blocks);
 }
 
-/// Runs [`BlockFormat::dequantize`].
+/// Runs [`BlockFormat::dequantize_in`] with these lanes.
 ///
 /// # Safety
 /// The machine has the features.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 pub(super) unsafe fn dequantize<F: BlockFormat>(blocks: &[F::Block], dst: &mut [f32]) {
-    F::dequantize(blocks, dst);
+    F::dequantize_in::<F32x16>(blocks, dst);
 }
 
 /// 16 lanes. Only the functions above instantiate code with it, so wherever it exists the features do.
@@ -171,5 +171,18 @@ impl Lanes for F32x16 {
     fn select(mask: Self::Mask, yes: Self, no: Self) -> Self {
         // SAFETY: the features are there, see the type.
         Self(unsafe { _mm512_mask_blend_ps(mask, no.0, yes.0) })
+    }
+
+    #[inline(always)]
+    fn look_up(table: &[i8; 16], indices: [u8; 16]) -> [i8; 16] {
+        // SAFETY: the features are there, see the type; both arrays have the 16 bytes that are read.
+        unsafe {
+            let table = _mm_loadu_si128(table.as_ptr().cast());
+            let indices = _mm_loadu_si128(indices.as_ptr().cast());
+            let indices = _mm_and_si128(indices, _mm_set1_epi8(15));
+            let mut values = [0; 16];
+            _mm_storeu_si128(values.as_mut_ptr().cast(), _mm_shuffle_epi8(table, indices));
+            values
+        }
     }
 }

@@ -74,10 +74,10 @@ pub(crate) fn quantize_row<F: BlockFormat>(
     }
 }
 
-/// [`BlockFormat::dequantize`], compiled for `isa`.
+/// [`BlockFormat::dequantize_in`] with the lanes of `isa`.
 pub(crate) fn dequantize<F: BlockFormat>(isa: Isa, blocks: &[F::Block], dst: &mut [f32]) {
     match isa.0 {
-        Kind::Scalar => F::dequantize(blocks, dst),
+        Kind::Scalar => F::dequantize_in::<f32>(blocks, dst),
         // SAFETY: an `Isa` of this kind is made only where its features were detected.
         #[cfg(target_arch = "x86_64")]
         Kind::Avx2 => unsafe { avx2::dequantize::<F>(blocks, dst) },
