@@ -1,5 +1,7 @@
 //! The encodings through the plugin interface, built in and from a file, against the formats themselves.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use bitquilt_ggml_blocks::{FORMATS, Importance as FormatImportance};
 use bitquilt_plugin_api::host::{ENTRY_SYMBOL, PluginLibrary};
 use bitquilt_plugin_api::testing::TestHost;
