@@ -5,9 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::Result;
 use crate::abi::{AbiExecutor, AbiTask, guard};
 use crate::tensor::WorkerScratch;
+use crate::{Error, Result};
 
 /// The host's threads. Plugins never start their own.
 #[derive(Clone, Copy)]
@@ -73,6 +73,25 @@ impl<'a> Executor<'a> {
         }
     }
 
+    /// Runs `body(task, scratch)` for each task in `0..tasks`, where `scratch` is the memory of the worker that runs it. The
+    /// first error is answered, and tasks not begun are left out.
+    ///
+    /// # Panics
+    /// If `scratch` is for fewer workers than the executor has.
+    pub fn try_par_for(
+        &self,
+        tasks: usize,
+        scratch: WorkerScratch<'_>,
+        body: impl Fn(usize, &mut [u8]) -> Result<()> + Sync,
+    ) -> Result<()> {
+        let outcome = Outcome::default();
+        self.par_for(tasks, |task, worker| {
+            // SAFETY: tasks of one worker run one after the other.
+            outcome.attempt(|| body(task, unsafe { scratch.worker(worker) }));
+        });
+        outcome.into_result()
+    }
+
     /// Like [`Self::par_chunks_mut`], for a body that can fail: the first error is answered, and chunks not begun are left out.
     ///
     /// # Panics
@@ -84,20 +103,11 @@ impl<'a> Executor<'a> {
         scratch: WorkerScratch<'_>,
         body: impl Fn(usize, &mut [T], &mut [u8]) -> Result<()> + Sync,
     ) -> Result<()> {
-        let (failed, first) = (AtomicBool::new(false), Mutex::new(Ok(())));
+        let outcome = Outcome::default();
         self.par_chunks_mut(data, chunk_len, scratch, |index, chunk, scratch| {
-            if failed.load(Ordering::Relaxed) {
-                return;
-            }
-            if let Err(error) = body(index, chunk, scratch) {
-                failed.store(true, Ordering::Relaxed);
-                let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
-                if first.is_ok() {
-                    *first = Err(error);
-                }
-            }
+            outcome.attempt(|| body(index, chunk, scratch));
         });
-        first.into_inner().unwrap_or_else(PoisonError::into_inner)
+        outcome.into_result()
     }
 
     /// Runs `body(index, chunk, scratch)` for each chunk of `chunk_len` elements of `data` (the last may be shorter), where
@@ -122,6 +132,30 @@ impl<'a> Executor<'a> {
             // SAFETY: tasks of one worker run one after the other.
             body(index, chunk, unsafe { scratch.worker(worker) });
         });
+    }
+}
+
+/// The first error among a region's tasks.
+#[derive(Default)]
+struct Outcome {
+    failed: AtomicBool,
+    error: Mutex<Option<Error>>,
+}
+
+impl Outcome {
+    /// Runs one task, unless another has failed.
+    fn attempt(&self, task: impl FnOnce() -> Result<()>) {
+        if self.failed.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Err(error) = task() {
+            self.failed.store(true, Ordering::Relaxed);
+            self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        }
+    }
+
+    fn into_result(self) -> Result<()> {
+        self.error.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 }
 
@@ -184,6 +218,17 @@ mod tests {
             chunk.iter_mut().for_each(|value| *value += 1);
         });
         assert!(data.iter().all(|value| *value == 1));
+    }
+
+    #[test]
+    fn the_first_error_ends_a_region() {
+        let ran = Mutex::new(Vec::new());
+        let result = Executor::serial().try_par_for(5, WorkerScratch::none(), |task, _| {
+            ran.lock().unwrap().push(task);
+            if task >= 2 { Err(Error::failed(format_args!("task {task}"))) } else { Ok(()) }
+        });
+        assert_eq!(result.unwrap_err().message(), "task 2");
+        assert_eq!(ran.into_inner().unwrap(), [0, 1, 2]);
     }
 
     #[test]

@@ -93,7 +93,7 @@
 //! for an encoding of another plugin is a [`KernelProvider`] whose key names that op and encoding. A panic in any of these
 //! functions, in a parallel task or in a destructor becomes an error of the call; a segfault or an endless loop does not.
 //!
-//! [`mod@host`] is for those who write a host.
+//! [`mod@host`] is for those who write a host. The feature `testing` adds a small host to test a plugin with, without a file.
 
 mod abi;
 mod attributes;
@@ -109,6 +109,8 @@ mod kernel;
 mod op;
 mod plugin;
 mod tensor;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use attributes::{Attribute, AttributeKind, Attributes};
 pub use bytemuck;

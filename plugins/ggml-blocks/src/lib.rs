@@ -1,34 +1,100 @@
 //! The block formats of GGML: layouts, quantization and decoding, identical to ggml's to the byte.
 //!
 //! A plain library: it knows nothing of graphs or plugins. A format is a type that implements [`BlockFormat`];
-//! there is one file a format. The code here is the reference against which every faster kernel is tested.
+//! there is one file a format, which pictures its bits. [`FORMATS`] lists them all behind one plain type.
+//!
+//! What decides a byte follows ggml 0.25 operation by operation: f32 arithmetic in its order, without fused
+//! multiply-adds, and x86's result where a conversion overflows. So the bytes are the same on every machine.
 
-/// What quantization to a format does with an importance vector: one weight an input column, in f32.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Importance {
-    /// The vector does not change the bytes.
-    Ignored,
-    /// The bytes differ with and without the vector, and both are defined.
-    Optional,
-    /// The format cannot be written without the vector.
-    Required,
-}
+mod affine;
+mod arch;
+mod blocks32;
+mod codebook;
+mod e2m1;
 
-/// A format that stores each [`Self::BLOCK_LEN`] consecutive values of a row as one [`Self::Block`].
-pub trait BlockFormat: Send + Sync + 'static {
-    /// The format's name as ggml writes it, in lower case: `q4_0`, `iq2_xxs`.
-    const NAME: &'static str;
-    /// Values in a block.
-    const BLOCK_LEN: usize;
-    /// Use of an importance vector.
-    const IMPORTANCE: Importance;
-    /// The bytes of a block: `repr(C)`, alignment 1 or 2, no padding, every bit pattern legal.
-    type Block: bytemuck::Pod + Send + Sync;
+mod float;
+mod format;
+mod ints;
+mod lanes;
+mod packing;
+mod positive;
+mod refined;
+mod sums;
+mod super_affine;
+mod symmetric;
+mod ternary;
 
-    /// Quantizes one whole row. `row.len()` is `blocks.len() * BLOCK_LEN`, the values are finite, and
-    /// `importance`, where given, is as long as the row.
-    fn quantize_row(row: &[f32], importance: Option<&[f32]>, blocks: &mut [Self::Block]);
+mod bf16;
+mod f16;
+mod iq4_nl;
+mod iq4_xs;
+mod mxfp4;
+mod nvfp4;
+mod q1_0;
+mod q2_0;
+mod q2_k;
+mod q3_k;
+mod q4_0;
+mod q4_1;
+mod q4_k;
+mod q5_0;
+mod q5_1;
+mod q5_k;
+mod q6_k;
+mod q8_0;
+mod tq1_0;
+mod tq2_0;
 
-    /// Decodes whole blocks. `dst.len()` is `blocks.len() * BLOCK_LEN`.
-    fn dequantize(blocks: &[Self::Block], dst: &mut [f32]);
+pub use arch::Isa;
+pub use bf16::{BF16, BlockBF16};
+pub use f16::{BlockF16, F16};
+pub use float::Half;
+pub use format::{BlockFormat, Format, Importance};
+pub use iq4_nl::{BlockIQ4NL, IQ4NL};
+pub use iq4_xs::{BlockIQ4XS, IQ4XS};
+pub use lanes::Lanes;
+pub use mxfp4::{BlockMXFP4, MXFP4};
+pub use nvfp4::{BlockNVFP4, NVFP4};
+pub use q1_0::{BlockQ1_0, Q1_0};
+pub use q2_0::{BlockQ2_0, Q2_0};
+pub use q2_k::{BlockQ2K, Q2K};
+pub use q3_k::{BlockQ3K, Q3K};
+pub use q4_0::{BlockQ4_0, Q4_0};
+pub use q4_1::{BlockQ4_1, Q4_1};
+pub use q4_k::{BlockQ4K, Q4K};
+pub use q5_0::{BlockQ5_0, Q5_0};
+pub use q5_1::{BlockQ5_1, Q5_1};
+pub use q5_k::{BlockQ5K, Q5K};
+pub use q6_k::{BlockQ6K, Q6K};
+pub use q8_0::{BlockQ8_0, Q8_0};
+pub use tq1_0::{BlockTQ1_0, TQ1_0};
+pub use tq2_0::{BlockTQ2_0, TQ2_0};
+
+/// Every format of this crate.
+pub const FORMATS: &[Format] = &[
+    Format::of::<BF16>(),
+    Format::of::<F16>(),
+    Format::of::<IQ4NL>(),
+    Format::of::<IQ4XS>(),
+    Format::of::<MXFP4>(),
+    Format::of::<NVFP4>(),
+    Format::of::<Q1_0>(),
+    Format::of::<Q2_0>(),
+    Format::of::<Q2K>(),
+    Format::of::<Q3K>(),
+    Format::of::<Q4_0>(),
+    Format::of::<Q4_1>(),
+    Format::of::<Q4K>(),
+    Format::of::<Q5_0>(),
+    Format::of::<Q5_1>(),
+    Format::of::<Q5K>(),
+    Format::of::<Q6K>(),
+    Format::of::<Q8_0>(),
+    Format::of::<TQ1_0>(),
+    Format::of::<TQ2_0>(),
+];
+
+/// The format of that name, written as ggml writes it in lower case.
+pub fn format(name: &str) -> Option<&'static Format> {
+    FORMATS.iter().find(|format| format.name == name)
 }

@@ -1,0 +1,188 @@
+//! AVX-512: 16 lanes.
+
+use core::arch::x86_64::*;
+use core::ops::{Add, Div, Mul, Neg, Sub};
+
+use crate::format::BlockFormat;
+use crate::ints::MAGIC;
+use crate::lanes::Lanes;
+
+/// Runs [`BlockFormat::quantize_row_in`] with these lanes.
+///
+/// # Safety
+/// The machine has the features.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+pub(super) unsafe fn quantize_row<F: BlockFormat>(
+    row: &[f32],
+    importance: Option<&[f32]>,
+    blocks: &mut [F::Block],
+) {
+    F::quantize_row_in::<F32x16>(row, importance, blocks);
+}
+
+/// Runs [`BlockFormat::dequantize_in`] with these lanes.
+///
+/// # Safety
+/// The machine has the features.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+pub(super) unsafe fn dequantize<F: BlockFormat>(blocks: &[F::Block], dst: &mut [f32]) {
+    F::dequantize_in::<F32x16>(blocks, dst);
+}
+
+/// 16 lanes. Only the functions above instantiate code with it, so wherever it exists the features do.
+#[derive(Clone, Copy)]
+struct F32x16(__m512);
+
+impl Add for F32x16 {
+    type Output = Self;
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        // SAFETY: the features are there, see the type.
+        Self(unsafe { _mm512_add_ps(self.0, other.0) })
+    }
+}
+
+impl Sub for F32x16 {
+    type Output = Self;
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        // SAFETY: the features are there, see the type.
+        Self(unsafe { _mm512_sub_ps(self.0, other.0) })
+    }
+}
+
+impl Mul for F32x16 {
+    type Output = Self;
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        // SAFETY: the features are there, see the type.
+        Self(unsafe { _mm512_mul_ps(self.0, other.0) })
+    }
+}
+
+impl Div for F32x16 {
+    type Output = Self;
+    #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        // SAFETY: the features are there, see the type.
+        Self(unsafe { _mm512_div_ps(self.0, other.0) })
+    }
+}
+
+impl Neg for F32x16 {
+    type Output = Self;
+    #[inline(always)]
+    fn neg(self) -> Self {
+        // SAFETY: the features are there, see the type.
+        Self(unsafe { _mm512_xor_ps(self.0, _mm512_set1_ps(-0.0)) })
+    }
+}
+
+impl Lanes for F32x16 {
+    const COUNT: usize = 16;
+    type Mask = __mmask16;
+
+    #[inline(always)]
+    fn splat(value: f32) -> Self {
+        // SAFETY: the features are there, see the type.
+        Self(unsafe { _mm512_set1_ps(value) })
+    }
+
+    #[inline(always)]
+    fn gather<const N: usize>(rows: &[[f32; N]]) -> [Self; N] {
+        let mut padded = [[0.0; N]; 16];
+        let rows: &[[f32; N]; 16] = match rows.try_into() {
+            Ok(rows) => rows,
+            Err(_) => {
+                padded[..rows.len()].copy_from_slice(rows);
+                &padded
+            }
+        };
+        let rows = rows.as_flattened();
+        // SAFETY: the features are there, see the type; lane k of vector i reads rows[k * N + i], with k < 16
+        // and i < N, and rows has 16 * N values.
+        unsafe {
+            let stride = _mm512_set1_epi32(N as i32);
+            let lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+            let offsets = _mm512_mullo_epi32(lanes, stride);
+            let mut vectors = [Self::splat(0.0); N];
+            for (i, vector) in vectors.iter_mut().enumerate() {
+                *vector = Self(_mm512_i32gather_ps::<4>(offsets, rows.as_ptr().add(i)));
+            }
+            vectors
+        }
+    }
+
+    #[inline(always)]
+    fn store(self, dst: &mut [f32]) {
+        let mut lanes = [0.0; 16];
+        // SAFETY: the features are there, see the type; lanes has 16 values.
+        unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), self.0) };
+        dst.copy_from_slice(&lanes[..dst.len()]);
+    }
+
+    #[inline(always)]
+    fn abs(self) -> Self {
+        // SAFETY: the features are there, see the type.
+        Self(unsafe { _mm512_andnot_ps(_mm512_set1_ps(-0.0), self.0) })
+    }
+
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        // SAFETY: the features are there, see the type.
+        Self(unsafe { _mm512_sqrt_ps(self.0) })
+    }
+
+    #[inline(always)]
+    fn nearest(self, low: i32, high: i32) -> Self {
+        // SAFETY: the features are there, see the type.
+        unsafe {
+            let bits = _mm512_castps_si512(_mm512_add_ps(self.0, _mm512_set1_ps(MAGIC)));
+            let mantissa = _mm512_and_si512(bits, _mm512_set1_epi32(0x007f_ffff));
+            let nearest = _mm512_sub_epi32(mantissa, _mm512_set1_epi32(0x0040_0000));
+            let nearest = _mm512_max_epi32(nearest, _mm512_set1_epi32(low));
+            Self(_mm512_cvtepi32_ps(_mm512_min_epi32(nearest, _mm512_set1_epi32(high))))
+        }
+    }
+
+    #[inline(always)]
+    fn lt(self, other: Self) -> Self::Mask {
+        // SAFETY: the features are there, see the type.
+        unsafe { _mm512_cmp_ps_mask::<_CMP_LT_OQ>(self.0, other.0) }
+    }
+
+    #[inline(always)]
+    fn ne(self, other: Self) -> Self::Mask {
+        // SAFETY: the features are there, see the type.
+        unsafe { _mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(self.0, other.0) }
+    }
+
+    #[inline(always)]
+    fn both(a: Self::Mask, b: Self::Mask) -> Self::Mask {
+        a & b
+    }
+
+    #[inline(always)]
+    fn any(mask: Self::Mask) -> bool {
+        mask != 0
+    }
+
+    #[inline(always)]
+    fn select(mask: Self::Mask, yes: Self, no: Self) -> Self {
+        // SAFETY: the features are there, see the type.
+        Self(unsafe { _mm512_mask_blend_ps(mask, no.0, yes.0) })
+    }
+
+    #[inline(always)]
+    fn look_up(table: &[i8; 16], indices: [u8; 16]) -> [i8; 16] {
+        // SAFETY: the features are there, see the type; both arrays have the 16 bytes that are read.
+        unsafe {
+            let table = _mm_loadu_si128(table.as_ptr().cast());
+            let indices = _mm_loadu_si128(indices.as_ptr().cast());
+            let indices = _mm_and_si128(indices, _mm_set1_epi8(15));
+            let mut values = [0; 16];
+            _mm_storeu_si128(values.as_mut_ptr().cast(), _mm_shuffle_epi8(table, indices));
+            values
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! `f16`: IEEE 754 binary16, one value a block.
+//!
+//! ```text
+//! bit    15     14         10                       0
+//!        | sign | exponent | mantissa                |
+//! ```
+//!
+//! Rounded to nearest, ties to even; beyond 65504 to infinity. Defined by IEEE 754.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::float::Half;
+use crate::format::{BlockFormat, Importance};
+use crate::lanes::Lanes;
+
+/// One value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(transparent)]
+pub struct BlockF16(pub Half);
+
+const _: () = assert!(size_of::<BlockF16>() == 2);
+
+/// The format `f16`.
+#[derive(Clone, Copy, Debug)]
+pub struct F16;
+
+impl BlockFormat for F16 {
+    const NAME: &'static str = "f16";
+    const BLOCK_LEN: usize = 1;
+    const IMPORTANCE: Importance = Importance::Ignored;
+    type Block = BlockF16;
+
+    #[inline(always)]
+    fn quantize_row_in<V: Lanes>(row: &[f32], _: Option<&[f32]>, blocks: &mut [BlockF16]) {
+        for (block, &x) in blocks.iter_mut().zip(row) {
+            *block = BlockF16(Half::from_f32(x));
+        }
+    }
+
+    #[inline(always)]
+    fn dequantize_in<V: Lanes>(blocks: &[BlockF16], dst: &mut [f32]) {
+        for (dst, block) in dst.iter_mut().zip(blocks) {
+            *dst = block.0.to_f32();
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! What a format is: the trait that each implements, and the plain descriptor made from it.
+
+use bytemuck::Pod;
+
+use crate::arch::{self, Isa};
+use crate::lanes::Lanes;
+
+/// What quantization to a format does with an importance vector: one weight an input column, in f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Importance {
+    /// The vector does not change the bytes.
+    Ignored,
+    /// The bytes differ with and without the vector, and both are defined.
+    Optional,
+    /// The format cannot be written without the vector.
+    Required,
+}
+
+/// A format that stores each [`Self::BLOCK_LEN`] consecutive values of a row as one [`Self::Block`].
+pub trait BlockFormat: Send + Sync + 'static {
+    /// The format's name as ggml writes it, in lower case: `q4_0`, `iq2_xxs`.
+    const NAME: &'static str;
+    /// Values in a block.
+    const BLOCK_LEN: usize;
+    /// Use of an importance vector.
+    const IMPORTANCE: Importance;
+    /// The bytes of a block: `repr(C)`, alignment 1, no padding, every bit pattern legal.
+    type Block: Pod + Send + Sync;
+
+    /// Quantizes one whole row. `row.len()` is `blocks.len() * BLOCK_LEN`, the values are finite, and
+    /// `importance`, where given, is as long as the row and finite.
+    ///
+    /// The lanes of `V` hold different blocks; they change how many are quantized at once, and no byte. It is compiled
+    /// for each instruction set, so it and all that it calls for each block should be `#[inline(always)]`.
+    fn quantize_row_in<V: Lanes>(row: &[f32], importance: Option<&[f32]>, blocks: &mut [Self::Block]);
+
+    /// [`Self::quantize_row_in`] with one lane: the reference.
+    fn quantize_row(row: &[f32], importance: Option<&[f32]>, blocks: &mut [Self::Block]) {
+        Self::quantize_row_in::<f32>(row, importance, blocks);
+    }
+
+    /// Decodes whole blocks. `dst.len()` is `blocks.len() * BLOCK_LEN`. Compiled for each instruction set, too.
+    fn dequantize_in<V: Lanes>(blocks: &[Self::Block], dst: &mut [f32]);
+
+    /// [`Self::dequantize_in`] with one lane: the reference.
+    fn dequantize(blocks: &[Self::Block], dst: &mut [f32]) {
+        Self::dequantize_in::<f32>(blocks, dst);
+    }
+}
+
+type QuantizeRow = fn(Isa, &[f32], Option<&[f32]>, &mut [u8]);
+
+/// A format as a value: the facts and functions of a [`BlockFormat`], over plain bytes at any address.
+#[derive(Clone, Copy, Debug)]
+pub struct Format {
+    /// The format's name as ggml writes it, in lower case.
+    pub name: &'static str,
+    /// Values in a block.
+    pub block_len: usize,
+    /// Bytes of a block.
+    pub block_bytes: usize,
+    /// Use of an importance vector.
+    pub importance: Importance,
+    quantize_row: QuantizeRow,
+    dequantize: fn(Isa, &[u8], &mut [f32]),
+}
+
+impl Format {
+    /// The descriptor of `F`.
+    pub const fn of<F: BlockFormat>() -> Self {
+        const { assert!(align_of::<F::Block>() == 1, "a block may start at any address") };
+        Self {
+            name: F::NAME,
+            block_len: F::BLOCK_LEN,
+            block_bytes: size_of::<F::Block>(),
+            importance: F::IMPORTANCE,
+            quantize_row: |isa, row, importance, bytes| {
+                arch::quantize_row::<F>(isa, row, importance, bytemuck::cast_slice_mut(bytes));
+            },
+            dequantize: |isa, bytes, dst| arch::dequantize::<F>(isa, bytemuck::cast_slice(bytes), dst),
+        }
+    }
+
+    /// Bytes of a row of `len` values, or `None` where `len` is no multiple of the block length.
+    pub const fn row_bytes(&self, len: usize) -> Option<usize> {
+        match len % self.block_len {
+            0 => (len / self.block_len).checked_mul(self.block_bytes),
+            _ => None,
+        }
+    }
+
+    /// Quantizes the rows of `rows`, each of `row_len` finite values, one after the other into `dst`.
+    ///
+    /// `importance` has `row_len` finite values and serves every row.
+    ///
+    /// # Panics
+    /// If a length does not fit: `row_len` to the block, `rows` to `row_len`, `dst` to `rows`, `importance` to
+    /// `row_len`; or if the importance that the format requires is missing.
+    pub fn quantize(&self, rows: &[f32], row_len: usize, importance: Option<&[f32]>, dst: &mut [u8]) {
+        self.quantize_with(Isa::fastest(), rows, row_len, importance, dst);
+    }
+
+    /// [`Self::quantize`] with an instruction set of choice; the bytes are the same.
+    ///
+    /// # Panics
+    /// As [`Self::quantize`].
+    pub fn quantize_with(
+        &self,
+        isa: Isa,
+        rows: &[f32],
+        row_len: usize,
+        importance: Option<&[f32]>,
+        dst: &mut [u8],
+    ) {
+        let row_bytes = self.row_bytes(row_len).filter(|&bytes| bytes > 0).expect("a row is whole blocks");
+        assert_eq!(rows.len() % row_len, 0, "whole rows");
+        assert_eq!(dst.len() / row_bytes, rows.len() / row_len, "one encoded row for each row");
+        assert_eq!(dst.len() % row_bytes, 0, "whole encoded rows");
+        assert!(importance.is_none_or(|i| i.len() == row_len), "one importance for each column");
+        assert!(importance.is_some() || self.importance != Importance::Required, "importance is required");
+        for (row, bytes) in rows.chunks_exact(row_len).zip(dst.chunks_exact_mut(row_bytes)) {
+            (self.quantize_row)(isa, row, importance, bytes);
+        }
+    }
+
+    /// Decodes any number of whole blocks.
+    ///
+    /// # Panics
+    /// If `blocks` are not whole blocks, or `dst` is not as long as what they hold.
+    pub fn dequantize(&self, blocks: &[u8], dst: &mut [f32]) {
+        self.dequantize_with(Isa::fastest(), blocks, dst);
+    }
+
+    /// [`Self::dequantize`] with an instruction set of choice; the values are the same.
+    ///
+    /// # Panics
+    /// As [`Self::dequantize`].
+    pub fn dequantize_with(&self, isa: Isa, blocks: &[u8], dst: &mut [f32]) {
+        assert_eq!(blocks.len() % self.block_bytes, 0, "whole blocks");
+        assert_eq!(dst.len() / self.block_len, blocks.len() / self.block_bytes, "one value for each encoded");
+        assert_eq!(dst.len() % self.block_len, 0, "whole decoded blocks");
+        (self.dequantize)(isa, blocks, dst);
+    }
+}

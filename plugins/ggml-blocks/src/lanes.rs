@@ -1,0 +1,101 @@
+//! One f32 algorithm for several blocks at a time.
+//!
+//! A search for a scale adds up floats, and the order of a sum decides its last bit. So a search is never split over
+//! the lanes of a register: each lane runs the whole search, in its own order, for a block of its own. The searches
+//! are written once, over [`Lanes`]; with [`f32`], the one-lane register, they are the scalar reference.
+
+use core::ops::{Add, Div, Mul, Neg, Sub};
+
+use crate::ints;
+
+/// A register of f32 lanes, of one instruction set. All operations are IEEE 754's, lane by lane, each rounded by itself.
+pub trait Lanes:
+    Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self> + Neg<Output = Self>
+{
+    /// Number of lanes.
+    const COUNT: usize;
+    /// A boolean for each lane.
+    type Mask: Copy;
+
+    /// `value` in every lane.
+    fn splat(value: f32) -> Self;
+    /// Transposes at most `COUNT` rows: lane `k` of vector `i` is `rows[k][i]`, or 0 where there is no row `k`.
+    fn gather<const N: usize>(rows: &[[f32; N]]) -> [Self; N];
+    /// Writes the first `dst.len()` lanes, at most `COUNT`.
+    fn store(self, dst: &mut [f32]);
+
+    /// |self|.
+    fn abs(self) -> Self;
+    /// The square root.
+    fn sqrt(self) -> Self;
+    /// [`ints::nearest`], then clamped to `low..=high`.
+    fn nearest(self, low: i32, high: i32) -> Self;
+
+    /// self < other.
+    fn lt(self, other: Self) -> Self::Mask;
+    /// self != other; true where one is NaN.
+    fn ne(self, other: Self) -> Self::Mask;
+    /// Both.
+    fn both(a: Self::Mask, b: Self::Mask) -> Self::Mask;
+    /// True in some lane.
+    fn any(mask: Self::Mask) -> bool;
+    /// `yes` where the mask is true, `no` elsewhere.
+    fn select(mask: Self::Mask, yes: Self, no: Self) -> Self;
+
+    /// `table[index & 15]` for each index.
+    fn look_up(table: &[i8; 16], indices: [u8; 16]) -> [i8; 16];
+}
+
+impl Lanes for f32 {
+    const COUNT: usize = 1;
+    type Mask = bool;
+
+    #[inline(always)]
+    fn splat(value: f32) -> Self {
+        value
+    }
+    #[inline(always)]
+    fn gather<const N: usize>(rows: &[[f32; N]]) -> [Self; N] {
+        rows[0]
+    }
+    #[inline(always)]
+    fn store(self, dst: &mut [f32]) {
+        dst[0] = self;
+    }
+    #[inline(always)]
+    fn abs(self) -> Self {
+        f32::abs(self)
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        f32::sqrt(self)
+    }
+    #[inline(always)]
+    fn nearest(self, low: i32, high: i32) -> Self {
+        ints::nearest(self).clamp(low, high) as f32
+    }
+    #[inline(always)]
+    fn lt(self, other: Self) -> bool {
+        self < other
+    }
+    #[inline(always)]
+    fn ne(self, other: Self) -> bool {
+        self != other
+    }
+    #[inline(always)]
+    fn both(a: bool, b: bool) -> bool {
+        a && b
+    }
+    #[inline(always)]
+    fn any(mask: bool) -> bool {
+        mask
+    }
+    #[inline(always)]
+    fn select(mask: bool, yes: Self, no: Self) -> Self {
+        if mask { yes } else { no }
+    }
+    #[inline(always)]
+    fn look_up(table: &[i8; 16], indices: [u8; 16]) -> [i8; 16] {
+        indices.map(|index| table[usize::from(index & 15)])
+    }
+}

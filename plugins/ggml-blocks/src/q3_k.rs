@@ -1,0 +1,165 @@
+//! `q3_k`: 16 x 16 values, 3 bits each, a 6-bit scale for each 16. 3.4375 bits a value.
+//!
+//! ```text
+//! byte   0                 32                   96                   108      110
+//!        | hmask: 32 bytes | qs: 2 x 32 bytes    | scales: 12 bytes    | d: f16 |
+//! hmask[i]        bit k: value 32 k + i, upper bit                               k = 0..8
+//! qs[32 h + i]    bits 2 k..2 k + 2: value 128 h + 32 k + i, lower bits          k = 0..4
+//! scales[i]       bits 0..4: scale i, lower bits   bits 4..8: scale 8 + i, lower bits    i = 0..8
+//! scales[8 + i]   bits 2 k..2 k + 2: scale 4 k + i, upper bits                   i = 0..4
+//! ```
+//!
+//! `x = d * (scale - 32) * (q - 4)`. Defined by ggml: `block_q3_K`, `quantize_row_q3_K_ref`, `quantize_row_q3_K_impl`.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::float::Half;
+use crate::format::{BlockFormat, Importance};
+use crate::ints;
+use crate::lanes::Lanes;
+use crate::packing;
+use crate::refined;
+use crate::sums;
+use crate::symmetric::{self, Symmetric};
+
+/// 256 values of 3 bits with sixteen scales.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct BlockQ3K {
+    /// The upper bits of the levels plus 4.
+    pub hmask: [u8; 32],
+    /// The lower two bits.
+    pub qs: [u8; 64],
+    /// Sixteen scales plus 32, of 6 bits.
+    pub scales: [u8; 12],
+    /// The scale of the scales.
+    pub d: Half,
+}
+
+const _: () = assert!(size_of::<BlockQ3K>() == 110);
+
+impl BlockQ3K {
+    /// The scale of each 16 values, from -32 to 31.
+    #[inline(always)]
+    pub fn unpacked_scales(&self) -> [i8; 16] {
+        core::array::from_fn(|i| {
+            let low = if i < 8 { self.scales[i] & 15 } else { self.scales[i - 8] >> 4 };
+            let high = (self.scales[8 + i % 4] >> (i / 4 * 2)) & 3;
+            (low | (high << 4)) as i8 - 32
+        })
+    }
+}
+
+/// The levels of a value are from -4 to 3.
+const HALF: i32 = 4;
+/// The levels of a scale are from -32 to 31.
+const SCALE_HALF: i32 = 32;
+
+/// The format `q3_k`.
+#[derive(Clone, Copy, Debug)]
+pub struct Q3K;
+
+impl BlockFormat for Q3K {
+    const NAME: &'static str = "q3_k";
+    const BLOCK_LEN: usize = 256;
+    const IMPORTANCE: Importance = Importance::Optional;
+    type Block = BlockQ3K;
+
+    #[inline(always)]
+    fn quantize_row_in<V: Lanes>(row: &[f32], importance: Option<&[f32]>, blocks: &mut [BlockQ3K]) {
+        for (i, (block, x)) in blocks.iter_mut().zip(row.as_chunks::<256>().0).enumerate() {
+            *block = match importance {
+                Some(importance) => quantize_important::<V>(x, &importance[256 * i..][..256]),
+                None => quantize_plain::<V>(x),
+            };
+        }
+    }
+
+    #[inline(always)]
+    fn dequantize_in<V: Lanes>(blocks: &[BlockQ3K], dst: &mut [f32]) {
+        for (block, dst) in blocks.iter().zip(dst.as_chunks_mut::<256>().0) {
+            let d = block.d.to_f32();
+            let scales = block.unpacked_scales().map(|scale| d * f32::from(scale));
+            let mut levels = packing::unpack_pairs(&block.qs);
+            for (k, levels) in levels.chunks_exact_mut(32).enumerate() {
+                for (level, high) in levels.iter_mut().zip(&block.hmask) {
+                    *level |= ((high >> k) & 1) << 2;
+                }
+            }
+            let parts = dst.as_chunks_mut::<16>().0.iter_mut().zip(levels.as_chunks::<16>().0);
+            for ((dst, levels), scale) in parts.zip(scales) {
+                for (dst, &q) in dst.iter_mut().zip(levels) {
+                    *dst = scale * f32::from(q as i8 - 4);
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn quantize_plain<V: Lanes>(x: &[f32; 256]) -> BlockQ3K {
+    let mut found = [0.0; 16];
+    for (x, found) in x.as_chunks::<16>().0.chunks(V::COUNT).zip(found.chunks_mut(V::COUNT)) {
+        refined::search(&V::gather(x), HALF).0.store(found);
+    }
+    let largest = found.iter().fold(0.0f32, |largest, &x| if x.abs() > largest.abs() { x } else { largest });
+    let (d, scales) = if largest == 0.0 {
+        (0.0, [0; 16])
+    } else {
+        let inverse = -32.0 / largest;
+        let level = |scale: f32| i32::from(ints::nearest(inverse * scale) as i8);
+        (
+            1.0 / inverse,
+            found.map(|scale| (level(scale).clamp(-SCALE_HALF, SCALE_HALF - 1) + SCALE_HALF) as u8),
+        )
+    };
+    finish(x, d, scales, |x, _| refined::search(x, HALF).1.map(|level: f32| level as u8))
+}
+
+#[inline(always)]
+fn quantize_important<V: Lanes>(x: &[f32; 256], importance: &[f32]) -> BlockQ3K {
+    let mut weights = [0.0; 256];
+    sums::weigh(x, importance, 2.0 * sums::squares(x) / 256.0, &mut weights);
+    let (mut found, mut sums) = ([Symmetric::default(); 16], [0.0; 16]);
+    let lanes = x.as_chunks::<16>().0.chunks(V::COUNT).zip(weights.as_chunks::<16>().0.chunks(V::COUNT));
+    for (((x, weights), found), sums) in lanes.zip(found.chunks_mut(V::COUNT)).zip(sums.chunks_mut(V::COUNT))
+    {
+        let weights = V::gather(weights);
+        sums::total(&weights).store(sums);
+        symmetric::search(&V::gather(x), &weights, HALF).store(found);
+    }
+    let scales = found.map(|found| found.scale);
+    let fit = symmetric::search(&scales, &sums, SCALE_HALF);
+    finish(x, fit.scale, fit.levels(&scales, SCALE_HALF), |x, i| found[i].levels(x, HALF))
+}
+
+/// Packs the scales, then quantizes the values with those; sub-block `i` has the levels `fallback(x, i)` where its
+/// scale is 0.
+#[inline(always)]
+fn finish(
+    x: &[f32; 256],
+    d: f32,
+    scales: [u8; 16],
+    fallback: impl Fn(&[f32; 16], usize) -> [u8; 16],
+) -> BlockQ3K {
+    let mut block = BlockQ3K { d: Half::from_f32(d), ..BlockQ3K::zeroed() };
+    for i in 0..8 {
+        block.scales[i] = (scales[i] & 15) | (scales[8 + i] << 4);
+    }
+    for i in 0..4 {
+        block.scales[8 + i] = (0..4).fold(0, |byte, k| byte | ((scales[4 * k + i] >> 4) << (2 * k)));
+    }
+
+    let mut levels = [0; 256];
+    let sub_blocks = x.as_chunks::<16>().0.iter().zip(levels.as_chunks_mut::<16>().0);
+    for (i, ((x, levels), scale)) in sub_blocks.zip(block.unpacked_scales()).enumerate() {
+        let scale = block.d.to_f32() * f32::from(scale);
+        *levels = match scale {
+            0.0 => fallback(x, i),
+            _ => x.map(|x| (ints::nearest(x / scale).clamp(-HALF, HALF - 1) + HALF) as u8),
+        };
+    }
+    block.hmask = packing::planes::<2>(&levels);
+    block.qs = packing::pairs(&levels);
+    block
+}

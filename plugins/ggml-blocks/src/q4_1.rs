@@ -1,0 +1,71 @@
+//! `q4_1`: 32 values, 4 bits each, one scale and one minimum. 5 bits a value.
+//!
+//! ```text
+//! byte   0        2        4                             20
+//!        | d: f16 | m: f16 | qs: 16 bytes                 |
+//! qs[i]  bits 0..4: value i       bits 4..8: value 16 + i
+//! ```
+//!
+//! `x = d * q + m`. Defined by ggml: `block_q4_1`, `quantize_row_q4_1_ref`, `quantize_row_q4_1_impl`.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::blocks32::{self, inverse, level, range};
+use crate::float::Half;
+use crate::format::{BlockFormat, Importance};
+use crate::lanes::Lanes;
+use crate::packing;
+
+/// 32 values of 4 bits with a scale and a minimum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct BlockQ4_1 {
+    /// The scale.
+    pub d: Half,
+    /// The minimum: the value of level 0.
+    pub m: Half,
+    /// The levels: values 0..16 in the low nibbles, 16..32 in the high ones.
+    pub qs: [u8; 16],
+}
+
+const _: () = assert!(size_of::<BlockQ4_1>() == 20);
+
+/// The format `q4_1`.
+#[derive(Clone, Copy, Debug)]
+pub struct Q4_1;
+
+impl BlockFormat for Q4_1 {
+    const NAME: &'static str = "q4_1";
+    const BLOCK_LEN: usize = 32;
+    const IMPORTANCE: Importance = Importance::Optional;
+    type Block = BlockQ4_1;
+
+    #[inline(always)]
+    fn quantize_row_in<V: Lanes>(row: &[f32], importance: Option<&[f32]>, blocks: &mut [BlockQ4_1]) {
+        let pack = |d, m, levels: [u8; 32]| BlockQ4_1 {
+            d: Half::from_f32(d),
+            m: Half::from_f32(m),
+            qs: packing::nibbles(&levels),
+        };
+        if let Some(importance) = importance {
+            return blocks32::affine::<V, _>(row, importance, 15, blocks, pack);
+        }
+        let (rows, _) = row.as_chunks::<32>();
+        for (block, x) in blocks.iter_mut().zip(rows) {
+            let (min, max) = range(x);
+            let d = (max - min) / 15.0;
+            let id = inverse(d);
+            *block = pack(d, min, x.map(|x| level(x - min, id, 0.5, 15)));
+        }
+    }
+
+    #[inline(always)]
+    fn dequantize_in<V: Lanes>(blocks: &[BlockQ4_1], dst: &mut [f32]) {
+        for (block, dst) in blocks.iter().zip(dst.as_chunks_mut::<32>().0) {
+            let (d, m) = (block.d.to_f32(), block.m.to_f32());
+            for (dst, &q) in dst.iter_mut().zip(packing::unpack_nibbles(&block.qs).as_flattened()) {
+                *dst = f32::from(q) * d + m;
+            }
+        }
+    }
+}

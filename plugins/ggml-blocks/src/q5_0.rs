@@ -1,0 +1,71 @@
+//! `q5_0`: 32 values, 5 bits each, one scale. 5.5 bits a value.
+//!
+//! ```text
+//! byte   0        2              6                              22
+//!        | d: f16 | qh: 4 bytes  | qs: 16 bytes                  |
+//! qh     bit i of the little-endian u32: value i, upper bit
+//! qs[i]  bits 0..4: value i              bits 4..8: value 16 + i
+//! ```
+//!
+//! `x = d * (q - 16)`. Defined by ggml: `block_q5_0`, `quantize_row_q5_0_ref`, `quantize_row_q5_0_impl`.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::blocks32::{self, inverse, largest, level};
+use crate::float::Half;
+use crate::format::{BlockFormat, Importance};
+use crate::lanes::Lanes;
+use crate::packing;
+
+/// 32 values of 5 bits with a scale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct BlockQ5_0 {
+    /// The scale.
+    pub d: Half,
+    /// The upper bit of each level, in a little-endian u32.
+    pub qh: [u8; 4],
+    /// The lower bits of the levels plus 16.
+    pub qs: [u8; 16],
+}
+
+const _: () = assert!(size_of::<BlockQ5_0>() == 22);
+
+/// The format `q5_0`.
+#[derive(Clone, Copy, Debug)]
+pub struct Q5_0;
+
+impl BlockFormat for Q5_0 {
+    const NAME: &'static str = "q5_0";
+    const BLOCK_LEN: usize = 32;
+    const IMPORTANCE: Importance = Importance::Optional;
+    type Block = BlockQ5_0;
+
+    #[inline(always)]
+    fn quantize_row_in<V: Lanes>(row: &[f32], importance: Option<&[f32]>, blocks: &mut [BlockQ5_0]) {
+        let pack = |d, levels| BlockQ5_0 {
+            d: Half::from_f32(d),
+            qh: packing::fifth_bits(&levels),
+            qs: packing::nibbles(&levels),
+        };
+        if let Some(importance) = importance {
+            return blocks32::symmetric::<V, _>(row, importance, 16, blocks, pack);
+        }
+        let (rows, _) = row.as_chunks::<32>();
+        for (block, x) in blocks.iter_mut().zip(rows) {
+            let d = largest(x) / -16.0;
+            let id = inverse(d);
+            *block = pack(d, x.map(|x| level(x, id, 16.5, 31)));
+        }
+    }
+
+    #[inline(always)]
+    fn dequantize_in<V: Lanes>(blocks: &[BlockQ5_0], dst: &mut [f32]) {
+        for (block, dst) in blocks.iter().zip(dst.as_chunks_mut::<32>().0) {
+            let d = block.d.to_f32();
+            for (dst, q) in dst.iter_mut().zip(packing::join_fifth_bits(&block.qs, block.qh)) {
+                *dst = f32::from(q as i8 - 16) * d;
+            }
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The quantization encodings of GGML, as a bitquilt plugin.
+//!
+//! Each block format of [`bitquilt_ggml_blocks`] is an encoding of the format's name (`q4_0`, `q6_k`, `bf16`), whose bytes and
+//! decoded values are ggml's own. The same plugin loads from a file: the example `ggml_plugin` exports it.
+
+use bitquilt_ggml_blocks::{FORMATS, Format, Importance as FormatImportance};
+use bitquilt_plugin_api::{EncodingSpec, Importance, Plugin, QuantizationEncoding, Result, Rows};
+
+/// The plugin: an encoding for every format.
+pub fn plugin() -> Plugin {
+    FORMATS.iter().fold(Plugin::new("ggml", env!("CARGO_PKG_VERSION")), |plugin, format| {
+        plugin.encoding(GgmlEncoding(format))
+    })
+}
+
+/// A block format as an encoding.
+struct GgmlEncoding(&'static Format);
+
+impl QuantizationEncoding for GgmlEncoding {
+    fn spec(&self) -> EncodingSpec {
+        let Format { name, block_len, block_bytes, importance, .. } = *self.0;
+        let importance = match importance {
+            FormatImportance::Ignored => Importance::Ignored,
+            FormatImportance::Optional => Importance::Optional,
+            FormatImportance::Required => Importance::Required,
+        };
+        EncodingSpec::new(name, block_len, block_bytes).importance(importance).summary(match block_len {
+            1 => format!("{name} values as they are"),
+            _ => format!("GGML's {}", name.to_uppercase()),
+        })
+    }
+
+    fn quantize(&self, rows: Rows<'_>, importance: Option<&[f32]>, dst: &mut [u8]) -> Result<()> {
+        self.0.quantize(rows.values(), rows.row_len(), importance, dst);
+        Ok(())
+    }
+
+    fn dequantize(&self, blocks: &[u8], dst: &mut [f32]) -> Result<()> {
+        self.0.dequantize(blocks, dst);
+        Ok(())
+    }
+}

@@ -1,0 +1,102 @@
+//! `qmatmul`: what it means.
+
+use bitquilt_plugin_api::{
+    DType, Dim, Error, InferContext, NodeView, Op, OpSignature, OutputType, Result, TensorType,
+};
+
+/// The op's name.
+pub(crate) const QMATMUL: &str = "qmatmul";
+
+/// `qmatmul(x, w)`: the product of `x`, f32 `[.., n]`, and the transpose of `w`, encoded `[p, n]`, as f32 `[.., p]`.
+///
+/// The attribute `precision` says whether a kernel may quantize `x` (`fast`, the default) or must multiply decoded weights with
+/// `x` as it is (`exact`).
+pub(crate) struct QMatmul;
+
+impl Op for QMatmul {
+    fn signature(&self) -> OpSignature {
+        OpSignature::new(QMATMUL)
+            .dense("x")
+            .encoded("w")
+            .optional("precision", "fast")
+            .summary("x [.., n] times the transpose of an encoded w [p, n], f32 [.., p]")
+    }
+
+    fn infer(&self, cx: &InferContext<'_>) -> Result<Vec<OutputType>> {
+        Precision::of(cx)?;
+        let (x, w) = (&cx.inputs()[0], &cx.inputs()[1]);
+        if x.dtype() != Some(DType::F32) {
+            return Err(Error::invalid(format_args!("`x` is {x}; qmatmul multiplies f32 values: cast it")));
+        }
+        let [p, n] = matrix_shape("w", w)?;
+        let Some((columns, outer)) = x.shape.split_last() else {
+            return Err(Error::invalid(format_args!(
+                "`x` is {x}, a scalar; qmatmul wants rows of {n} values"
+            )));
+        };
+        if *columns != Dim::Fixed(n) {
+            return Err(if *columns == Dim::Fixed(p) {
+                Error::invalid(format_args!(
+                    "`x` is {x} and `w` is {w}, which are the shapes of a full-precision matmul; transpose the weight: \
+                     qmatmul wants it as [p, n], here [{n}, {p}]"
+                ))
+            } else {
+                Error::invalid(format_args!(
+                    "`x` is {x} and `w` is {w}; the last dimensions must be the same: qmatmul wants `x` as [.., n] and `w` as [p, n]"
+                ))
+            });
+        }
+        check_whole_blocks(cx, "w", w, n)?;
+        Ok(vec![TensorType::f32(outer.iter().cloned().chain([Dim::Fixed(p)])).into()])
+    }
+}
+
+/// How exact a product must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Precision {
+    /// `x` may be quantized.
+    Fast,
+    /// `x` is multiplied as it is.
+    Exact,
+}
+
+impl Precision {
+    /// The attribute of a node.
+    pub(crate) fn of(node: &NodeView<'_>) -> Result<Self> {
+        match node.attributes().text("precision")? {
+            "fast" => Ok(Self::Fast),
+            "exact" => Ok(Self::Exact),
+            other => {
+                Err(Error::invalid(format_args!("`precision` is \"{other}\"; write \"fast\" or \"exact\"")))
+            }
+        }
+    }
+}
+
+/// The numbers of rows and columns of an encoded matrix; an error if it is none or they are not numbers.
+pub(crate) fn matrix_shape(name: &str, matrix: &TensorType) -> Result<[usize; 2]> {
+    let [rows, columns] = &matrix.shape[..] else {
+        return Err(Error::invalid(format_args!(
+            "`{name}` is {matrix}, of rank {}; an encoded matrix is expected",
+            matrix.rank()
+        )));
+    };
+    match (rows.fixed(), columns.fixed()) {
+        (Some(rows), Some(columns)) => Ok([rows, columns]),
+        _ => Err(Error::invalid(format_args!(
+            "`{name}` is {matrix}; the dimensions of an encoded matrix must be numbers"
+        ))),
+    }
+}
+
+/// An error if rows of `columns` values of an encoded matrix are no whole number of blocks.
+pub(crate) fn check_whole_blocks(
+    cx: &InferContext<'_>,
+    name: &str,
+    matrix: &TensorType,
+    columns: usize,
+) -> Result<()> {
+    let encoding = cx.encoding(matrix.encoding().unwrap_or_default())?;
+    let whole = encoding.row_bytes(columns);
+    whole.map(drop).map_err(|error| Error::invalid(format_args!("`{name}` is {matrix}: {error}")))
+}
