@@ -9,6 +9,7 @@ use crate::abi::author;
 use crate::abi::module::{PluginModule, PluginModuleRef};
 use crate::abi::traits::AbiRegistrarLent;
 use crate::abi::types::AbiResult;
+use crate::host::{API_VERSION, API_VERSION_SYMBOL};
 use crate::plugin::IntoPlugin;
 
 /// Exports the plugin that a function makes, from a library of crate type `cdylib`.
@@ -40,6 +41,10 @@ macro_rules! export_plugin {
             // SAFETY: the name is abi_stable's own, which no other item of a library has unless it exports two plugins.
             #[unsafe(export_name = "_1as_0lib_1header_0root_bmodule_bloader")]
             pub static HEADER: $crate::export::Header = $crate::export::header::<Export>();
+            /// The version of the interface, which a host reads in the file.
+            // SAFETY: the name is this crate's own.
+            #[unsafe(export_name = "bitquilt_plugin_api_version")]
+            pub static API_VERSION: [u8; 32] = $crate::export::api_version();
         };
     };
 }
@@ -75,6 +80,18 @@ fn module<E: Export>() -> PluginModuleRef {
 
 extern "C" fn register<E: Export>(registrar: AbiRegistrarLent<'_>) -> AbiResult<()> {
     author::register(registrar, E::make)
+}
+
+/// The value of the version static: the version's text, and zeros.
+pub const fn api_version() -> [u8; 32] {
+    assert!(same(API_VERSION_SYMBOL, "bitquilt_plugin_api_version"));
+    let (text, mut bytes) = (API_VERSION.as_bytes(), [0; 32]);
+    let mut index = 0;
+    while index < text.len() {
+        bytes[index] = text[index];
+        index += 1;
+    }
+    bytes
 }
 
 const fn same(a: &str, b: &str) -> bool {

@@ -133,6 +133,12 @@ pub fn register(plugin: Plugin, registrar: &dyn RegistrarHost) -> Result<()> {
 /// The symbol a plugin's library exports.
 pub const ENTRY_SYMBOL: &str = abi_stable::library::ROOT_MODULE_LOADER_NAME;
 
+/// Bytes of what stands there.
+pub const ENTRY_SYMBOL_LEN: usize = size_of::<LibHeader>();
+
+/// The symbol of the version that a library was built with: text of at most 32 bytes, ended by a zero.
+pub const API_VERSION_SYMBOL: &str = "bitquilt_plugin_api_version";
+
 /// The version of the plugin interface.
 pub const API_VERSION: &str = env!("CARGO_PKG_VERSION");
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::Result;
 use crate::abi::author::{EncodingAdapter, OpAdapter, ProviderAdapter};
+use crate::abi::guard::Guarded;
 use crate::abi::host::REPLACES;
 use crate::abi::traits::AbiRegistrarLent;
 use crate::encoding::QuantizationEncoding;
@@ -19,9 +20,9 @@ use crate::op::{InferContext, Op, OpSignature, OutputType};
 pub struct Plugin {
     name: String,
     version: String,
-    encodings: Vec<(Box<dyn QuantizationEncoding>, u64)>,
-    ops: Vec<(Box<dyn Op>, u64)>,
-    kernels: Vec<(Box<dyn KernelProvider>, u64)>,
+    encodings: Vec<(Guarded<Box<dyn QuantizationEncoding>>, u64)>,
+    ops: Vec<(Guarded<Box<dyn Op>>, u64)>,
+    kernels: Vec<(Guarded<Box<dyn KernelProvider>>, u64)>,
 }
 
 impl Plugin {
@@ -39,21 +40,21 @@ impl Plugin {
     /// Adds an encoding.
     #[must_use]
     pub fn encoding(mut self, encoding: impl QuantizationEncoding) -> Self {
-        self.encodings.push((Box::new(encoding), 0));
+        self.encodings.push((Guarded::new(Box::new(encoding)), 0));
         self
     }
 
     /// Adds an encoding that takes the place of a registered one of its name.
     #[must_use]
     pub fn replacing_encoding(mut self, encoding: impl QuantizationEncoding) -> Self {
-        self.encodings.push((Box::new(encoding), REPLACES));
+        self.encodings.push((Guarded::new(Box::new(encoding)), REPLACES));
         self
     }
 
     /// Adds an op. Its kernels are registered with [`Self::kernel`].
     #[must_use]
     pub fn op(mut self, op: impl Op) -> Self {
-        self.ops.push((Box::new(op), 0));
+        self.ops.push((Guarded::new(Box::new(op)), 0));
         self
     }
 
@@ -61,21 +62,21 @@ impl Plugin {
     #[must_use]
     pub fn simple_op(mut self, op: impl Op + Kernel) -> Self {
         let op = SimpleOp(Arc::new(op));
-        self.ops.push((Box::new(op.clone()), 0));
+        self.ops.push((Guarded::new(Box::new(op.clone())), 0));
         self.kernel(op)
     }
 
     /// Adds a way to run an op, this plugin's or another's.
     #[must_use]
     pub fn kernel(mut self, provider: impl KernelProvider) -> Self {
-        self.kernels.push((Box::new(provider), 0));
+        self.kernels.push((Guarded::new(Box::new(provider)), 0));
         self
     }
 
     /// Adds a way to run an op that takes the place of a registered one with the same op, selector and priority.
     #[must_use]
     pub fn replacing_kernel(mut self, provider: impl KernelProvider) -> Self {
-        self.kernels.push((Box::new(provider), REPLACES));
+        self.kernels.push((Guarded::new(Box::new(provider)), REPLACES));
         self
     }
 

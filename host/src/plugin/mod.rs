@@ -1,8 +1,21 @@
 //! Plugins: where they come from, and what they registered.
 
+mod child;
+mod elf;
+mod format;
+mod loader;
+mod ownership;
+mod preflight;
+mod probe;
 mod registry;
+mod search;
 
+pub use child::End;
+pub use loader::{Loader, PluginError, Refusal};
+pub use preflight::{C_ENTRY_SYMBOL, Entry, FileError, FileIdentity, FileReport, inspect};
+pub use probe::{PluginProbe, ProbeError, child_main};
 pub use registry::{
     Origin, PluginInfo, RegisteredEncoding, RegisteredKernel, RegisteredOp, Registry, RegistryError, Staged,
     UnknownEncoding,
 };
+pub use search::{DirectoryOrigin, PATH_VARIABLE, SearchDirectory, SearchPath};

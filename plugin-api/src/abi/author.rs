@@ -22,8 +22,7 @@ pub(crate) struct EncodingAdapter {
 }
 
 impl EncodingAdapter {
-    pub(crate) fn erase(encoding: Box<dyn QuantizationEncoding>) -> Result<AbiEncodingBox> {
-        let encoding = Guarded::new(encoding);
+    pub(crate) fn erase(encoding: Guarded<Box<dyn QuantizationEncoding>>) -> Result<AbiEncodingBox> {
         let spec = guard("QuantizationEncoding::spec", || Ok(encoding.spec()))?;
         Ok(AbiEncodingBox::from_value(Self { spec, encoding }, TD_Opaque))
     }
@@ -66,8 +65,7 @@ pub(crate) struct OpAdapter {
 }
 
 impl OpAdapter {
-    pub(crate) fn erase(op: Box<dyn Op>) -> Result<AbiOpBox> {
-        let op = Guarded::new(op);
+    pub(crate) fn erase(op: Guarded<Box<dyn Op>>) -> Result<AbiOpBox> {
         let signature = guard("Op::signature", || Ok(op.signature()))?;
         Ok(AbiOpBox::from_value(Self { signature, op }, TD_Opaque))
     }
@@ -97,8 +95,7 @@ pub(crate) struct ProviderAdapter {
 }
 
 impl ProviderAdapter {
-    pub(crate) fn erase(provider: Box<dyn KernelProvider>) -> Result<AbiProviderBox> {
-        let provider = Guarded::new(provider);
+    pub(crate) fn erase(provider: Guarded<Box<dyn KernelProvider>>) -> Result<AbiProviderBox> {
         let key = guard("KernelProvider::key", || Ok(provider.key()))?;
         Ok(AbiProviderBox::from_value(Self { key, provider }, TD_Opaque))
     }
@@ -196,5 +193,5 @@ pub(crate) fn register(
     make: impl FnOnce() -> Result<crate::Plugin, Error>,
 ) -> AbiResult<()> {
     super::guard::install_recording_hook();
-    to_abi(guard("the plugin's constructor", make).and_then(|plugin| plugin.register(registrar)))
+    to_abi(guard("the plugin's constructor", || make()?.register(registrar)))
 }

@@ -1,0 +1,257 @@
+//! What stands in a library's file: machine, dependencies, entry symbol.
+
+use bitquilt_plugin_api::host::{API_VERSION_SYMBOL, ENTRY_SYMBOL, ENTRY_SYMBOL_LEN};
+use object::read::NameOrOrdinal;
+use object::{Endianness, FileKind, Object, ObjectSegment};
+
+use super::elf;
+use super::preflight::{C_ENTRY_SYMBOL, Entry, FileError};
+
+/// What a shared library needs and exports.
+pub(super) struct Library {
+    pub(super) needed: Vec<String>,
+    pub(super) exports: Vec<Export>,
+}
+
+/// A symbol that a library exports.
+pub(super) struct Export {
+    pub(super) name: String,
+    /// Its length, if it is known to be data.
+    pub(super) data_len: Option<u64>,
+    /// The first bytes of what stands there.
+    pub(super) bytes: Vec<u8>,
+}
+
+/// What was found in a library's file.
+pub(super) struct Contents {
+    pub(super) architecture: String,
+    pub(super) entry: Option<Entry>,
+    pub(super) api_version: Option<String>,
+    pub(super) needed: Vec<String>,
+    pub(super) refusal: Option<FileError>,
+}
+
+const fn host_format() -> &'static str {
+    if cfg!(windows) {
+        "a Windows DLL"
+    } else if cfg!(target_vendor = "apple") {
+        "a Mach-O library"
+    } else {
+        "an ELF shared library"
+    }
+}
+
+fn recognize(data: &[u8]) -> Result<FileKind, FileError> {
+    let foreign = |found: String| FileError::Format { found, expected: host_format() };
+    match FileKind::parse(data) {
+        Ok(
+            kind @ (FileKind::Elf32
+            | FileKind::Elf64
+            | FileKind::MachO32
+            | FileKind::MachO64
+            | FileKind::MachOFat32
+            | FileKind::MachOFat64
+            | FileKind::Pe32
+            | FileKind::Pe64),
+        ) => Ok(kind),
+        _ => Err(foreign(describe(data))),
+    }
+}
+
+/// What a file seems to be.
+pub(super) fn describe(data: &[u8]) -> String {
+    let name = match FileKind::parse(data) {
+        Ok(FileKind::Elf32) => "32-bit ELF",
+        Ok(FileKind::Elf64) => "64-bit ELF",
+        Ok(FileKind::MachO32) => "32-bit Mach-O",
+        Ok(FileKind::MachO64) => "64-bit Mach-O",
+        Ok(FileKind::MachOFat32 | FileKind::MachOFat64) => "Mach-O for several machines",
+        Ok(FileKind::Pe32) => "32-bit PE",
+        Ok(FileKind::Pe64) => "64-bit PE",
+        Ok(FileKind::Archive) => "an archive",
+        _ if std::str::from_utf8(&data[..data.len().min(64)]).is_ok_and(|head| !head.contains('\0')) => {
+            "text"
+        }
+        _ => "a file of unknown format",
+    };
+    name.to_owned()
+}
+
+/// Reads a library's bytes. An error if it is none; whether it is a plugin for this host is in the answer.
+pub(super) fn read(data: &[u8]) -> Result<Contents, FileError> {
+    let kind = recognize(data)?;
+    let damaged = |what: String| FileError::Damaged { what };
+    let names = [ENTRY_SYMBOL, C_ENTRY_SYMBOL, API_VERSION_SYMBOL];
+    let data = match kind {
+        FileKind::MachOFat32 | FileKind::MachOFat64 => own_slice(kind, data)?,
+        _ => data,
+    };
+    let architecture = architecture(data).map_err(damaged)?;
+    let library = match FileKind::parse(data) {
+        Ok(FileKind::Elf32) => elf::read::<object::elf::FileHeader32<Endianness>>(data, &names),
+        Ok(FileKind::Elf64) => elf::read::<object::elf::FileHeader64<Endianness>>(data, &names),
+        _ => read_other(data, &names),
+    };
+    let host = architecture_name(std::env::consts::ARCH, cfg!(target_endian = "little"));
+    let is_host_format = match kind {
+        FileKind::Elf32 | FileKind::Elf64 => cfg!(all(unix, not(target_vendor = "apple"))),
+        FileKind::Pe32 | FileKind::Pe64 => cfg!(windows),
+        _ => cfg!(target_vendor = "apple"),
+    };
+    let mut refusal = if !is_host_format {
+        Some(FileError::Format { found: describe(data), expected: host_format() })
+    } else if architecture != host {
+        Some(FileError::Machine { found: architecture.clone(), expected: host })
+    } else {
+        None
+    };
+    let library = match library {
+        Ok(library) => library,
+        Err(what) => {
+            refusal.get_or_insert(damaged(what));
+            Library { needed: Vec::new(), exports: Vec::new() }
+        }
+    };
+    let find = |name: &str| library.exports.iter().find(|export| export.name == name);
+    let (rust, c) = (find(ENTRY_SYMBOL), find(C_ENTRY_SYMBOL));
+    if refusal.is_none() {
+        refusal = match (rust, c) {
+            (None, None) => Some(FileError::NoEntry),
+            (Some(export), _) => check_entry(export).err(),
+            _ => None,
+        };
+    }
+    Ok(Contents {
+        architecture,
+        entry: rust.map(|_| Entry::Rust).or(c.map(|_| Entry::C)),
+        api_version: find(API_VERSION_SYMBOL).and_then(version_text),
+        needed: library.needed,
+        refusal,
+    })
+}
+
+/// The header is read before it can say what it is, so it must at least be there.
+fn check_entry(export: &Export) -> Result<(), FileError> {
+    let problem = match export.data_len {
+        Some(len) if len < ENTRY_SYMBOL_LEN as u64 => {
+            format!("it has {len} bytes, a plugin's header has {ENTRY_SYMBOL_LEN}")
+        }
+        None if cfg!(all(unix, not(target_vendor = "apple"))) => "it is not data".to_owned(),
+        _ => return Ok(()),
+    };
+    Err(FileError::Entry { symbol: ENTRY_SYMBOL, problem })
+}
+
+fn version_text(export: &Export) -> Option<String> {
+    let text = export.bytes.split(|byte| *byte == 0).next()?;
+    let plain = text.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.');
+    (plain && !text.is_empty()).then(|| String::from_utf8_lossy(text).into_owned())
+}
+
+/// The part of a Mach-O file for several machines that is for this one.
+fn own_slice(kind: FileKind, data: &[u8]) -> Result<&[u8], FileError> {
+    use object::read::macho::{FatArch, MachOFatFile32, MachOFatFile64};
+    let damaged = |error: object::Error| FileError::Damaged { what: error.to_string() };
+    let mut slices = Vec::new();
+    match kind {
+        FileKind::MachOFat32 => {
+            for arch in MachOFatFile32::parse(data).map_err(damaged)?.arches() {
+                slices.push((arch.architecture(), arch.data(data).map_err(damaged)?));
+            }
+        }
+        _ => {
+            for arch in MachOFatFile64::parse(data).map_err(damaged)?.arches() {
+                slices.push((arch.architecture(), arch.data(data).map_err(damaged)?));
+            }
+        }
+    }
+    let own =
+        slices.iter().find(|(architecture, _)| object_architecture(*architecture) == std::env::consts::ARCH);
+    own.map(|(_, slice)| *slice).ok_or_else(|| FileError::Machine {
+        found: slices.iter().map(|(it, _)| object_architecture(*it)).collect::<Vec<_>>().join(" and "),
+        expected: std::env::consts::ARCH.to_owned(),
+    })
+}
+
+/// A library of a format other than ELF.
+fn read_other(data: &[u8], names: &[&str]) -> Result<Library, String> {
+    let text = |error: object::Error| error.to_string();
+    let file = object::File::parse(data).map_err(text)?;
+    for segment in file.segments() {
+        let (offset, len) = segment.file_range();
+        if offset.checked_add(len).is_none_or(|end| end > data.len() as u64) {
+            return Err(format!("a segment ends outside its {} bytes; it may be cut", data.len()));
+        }
+    }
+    let mut exports = Vec::new();
+    for export in file.exports().map_err(text)? {
+        let export = export.map_err(text)?;
+        // Mach-O puts an underscore before the names of C.
+        let name = match export.name() {
+            NameOrOrdinal::Name(name) => std::str::from_utf8(name).unwrap_or_default(),
+            NameOrOrdinal::Ordinal(_) => continue,
+        };
+        let name = name.strip_prefix('_').filter(|bare| names.contains(bare)).unwrap_or(name);
+        if names.contains(&name) {
+            exports.push(Export { name: name.to_owned(), data_len: None, bytes: Vec::new() });
+        }
+    }
+    let mut needed = Vec::new();
+    for import in file.imports().map_err(text)? {
+        let library = String::from_utf8_lossy(import.map_err(text)?.library()).into_owned();
+        if !library.is_empty() && !needed.contains(&library) {
+            needed.push(library);
+        }
+    }
+    Ok(Library { needed, exports })
+}
+
+fn architecture(data: &[u8]) -> Result<String, String> {
+    // The byte order, and for ELF the machine, stand in the first bytes: a damaged file says what it is for.
+    if let [0x7f, b'E', b'L', b'F', class, order, ..] = data {
+        let little = *order != 2;
+        let machine = match data.get(18..20) {
+            Some([a, b]) if little => u16::from_le_bytes([*a, *b]),
+            Some([a, b]) => u16::from_be_bytes([*a, *b]),
+            _ => return Err("it ends within its header".to_owned()),
+        };
+        let name = match (machine, class) {
+            (3, _) => "x86".to_owned(),
+            (8, _) => "mips".to_owned(),
+            (20, _) => "powerpc".to_owned(),
+            (21, _) => "powerpc64".to_owned(),
+            (22, _) => "s390x".to_owned(),
+            (40, _) => "arm".to_owned(),
+            (62, 2) => "x86_64".to_owned(),
+            (62, _) => "x86_64 with 32-bit pointers".to_owned(),
+            (183, 2) => "aarch64".to_owned(),
+            (183, _) => "aarch64 with 32-bit pointers".to_owned(),
+            (243, 2) => "riscv64".to_owned(),
+            (243, _) => "riscv32".to_owned(),
+            (258, _) => "loongarch64".to_owned(),
+            (code, _) => format!("the machine of ELF number {code}"),
+        };
+        return Ok(architecture_name(&name, little));
+    }
+    let file = object::File::parse(data).map_err(|error| error.to_string())?;
+    Ok(architecture_name(&object_architecture(file.architecture()), file.is_little_endian()))
+}
+
+fn object_architecture(architecture: object::Architecture) -> String {
+    match architecture {
+        object::Architecture::X86_64 => "x86_64".to_owned(),
+        object::Architecture::Aarch64 => "aarch64".to_owned(),
+        object::Architecture::I386 => "x86".to_owned(),
+        object::Architecture::Arm => "arm".to_owned(),
+        other => format!("{other:?}").to_lowercase(),
+    }
+}
+
+/// Machines that come in both byte orders are told apart.
+fn architecture_name(name: &str, little: bool) -> String {
+    match (name, little) {
+        ("powerpc64" | "mips" | "mips64", true) => format!("{name} (little-endian)"),
+        ("x86_64" | "aarch64" | "riscv64" | "arm", false) => format!("{name} (big-endian)"),
+        _ => name.to_owned(),
+    }
+}

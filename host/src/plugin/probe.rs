@@ -1,0 +1,241 @@
+//! Loading a plugin in a child process first, so that one that ends its process ends the child alone.
+//!
+//! The child is this program, or another that calls [`child_main`] first. It does all that loading does, writes its verdict, and
+//! exits. The verdict is kept in the user's cache directory under the file's identity (path, size, time, hash), so that
+//! each file costs one child. A child that found a plugin wanting is asked again the next time: a library that it needs may have
+//! been installed since.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use bitquilt_plugin_api::host::API_VERSION;
+
+use super::child::{self, End, Limits};
+use super::loader::Loader;
+use super::preflight::FileReport;
+use super::registry::Registry;
+use super::search;
+
+/// Tells a child what to load. A process that has it set starts no children.
+const CHILD_VARIABLE: &str = "BITQUILT_PROBE_CHILD";
+/// Begins the child's last line.
+const MARK: &str = "bitquilt-probe:";
+const PASSED: &str = "passed";
+
+/// How plugins are probed.
+#[derive(Clone, Debug)]
+pub struct PluginProbe {
+    program: PathBuf,
+    arguments: Vec<OsString>,
+    time_limit: Duration,
+    cache: Option<PathBuf>,
+}
+
+/// Why a probe did not let a plugin pass.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProbeError {
+    /// The child loaded it and found it wanting.
+    #[error("{reason}")]
+    Refused {
+        /// What the loader said there.
+        reason: String,
+    },
+    /// The child did not live to say.
+    #[error("a child process that loaded it {end}{}", said(.last_words))]
+    Ended {
+        /// How it ended.
+        end: End,
+        /// The last line it wrote.
+        last_words: String,
+    },
+    /// A child did not live to say, at an earlier time.
+    #[error("a child process that loaded it {how} when it was probed last; delete {} to try again", .cache.display())]
+    Remembered {
+        /// How it ended.
+        how: String,
+        /// The file that remembers.
+        cache: PathBuf,
+    },
+    /// There is no child.
+    #[error("no child process to probe it in could be started with {}: {reason}", .program.display())]
+    NoChild {
+        /// The program that was to be started.
+        program: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
+    /// The child says nothing of what a probe says.
+    #[error("{} answered no probe: it must call `bitquilt::plugin::child_main` first", .program.display())]
+    NoAnswer {
+        /// The program that was started.
+        program: PathBuf,
+    },
+}
+
+fn said(words: &str) -> String {
+    if words.is_empty() { String::new() } else { format!("; its last words: {words}") }
+}
+
+impl PluginProbe {
+    /// A probe whose children are this program, which has to call [`child_main`] before anything else. Verdicts are kept in
+    /// the user's cache directory.
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Self::program(std::env::current_exe()?))
+    }
+
+    /// A probe whose children are another program, which has to call [`child_main`] before anything else.
+    pub fn program(program: impl Into<PathBuf>) -> Self {
+        let cache = search::cache_directory().map(|base| base.join("probes"));
+        let (program, time_limit) = (program.into(), Duration::from_secs(10));
+        Self { program, arguments: Vec::new(), time_limit, cache }
+    }
+
+    /// Arguments for the child, ahead of nothing else.
+    #[must_use]
+    pub fn arguments(mut self, arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        self.arguments = arguments.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets how long a child may take; 10 seconds if it is not set.
+    #[must_use]
+    pub fn time_limit(mut self, limit: Duration) -> Self {
+        self.time_limit = limit;
+        self
+    }
+
+    /// Sets the directory that keeps verdicts; none keeps none.
+    #[must_use]
+    pub fn cache(mut self, directory: Option<PathBuf>) -> Self {
+        self.cache = directory;
+        self
+    }
+
+    /// Answers whether a file that passed the preflight can be loaded without harm.
+    pub(super) fn check(&self, report: &FileReport) -> Result<(), ProbeError> {
+        if std::env::var_os(CHILD_VARIABLE).is_some() {
+            let reason = "this process is such a child itself".to_owned();
+            return Err(ProbeError::NoChild { program: self.program.clone(), reason });
+        }
+        let cached = self.cache.as_ref().map(|directory| CachedVerdict::new(directory, report));
+        match cached.as_ref().and_then(CachedVerdict::read) {
+            Some(verdict) if verdict == PASSED => return Ok(()),
+            Some(how) => {
+                let cache = cached.map(|cached| cached.path).unwrap_or_default();
+                return Err(ProbeError::Remembered { how, cache });
+            }
+            None => {}
+        }
+        let verdict = self.run(&report.resolved);
+        if let Some(cached) = &cached {
+            match &verdict {
+                Ok(()) => cached.write(PASSED),
+                Err(ProbeError::Ended { end, .. }) => cached.write(&end.to_string()),
+                Err(_) => {}
+            }
+        }
+        verdict
+    }
+
+    fn run(&self, path: &Path) -> Result<(), ProbeError> {
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).env(CHILD_VARIABLE, path);
+        let outcome = child::run(&mut command, self.time_limit).map_err(|error| ProbeError::NoChild {
+            program: self.program.clone(),
+            reason: error.to_string(),
+        })?;
+        let stdout = String::from_utf8_lossy(&outcome.stdout);
+        let answer = stdout.lines().rev().find_map(|line| line.strip_prefix(MARK)).map(str::trim);
+        match (answer, &outcome.end) {
+            (Some(PASSED), End::Exited(0)) => Ok(()),
+            (Some(reason), End::Exited(_)) if reason != PASSED && reason != BEGUN => {
+                Err(ProbeError::Refused { reason: reason.to_owned() })
+            }
+            (None, End::Exited(_)) => Err(ProbeError::NoAnswer { program: self.program.clone() }),
+            _ => Err(ProbeError::Ended { end: outcome.end, last_words: child::last_line(&outcome.stderr) }),
+        }
+    }
+}
+
+/// What a child says before it loads anything.
+const BEGUN: &str = "begun";
+
+/// Loads the plugin that this process was started to probe, and exits; returns at once in any other process.
+///
+/// A program that probes plugins with children of its own ([`PluginProbe::new`]) calls this before anything else.
+pub fn child_main() {
+    if let Some(path) = std::env::var_os(CHILD_VARIABLE) {
+        std::process::exit(probe_here(&path));
+    }
+}
+
+fn probe_here(path: &OsStr) -> i32 {
+    child::limit_this_process(Limits::default());
+    say(BEGUN);
+    let mut registry = Registry::default();
+    match Loader::new(&mut registry).file(Path::new(path)) {
+        Ok(_) => {
+            say(PASSED);
+            0
+        }
+        Err(refusal) => {
+            say(&refusal.reason.to_string().replace(['\n', '\r'], " "));
+            1
+        }
+    }
+}
+
+/// Writes past any buffer, in one piece.
+fn say(what: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(format!("\n{MARK} {what}\n").as_bytes());
+    let _ = stdout.flush();
+}
+
+/// What is kept of a file's probe.
+struct CachedVerdict {
+    path: PathBuf,
+    /// All that must be as it was for the verdict to hold.
+    key: String,
+}
+
+impl CachedVerdict {
+    fn new(directory: &Path, report: &FileReport) -> Self {
+        let identity = &report.identity;
+        let modified = identity.modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let key = format!(
+            "bitquilt {} plugin-api {API_VERSION}\npath {:?}\nsize {}\nmodified {}.{:09}\nhash {:016x}\n",
+            env!("CARGO_PKG_VERSION"),
+            report.resolved,
+            identity.size,
+            modified.as_secs(),
+            modified.subsec_nanos(),
+            identity.hash
+        );
+        let name = super::preflight::fnv1a(report.resolved.as_os_str().as_encoded_bytes());
+        Self { path: directory.join(format!("{name:016x}.txt")), key }
+    }
+
+    fn read(&self) -> Option<String> {
+        let text = fs::read_to_string(&self.path).ok()?;
+        text.strip_prefix(&self.key)?.strip_prefix("verdict ")?.strip_suffix('\n').map(str::to_owned)
+    }
+
+    /// A verdict that cannot be kept is found again the next time.
+    fn write(&self, verdict: &str) {
+        let Some(directory) = self.path.parent() else { return };
+        let partial = self.path.with_extension(format!("{}.partial", std::process::id()));
+        let text = format!("{}verdict {verdict}\n", self.key);
+        let written = fs::create_dir_all(directory)
+            .and_then(|()| fs::write(&partial, text))
+            .and_then(|()| fs::rename(&partial, &self.path));
+        if written.is_err() {
+            let _ = fs::remove_file(&partial);
+        }
+    }
+}
