@@ -6,6 +6,7 @@ mod error;
 mod executor;
 mod graph;
 mod memory;
+pub mod ops;
 pub mod plugin;
 mod run;
 mod session;
@@ -27,5 +28,5 @@ pub use tensor::{Tensor, TensorError};
 
 /// The plugins that every session has.
 fn builtin_plugins() -> Vec<Plugin> {
-    Vec::new()
+    vec![ops::plugin(), bitquilt_ggml::plugin(), bitquilt_qmatmul::plugin()]
 }

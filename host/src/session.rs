@@ -1,6 +1,6 @@
 //! Sessions: what is registered, and loading graphs.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bitquilt_plugin_api::{
@@ -12,7 +12,7 @@ use crate::compile::{Explanation, Layout, LoadError, Loader, Program, Step, comp
 use crate::executor::ThreadPool;
 use crate::graph::Graph;
 use crate::memory::AlignedBytes;
-use crate::plugin::{Origin, Registry, RegistryError, Staged};
+use crate::plugin::{self, Origin, PluginProbe, Refusal, Registry, RegistryError, SearchPath, Staged};
 use crate::run::Run;
 use crate::state::{OwnedResults, State};
 use crate::tensor::{Tensor, TensorError};
@@ -20,6 +20,7 @@ use crate::tensor::{Tensor, TensorError};
 /// Everything that is registered, and the threads that run models.
 pub struct InferenceSession {
     core: Arc<SessionCore>,
+    refusals: Vec<Refusal>,
 }
 
 pub(crate) struct SessionCore {
@@ -152,7 +153,8 @@ pub struct SessionBuilder {
     plugins: Vec<Plugin>,
     own: Plugin,
     has_own: bool,
-    directories: Vec<PathBuf>,
+    files: SearchPath,
+    probe: Option<PluginProbe>,
     options: Vec<(String, String)>,
 }
 
@@ -164,7 +166,8 @@ impl InferenceSession {
             plugins: Vec::new(),
             own: Plugin::new("program", env!("CARGO_PKG_VERSION")),
             has_own: false,
-            directories: Vec::new(),
+            files: SearchPath::default(),
+            probe: None,
             options: Vec::new(),
         }
     }
@@ -172,6 +175,11 @@ impl InferenceSession {
     /// The encodings and ops that are registered.
     pub fn registry(&self) -> &Arc<Registry> {
         &self.core.registry
+    }
+
+    /// The files in the plugin directories that were refused, and why.
+    pub fn refusals(&self) -> &[Refusal] {
+        &self.refusals
     }
 
     /// The number of threads that a run has, its caller included.
@@ -198,9 +206,22 @@ impl SessionBuilder {
         self
     }
 
-    /// Loads the plugins of a directory. Those that are refused are listed by [`InferenceSession::refusals`].
-    pub fn plugin_dir(mut self, directory: impl AsRef<Path>) -> Self {
-        self.directories.push(directory.as_ref().to_owned());
+    /// Loads the plugins of a directory. Files that are refused are listed by [`InferenceSession::refusals`].
+    pub fn plugin_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.files.directories.extend(SearchPath::program([directory]).directories);
+        self
+    }
+
+    /// Loads the plugins of a search path's directories, after those named before.
+    pub fn search_path(mut self, path: SearchPath) -> Self {
+        self.files.directories.extend(path.directories);
+        self.files.notes.extend(path.notes);
+        self
+    }
+
+    /// Loads each file in a child process first, so that one that crashes or hangs as it is loaded ends that child alone.
+    pub fn probe(mut self, probe: PluginProbe) -> Self {
+        self.probe = Some(probe);
         self
     }
 
@@ -252,11 +273,18 @@ impl SessionBuilder {
         for plugin in self.plugins.into_iter().chain(own) {
             register(&mut registry, plugin, Origin::Program)?;
         }
+        let mut loader = plugin::Loader::new(&mut registry);
+        if let Some(probe) = self.probe {
+            loader = loader.probe(probe);
+        }
+        loader.search(&self.files);
+        let refusals = loader.into_refusals();
         let threads =
             self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
         let pool = ThreadPool::new(threads).map_err(SessionError::Threads)?;
         Ok(InferenceSession {
             core: Arc::new(SessionCore { registry: Arc::new(registry), pool, options: self.options }),
+            refusals,
         })
     }
 }

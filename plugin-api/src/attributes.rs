@@ -39,7 +39,7 @@ pub enum AttributeKind {
     Text,
     /// [`Attribute::Ints`].
     Ints,
-    /// [`Attribute::Shape`]; whole numbers are taken, too.
+    /// [`Attribute::Shape`]; whole numbers are taken, too, and -1 stands for the dimension `_`.
     Shape,
 }
 
@@ -61,7 +61,10 @@ impl Attribute {
         match (self, kind) {
             (Self::Int(value), AttributeKind::Float) => Some(Self::Float(value as f64)),
             (Self::Ints(values), AttributeKind::Shape) => {
-                let dims = values.into_iter().map(|value| usize::try_from(value).ok().map(Dim::Fixed));
+                let dims = values.into_iter().map(|value| match value {
+                    -1 => Some(Dim::from("_")),
+                    _ => usize::try_from(value).ok().map(Dim::Fixed),
+                });
                 dims.collect::<Option<_>>().map(Self::Shape)
             }
             (value, kind) => (value.kind() == kind).then_some(value),

@@ -1,0 +1,280 @@
+//! `cast`: values of another dtype.
+
+use bitquilt_plugin_api::half::slice::HalfFloatSliceExt;
+use bitquilt_plugin_api::half::{bf16, f16};
+use bitquilt_plugin_api::{
+    AttributeKind, DType, ElementView, Error, Executor, InferContext, Kernel, Op, OpSignature, OutputType,
+    Result, RunContext, Scalar, TensorType, TensorView, TensorViewMut, bytemuck,
+};
+use num_traits::AsPrimitive;
+
+use super::check::Input;
+use super::parallel::for_each_piece;
+
+/// `cast(x)` to the attribute `dtype`, by the rules of Rust's `as`: floats round to the nearest, ties to even; a float that
+/// becomes an integer is cut off towards zero, clamped to the integer's range, and 0 if it is NaN; integers that are too wide
+/// lose their upper bits. To `bool`, 0 is false and all else true. Integers reach f16 and bf16 by way of f32.
+///
+/// A cast to the dtype that `x` has is `x`'s memory.
+pub(super) struct Cast;
+
+impl Op for Cast {
+    fn signature(&self) -> OpSignature {
+        OpSignature::new("cast")
+            .dense("x")
+            .required("dtype", AttributeKind::Text)
+            .summary("the values as another dtype")
+    }
+
+    fn infer(&self, cx: &InferContext<'_>) -> Result<Vec<OutputType>> {
+        let x = Input::of(cx, 0, "x")?;
+        let name = cx.attributes().text("dtype")?;
+        let dtype = DType::from_name(name).ok_or_else(|| {
+            let known: Vec<String> = DType::all().map(|dtype| dtype.to_string()).collect();
+            Error::invalid(format_args!("`dtype` is {name:?}; expected one of {}", known.join(", ")))
+        })?;
+        let tensor = TensorType::dense(dtype, x.shape());
+        Ok(vec![if tensor == *x.tensor { OutputType::alias(tensor, 0) } else { tensor.into() }])
+    }
+}
+
+impl Kernel for Cast {
+    fn run(&self, cx: &mut RunContext<'_>) -> Result<()> {
+        let (x, output, executor) = (cx.input(0)?, cx.output(0)?, cx.executor());
+        match x.element() {
+            ElementView::Dense(DType::F32) => cast_f32(executor, x, output),
+            ElementView::Dense(DType::F64) => cast_from::<f64>(executor, x, output),
+            ElementView::Dense(DType::F16) => cast_f16(executor, x, output),
+            ElementView::Dense(DType::BF16) => cast_from::<bf16>(executor, x, output),
+            ElementView::Dense(DType::I8) => cast_from::<i8>(executor, x, output),
+            ElementView::Dense(DType::I16) => cast_from::<i16>(executor, x, output),
+            ElementView::Dense(DType::I32) => cast_from::<i32>(executor, x, output),
+            ElementView::Dense(DType::I64) => cast_from::<i64>(executor, x, output),
+            ElementView::Dense(DType::U8 | DType::BOOL) => cast_from::<u8>(executor, x, output),
+            ElementView::Dense(DType::U16) => cast_from::<u16>(executor, x, output),
+            ElementView::Dense(DType::U32) => cast_from::<u32>(executor, x, output),
+            ElementView::Dense(DType::U64) => cast_from::<u64>(executor, x, output),
+            other => Err(unknown(other)),
+        }
+    }
+}
+
+/// From f32; to f16 by the machine's own conversion, where it has one.
+fn cast_f32(executor: Executor<'_>, x: TensorView<'_>, output: TensorViewMut<'_>) -> Result<()> {
+    if output.element() != ElementView::Dense(DType::F16) {
+        return cast_from::<f32>(executor, x, output);
+    }
+    let x = x.values::<f32>()?;
+    for_each_piece(executor, output.into_values::<f16>()?, 16, 2, |first, piece| {
+        piece.convert_from_f32_slice(&x[first..][..piece.len()]);
+    });
+    Ok(())
+}
+
+/// From f16; to f32 by the machine's own conversion, where it has one.
+fn cast_f16(executor: Executor<'_>, x: TensorView<'_>, output: TensorViewMut<'_>) -> Result<()> {
+    if output.element() != ElementView::Dense(DType::F32) {
+        return cast_from::<f16>(executor, x, output);
+    }
+    let x = x.values::<f16>()?;
+    for_each_piece(executor, output.into_values::<f32>()?, 16, 2, |first, piece| {
+        x[first..][..piece.len()].convert_to_f32_slice(piece);
+    });
+    Ok(())
+}
+
+/// A type that can be cast to each dtype.
+trait Source:
+    Scalar
+    + PartialEq
+    + AsPrimitive<f32>
+    + AsPrimitive<f64>
+    + AsPrimitive<f16>
+    + AsPrimitive<bf16>
+    + AsPrimitive<i8>
+    + AsPrimitive<i16>
+    + AsPrimitive<i32>
+    + AsPrimitive<i64>
+    + AsPrimitive<u8>
+    + AsPrimitive<u16>
+    + AsPrimitive<u32>
+    + AsPrimitive<u64>
+{
+}
+
+impl<T> Source for T where
+    T: Scalar
+        + PartialEq
+        + AsPrimitive<f32>
+        + AsPrimitive<f64>
+        + AsPrimitive<f16>
+        + AsPrimitive<bf16>
+        + AsPrimitive<i8>
+        + AsPrimitive<i16>
+        + AsPrimitive<i32>
+        + AsPrimitive<i64>
+        + AsPrimitive<u8>
+        + AsPrimitive<u16>
+        + AsPrimitive<u32>
+        + AsPrimitive<u64>
+{
+}
+
+fn cast_from<S: Source>(executor: Executor<'_>, x: TensorView<'_>, output: TensorViewMut<'_>) -> Result<()> {
+    // The bytes of a bool are those of a u8.
+    let x: &[S] = bytemuck::cast_slice(x.bytes());
+    match output.element() {
+        ElementView::Dense(DType::F32) => cast::<S, f32>(executor, x, output),
+        ElementView::Dense(DType::F64) => cast::<S, f64>(executor, x, output),
+        ElementView::Dense(DType::F16) => cast::<S, f16>(executor, x, output),
+        ElementView::Dense(DType::BF16) => cast::<S, bf16>(executor, x, output),
+        ElementView::Dense(DType::I8) => cast::<S, i8>(executor, x, output),
+        ElementView::Dense(DType::I16) => cast::<S, i16>(executor, x, output),
+        ElementView::Dense(DType::I32) => cast::<S, i32>(executor, x, output),
+        ElementView::Dense(DType::I64) => cast::<S, i64>(executor, x, output),
+        ElementView::Dense(DType::U8) => cast::<S, u8>(executor, x, output),
+        ElementView::Dense(DType::U16) => cast::<S, u16>(executor, x, output),
+        ElementView::Dense(DType::U32) => cast::<S, u32>(executor, x, output),
+        ElementView::Dense(DType::U64) => cast::<S, u64>(executor, x, output),
+        ElementView::Dense(DType::BOOL) => {
+            map(executor, x, output.into_bytes(), |value| u8::from(*value != S::zeroed()));
+            Ok(())
+        }
+        other => Err(unknown(other)),
+    }
+}
+
+fn cast<S: AsPrimitive<D> + Sync, D: Scalar>(
+    executor: Executor<'_>,
+    x: &[S],
+    output: TensorViewMut<'_>,
+) -> Result<()> {
+    map(executor, x, output.into_values::<D>()?, |value| value.as_());
+    Ok(())
+}
+
+fn map<S: Sync, D: Send>(
+    executor: Executor<'_>,
+    x: &[S],
+    output: &mut [D],
+    convert: impl Fn(&S) -> D + Sync,
+) {
+    for_each_piece(executor, output, 1, 2, |first, piece| {
+        for (output, x) in piece.iter_mut().zip(&x[first..]) {
+            *output = convert(x);
+        }
+    });
+}
+
+fn unknown(element: ElementView<'_>) -> Error {
+    Error::unsupported(format_args!("{element:?} cannot be cast"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{Ops, check_inference, noise, none};
+    use crate::{Attributes, Tensor};
+
+    fn to(dtype: DType) -> Attributes {
+        Attributes::new().with("dtype", dtype.to_string())
+    }
+
+    /// Asserts that `values` become `expected`, alone and among enough values for several tasks.
+    #[track_caller]
+    fn check<S: Scalar, D: Scalar>(values: &[S], expected: &[D]) {
+        for times in [1, 8 * 1024] {
+            let (values, expected) = (values.repeat(times), expected.repeat(times));
+            let x = Tensor::new([values.len()], values).unwrap();
+            let output = Ops::standard().run("cast", &to(D::DTYPE), &[x]).unwrap();
+            let expected = Tensor::new([expected.len()], expected).unwrap();
+            // Compared by bytes, so that NaN equals itself.
+            assert!(output == expected, "{} to {}", S::DTYPE, D::DTYPE);
+        }
+    }
+
+    #[test]
+    fn floats_become_integers_clamped_and_cut_off() {
+        let x = [-1e30f32, -129.5, -1.9, -0.5, 0.5, 1.9, 127.5, 300.0, 1e30, f32::INFINITY, f32::NAN];
+        check(&x, &x.map(|x| x as i8));
+        check(&x, &x.map(|x| x as u8));
+        check(&x, &x.map(|x| x as i64));
+        check(&x, &[i8::MIN, -128, -1, 0, 0, 1, 127, 127, 127, 127, 0]);
+        check(&x.map(f64::from), &x.map(|x| x as u64));
+        check(
+            &x.map(f16::from_f32),
+            &[i32::MIN, -129, -1, 0, 0, 1, 127, 300, i32::MAX, i32::MAX, 0].map(|x: i32| {
+                // f16's infinity clamps to the ends; its largest value does not.
+                x
+            }),
+        );
+    }
+
+    #[test]
+    fn integers_lose_their_upper_bits() {
+        let x = [i64::MIN, -1, 0, 255, 256, 65_537, i64::MAX];
+        check(&x, &x.map(|x| x as i8));
+        check(&x, &x.map(|x| x as u8));
+        check(&x, &x.map(|x| x as i16));
+        check(&x, &x.map(|x| x as u16));
+        check(&x, &x.map(|x| x as i32));
+        check(&x, &x.map(|x| x as u32));
+        check(&x, &x.map(|x| x as u64));
+        check(&x, &x.map(|x| x as f32));
+        check(&x, &x.map(|x| x as f64));
+        check(&[1u64 << 63, 3], &[9.223_372e18f32, 3.0]);
+        check(&[0u8, 200], &[0i8, -56]);
+        check(&[-5i16, 5], &[f16::from_f32(-5.0), f16::from_f32(5.0)]);
+        check(&[70_000u32], &[f16::INFINITY]);
+    }
+
+    #[test]
+    fn floats_round_to_the_nearest() {
+        let x: Vec<f32> = noise(&[8191], 13).values::<f32>().unwrap().iter().map(|x| x * 1e5).collect();
+        check(&x, &x.iter().map(|x| f16::from_f32(*x)).collect::<Vec<_>>());
+        check(&x, &x.iter().map(|x| bf16::from_f32(*x)).collect::<Vec<_>>());
+        check(&x, &x.iter().map(|x| f64::from(*x)).collect::<Vec<_>>());
+        let halves: Vec<f16> = (0..=u16::MAX).map(f16::from_bits).filter(|half| !half.is_nan()).collect();
+        check(&halves, &halves.iter().map(|half| half.to_f32()).collect::<Vec<_>>());
+        check(&[2049.0f32, 2051.0, 1e-8], &[2048.0, 2052.0, 0.0].map(f16::from_f32));
+        check(&[1.0f64 + 1e-12], &[1.0f32]);
+    }
+
+    #[test]
+    fn booleans_are_zero_and_one() {
+        let ops = Ops::standard();
+        let x = Tensor::new([5], [0.0f32, -0.0, 0.1, -3.0, f32::NAN]).unwrap();
+        let flags = ops.run("cast", &to(DType::BOOL), &[x]).unwrap();
+        assert_eq!((flags.dtype(), flags.bytes()), (Some(DType::BOOL), &[0, 0, 1, 1, 1][..]));
+        let numbers = ops.run("cast", &to(DType::F32), &[flags]).unwrap();
+        assert_eq!(numbers.values::<f32>().unwrap(), [0.0, 0.0, 1.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn every_pair_of_dtypes_keeps_small_numbers() {
+        let ops = Ops::standard();
+        let ones = |dtype| {
+            let x = Tensor::new([3, 1], [1u8, 0, 1]).unwrap();
+            ops.run("cast", &to(dtype), &[x]).unwrap()
+        };
+        for (from, into) in DType::all().flat_map(|from| DType::all().map(move |into| (from, into))) {
+            assert_eq!(ops.run("cast", &to(into), &[ones(from)]).unwrap(), ones(into), "{from} to {into}");
+        }
+    }
+
+    #[test]
+    fn inference_names_the_dtype_or_refuses() {
+        check_inference(
+            "cast",
+            &[
+                (to(DType::F16), &["f32 [seq, 4]"], "f16 [seq, 4]"),
+                (to(DType::F32), &["f32 []"], "f32 [] = input 0"),
+                (
+                    none().with("dtype", "float"),
+                    &["f32 [2]"],
+                    "error: `dtype` is \"float\"; expected one of f32, f64, f16, bf16, i8, i16, i32, i64, u8, u16, u32, u64, bool",
+                ),
+            ],
+        );
+    }
+}

@@ -1,0 +1,44 @@
+//! The standard ops: dense tensor arithmetic, shapes, states, and decoding. A file an op or a family.
+//!
+//! They are written against the plugin interface alone and register like any plugin's.
+
+mod append;
+mod arithmetic;
+mod cast;
+mod check;
+mod dequantize;
+mod matmul;
+mod parallel;
+mod reshape;
+mod rms_norm;
+#[cfg(test)]
+mod testing;
+mod transpose;
+mod unary;
+mod walk;
+
+use bitquilt_plugin_api::Plugin;
+
+use arithmetic::Arithmetic;
+use unary::Unary;
+
+/// The plugin `standard`.
+pub fn plugin() -> Plugin {
+    let mut plugin = Plugin::new("standard", env!("CARGO_PKG_VERSION"))
+        .op(reshape::Reshape)
+        .op(rms_norm::RmsNorm)
+        .kernel(rms_norm::RmsNorm)
+        .op(transpose::Transpose)
+        .kernel(transpose::Transpose)
+        .simple_op(append::Append)
+        .simple_op(cast::Cast)
+        .simple_op(dequantize::Dequantize)
+        .simple_op(matmul::Matmul);
+    for op in Arithmetic::ALL {
+        plugin = plugin.simple_op(op);
+    }
+    for op in Unary::ALL {
+        plugin = plugin.simple_op(op);
+    }
+    plugin
+}
