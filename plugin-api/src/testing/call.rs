@@ -77,7 +77,7 @@ impl<'a> Call<'a> {
 
     /// Runs it once, and answers the outputs.
     pub fn run(&self) -> Result<Vec<TestTensor>> {
-        let threads = TestThreads(self.threads);
+        let threads = TestThreads::new(self.threads);
         let executor = Executor::of(&threads);
         let (signature, op) = self.host.op(&self.op)?;
         let tensors: Vec<&TestTensor> = self.inputs.iter().map(|input| input.tensor).collect();

@@ -2,25 +2,40 @@
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, ThreadId};
 
 use crate::host::Threads;
 
-/// So many threads, started for each region and joined at its end.
-pub struct TestThreads(pub usize);
+/// Threads that are started for each region and joined at its end. The thread that made them is worker 0.
+pub struct TestThreads {
+    workers: usize,
+    owner: ThreadId,
+}
 
 thread_local! {
     /// Which worker this thread is, inside a region.
     static WORKER: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
+impl TestThreads {
+    /// So many workers, this thread included; at least one.
+    pub fn new(workers: usize) -> Self {
+        Self { workers: workers.max(1), owner: thread::current().id() }
+    }
+}
+
 impl Threads for TestThreads {
     fn workers(&self) -> usize {
-        self.0.max(1)
+        self.workers
     }
 
-    fn par_for(&self, tasks: usize, task: &(dyn Fn(usize, usize) + Sync)) {
+    fn par_for(&self, tasks: usize, task: &(dyn Fn(usize, usize) + Sync)) -> bool {
         if let Some(worker) = WORKER.get() {
-            return (0..tasks).for_each(|index| task(index, worker));
+            (0..tasks).for_each(|index| task(index, worker));
+            return true;
+        }
+        if thread::current().id() != self.owner {
+            return false;
         }
         let next = AtomicUsize::new(0);
         let work = |worker| {
@@ -34,11 +49,41 @@ impl Threads for TestThreads {
             }
             WORKER.set(None);
         };
-        std::thread::scope(|scope| {
-            for worker in 1..self.workers() {
-                scope.spawn(move || work(worker));
+        let work = &work;
+        thread::scope(|scope| {
+            for worker in 1..self.workers {
+                // Where no thread can be started the others do its tasks.
+                let _ = thread::Builder::new().spawn_scoped(scope, move || work(worker));
             }
             work(0);
         });
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Executor;
+
+    #[test]
+    fn every_task_runs_once_also_inside_tasks() {
+        let threads = TestThreads::new(3);
+        let counts: Vec<AtomicUsize> = (0..20).map(|_| AtomicUsize::new(0)).collect();
+        let executor = Executor::of(&threads);
+        executor.par_for(4, |outer, worker| {
+            executor.par_for(5, |inner, same| {
+                assert_eq!(worker, same);
+                counts[outer * 5 + inner].fetch_add(1, Ordering::Relaxed);
+            });
+        });
+        assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1));
+    }
+
+    #[test]
+    fn other_threads_are_refused() {
+        let threads = TestThreads::new(2);
+        let ran = thread::scope(|scope| scope.spawn(|| threads.par_for(1, &|_, _| {})).join());
+        assert!(!ran.unwrap());
     }
 }
