@@ -1,5 +1,6 @@
 //! A runtime for static tensor graphs whose weights may each be quantized in a different encoding.
 
+pub mod checkpoint;
 mod compile;
 mod encoding;
 mod error;
@@ -18,6 +19,7 @@ pub use bitquilt_plugin_api::{
     Attribute, Attributes, Bindings, DType, Dim, Element, EncodingSpec, Importance, Plugin, Scalar,
     TensorType, TensorView, dim,
 };
+pub use checkpoint::{CheckpointError, TensorDict};
 pub use compile::{ExplainedNode, ExplainedOutput, Explanation, LoadError};
 pub use encoding::QuantizeError;
 pub use error::Error;

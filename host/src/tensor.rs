@@ -23,8 +23,10 @@ pub struct Tensor {
 
 /// What a tensor is made of, with what is needed to count its bytes.
 #[derive(Clone, Debug, PartialEq)]
-enum TensorElement {
+pub(crate) enum TensorElement {
+    /// Values.
     Dense(DType),
+    /// Blocks.
     Encoded(Arc<EncodingSpec>),
 }
 
@@ -165,22 +167,14 @@ impl Tensor {
 
     /// A tensor of a part of a mapped file; copied if it is not aligned for its dtype there.
     pub(crate) fn from_mapped(
-        element: MappedElement,
+        element: TensorElement,
         shape: Vec<usize>,
         file: &Arc<Mmap>,
         range: Range<usize>,
     ) -> Result<Self, TensorError> {
-        let element = match element {
-            MappedElement::Dense(dtype) => TensorElement::Dense(dtype),
-            MappedElement::Encoded(spec) => TensorElement::Encoded(spec),
-        };
         let bytes = file.get(range.clone()).unwrap_or_default();
         check_bytes(&element, &shape, bytes)?;
-        let alignment = match &element {
-            TensorElement::Dense(dtype) => dtype.size().unwrap_or(1),
-            TensorElement::Encoded(_) => 1,
-        };
-        if bytes.as_ptr().addr().is_multiple_of(alignment) {
+        if bytes.as_ptr().addr().is_multiple_of(element.alignment()) {
             return Ok(Self { element, shape, storage: Storage::Mapped(Arc::clone(file), range) });
         }
         let data = AlignedBytes::copy_of(bytes);
@@ -194,6 +188,11 @@ impl Tensor {
     /// Dtype or encoding.
     pub fn element(&self) -> Element {
         self.element.name()
+    }
+
+    /// Dtype or encoding, with the layout of its blocks.
+    pub(crate) fn tensor_element(&self) -> &TensorElement {
+        &self.element
     }
 
     /// The dtype of a dense tensor.
@@ -268,20 +267,39 @@ impl Tensor {
     }
 }
 
-/// The element of a tensor in a mapped file.
-pub(crate) enum MappedElement {
-    /// Values.
-    Dense(DType),
-    /// Blocks.
-    Encoded(Arc<EncodingSpec>),
-}
-
 impl TensorElement {
-    fn name(&self) -> Element {
+    /// The dtype, or the name of the encoding.
+    pub(crate) fn name(&self) -> Element {
         match self {
             Self::Dense(dtype) => Element::Dense(*dtype),
             Self::Encoded(spec) => Element::Encoded(spec.name.clone()),
         }
+    }
+
+    /// The alignment that reading the bytes as values needs.
+    pub(crate) fn alignment(&self) -> usize {
+        match self {
+            Self::Dense(dtype) => dtype.size().unwrap_or(1),
+            Self::Encoded(_) => 1,
+        }
+    }
+
+    /// The bytes of a tensor of this shape.
+    pub(crate) fn bytes(&self, shape: &[usize]) -> Result<usize, TensorError> {
+        match self {
+            Self::Dense(dtype) => dense_bytes(*dtype, shape),
+            Self::Encoded(spec) => encoded_bytes(spec, shape),
+        }
+    }
+
+    /// Whether a tensor of this shape has `found` bytes.
+    pub(crate) fn check_byte_count(&self, shape: &[usize], found: usize) -> Result<(), TensorError> {
+        let expected = self.bytes(shape)?;
+        if found != expected {
+            let (element, shape) = (self.name(), shape.to_vec());
+            return Err(TensorError::ByteCount { element, shape, expected, found });
+        }
+        Ok(())
     }
 }
 
@@ -333,14 +351,7 @@ pub(crate) fn encoded_bytes(spec: &EncodingSpec, shape: &[usize]) -> Result<usiz
 }
 
 fn check_bytes(element: &TensorElement, shape: &[usize], bytes: &[u8]) -> Result<(), TensorError> {
-    let expected = match element {
-        TensorElement::Dense(dtype) => dense_bytes(*dtype, shape)?,
-        TensorElement::Encoded(spec) => encoded_bytes(spec, shape)?,
-    };
-    if bytes.len() != expected {
-        let (element, found) = (element.name(), bytes.len());
-        return Err(TensorError::ByteCount { element, shape: shape.to_vec(), expected, found });
-    }
+    element.check_byte_count(shape, bytes.len())?;
     if *element == TensorElement::Dense(DType::BOOL)
         && let Some(index) = bytes.iter().position(|byte| *byte > 1)
     {

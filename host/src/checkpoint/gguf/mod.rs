@@ -1,0 +1,199 @@
+//! GGUF, the format of llama.cpp: typed metadata and tensors in the encodings of ggml.
+//!
+//! Versions 2 and 3 are read, which differ in that 3 allows big-endian files; those are refused. The layout, all numbers
+//! little-endian: `GGUF`, the version (u32), the numbers of tensors and of metadata entries (u64 each); the entries; for
+//! each tensor its name, number of dimensions (u32), dimensions (u64, innermost first), type (u32) and offset in the data
+//! (u64); padding up to a multiple of `general.alignment`; the data, each tensor padded to that as well.
+//!
+//! [`Checkpoint::open`](super::Checkpoint::open) reads such files. Shapes are given outermost dimension first, as everywhere else.
+
+mod cursor;
+mod types;
+mod value;
+
+use std::collections::BTreeMap;
+
+pub use value::{Array, Value};
+
+use self::cursor::Cursor;
+use super::StoredTensor;
+use super::error::{Brief, Fault, TensorProblem};
+use crate::tensor::TensorElement;
+
+const MAGIC: &[u8; 4] = b"GGUF";
+const VERSIONS: std::ops::RangeInclusive<u32> = 2..=3;
+const ALIGNMENT_KEY: &str = "general.alignment";
+const DEFAULT_ALIGNMENT: usize = 32;
+/// The most dimensions of a tensor of ggml.
+const MAX_RANK: usize = 4;
+
+/// What a GGUF file says about itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Header {
+    version: u32,
+    alignment: usize,
+    metadata: BTreeMap<String, Value>,
+}
+
+/// What a file has.
+pub(super) struct Contents {
+    pub(super) header: Header,
+    pub(super) tensors: BTreeMap<String, StoredTensor>,
+}
+
+impl Header {
+    /// The version of the format.
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// The bytes to a multiple of which the tensors are aligned in the file.
+    pub fn alignment(&self) -> usize {
+        self.alignment
+    }
+
+    /// The metadata, by key.
+    pub fn metadata(&self) -> &BTreeMap<String, Value> {
+        &self.metadata
+    }
+
+    /// The value of this key.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.metadata.get(key)
+    }
+
+    /// The values that are no arrays, as text.
+    pub(super) fn scalars_as_text(&self) -> BTreeMap<String, String> {
+        let scalars = self.metadata.iter().filter(|(_, value)| value.as_array().is_none());
+        scalars.map(|(key, value)| (key.clone(), value.to_string())).collect()
+    }
+}
+
+/// Whether a file begins as GGUF files do.
+pub(super) fn matches(bytes: &[u8]) -> bool {
+    bytes.starts_with(MAGIC)
+}
+
+/// Reads everything before the data, and checks every number in it against the file.
+pub(super) fn parse(bytes: &[u8]) -> Result<Contents, Fault> {
+    let mut cursor = Cursor::new(bytes);
+    cursor.take(MAGIC.len() as u64, "its first bytes")?;
+    let version = read_version(&mut cursor)?;
+    let tensor_count: u64 = cursor.number("the number of tensors")?;
+    let entry_count: u64 = cursor.number("the number of metadata entries")?;
+    let metadata = read_metadata(&mut cursor, entry_count)?;
+    let alignment = alignment(&metadata)?;
+    let descriptions = read_descriptions(&mut cursor, tensor_count)?;
+    let tensors = place(descriptions, cursor.position(), bytes.len(), alignment as u64)?;
+    Ok(Contents { header: Header { version, alignment, metadata }, tensors })
+}
+
+fn read_version(cursor: &mut Cursor<'_>) -> Result<u32, Fault> {
+    let version: u32 = cursor.number("the version")?;
+    if VERSIONS.contains(&version) {
+        return Ok(version);
+    }
+    if VERSIONS.contains(&version.swap_bytes()) {
+        return Err("the file is big-endian; only little-endian GGUF files are read, convert it"
+            .to_owned()
+            .into());
+    }
+    let (first, last) = VERSIONS.into_inner();
+    Err(format!("the file is GGUF version {version}, versions {first} to {last} are read; convert it").into())
+}
+
+fn read_metadata(cursor: &mut Cursor<'_>, count: u64) -> Result<BTreeMap<String, Value>, Fault> {
+    let mut metadata = BTreeMap::new();
+    for index in 0..count {
+        let key = cursor.string(format_args!("the key of metadata entry {index} of {count}"))?;
+        let value = value::read(cursor, key)?;
+        if metadata.insert(key.to_owned(), value).is_some() {
+            return Err(format!("the metadata has the key `{}` twice", Brief(key)).into());
+        }
+    }
+    Ok(metadata)
+}
+
+fn alignment(metadata: &BTreeMap<String, Value>) -> Result<usize, Fault> {
+    let value = match metadata.get(ALIGNMENT_KEY) {
+        None => return Ok(DEFAULT_ALIGNMENT),
+        Some(value) => value,
+    };
+    match value {
+        Value::U32(alignment) if alignment.is_power_of_two() => Ok(*alignment as usize),
+        other => {
+            let found = Brief(&other.to_string()).to_string();
+            Err(format!("`{ALIGNMENT_KEY}` is {found}; a power of two as u32 was expected").into())
+        }
+    }
+}
+
+/// A tensor as it is described, before it is compared with the file.
+struct Description {
+    name: String,
+    /// Outermost first.
+    shape: Vec<u64>,
+    type_id: u32,
+    offset: u64,
+}
+
+fn read_descriptions(cursor: &mut Cursor<'_>, count: u64) -> Result<Vec<Description>, Fault> {
+    let mut descriptions = Vec::new();
+    for index in 0..count {
+        let name = cursor.string(format_args!("the name of tensor {index} of {count}"))?;
+        let what = format_args!("the description of tensor `{}`", Brief(name)).to_string();
+        let rank: u32 = cursor.number(&what)?;
+        if rank as usize > MAX_RANK {
+            return Err(Fault::tensor(name, TensorProblem::Rank { rank: rank as usize, max: MAX_RANK }));
+        }
+        let mut shape = (0..rank).map(|_| cursor.number(&what)).collect::<Result<Vec<u64>, Fault>>()?;
+        shape.reverse();
+        let (type_id, offset) = (cursor.number(&what)?, cursor.number(&what)?);
+        descriptions.push(Description { name: name.to_owned(), shape, type_id, offset });
+    }
+    Ok(descriptions)
+}
+
+/// Finds the bytes of each tensor: one after the other, as ggml itself demands. `described` bytes come before the data.
+fn place(
+    descriptions: Vec<Description>,
+    described: usize,
+    file_len: usize,
+    alignment: u64,
+) -> Result<BTreeMap<String, StoredTensor>, Fault> {
+    // A file without data may end before the padding does.
+    let data_at = (described as u64).next_multiple_of(alignment).min(file_len as u64);
+    let available = file_len as u64 - data_at;
+    let mut expected = 0u64;
+    let mut tensors = BTreeMap::new();
+    for description in descriptions {
+        let Description { name, offset, .. } = &description;
+        let wrong = |problem| Fault::tensor(name, problem);
+        if *offset != expected {
+            return Err(wrong(TensorProblem::Offset { expected, found: *offset }));
+        }
+        let (element, shape) = element_and_shape(&description).map_err(wrong)?;
+        let len = element.bytes(&shape).map_err(|error| wrong(error.into()))?;
+        let end = offset.saturating_add(len as u64);
+        if end > available {
+            return Err(wrong(TensorProblem::BeyondEnd { end, available }));
+        }
+        expected = end.next_multiple_of(alignment);
+        // Empty tensors may come after the end of the file; all others are within it.
+        let begin = if len == 0 { 0 } else { (data_at + *offset) as usize };
+        let tensor = StoredTensor::new(element, shape, begin..begin + len).map_err(wrong)?;
+        if tensors.insert(description.name.clone(), tensor).is_some() {
+            return Err(format!("there are two tensors `{}`", Brief(&description.name)).into());
+        }
+    }
+    Ok(tensors)
+}
+
+fn element_and_shape(description: &Description) -> Result<(TensorElement, Vec<usize>), TensorProblem> {
+    let element = types::element(description.type_id)
+        .ok_or_else(|| TensorProblem::DType { found: format!("of ggml type {}", description.type_id) })?;
+    let address = |dim: &u64| {
+        usize::try_from(*dim).map_err(|_| TensorProblem::Unaddressable { what: "dimension", found: *dim })
+    };
+    Ok((element, description.shape.iter().map(address).collect::<Result<_, _>>()?))
+}

@@ -1,0 +1,92 @@
+//! Tensors on disk: checkpoints, GGUF files, and NumPy arrays.
+//!
+//! [`save`] writes a [`TensorDict`] and [`load`] reads it; [`Checkpoint::open`] looks into a file without needing its
+//! encodings. [`npy`] is for single arrays.
+//!
+//! ```
+//! use bitquilt::plugin::Registry;
+//! use bitquilt::{Tensor, TensorDict, checkpoint};
+//!
+//! # let directory = tempfile::tempdir()?;
+//! # let path = directory.path().join("checkpoint.safetensors");
+//! let mut tensors = TensorDict::new();
+//! tensors.insert("x", Tensor::new([1, 2, 2], [1i32, 2, 3, 4])?);
+//! tensors.insert("y", Tensor::full([10, 5], -1.23f32));
+//! checkpoint::save(&tensors, &path)?;
+//!
+//! let tensors = checkpoint::load(&path, &Registry::default())?;
+//! assert_eq!(tensors.values::<i32>("x")?, [1, 2, 3, 4]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # The format of checkpoints
+//!
+//! A checkpoint is a [safetensors](https://github.com/huggingface/safetensors) file, which other programs can read. A dense
+//! tensor has its dtype. An encoded one is `U8` of shape `[.., bytes a row]`, and what else is needed to read
+//! it is in the metadata `bitquilt.encodings`, as JSON:
+//!
+//! ```json
+//! {"format": 1, "tensors": {
+//!     "blk.0.up": {"encoding": "q4_0", "version": 1, "block_len": 32, "block_bytes": 18, "shape": [1536, 576]}
+//! }}
+//! ```
+//!
+//! `shape` counts values. Files of other programs, which have no such entry, are read as well. Equal dictionaries are
+//! saved as equal bytes.
+//!
+//! # What is promised
+//!
+//! - Every number of a file is checked before it is used. What is wrong becomes a [`CheckpointError`]; nothing
+//!   panics, and nothing is allocated whose size the file alone decides.
+//! - An encoding that is not registered, or registered with another version or block layout, is refused.
+//! - Tensors share the mapped file. So a file must not be changed in place while tensors of it live; it may be
+//!   replaced, and [`save`] does just that.
+//! - [`save`] is atomic: until everything is on the disk, the path names what it named before.
+//!
+//! # Byte order
+//!
+//! All these formats are little-endian, and the bytes are used where they lie: the crate builds for little-endian
+//! machines only.
+
+#[cfg(target_endian = "big")]
+compile_error!(
+    "bitquilt uses the little-endian bytes of model files where they lie: big-endian machines are not supported"
+);
+
+mod dict;
+mod error;
+mod file;
+pub mod gguf;
+mod header;
+pub mod npy;
+mod open;
+mod records;
+mod safetensors;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+pub use dict::TensorDict;
+pub use error::{CheckpointError, TensorProblem};
+pub use open::{Checkpoint, Format, StoredTensor};
+
+use crate::plugin::Registry;
+
+/// Writes tensors and metadata into a file, which is replaced if it is there.
+///
+/// The tensors' bytes are written from where they are; no copy is held.
+pub fn save(tensors: &TensorDict, path: impl AsRef<Path>) -> Result<(), CheckpointError> {
+    let path = path.as_ref();
+    let layout = safetensors::layout(tensors)
+        .map_err(|problem| CheckpointError::Unsupported { path: path.to_owned(), problem })?;
+    file::replace(path, |out| {
+        out.write_all(&layout.head)?;
+        layout.order.iter().try_for_each(|(_, tensor)| out.write_all(tensor.bytes()))
+    })
+}
+
+/// Reads all tensors of a safetensors or GGUF file, with encodings from `registry`.
+pub fn load(path: impl AsRef<Path>, registry: &Registry) -> Result<TensorDict, CheckpointError> {
+    Checkpoint::open(path)?.load(registry)
+}
