@@ -68,11 +68,19 @@ impl BlockFormat for Q3K {
 
     #[inline(always)]
     fn quantize_row_in<V: Lanes>(row: &[f32], importance: Option<&[f32]>, blocks: &mut [BlockQ3K]) {
-        for (i, (block, x)) in blocks.iter_mut().zip(row.as_chunks::<256>().0).enumerate() {
-            *block = match importance {
-                Some(importance) => quantize_important::<V>(x, &importance[256 * i..][..256]),
-                None => quantize_plain::<V>(x),
-            };
+        let rows = row.as_chunks::<256>().0;
+        match importance {
+            Some(importance) => {
+                for ((block, x), importance) in blocks.iter_mut().zip(rows).zip(importance.chunks_exact(256))
+                {
+                    *block = quantize_important::<V>(x, importance);
+                }
+            }
+            None => {
+                for (blocks, rows) in blocks.chunks_mut(2).zip(rows.chunks(2)) {
+                    quantize_plain::<V>(rows, blocks);
+                }
+            }
         }
     }
 
@@ -92,24 +100,36 @@ impl BlockFormat for Q3K {
     }
 }
 
+/// Quantizes one block, or two.
 #[inline(always)]
-fn quantize_plain<V: Lanes>(x: &[f32; 256]) -> BlockQ3K {
-    let mut found = [0.0; 16];
-    for (x, found) in x.as_chunks::<16>().0.chunks(V::COUNT).zip(found.chunks_mut(V::COUNT)) {
-        refined::search(&V::gather(x), HALF).0.store(found);
+fn quantize_plain<V: Lanes>(x: &[[f32; 256]], blocks: &mut [BlockQ3K]) {
+    let mut found = [0.0; 32];
+    let sub_blocks = x.as_flattened().as_chunks::<16>().0.chunks(2 * V::COUNT);
+    for (x, found) in sub_blocks.zip(found.chunks_mut(2 * V::COUNT)) {
+        let (x, more) = x.split_at(x.len().min(V::COUNT));
+        let ([scales, more_scales], _) = refined::search(&[V::gather(x), V::gather(more)], HALF);
+        scales.store(&mut found[..V::COUNT]);
+        more_scales.store(&mut found[V::COUNT..]);
     }
-    let largest = found.iter().fold(0.0f32, |largest, &x| if x.abs() > largest.abs() { x } else { largest });
-    let (d, scales) = if largest == 0.0 {
-        (0.0, [0; 16])
-    } else {
-        let inverse = -32.0 / largest;
-        let level = |scale: f32| ints::nearest(inverse * scale) as i8;
-        (
-            1.0 / inverse,
-            found.map(|scale| (level(scale).clamp(-SCALE_HALF, SCALE_HALF - 1) + SCALE_HALF) as u8),
-        )
-    };
-    finish::<V>(x, d, scales, |x, _| refined::search(x, HALF).1.map(|level: f32| level as i8))
+    for ((block, x), found) in blocks.iter_mut().zip(x).zip(found.as_chunks::<16>().0) {
+        let (d, scales) = quantize_scales(found);
+        *block = finish::<V>(x, d, scales, |x, _| {
+            let (_, [levels]) = refined::search::<f32, 1, 16>(&[*x], HALF);
+            levels.map(|level| level as i8)
+        });
+    }
+}
+
+/// The scale of the scales, and the scales plus 32.
+#[inline(always)]
+fn quantize_scales(scales: &[f32; 16]) -> (f32, [u8; 16]) {
+    let largest = scales.iter().fold(0.0f32, |largest, &x| if x.abs() > largest.abs() { x } else { largest });
+    if largest == 0.0 {
+        return (0.0, [0; 16]);
+    }
+    let inverse = f32::from(-SCALE_HALF) / largest;
+    let level = |&scale: &f32| (ints::nearest(inverse * scale) as i8).clamp(-SCALE_HALF, SCALE_HALF - 1);
+    (1.0 / inverse, scales.each_ref().map(|scale| (level(scale) + SCALE_HALF) as u8))
 }
 
 #[inline(always)]
