@@ -1,6 +1,6 @@
 //! The search for scale and minimum of `x = scale * level - offset` with `0 <= level <= top`.
 
-use crate::ints;
+use crate::elementwise;
 use crate::lanes::Lanes;
 
 /// How the error of a fit is measured.
@@ -144,7 +144,7 @@ impl<V: Lanes> Affine<V> {
 impl Affine {
     /// The levels of the best fit.
     #[inline(always)]
-    pub(crate) fn levels<const N: usize>(&self, x: &[f32; N], top: u8) -> [u8; N] {
-        x.map(|x| ints::nearest(self.inverse * (x - self.base)).clamp(0, i32::from(top)) as u8)
+    pub(crate) fn levels<V: Lanes, const N: usize>(&self, x: &[f32; N], top: u8) -> [i8; N] {
+        elementwise::multiplied::<V, N>(x, self.base, self.inverse, 0, i32::from(top))
     }
 }

@@ -1,44 +1,15 @@
 //! What the formats with blocks of 32 values share.
 
 use crate::affine::{Affine, Measure, Search};
-use crate::ints;
+use crate::elementwise;
 use crate::lanes::Lanes;
 use crate::sums;
 use crate::symmetric::{self, Symmetric};
 
-/// The smallest and the largest value; of zeros, either.
-///
-/// In eight lanes, since the order of the comparisons changes nothing but which zero is found.
-#[inline(always)]
-fn extremes(x: &[f32; 32]) -> (f32, f32) {
-    let (parts, _) = x.as_chunks::<8>();
-    let (mut min, mut max) = (parts[0], parts[0]);
-    for part in &parts[1..] {
-        for i in 0..8 {
-            min[i] = if part[i] < min[i] { part[i] } else { min[i] };
-            max[i] = if part[i] > max[i] { part[i] } else { max[i] };
-        }
-    }
-    for half in [4, 2, 1] {
-        for i in 0..half {
-            min[i] = if min[half + i] < min[i] { min[half + i] } else { min[i] };
-            max[i] = if max[half + i] > max[i] { max[half + i] } else { max[i] };
-        }
-    }
-    (min[0], max[0])
-}
-
-/// The largest magnitude.
-#[inline(always)]
-pub(crate) fn magnitude(x: &[f32; 32]) -> f32 {
-    let (min, max) = extremes(x);
-    if -min > max { min.abs() } else { max.abs() }
-}
-
 /// The value of largest magnitude, the first of them where several are that large; 0 for zeros of either sign.
 #[inline(always)]
-pub(crate) fn largest(x: &[f32; 32]) -> f32 {
-    let (min, max) = extremes(x);
+pub(crate) fn largest<V: Lanes>(x: &[f32; 32]) -> f32 {
+    let (min, max) = elementwise::extremes::<V>(x);
     if max > -min {
         max
     } else if -min > max {
@@ -50,8 +21,8 @@ pub(crate) fn largest(x: &[f32; 32]) -> f32 {
 
 /// The smallest and the largest value, the first of them where zeros differ in sign.
 #[inline(always)]
-pub(crate) fn range(x: &[f32; 32]) -> (f32, f32) {
-    let (min, max) = extremes(x);
+pub(crate) fn range<V: Lanes>(x: &[f32; 32]) -> (f32, f32) {
+    let (min, max) = elementwise::extremes::<V>(x);
     if min == 0.0 || max == 0.0 {
         let zero = x.iter().copied().find(|&x| x == 0.0).unwrap_or_default();
         return (if min == 0.0 { zero } else { min }, if max == 0.0 { zero } else { max });
@@ -63,12 +34,6 @@ pub(crate) fn range(x: &[f32; 32]) -> (f32, f32) {
 #[inline(always)]
 pub(crate) fn inverse(scale: f32) -> f32 {
     if scale == 0.0 { 0.0 } else { 1.0 / scale }
-}
-
-/// `x * inverse + shift` without its fraction, for levels up to `top`: the low byte of an integer, then at most `top`.
-#[inline(always)]
-pub(crate) fn level(x: f32, inverse: f32, shift: f32, top: i8) -> u8 {
-    (ints::truncate(x * inverse + shift) as i8).min(top) as u8
 }
 
 /// How many blocks are searched at once.
@@ -85,9 +50,9 @@ fn weigh(row: &[f32], importance: &[f32], variance: f32, weights: &mut [[f32; 32
 pub(crate) fn symmetric<V: Lanes, B>(
     row: &[f32],
     importance: &[f32],
-    half: i32,
+    half: i8,
     blocks: &mut [B],
-    write: impl Fn(f32, [u8; 32]) -> B,
+    write: impl Fn(f32, [i8; 32]) -> B,
 ) {
     let variance = sums::squares(row) / row.len() as f32;
     let mut weights = [[0.0; 32]; GROUP];
@@ -101,7 +66,7 @@ pub(crate) fn symmetric<V: Lanes, B>(
             symmetric::search(&V::gather(x), &V::gather(weights), half).store(&mut found[..x.len()]);
         }
         for ((block, x), found) in blocks.iter_mut().zip(x).zip(&found) {
-            *block = write(found.scale, found.levels(x, half));
+            *block = write(found.scale, found.levels::<V, 32>(x, half));
         }
     }
 }
@@ -113,7 +78,7 @@ pub(crate) fn affine<V: Lanes, B>(
     importance: &[f32],
     top: u8,
     blocks: &mut [B],
-    write: impl Fn(f32, f32, [u8; 32]) -> B,
+    write: impl Fn(f32, f32, [i8; 32]) -> B,
 ) {
     let search = Search { top, first: -0.9, step: 0.05, steps: 36, measure: Measure::Square };
     let variance = sums::squares(row) / row.len() as f32;
@@ -128,7 +93,7 @@ pub(crate) fn affine<V: Lanes, B>(
             search.run(&V::gather(x), &V::gather(weights)).store(&mut found[..x.len()]);
         }
         for ((block, x), found) in blocks.iter_mut().zip(x).zip(&found) {
-            *block = write(found.scale, -found.offset, found.levels(x, top));
+            *block = write(found.scale, -found.offset, found.levels::<V, 32>(x, top));
         }
     }
 }

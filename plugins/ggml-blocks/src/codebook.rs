@@ -1,5 +1,6 @@
 //! The sixteen values of `iq4_nl` and `iq4_xs`, and the search for the scale of `x = scale * value`.
 
+use crate::elementwise;
 use crate::lanes::Lanes;
 use crate::packing;
 use crate::symmetric::{EPSILON, largest};
@@ -19,10 +20,19 @@ const BORDERS: [f32; 15] = {
     borders
 };
 
-/// The index of the value nearest to `x`; 15 for NaN.
+/// The index of the value nearest to `x * inverse`; 15 for NaN.
 #[inline(always)]
-pub(crate) fn index(x: f32) -> u8 {
-    15 - BORDERS.iter().map(|&border| u8::from(x < border)).sum::<u8>()
+pub(crate) fn indices<V: Lanes>(x: &[f32; 32], inverse: f32) -> [i8; 32] {
+    let mut indices = [0; 32];
+    for (indices, x) in indices.chunks_exact_mut(V::COUNT).zip(x.chunks_exact(V::COUNT)) {
+        let x = V::splat(inverse) * V::load(x);
+        let mut index = V::splat(0.0);
+        for border in BORDERS {
+            index = index + V::select(x.lt(V::splat(border)), V::splat(0.0), V::splat(1.0));
+        }
+        index.truncate(indices);
+    }
+    indices
 }
 
 /// The value nearest to `x`; the last for NaN.
@@ -71,8 +81,6 @@ pub(crate) fn search<V: Lanes>(x: &[V; 32], weights: &[V; 32]) -> V {
 #[inline(always)]
 pub(crate) fn decode<V: Lanes>(table: &[i8; 16], qs: &[u8; 16], scale: f32, dst: &mut [f32; 32]) {
     for (dst, indices) in dst.as_chunks_mut::<16>().0.iter_mut().zip(packing::unpack_nibbles(qs)) {
-        for (dst, value) in dst.iter_mut().zip(V::look_up(table, indices)) {
-            *dst = scale * f32::from(value);
-        }
+        elementwise::decode::<V>(&V::look_up(table, indices), scale, dst);
     }
 }

@@ -1,23 +1,28 @@
 //! The 4-bit floats of `mxfp4` and `nvfp4` and the 8-bit floats that scale them.
 
+use crate::lanes::Lanes;
+
 /// Twice the values of E2M1: a sign, two bits of exponent, one of mantissa. Defined by the OCP Microscaling
 /// Formats specification.
 pub(crate) const DOUBLED: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
 /// The index of the value whose `scale` multiple is nearest to each `x`; of two as near, the first.
 #[inline(always)]
-pub(crate) fn indices<const N: usize>(x: &[f32; N], scale: f32) -> [u8; N] {
-    let mut best = [0; N];
-    let mut distance = x.map(|x| (f32::from(DOUBLED[0]) * scale - x).abs());
-    for (i, &value) in (0u8..).zip(&DOUBLED).skip(1) {
-        let candidate = f32::from(value) * scale;
-        for ((x, best), distance) in x.iter().zip(&mut best).zip(&mut distance) {
-            let new = (candidate - x).abs();
-            *best = if new < *distance { i } else { *best };
-            *distance = if new < *distance { new } else { *distance };
+pub(crate) fn indices<V: Lanes, const N: usize>(x: &[f32; N], scale: f32) -> [i8; N] {
+    let mut indices = [0; N];
+    for (indices, x) in indices.chunks_exact_mut(V::COUNT).zip(x.chunks_exact(V::COUNT)) {
+        let x = V::load(x);
+        let mut best = V::splat(0.0);
+        let mut distance = (V::splat(f32::from(DOUBLED[0]) * scale) - x).abs();
+        for (index, &value) in (0i8..).zip(&DOUBLED).skip(1) {
+            let candidate = (V::splat(f32::from(value) * scale) - x).abs();
+            let nearer = candidate.lt(distance);
+            best = V::select(nearer, V::splat(f32::from(index)), best);
+            distance = V::select(nearer, candidate, distance);
         }
+        best.truncate(indices);
     }
-    best
+    indices
 }
 
 /// Half of an E8M0 scale, which is a power of two: `2^(exponent - 128)`.

@@ -78,8 +78,7 @@ fn quantize_row<V: Lanes>(row: &[f32], importance: Option<&[f32]>, blocks: &mut 
         };
         codebook::search(&values, &weights).store(&mut scales[..x.len()]);
         for ((block, x), &scale) in blocks.iter_mut().zip(x).zip(&scales) {
-            let inverse = inverse(scale);
-            let indices = x.map(|x| codebook::index(inverse * x));
+            let indices = codebook::indices::<V>(x, inverse(scale));
             *block = BlockIQ4NL { d: Half::from_f32(scale), qs: packing::nibbles(&indices) };
         }
     }

@@ -106,14 +106,14 @@ fn quantize_row<V: Lanes>(row: &[f32], importance: Option<&[f32]>, blocks: &mut 
         }
         let supers = blocks.iter_mut().zip(row.as_chunks::<256>().0);
         for ((block, x), scales) in supers.zip(scales.as_chunks::<8>().0) {
-            *block = finish(x, scales);
+            *block = finish::<V>(x, scales);
         }
     }
 }
 
 /// Quantizes the scales found for the sub-blocks, then the values with those.
 #[inline(always)]
-fn finish(x: &[f32; 256], scales: &[f32; 8]) -> BlockIQ4XS {
+fn finish<V: Lanes>(x: &[f32; 256], scales: &[f32; 8]) -> BlockIQ4XS {
     let largest = scales.iter().fold(0.0f32, |largest, &x| if x.abs() > largest.abs() { x } else { largest });
     let d = -largest / 32.0;
     let inverse_d = inverse(d);
@@ -123,7 +123,7 @@ fn finish(x: &[f32; 256], scales: &[f32; 8]) -> BlockIQ4XS {
     for (k, ((x, qs), scale)) in sub_blocks.zip(scales).enumerate() {
         let level = ints::nearest(inverse_d * scale).clamp(-32, 31);
         let inverse = inverse(d * level as f32);
-        *qs = packing::nibbles(&x.map(|x| codebook::index(inverse * x)));
+        *qs = packing::nibbles(&codebook::indices::<V>(x, inverse));
         let level = (level + 32) as u8;
         low[k / 2] |= (level & 15) << (k % 2 * 4);
         high |= u16::from(level >> 4) << (2 * k);

@@ -21,6 +21,10 @@ pub trait Lanes:
     fn splat(value: f32) -> Self;
     /// Transposes at most `COUNT` rows: lane `k` of vector `i` is `rows[k][i]`, or 0 where there is no row `k`.
     fn gather<const N: usize>(rows: &[[f32; N]]) -> [Self; N];
+    /// The first `COUNT` values.
+    fn load(src: &[f32]) -> Self;
+    /// The first `COUNT` integers.
+    fn from_bytes(src: &[i8]) -> Self;
     /// Writes the first `dst.len()` lanes, at most `COUNT`.
     fn store(self, dst: &mut [f32]);
 
@@ -30,6 +34,11 @@ pub trait Lanes:
     fn sqrt(self) -> Self;
     /// [`ints::nearest`], then clamped to `low..=high`.
     fn nearest(self, low: i32, high: i32) -> Self;
+
+    /// [`ints::truncate`], of which the low bytes are written to the first `COUNT` of `dst`.
+    fn truncate(self, dst: &mut [i8]);
+    /// The smallest of the lanes, none of which is NaN.
+    fn least(self) -> f32;
 
     /// self < other.
     fn lt(self, other: Self) -> Self::Mask;
@@ -43,7 +52,7 @@ pub trait Lanes:
     fn select(mask: Self::Mask, yes: Self, no: Self) -> Self;
 
     /// `table[index & 15]` for each index.
-    fn look_up(table: &[i8; 16], indices: [u8; 16]) -> [i8; 16];
+    fn look_up(table: &[i8; 16], indices: [i8; 16]) -> [i8; 16];
 }
 
 impl Lanes for f32 {
@@ -59,8 +68,24 @@ impl Lanes for f32 {
         rows[0]
     }
     #[inline(always)]
+    fn load(src: &[f32]) -> Self {
+        src[0]
+    }
+    #[inline(always)]
+    fn from_bytes(src: &[i8]) -> Self {
+        f32::from(src[0])
+    }
+    #[inline(always)]
     fn store(self, dst: &mut [f32]) {
         dst[0] = self;
+    }
+    #[inline(always)]
+    fn truncate(self, dst: &mut [i8]) {
+        dst[0] = ints::truncate(self) as i8;
+    }
+    #[inline(always)]
+    fn least(self) -> f32 {
+        self
     }
     #[inline(always)]
     fn abs(self) -> Self {
@@ -95,7 +120,7 @@ impl Lanes for f32 {
         if mask { yes } else { no }
     }
     #[inline(always)]
-    fn look_up(table: &[i8; 16], indices: [u8; 16]) -> [i8; 16] {
-        indices.map(|index| table[usize::from(index & 15)])
+    fn look_up(table: &[i8; 16], indices: [i8; 16]) -> [i8; 16] {
+        indices.map(|index| table[usize::from(index as u8 & 15)])
     }
 }

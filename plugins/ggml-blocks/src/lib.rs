@@ -11,6 +11,7 @@ mod arch;
 mod blocks32;
 mod codebook;
 mod e2m1;
+mod elementwise;
 
 mod float;
 mod format;

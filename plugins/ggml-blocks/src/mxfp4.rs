@@ -11,9 +11,9 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::blocks32::magnitude;
 use crate::codebook;
 use crate::e2m1::{self, DOUBLED};
+use crate::elementwise;
 use crate::format::{BlockFormat, Importance};
 use crate::lanes::Lanes;
 use crate::packing;
@@ -43,8 +43,8 @@ impl BlockFormat for MXFP4 {
     #[inline(always)]
     fn quantize_row_in<V: Lanes>(row: &[f32], _: Option<&[f32]>, blocks: &mut [BlockMXFP4]) {
         for (block, x) in blocks.iter_mut().zip(row.as_chunks::<32>().0) {
-            let e = e2m1::e8m0_for(magnitude(x));
-            let indices = e2m1::indices(x, e2m1::half_e8m0(e));
+            let e = e2m1::e8m0_for(elementwise::magnitude::<V>(x));
+            let indices = e2m1::indices::<V, 32>(x, e2m1::half_e8m0(e));
             *block = BlockMXFP4 { e, qs: packing::nibbles(&indices) };
         }
     }

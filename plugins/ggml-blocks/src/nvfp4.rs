@@ -11,6 +11,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::e2m1::{self, DOUBLED};
+use crate::elementwise;
 use crate::format::{BlockFormat, Importance};
 use crate::lanes::Lanes;
 use crate::packing;
@@ -42,9 +43,9 @@ impl BlockFormat for NVFP4 {
         for (block, x) in blocks.iter_mut().zip(row.chunks_exact(64)) {
             let parts = x.as_chunks::<16>().0.iter().zip(block.qs.as_chunks_mut::<8>().0);
             for ((x, qs), d) in parts.zip(&mut block.d) {
-                let max = x.iter().fold(0.0f32, |max, x| if max < x.abs() { x.abs() } else { max });
+                let max = elementwise::magnitude::<V>(x);
                 *d = e2m1::to_ue4m3(max / 6.0);
-                *qs = packing::nibbles(&e2m1::indices(x, e2m1::half_ue4m3(*d)));
+                *qs = packing::nibbles(&e2m1::indices::<V, 16>(x, e2m1::half_ue4m3(*d)));
             }
         }
     }
@@ -57,9 +58,7 @@ impl BlockFormat for NVFP4 {
                 let scale = e2m1::half_ue4m3(d);
                 let mut indices = [0; 16];
                 indices.copy_from_slice(packing::unpack_nibbles(qs).as_flattened());
-                for (dst, value) in dst.iter_mut().zip(V::look_up(&DOUBLED, indices)) {
-                    *dst = f32::from(value) * scale;
-                }
+                elementwise::decode::<V>(&V::look_up(&DOUBLED, indices), scale, dst);
             }
         }
     }

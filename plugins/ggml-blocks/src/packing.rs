@@ -2,25 +2,44 @@
 
 /// The byte at `i` holds `levels[i]` and, above it, `levels[N + i]`; only their low four bits count.
 #[inline(always)]
-pub(crate) fn nibbles<const N: usize>(levels: &[u8]) -> [u8; N] {
+pub(crate) fn nibbles<const N: usize>(levels: &[i8]) -> [u8; N] {
     let (low, high) = levels.split_at(N);
-    core::array::from_fn(|i| (low[i] & 15) | (high[i] << 4))
+    let mut bytes = [0; N];
+    for ((byte, &low), &high) in bytes.iter_mut().zip(low).zip(high) {
+        *byte = (low as u8 & 15) | ((high as u8) << 4);
+    }
+    bytes
 }
 
 /// The low nibbles, then the high ones: the inverse of [`nibbles`].
 #[inline(always)]
-pub(crate) fn unpack_nibbles<const N: usize>(bytes: &[u8; N]) -> [[u8; N]; 2] {
-    [bytes.map(|byte| byte & 15), bytes.map(|byte| byte >> 4)]
+pub(crate) fn unpack_nibbles<const N: usize>(bytes: &[u8; N]) -> [[i8; N]; 2] {
+    let mut levels = [[0; N]; 2];
+    for i in 0..N {
+        levels[0][i] = (bytes[i] & 15) as i8;
+        levels[1][i] = (bytes[i] >> 4) as i8;
+    }
+    levels
+}
+
+/// [`unpack_nibbles`] of 32 values, in one array.
+#[inline(always)]
+pub(crate) fn unpack_32(bytes: &[u8; 16]) -> [i8; 32] {
+    let mut levels = [0; 32];
+    levels.copy_from_slice(unpack_nibbles(bytes).as_flattened());
+    levels
 }
 
 /// The byte at `i` of each 32 holds `levels[32 * k + i]` of its 128 levels in bits `2 * k` and `2 * k + 1`; only their
 /// low two bits count.
 #[inline(always)]
-pub(crate) fn pairs(levels: &[u8; 256]) -> [u8; 64] {
+pub(crate) fn pairs(levels: &[i8; 256]) -> [u8; 64] {
     let mut bytes = [0; 64];
     for (bytes, levels) in bytes.as_chunks_mut::<32>().0.iter_mut().zip(levels.as_chunks::<128>().0) {
-        for (i, byte) in bytes.iter_mut().enumerate() {
-            *byte = (0..4).fold(0, |byte, k| byte | ((levels[32 * k + i] & 3) << (2 * k)));
+        for (k, levels) in levels.as_chunks::<32>().0.iter().enumerate() {
+            for (byte, &level) in bytes.iter_mut().zip(levels) {
+                *byte |= (level as u8 & 3) << (2 * k);
+            }
         }
     }
     bytes
@@ -28,12 +47,12 @@ pub(crate) fn pairs(levels: &[u8; 256]) -> [u8; 64] {
 
 /// The inverse of [`pairs`].
 #[inline(always)]
-pub(crate) fn unpack_pairs(bytes: &[u8; 64]) -> [u8; 256] {
+pub(crate) fn unpack_pairs(bytes: &[u8; 64]) -> [i8; 256] {
     let mut levels = [0; 256];
     for (bytes, levels) in bytes.as_chunks::<32>().0.iter().zip(levels.as_chunks_mut::<128>().0) {
         for (k, levels) in levels.as_chunks_mut::<32>().0.iter_mut().enumerate() {
             for (level, &byte) in levels.iter_mut().zip(bytes) {
-                *level = (byte >> (2 * k)) & 3;
+                *level = ((byte >> (2 * k)) & 3) as i8;
             }
         }
     }
@@ -42,26 +61,64 @@ pub(crate) fn unpack_pairs(bytes: &[u8; 64]) -> [u8; 256] {
 
 /// Bit `k` of the byte at `i` is bit `BIT` of `levels[32 * k + i]`.
 #[inline(always)]
-pub(crate) fn planes<const BIT: u32>(levels: &[u8; 256]) -> [u8; 32] {
-    core::array::from_fn(|i| (0..8).fold(0, |byte, k| byte | (((levels[32 * k + i] >> BIT) & 1) << k)))
+pub(crate) fn plane<const BIT: u32>(levels: &[i8; 256]) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    for (k, levels) in levels.as_chunks::<32>().0.iter().enumerate() {
+        for (byte, &level) in bytes.iter_mut().zip(levels) {
+            *byte |= ((level as u8 >> BIT) & 1) << k;
+        }
+    }
+    bytes
+}
+
+/// Puts back the bits that [`plane`] took, into levels that lack them.
+#[inline(always)]
+pub(crate) fn join_plane<const BIT: u32>(levels: &mut [i8; 256], bytes: &[u8; 32]) {
+    for (k, levels) in levels.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        for (level, &byte) in levels.iter_mut().zip(bytes) {
+            *level |= (((byte >> k) & 1) << BIT) as i8;
+        }
+    }
 }
 
 /// Bit `i` of the little-endian integer is bit 4 of `levels[i]`.
 #[inline(always)]
-pub(crate) fn fifth_bits(levels: &[u8; 32]) -> [u8; 4] {
-    let bits =
-        levels.iter().enumerate().fold(0u32, |bits, (i, &level)| bits | (u32::from(level >> 4 & 1) << i));
+pub(crate) fn fifth_bits(levels: &[i8; 32]) -> [u8; 4] {
+    let mut bits = 0;
+    for (i, &level) in levels.iter().enumerate() {
+        bits |= u32::from((level as u8 >> 4) & 1) << i;
+    }
     bits.to_le_bytes()
 }
 
 /// The levels of 32 values with four bits in `qs` and the fifth in `qh`.
 #[inline(always)]
-pub(crate) fn join_fifth_bits(qs: &[u8; 16], qh: [u8; 4]) -> [u8; 32] {
-    let bits = u32::from_le_bytes(qh);
-    let mut levels = [0; 32];
-    levels.copy_from_slice(unpack_nibbles(qs).as_flattened());
-    for (i, level) in (0u32..).zip(&mut levels) {
-        *level |= (((bits >> i) & 1) << 4) as u8;
+pub(crate) fn join_fifth_bits(qs: &[u8; 16], qh: [u8; 4]) -> [i8; 32] {
+    let mut levels = unpack_32(qs);
+    let mut spread = [0; 32];
+    for (spread, &byte) in spread.as_chunks_mut::<8>().0.iter_mut().zip(&qh) {
+        *spread = [byte; 8];
+    }
+    for (i, (level, byte)) in levels.iter_mut().zip(spread).enumerate() {
+        *level |= if byte & (1 << (i % 8)) == 0 { 0 } else { 16 };
+    }
+    levels
+}
+
+/// `level + shift` for each level, which does not overflow.
+#[inline(always)]
+pub(crate) fn shifted<const N: usize>(mut levels: [i8; N], shift: i8) -> [i8; N] {
+    for level in &mut levels {
+        *level = level.wrapping_add(shift);
+    }
+    levels
+}
+
+/// The smaller of each level and `top`.
+#[inline(always)]
+pub(crate) fn at_most<const N: usize>(mut levels: [i8; N], top: i8) -> [i8; N] {
+    for level in &mut levels {
+        *level = (*level).min(top);
     }
     levels
 }

@@ -11,6 +11,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::blocks32::inverse;
+use crate::elementwise;
 use crate::float::Half;
 use crate::format::{BlockFormat, Importance};
 use crate::ints;
@@ -41,7 +42,7 @@ impl BlockFormat for Q2_0 {
     #[inline(always)]
     fn quantize_row_in<V: Lanes>(row: &[f32], _: Option<&[f32]>, blocks: &mut [BlockQ2_0]) {
         for (block, x) in blocks.iter_mut().zip(row.as_chunks::<64>().0) {
-            let d = x.iter().fold(0.0f32, |max, x| if max < x.abs() { x.abs() } else { max });
+            let d = elementwise::magnitude::<V>(x);
             let id = inverse(d);
             let levels = x.map(|x| (ints::round(x * id).clamp(-1, 2) + 1) as u8);
             block.d = Half::from_f32(d);

@@ -12,9 +12,9 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::affine::{Affine, Measure, Search};
+use crate::elementwise;
 use crate::float::Half;
 use crate::format::{BlockFormat, Importance};
-use crate::ints;
 use crate::lanes::Lanes;
 use crate::packing;
 use crate::positive;
@@ -71,9 +71,7 @@ impl BlockFormat for Q2K {
             let parts = dst.as_chunks_mut::<16>().0.iter_mut().zip(levels.as_chunks::<16>().0);
             for ((dst, levels), scale) in parts.zip(block.scales) {
                 let (scale, min) = (d * f32::from(scale & 15), dmin * f32::from(scale >> 4));
-                for (dst, &q) in dst.iter_mut().zip(levels) {
-                    *dst = scale * f32::from(q) - min;
-                }
+                elementwise::decode_affine::<V>(levels, scale, -min, dst);
             }
         }
     }
@@ -92,7 +90,7 @@ fn quantize_plain<V: Lanes>(x: &[f32; 256]) -> BlockQ2K {
     }
     let scales = positive::even_steps(&found.map(|found| found.scale), SCALE_TOP);
     let mins = positive::even_steps(&found.map(|found| found.offset), SCALE_TOP);
-    finish(x, &found, scales, mins)
+    finish::<V>(x, &found, scales, mins)
 }
 
 #[inline(always)]
@@ -109,12 +107,17 @@ fn quantize_important<V: Lanes>(x: &[f32; 256], importance: &[f32]) -> BlockQ2K 
     }
     let scales = positive::search(&found.map(|found| found.scale), &sums, SCALE_TOP);
     let mins = positive::search(&found.map(|found| found.offset), &sums, SCALE_TOP);
-    finish(x, &found, scales, mins)
+    finish::<V>(x, &found, scales, mins)
 }
 
 /// Packs the scales and minimums, then quantizes the values with those.
 #[inline(always)]
-fn finish(x: &[f32; 256], found: &[Affine; 16], scales: (f32, [u8; 16]), mins: (f32, [u8; 16])) -> BlockQ2K {
+fn finish<V: Lanes>(
+    x: &[f32; 256],
+    found: &[Affine; 16],
+    scales: (f32, [u8; 16]),
+    mins: (f32, [u8; 16]),
+) -> BlockQ2K {
     let (d, dmin) = (Half::from_f32(scales.0), Half::from_f32(mins.0));
     let scales: [u8; 16] = core::array::from_fn(|i| scales.1[i] | (mins.1[i] << 4));
     let mut levels = [0; 256];
@@ -123,8 +126,8 @@ fn finish(x: &[f32; 256], found: &[Affine; 16], scales: (f32, [u8; 16]), mins: (
         let min = dmin.to_f32() * f32::from(scale >> 4);
         let scale = d.to_f32() * f32::from(scale & 15);
         *levels = match scale {
-            0.0 => found.levels(x, TOP),
-            _ => x.map(|x| ints::nearest((x + min) / scale).clamp(0, i32::from(TOP)) as u8),
+            0.0 => found.levels::<V, 16>(x, TOP),
+            _ => elementwise::divided::<V, 16>(x, min, scale, 0, i32::from(TOP)),
         };
     }
     BlockQ2K { scales, qs: packing::pairs(&levels), d, dmin }

@@ -13,11 +13,12 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::elementwise;
 use crate::float::Half;
 use crate::format::{BlockFormat, Importance};
 use crate::ints;
 use crate::lanes::Lanes;
-use crate::packing;
+use crate::packing::{self, shifted};
 use crate::refined;
 use crate::sums;
 use crate::symmetric::{self, Symmetric};
@@ -51,9 +52,9 @@ impl BlockQ3K {
 }
 
 /// The levels of a value are from -4 to 3.
-const HALF: i32 = 4;
+const HALF: i8 = 4;
 /// The levels of a scale are from -32 to 31.
-const SCALE_HALF: i32 = 32;
+const SCALE_HALF: i8 = 32;
 
 /// The format `q3_k`.
 #[derive(Clone, Copy, Debug)]
@@ -67,11 +68,19 @@ impl BlockFormat for Q3K {
 
     #[inline(always)]
     fn quantize_row_in<V: Lanes>(row: &[f32], importance: Option<&[f32]>, blocks: &mut [BlockQ3K]) {
-        for (i, (block, x)) in blocks.iter_mut().zip(row.as_chunks::<256>().0).enumerate() {
-            *block = match importance {
-                Some(importance) => quantize_important::<V>(x, &importance[256 * i..][..256]),
-                None => quantize_plain::<V>(x),
-            };
+        let rows = row.as_chunks::<256>().0;
+        match importance {
+            Some(importance) => {
+                for ((block, x), importance) in blocks.iter_mut().zip(rows).zip(importance.chunks_exact(256))
+                {
+                    *block = quantize_important::<V>(x, importance);
+                }
+            }
+            None => {
+                for (blocks, rows) in blocks.chunks_mut(2).zip(rows.chunks(2)) {
+                    quantize_plain::<V>(rows, blocks);
+                }
+            }
         }
     }
 
@@ -81,39 +90,46 @@ impl BlockFormat for Q3K {
             let d = block.d.to_f32();
             let scales = block.unpacked_scales().map(|scale| d * f32::from(scale));
             let mut levels = packing::unpack_pairs(&block.qs);
-            for (k, levels) in levels.chunks_exact_mut(32).enumerate() {
-                for (level, high) in levels.iter_mut().zip(&block.hmask) {
-                    *level |= ((high >> k) & 1) << 2;
-                }
-            }
+            packing::join_plane::<2>(&mut levels, &block.hmask);
+            let levels = shifted(levels, -4);
             let parts = dst.as_chunks_mut::<16>().0.iter_mut().zip(levels.as_chunks::<16>().0);
             for ((dst, levels), scale) in parts.zip(scales) {
-                for (dst, &q) in dst.iter_mut().zip(levels) {
-                    *dst = scale * f32::from(q as i8 - 4);
-                }
+                elementwise::decode::<V>(levels, scale, dst);
             }
         }
     }
 }
 
+/// Quantizes one block, or two.
 #[inline(always)]
-fn quantize_plain<V: Lanes>(x: &[f32; 256]) -> BlockQ3K {
-    let mut found = [0.0; 16];
-    for (x, found) in x.as_chunks::<16>().0.chunks(V::COUNT).zip(found.chunks_mut(V::COUNT)) {
-        refined::search(&V::gather(x), HALF).0.store(found);
+fn quantize_plain<V: Lanes>(x: &[[f32; 256]], blocks: &mut [BlockQ3K]) {
+    let mut found = [0.0; 32];
+    let sub_blocks = x.as_flattened().as_chunks::<16>().0.chunks(2 * V::COUNT);
+    for (x, found) in sub_blocks.zip(found.chunks_mut(2 * V::COUNT)) {
+        let (x, more) = x.split_at(x.len().min(V::COUNT));
+        let ([scales, more_scales], _) = refined::search(&[V::gather(x), V::gather(more)], HALF);
+        scales.store(&mut found[..V::COUNT]);
+        more_scales.store(&mut found[V::COUNT..]);
     }
-    let largest = found.iter().fold(0.0f32, |largest, &x| if x.abs() > largest.abs() { x } else { largest });
-    let (d, scales) = if largest == 0.0 {
-        (0.0, [0; 16])
-    } else {
-        let inverse = -32.0 / largest;
-        let level = |scale: f32| i32::from(ints::nearest(inverse * scale) as i8);
-        (
-            1.0 / inverse,
-            found.map(|scale| (level(scale).clamp(-SCALE_HALF, SCALE_HALF - 1) + SCALE_HALF) as u8),
-        )
-    };
-    finish(x, d, scales, |x, _| refined::search(x, HALF).1.map(|level: f32| level as u8))
+    for ((block, x), found) in blocks.iter_mut().zip(x).zip(found.as_chunks::<16>().0) {
+        let (d, scales) = quantize_scales(found);
+        *block = finish::<V>(x, d, scales, |x, _| {
+            let (_, [levels]) = refined::search::<f32, 1, 16>(&[*x], HALF);
+            levels.map(|level| level as i8)
+        });
+    }
+}
+
+/// The scale of the scales, and the scales plus 32.
+#[inline(always)]
+fn quantize_scales(scales: &[f32; 16]) -> (f32, [u8; 16]) {
+    let largest = scales.iter().fold(0.0f32, |largest, &x| if x.abs() > largest.abs() { x } else { largest });
+    if largest == 0.0 {
+        return (0.0, [0; 16]);
+    }
+    let inverse = f32::from(-SCALE_HALF) / largest;
+    let level = |&scale: &f32| (ints::nearest(inverse * scale) as i8).clamp(-SCALE_HALF, SCALE_HALF - 1);
+    (1.0 / inverse, scales.each_ref().map(|scale| (level(scale) + SCALE_HALF) as u8))
 }
 
 #[inline(always)]
@@ -130,17 +146,19 @@ fn quantize_important<V: Lanes>(x: &[f32; 256], importance: &[f32]) -> BlockQ3K 
     }
     let scales = found.map(|found| found.scale);
     let fit = symmetric::search(&scales, &sums, SCALE_HALF);
-    finish(x, fit.scale, fit.levels(&scales, SCALE_HALF), |x, i| found[i].levels(x, HALF))
+    finish::<V>(x, fit.scale, fit.levels::<f32, 16>(&scales, SCALE_HALF).map(|level| level as u8), |x, i| {
+        found[i].levels::<V, 16>(x, HALF)
+    })
 }
 
 /// Packs the scales, then quantizes the values with those; sub-block `i` has the levels `fallback(x, i)` where its
 /// scale is 0.
 #[inline(always)]
-fn finish(
+fn finish<V: Lanes>(
     x: &[f32; 256],
     d: f32,
     scales: [u8; 16],
-    fallback: impl Fn(&[f32; 16], usize) -> [u8; 16],
+    fallback: impl Fn(&[f32; 16], usize) -> [i8; 16],
 ) -> BlockQ3K {
     let mut block = BlockQ3K { d: Half::from_f32(d), ..BlockQ3K::zeroed() };
     for i in 0..8 {
@@ -156,10 +174,10 @@ fn finish(
         let scale = block.d.to_f32() * f32::from(scale);
         *levels = match scale {
             0.0 => fallback(x, i),
-            _ => x.map(|x| (ints::nearest(x / scale).clamp(-HALF, HALF - 1) + HALF) as u8),
+            _ => shifted(elementwise::divided::<V, 16>(x, 0.0, scale, -4, 3), HALF),
         };
     }
-    block.hmask = packing::planes::<2>(&levels);
+    block.hmask = packing::plane::<2>(&levels);
     block.qs = packing::pairs(&levels);
     block
 }

@@ -10,11 +10,12 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::blocks32::{self, inverse, largest, level};
+use crate::blocks32::{self, inverse, largest};
+use crate::elementwise::{self, truncated};
 use crate::float::Half;
 use crate::format::{BlockFormat, Importance};
 use crate::lanes::Lanes;
-use crate::packing;
+use crate::packing::{self, at_most, shifted};
 
 /// 32 values of 4 bits with a scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -40,15 +41,15 @@ impl BlockFormat for Q4_0 {
 
     #[inline(always)]
     fn quantize_row_in<V: Lanes>(row: &[f32], importance: Option<&[f32]>, blocks: &mut [BlockQ4_0]) {
-        let pack = |d, levels: [u8; 32]| BlockQ4_0 { d: Half::from_f32(d), qs: packing::nibbles(&levels) };
+        let pack = |d, levels: [i8; 32]| BlockQ4_0 { d: Half::from_f32(d), qs: packing::nibbles(&levels) };
         if let Some(importance) = importance {
             return blocks32::symmetric::<V, _>(row, importance, 8, blocks, pack);
         }
         let (rows, _) = row.as_chunks::<32>();
         for (block, x) in blocks.iter_mut().zip(rows) {
-            let d = largest(x) / -8.0;
+            let d = largest::<V>(x) / -8.0;
             let id = inverse(d);
-            *block = pack(d, x.map(|x| level(x, id, 8.5, 15)));
+            *block = pack(d, at_most(truncated::<V, 32>(x, 0.0, id, 8.5), 15));
         }
     }
 
@@ -56,9 +57,8 @@ impl BlockFormat for Q4_0 {
     fn dequantize_in<V: Lanes>(blocks: &[BlockQ4_0], dst: &mut [f32]) {
         for (block, dst) in blocks.iter().zip(dst.as_chunks_mut::<32>().0) {
             let d = block.d.to_f32();
-            for (dst, &q) in dst.iter_mut().zip(packing::unpack_nibbles(&block.qs).as_flattened()) {
-                *dst = f32::from(q as i8 - 8) * d;
-            }
+            let levels = shifted(packing::unpack_32(&block.qs), -8);
+            elementwise::decode::<V>(&levels, d, dst);
         }
     }
 }

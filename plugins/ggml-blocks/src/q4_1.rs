@@ -10,7 +10,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::blocks32::{self, inverse, level, range};
+use crate::blocks32::{self, inverse, range};
+use crate::elementwise::{self, truncated};
 use crate::float::Half;
 use crate::format::{BlockFormat, Importance};
 use crate::lanes::Lanes;
@@ -42,7 +43,7 @@ impl BlockFormat for Q4_1 {
 
     #[inline(always)]
     fn quantize_row_in<V: Lanes>(row: &[f32], importance: Option<&[f32]>, blocks: &mut [BlockQ4_1]) {
-        let pack = |d, m, levels: [u8; 32]| BlockQ4_1 {
+        let pack = |d, m, levels: [i8; 32]| BlockQ4_1 {
             d: Half::from_f32(d),
             m: Half::from_f32(m),
             qs: packing::nibbles(&levels),
@@ -52,10 +53,10 @@ impl BlockFormat for Q4_1 {
         }
         let (rows, _) = row.as_chunks::<32>();
         for (block, x) in blocks.iter_mut().zip(rows) {
-            let (min, max) = range(x);
+            let (min, max) = range::<V>(x);
             let d = (max - min) / 15.0;
             let id = inverse(d);
-            *block = pack(d, min, x.map(|x| level(x - min, id, 0.5, 15)));
+            *block = pack(d, min, packing::at_most(truncated::<V, 32>(x, min, id, 0.5), 15));
         }
     }
 
@@ -63,9 +64,8 @@ impl BlockFormat for Q4_1 {
     fn dequantize_in<V: Lanes>(blocks: &[BlockQ4_1], dst: &mut [f32]) {
         for (block, dst) in blocks.iter().zip(dst.as_chunks_mut::<32>().0) {
             let (d, m) = (block.d.to_f32(), block.m.to_f32());
-            for (dst, &q) in dst.iter_mut().zip(packing::unpack_nibbles(&block.qs).as_flattened()) {
-                *dst = f32::from(q) * d + m;
-            }
+            let levels = packing::unpack_nibbles(&block.qs);
+            elementwise::decode_affine::<V>(levels.as_flattened(), d, m, dst);
         }
     }
 }

@@ -12,6 +12,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::affine::{Measure, Search};
+use crate::elementwise;
 use crate::float::Half;
 use crate::format::{BlockFormat, Importance};
 use crate::lanes::Lanes;
@@ -69,14 +70,16 @@ impl BlockFormat for Q4K {
     fn dequantize_in<V: Lanes>(blocks: &[BlockQ4K], dst: &mut [f32]) {
         for (block, dst) in blocks.iter().zip(dst.as_chunks_mut::<256>().0) {
             let (d, dmin) = (block.d.to_f32(), block.dmin.to_f32());
-            let scales =
-                block.scales_and_mins().map(|(scale, min)| (d * f32::from(scale), dmin * f32::from(min)));
-            let chunks = block.qs.chunks_exact(32).zip(dst.as_chunks_mut::<64>().0.iter_mut());
-            for ((qs, dst), scales) in chunks.zip(scales.chunks_exact(2)) {
-                let (low, high) = dst.split_at_mut(32);
-                for ((low, high), q) in low.iter_mut().zip(high).zip(qs) {
-                    *low = scales[0].0 * f32::from(q & 15) - scales[0].1;
-                    *high = scales[1].0 * f32::from(q >> 4) - scales[1].1;
+            let chunks = dst.as_chunks_mut::<64>().0.iter_mut().zip(block.qs.as_chunks::<32>().0);
+            for ((dst, qs), scales) in chunks.zip(block.scales_and_mins().as_chunks::<2>().0) {
+                let halves = dst.as_chunks_mut::<32>().0.iter_mut().zip(packing::unpack_nibbles(qs));
+                for ((dst, levels), &(scale, min)) in halves.zip(scales) {
+                    elementwise::decode_affine::<V>(
+                        &levels,
+                        d * f32::from(scale),
+                        -(dmin * f32::from(min)),
+                        dst,
+                    );
                 }
             }
         }

@@ -11,11 +11,12 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::blocks32::{self, inverse, largest, level};
+use crate::blocks32::{self, inverse, largest};
+use crate::elementwise::{self, truncated};
 use crate::float::Half;
 use crate::format::{BlockFormat, Importance};
 use crate::lanes::Lanes;
-use crate::packing;
+use crate::packing::{self, at_most, shifted};
 
 /// 32 values of 5 bits with a scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -53,9 +54,9 @@ impl BlockFormat for Q5_0 {
         }
         let (rows, _) = row.as_chunks::<32>();
         for (block, x) in blocks.iter_mut().zip(rows) {
-            let d = largest(x) / -16.0;
+            let d = largest::<V>(x) / -16.0;
             let id = inverse(d);
-            *block = pack(d, x.map(|x| level(x, id, 16.5, 31)));
+            *block = pack(d, at_most(truncated::<V, 32>(x, 0.0, id, 16.5), 31));
         }
     }
 
@@ -63,9 +64,8 @@ impl BlockFormat for Q5_0 {
     fn dequantize_in<V: Lanes>(blocks: &[BlockQ5_0], dst: &mut [f32]) {
         for (block, dst) in blocks.iter().zip(dst.as_chunks_mut::<32>().0) {
             let d = block.d.to_f32();
-            for (dst, q) in dst.iter_mut().zip(packing::join_fifth_bits(&block.qs, block.qh)) {
-                *dst = f32::from(q as i8 - 16) * d;
-            }
+            let levels = shifted(packing::join_fifth_bits(&block.qs, block.qh), -16);
+            elementwise::decode::<V>(&levels, d, dst);
         }
     }
 }

@@ -11,7 +11,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::blocks32::{self, inverse, level, range};
+use crate::blocks32::{self, inverse, range};
+use crate::elementwise::{self, truncated};
 use crate::float::Half;
 use crate::format::{BlockFormat, Importance};
 use crate::lanes::Lanes;
@@ -56,10 +57,10 @@ impl BlockFormat for Q5_1 {
         }
         let (rows, _) = row.as_chunks::<32>();
         for (block, x) in blocks.iter_mut().zip(rows) {
-            let (min, max) = range(x);
+            let (min, max) = range::<V>(x);
             let d = (max - min) / 31.0;
             let id = inverse(d);
-            *block = pack(d, min, x.map(|x| level(x - min, id, 0.5, i8::MAX)));
+            *block = pack(d, min, truncated::<V, 32>(x, min, id, 0.5));
         }
     }
 
@@ -67,9 +68,8 @@ impl BlockFormat for Q5_1 {
     fn dequantize_in<V: Lanes>(blocks: &[BlockQ5_1], dst: &mut [f32]) {
         for (block, dst) in blocks.iter().zip(dst.as_chunks_mut::<32>().0) {
             let (d, m) = (block.d.to_f32(), block.m.to_f32());
-            for (dst, q) in dst.iter_mut().zip(packing::join_fifth_bits(&block.qs, block.qh)) {
-                *dst = f32::from(q) * d + m;
-            }
+            let levels = packing::join_fifth_bits(&block.qs, block.qh);
+            elementwise::decode_affine::<V>(&levels, d, m, dst);
         }
     }
 }

@@ -13,6 +13,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::affine::{Measure, Search};
+use crate::elementwise;
 use crate::float::Half;
 use crate::format::{BlockFormat, Importance};
 use crate::lanes::Lanes;
@@ -64,7 +65,7 @@ impl BlockFormat for Q5K {
             for (qs, levels) in qs.as_chunks_mut::<32>().0.iter_mut().zip(levels.as_chunks::<64>().0) {
                 *qs = packing::nibbles(levels);
             }
-            BlockQ5K { d, dmin, scales, qh: packing::planes::<4>(&levels), qs }
+            BlockQ5K { d, dmin, scales, qh: packing::plane::<4>(&levels), qs }
         });
     }
 
@@ -72,14 +73,14 @@ impl BlockFormat for Q5K {
     fn dequantize_in<V: Lanes>(blocks: &[BlockQ5K], dst: &mut [f32]) {
         for (block, dst) in blocks.iter().zip(dst.as_chunks_mut::<256>().0) {
             let (d, dmin) = (block.d.to_f32(), block.dmin.to_f32());
-            let scales =
-                block.scales_and_mins().map(|(scale, min)| (d * f32::from(scale), dmin * f32::from(min)));
-            for (k, (dst, (scale, min))) in dst.as_chunks_mut::<32>().0.iter_mut().zip(scales).enumerate() {
-                let qs = &block.qs[k / 2 * 32..][..32];
-                for ((dst, q), high) in dst.iter_mut().zip(qs).zip(&block.qh) {
-                    let q = ((q >> (k % 2 * 4)) & 15) | (((high >> k) & 1) << 4);
-                    *dst = scale * f32::from(q) - min;
-                }
+            let mut levels = [0; 256];
+            for (levels, qs) in levels.as_chunks_mut::<64>().0.iter_mut().zip(block.qs.as_chunks::<32>().0) {
+                levels.copy_from_slice(packing::unpack_nibbles(qs).as_flattened());
+            }
+            packing::join_plane::<4>(&mut levels, &block.qh);
+            let parts = dst.as_chunks_mut::<32>().0.iter_mut().zip(levels.as_chunks::<32>().0);
+            for ((dst, levels), (scale, min)) in parts.zip(block.scales_and_mins()) {
+                elementwise::decode_affine::<V>(levels, d * f32::from(scale), -(dmin * f32::from(min)), dst);
             }
         }
     }

@@ -12,10 +12,12 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::elementwise;
 use crate::float::Half;
 use crate::format::{BlockFormat, Importance};
 use crate::ints;
 use crate::lanes::Lanes;
+use crate::packing;
 use crate::sums;
 use crate::symmetric::{self, EPSILON, Symmetric};
 
@@ -102,20 +104,20 @@ fn quantize<V: Lanes>(x: &[f32; 256], importance: Option<&[f32]>) -> BlockQ6K {
     for (((x, levels), found), scale) in sub_blocks.zip(&found).zip(scales) {
         let scale = d.to_f32() * f32::from(scale);
         *levels = match scale {
-            0.0 => found.levels(x, 32),
-            _ => x.map(|x| (ints::nearest(x / scale).clamp(-32, 31) + 32) as u8),
+            0.0 => found.levels::<V, 16>(x, 32),
+            _ => packing::shifted(elementwise::divided::<V, 16>(x, 0.0, scale, -32, 31), 32),
         };
     }
     pack(&levels, scales, d)
 }
 
 #[inline(always)]
-fn pack(levels: &[u8; 256], scales: [i8; 16], d: Half) -> BlockQ6K {
+fn pack(levels: &[i8; 256], scales: [i8; 16], d: Half) -> BlockQ6K {
     let (mut ql, mut qh) = ([0; 128], [0; 64]);
     let halves = ql.chunks_exact_mut(64).zip(qh.chunks_exact_mut(32));
     for ((ql, qh), levels) in halves.zip(levels.as_chunks::<128>().0) {
         for i in 0..32 {
-            let q: [u8; 4] = core::array::from_fn(|k| levels[32 * k + i]);
+            let q: [u8; 4] = core::array::from_fn(|k| levels[32 * k + i] as u8);
             ql[i] = (q[0] & 15) | (q[2] << 4);
             ql[32 + i] = (q[1] & 15) | (q[3] << 4);
             qh[i] = (q[0] >> 4) | ((q[1] >> 4) << 2) | ((q[2] >> 4) << 4) | ((q[3] >> 4) << 6);

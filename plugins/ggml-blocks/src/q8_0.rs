@@ -9,10 +9,10 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::blocks32::{inverse, magnitude};
+use crate::blocks32::inverse;
+use crate::elementwise;
 use crate::float::Half;
 use crate::format::{BlockFormat, Importance};
-use crate::ints;
 use crate::lanes::Lanes;
 
 /// 32 values of 8 bits with a scale.
@@ -41,9 +41,9 @@ impl BlockFormat for Q8_0 {
     fn quantize_row_in<V: Lanes>(row: &[f32], _: Option<&[f32]>, blocks: &mut [BlockQ8_0]) {
         let (rows, _) = row.as_chunks::<32>();
         for (block, x) in blocks.iter_mut().zip(rows) {
-            let d = magnitude(x) / 127.0;
+            let d = elementwise::magnitude::<V>(x) / 127.0;
             let id = inverse(d);
-            *block = BlockQ8_0 { d: Half::from_f32(d), qs: x.map(|x| ints::round(x * id) as i8) };
+            *block = BlockQ8_0 { d: Half::from_f32(d), qs: elementwise::rounded::<V, 32>(x, id) };
         }
     }
 
@@ -51,9 +51,7 @@ impl BlockFormat for Q8_0 {
     fn dequantize_in<V: Lanes>(blocks: &[BlockQ8_0], dst: &mut [f32]) {
         for (block, dst) in blocks.iter().zip(dst.as_chunks_mut::<32>().0) {
             let d = block.d.to_f32();
-            for (dst, &q) in dst.iter_mut().zip(&block.qs) {
-                *dst = f32::from(q) * d;
-            }
+            elementwise::decode::<V>(&block.qs, d, dst);
         }
     }
 }

@@ -9,8 +9,8 @@
 //! ```
 
 use crate::affine::{Affine, Measure, Search};
+use crate::elementwise;
 use crate::float::Half;
-use crate::ints;
 use crate::lanes::Lanes;
 use crate::positive;
 use crate::sums;
@@ -29,7 +29,7 @@ pub(crate) struct SuperBlock {
     /// Scales and minimums.
     pub scales: [u8; 12],
     /// The levels.
-    pub levels: [u8; LEN],
+    pub levels: [i8; LEN],
 }
 
 /// Packs 6-bit scales and minimums.
@@ -93,7 +93,7 @@ pub(crate) fn quantize_row<V: Lanes, B>(
         }
         let supers = blocks.iter_mut().zip(row.as_chunks::<LEN>().0);
         for (((block, x), found), sums) in supers.zip(found.as_chunks::<8>().0).zip(sums.as_chunks::<8>().0) {
-            *block = pack(finish(x, found, importance.is_some().then_some(sums), plain.top));
+            *block = pack(finish::<V>(x, found, importance.is_some().then_some(sums), plain.top));
         }
     }
 }
@@ -112,7 +112,7 @@ fn magnitudes<V: Lanes>(x: &[V; 32]) -> [V; 32] {
 /// Quantizes the scales found for the sub-blocks, then the values with those. `sums` are the weights' of each
 /// sub-block, under an importance vector.
 #[inline(always)]
-fn finish(x: &[f32; LEN], found: &[Affine; 8], sums: Option<&[f32; 8]>, top: u8) -> SuperBlock {
+fn finish<V: Lanes>(x: &[f32; LEN], found: &[Affine; 8], sums: Option<&[f32; 8]>, top: u8) -> SuperBlock {
     let scales = found.map(|found| found.scale);
     let mins = found.map(|found| found.offset);
     let quantize = |x: [f32; 8]| match sums {
@@ -129,8 +129,8 @@ fn finish(x: &[f32; LEN], found: &[Affine; 8], sums: Option<&[f32; 8]>, top: u8)
         let scale = d.to_f32() * f32::from(scale);
         let min = dmin.to_f32() * f32::from(min);
         *levels = match scale {
-            0.0 => found.levels(x, top),
-            _ => x.map(|x| ints::nearest((x + min) / scale).clamp(0, i32::from(top)) as u8),
+            0.0 => found.levels::<V, 32>(x, top),
+            _ => elementwise::divided::<V, 32>(x, min, scale, 0, i32::from(top)),
         };
     }
     SuperBlock { d, dmin, scales, levels }

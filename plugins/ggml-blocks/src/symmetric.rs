@@ -1,7 +1,8 @@
 //! The search for the scale of `x = scale * level` with `-half <= level < half`.
 
-use crate::ints;
+use crate::elementwise;
 use crate::lanes::Lanes;
+use crate::packing;
 
 /// Below this, a block's largest magnitude counts as zero.
 pub(crate) const EPSILON: f32 = 1e-15;
@@ -30,10 +31,11 @@ pub(crate) fn largest<V: Lanes, const N: usize>(x: &[V; N]) -> V {
 
 /// The weighted sums of `x * level` and of `level^2`, with the levels nearest to `x * inverse`.
 #[inline(always)]
-fn project<V: Lanes, const N: usize>(x: &[V; N], weights: &[V; N], inverse: V, half: i32) -> (V, V) {
+fn project<V: Lanes, const N: usize>(x: &[V; N], weights: &[V; N], inverse: V, half: i8) -> (V, V) {
+    let (low, high) = (i32::from(-half), i32::from(half) - 1);
     let (mut xl, mut ll) = (V::splat(0.0), V::splat(0.0));
     for (&x, &weight) in x.iter().zip(weights) {
-        let level = (inverse * x).nearest(-half, half - 1);
+        let level = (inverse * x).nearest(low, high);
         xl = xl + weight * x * level;
         ll = ll + weight * level * level;
     }
@@ -42,15 +44,15 @@ fn project<V: Lanes, const N: usize>(x: &[V; N], weights: &[V; N], inverse: V, h
 
 /// Finds the scale that makes the sum of `weight * (x - scale * level)^2` small: ggml's `make_qx_quants`.
 #[inline(always)]
-pub(crate) fn search<V: Lanes, const N: usize>(x: &[V; N], weights: &[V; N], half: i32) -> Symmetric<V> {
+pub(crate) fn search<V: Lanes, const N: usize>(x: &[V; N], weights: &[V; N], half: i8) -> Symmetric<V> {
     let zero = V::splat(0.0);
     let largest = largest(x);
-    let mut inverse = V::splat(-half as f32) / largest;
+    let mut inverse = V::splat(f32::from(-half)) / largest;
     let (xl, ll) = project(x, weights, inverse, half);
     let mut scale = V::select(ll.ne(zero), xl / ll, zero);
     let mut best = scale * xl;
     for tenths in TENTHS {
-        let candidate = V::splat(-(half as f32 + 0.1 * f32::from(tenths))) / largest;
+        let candidate = V::splat(-(f32::from(half) + 0.1 * f32::from(tenths))) / largest;
         let (xl, ll) = project(x, weights, candidate, half);
         let better = V::both(zero.lt(ll), (best * ll).lt(xl * xl));
         scale = V::select(better, xl / ll, scale);
@@ -78,10 +80,11 @@ impl<V: Lanes> Symmetric<V> {
 impl Symmetric {
     /// The levels of the best fit plus `half`; all 0 for a block of zeros.
     #[inline(always)]
-    pub(crate) fn levels<const N: usize>(&self, x: &[f32; N], half: i32) -> [u8; N] {
+    pub(crate) fn levels<V: Lanes, const N: usize>(&self, x: &[f32; N], half: i8) -> [i8; N] {
         if self.inverse.is_nan() {
             return [0; N];
         }
-        x.map(|x| (ints::nearest(self.inverse * x).clamp(-half, half - 1) + half) as u8)
+        let (low, high) = (i32::from(-half), i32::from(half) - 1);
+        packing::shifted(elementwise::multiplied::<V, N>(x, 0.0, self.inverse, low, high), half)
     }
 }

@@ -45,7 +45,7 @@ impl BlockFormat for TQ1_0 {
     #[inline(always)]
     fn quantize_row_in<V: Lanes>(row: &[f32], _: Option<&[f32]>, blocks: &mut [BlockTQ1_0]) {
         for (block, x) in blocks.iter_mut().zip(row.as_chunks::<256>().0) {
-            let (d, trits) = ternary::quantize(x);
+            let (d, trits) = ternary::quantize::<V>(x);
             block.d = d;
             let (wide, rest) = trits.split_at(160);
             let (narrow, last) = rest.split_at(80);
@@ -72,11 +72,11 @@ impl BlockFormat for TQ1_0 {
 
 /// Byte `i` takes the trits at `i`, `i + bytes.len()`, ..; where there are four, the fifth is 0.
 #[inline(always)]
-fn pack(trits: &[u8], bytes: &mut [u8]) {
+fn pack(trits: &[i8], bytes: &mut [u8]) {
     let stride = bytes.len();
     for (i, byte) in bytes.iter_mut().enumerate() {
         let number = (0..5).fold(0u16, |number, n| {
-            number * 3 + u16::from(trits.get(n * stride + i).copied().unwrap_or_default())
+            number * 3 + trits.get(n * stride + i).copied().unwrap_or_default() as u16
         });
         *byte = (number * 256).div_ceil(243) as u8;
     }

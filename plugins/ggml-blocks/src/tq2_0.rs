@@ -10,6 +10,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::elementwise;
 use crate::float::Half;
 use crate::format::{BlockFormat, Importance};
 use crate::lanes::Lanes;
@@ -41,7 +42,7 @@ impl BlockFormat for TQ2_0 {
     #[inline(always)]
     fn quantize_row_in<V: Lanes>(row: &[f32], _: Option<&[f32]>, blocks: &mut [BlockTQ2_0]) {
         for (block, x) in blocks.iter_mut().zip(row.as_chunks::<256>().0) {
-            let (d, trits) = ternary::quantize(x);
+            let (d, trits) = ternary::quantize::<V>(x);
             *block = BlockTQ2_0 { qs: packing::pairs(&trits), d };
         }
     }
@@ -50,9 +51,7 @@ impl BlockFormat for TQ2_0 {
     fn dequantize_in<V: Lanes>(blocks: &[BlockTQ2_0], dst: &mut [f32]) {
         for (block, dst) in blocks.iter().zip(dst.as_chunks_mut::<256>().0) {
             let d = block.d.to_f32();
-            for (dst, trit) in dst.iter_mut().zip(packing::unpack_pairs(&block.qs)) {
-                *dst = f32::from(trit as i8 - 1) * d;
-            }
+            elementwise::decode::<V>(&packing::shifted(packing::unpack_pairs(&block.qs), -1), d, dst);
         }
     }
 }

@@ -11,8 +11,8 @@ struct Golden<'a> {
 
 impl<'a> Golden<'a> {
     fn new(bytes: &'a [u8]) -> Self {
-        let tensors = SafeTensors::deserialize(bytes).unwrap();
-        let input = tensors.tensor("input").unwrap();
+        let tensors = SafeTensors::deserialize(bytes).expect("a safetensors file");
+        let input = tensors.tensor("input").expect("the input");
         Self { row_len: input.shape()[1], input: floats(input.data()), tensors }
     }
 
@@ -22,7 +22,7 @@ impl<'a> Golden<'a> {
 
     fn quantize(&self, isa: Isa, format: &Format, importance: Option<&[f32]>) -> Vec<u8> {
         let rows = self.input.len() / self.row_len;
-        let mut bytes = vec![0; rows * format.row_bytes(self.row_len).unwrap()];
+        let mut bytes = vec![0; rows * format.row_bytes(self.row_len).expect("whole blocks")];
         format.quantize_with(isa, &self.input, self.row_len, importance, &mut bytes);
         bytes
     }

@@ -57,7 +57,7 @@ const KINDS: usize = 15;
 
 /// Encoded by `isa`, and decoded by it, as bits.
 fn round_trip(isa: Isa, format: &Format, row: &[f32], importance: Option<&[f32]>) -> (Vec<u8>, Vec<u32>) {
-    let mut bytes = vec![0; format.row_bytes(row.len()).unwrap()];
+    let mut bytes = vec![0; format.row_bytes(row.len()).expect("whole blocks")];
     format.quantize_with(isa, row, row.len(), importance, &mut bytes);
     let mut values = vec![0.0; row.len()];
     format.dequantize_with(isa, &bytes, &mut values);

@@ -30,7 +30,7 @@ fn error_bound(format: &str) -> f32 {
 }
 
 fn encode(format: &Format, row: &[f32], importance: Option<&[f32]>) -> Vec<u8> {
-    let mut bytes = vec![0; format.row_bytes(row.len()).unwrap()];
+    let mut bytes = vec![0; format.row_bytes(row.len()).expect("whole blocks")];
     format.quantize(row, row.len(), importance, &mut bytes);
     bytes
 }

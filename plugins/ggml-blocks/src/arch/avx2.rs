@@ -114,11 +114,53 @@ impl Lanes for F32x8 {
     }
 
     #[inline(always)]
+    fn load(src: &[f32]) -> Self {
+        let src = &src[..Self::COUNT];
+        // SAFETY: the features are there, see the type; src has 8 values.
+        Self(unsafe { _mm256_loadu_ps(src.as_ptr()) })
+    }
+
+    #[inline(always)]
+    fn from_bytes(src: &[i8]) -> Self {
+        let src = &src[..Self::COUNT];
+        // SAFETY: the features are there, see the type; src has 8 values.
+        unsafe {
+            let bytes = _mm_loadl_epi64(src.as_ptr().cast());
+            Self(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)))
+        }
+    }
+
+    #[inline(always)]
+    fn truncate(self, dst: &mut [i8]) {
+        let dst = &mut dst[..Self::COUNT];
+        // SAFETY: the features are there, see the type; dst has 8 values.
+        unsafe {
+            let low = _mm256_and_si256(_mm256_cvttps_epi32(self.0), _mm256_set1_epi32(0xff));
+            let low = _mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256::<1>(low));
+            _mm_storel_epi64(dst.as_mut_ptr().cast(), _mm_packus_epi16(low, low));
+        }
+    }
+
+    #[inline(always)]
+    fn least(self) -> f32 {
+        // SAFETY: the features are there, see the type.
+        unsafe {
+            let four = _mm_min_ps(_mm256_castps256_ps128(self.0), _mm256_extractf128_ps::<1>(self.0));
+            let two = _mm_min_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_min_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+
+    #[inline(always)]
     fn store(self, dst: &mut [f32]) {
         let mut lanes = [0.0; 8];
-        // SAFETY: the features are there, see the type; lanes has 8 values.
-        unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), self.0) };
-        dst.copy_from_slice(&lanes[..dst.len()]);
+        let whole = dst.len() == Self::COUNT;
+        let to = if whole { dst.as_mut_ptr() } else { lanes.as_mut_ptr() };
+        // SAFETY: the features are there, see the type; `to` has 8 values either way.
+        unsafe { _mm256_storeu_ps(to, self.0) };
+        if !whole {
+            dst.copy_from_slice(&lanes[..dst.len()]);
+        }
     }
 
     #[inline(always)]
@@ -176,7 +218,7 @@ impl Lanes for F32x8 {
     }
 
     #[inline(always)]
-    fn look_up(table: &[i8; 16], indices: [u8; 16]) -> [i8; 16] {
+    fn look_up(table: &[i8; 16], indices: [i8; 16]) -> [i8; 16] {
         // SAFETY: the features are there, see the type; both arrays have the 16 bytes that are read.
         unsafe {
             let table = _mm_loadu_si128(table.as_ptr().cast());

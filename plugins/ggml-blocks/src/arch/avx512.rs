@@ -114,11 +114,47 @@ impl Lanes for F32x16 {
     }
 
     #[inline(always)]
+    fn load(src: &[f32]) -> Self {
+        let src = &src[..Self::COUNT];
+        // SAFETY: the features are there, see the type; src has 16 values.
+        Self(unsafe { _mm512_loadu_ps(src.as_ptr()) })
+    }
+
+    #[inline(always)]
+    fn from_bytes(src: &[i8]) -> Self {
+        let src = &src[..Self::COUNT];
+        // SAFETY: the features are there, see the type; src has 16 values.
+        unsafe {
+            let bytes = _mm_loadu_si128(src.as_ptr().cast());
+            Self(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)))
+        }
+    }
+
+    #[inline(always)]
+    fn truncate(self, dst: &mut [i8]) {
+        let dst = &mut dst[..Self::COUNT];
+        // SAFETY: the features are there, see the type; dst has 16 values.
+        unsafe {
+            _mm_storeu_si128(dst.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(self.0)));
+        }
+    }
+
+    #[inline(always)]
+    fn least(self) -> f32 {
+        // SAFETY: the features are there, see the type.
+        unsafe { _mm512_reduce_min_ps(self.0) }
+    }
+
+    #[inline(always)]
     fn store(self, dst: &mut [f32]) {
         let mut lanes = [0.0; 16];
-        // SAFETY: the features are there, see the type; lanes has 16 values.
-        unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), self.0) };
-        dst.copy_from_slice(&lanes[..dst.len()]);
+        let whole = dst.len() == Self::COUNT;
+        let to = if whole { dst.as_mut_ptr() } else { lanes.as_mut_ptr() };
+        // SAFETY: the features are there, see the type; `to` has 16 values either way.
+        unsafe { _mm512_storeu_ps(to, self.0) };
+        if !whole {
+            dst.copy_from_slice(&lanes[..dst.len()]);
+        }
     }
 
     #[inline(always)]
@@ -174,7 +210,7 @@ impl Lanes for F32x16 {
     }
 
     #[inline(always)]
-    fn look_up(table: &[i8; 16], indices: [u8; 16]) -> [i8; 16] {
+    fn look_up(table: &[i8; 16], indices: [i8; 16]) -> [i8; 16] {
         // SAFETY: the features are there, see the type; both arrays have the 16 bytes that are read.
         unsafe {
             let table = _mm_loadu_si128(table.as_ptr().cast());
