@@ -3,8 +3,8 @@
 //! `signs` keeps of each 32 values one bit a value and their mean magnitude. `count_negative` is an op that decodes any encoding.
 
 use bitquilt::plugin_api::{
-    Error as OpError, InferContext, Kernel, Op, OpSignature, OutputType, QuantizationEncoding, Result as OpResult, Rows,
-    RunContext, Scratch, Shapes, bytemuck,
+    Error as OpError, InferContext, Kernel, Op, OpSignature, OutputType, QuantizationEncoding,
+    Result as OpResult, Rows, RunContext, Scratch, Shapes, bytemuck,
 };
 use bitquilt::{DType, EncodingSpec, Error, Graph, InferenceSession, Tensor, TensorType};
 
@@ -84,7 +84,11 @@ fn main() -> Result<(), Error> {
 
     let model = session.load(&graph)?;
     let results = model.execute([("input0", &Tensor::full([1, 64], 1f32))])?;
-    println!("bytes             {} of {}", graph.constant_tensor(encoded).map_or(0, |w| w.bytes().len()), weight.bytes().len());
+    println!(
+        "bytes             {} of {}",
+        graph.constant_tensor(encoded).map_or(0, |w| w.bytes().len()),
+        weight.bytes().len()
+    );
     println!("row sums          {:?}", results.get::<f32>("product")?);
     println!("negative values   {:?}", results.get::<i32>("negative")?);
     print!("\n{}", model.explain()?);

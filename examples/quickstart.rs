@@ -28,6 +28,10 @@ fn main() -> Result<(), Error> {
     let difference = full.iter().zip(close).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
     println!("output [32, 32]       full precision {}, q4_0 {}", full[0], close[0]);
     println!("largest difference    {difference} ({:.2} %)", 100.0 * difference / full[0].abs());
-    println!("bytes of the weight   full precision {}, q4_0 {}", dense.bytes().len(), quantized.bytes().len());
+    println!(
+        "bytes of the weight   full precision {}, q4_0 {}",
+        dense.bytes().len(),
+        quantized.bytes().len()
+    );
     Ok(())
 }

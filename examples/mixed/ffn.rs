@@ -23,7 +23,11 @@ const NAMES: [fn(usize, &str) -> String; 2] = [
 
 impl FeedForward {
     /// The weights of a layer, decoded; none if the checkpoint has no such layer.
-    pub fn from_checkpoint(tensors: &TensorDict, registry: &Registry, layer: usize) -> Result<Option<Self>, Error> {
+    pub fn from_checkpoint(
+        tensors: &TensorDict,
+        registry: &Registry,
+        layer: usize,
+    ) -> Result<Option<Self>, Error> {
         let find = |part: &str| -> Result<Option<Tensor>, Error> {
             let tensor = NAMES.iter().find_map(|name| tensors.get(&name(layer, part)));
             tensor.map(|tensor| registry.to_f32(tensor).map_err(Error::from)).transpose()
@@ -54,7 +58,12 @@ impl FeedForward {
     }
 
     /// The block with an encoding for each of gate, up and down.
-    pub fn quantized(&self, registry: &Arc<Registry>, rows: usize, encodings: [&str; 3]) -> Result<Graph, Error> {
+    pub fn quantized(
+        &self,
+        registry: &Arc<Registry>,
+        rows: usize,
+        encodings: [&str; 3],
+    ) -> Result<Graph, Error> {
         self.graph(registry, rows, |graph, index, x, weight| {
             let weight = graph.quantize(encodings[index], weight)?;
             Ok(graph.qmatmul(x, weight)?)

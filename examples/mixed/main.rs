@@ -41,12 +41,17 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/ffn.safetensors");
     let file = arguments.file.unwrap_or(shipped);
-    let tensors = checkpoint::open(&file, session.registry())?;
-    let block = FeedForward::from_checkpoint(&tensors, session.registry(), arguments.layer)?
-        .ok_or_else(|| format!("{} has no feed-forward weights of layer {}", file.display(), arguments.layer))?;
+    let tensors = checkpoint::load(&file, session.registry())?;
+    let block =
+        FeedForward::from_checkpoint(&tensors, session.registry(), arguments.layer)?.ok_or_else(|| {
+            format!("{} has no feed-forward weights of layer {}", file.display(), arguments.layer)
+        })?;
     let encodings: [&str; 3] = std::array::from_fn(|index| arguments.encodings[index].as_str());
 
-    println!("{:8} {:14} {:>12} {:>10} {:>10} {:>12}", "weight", "shape", "encoding", "bits/value", "bytes", "error");
+    println!(
+        "{:8} {:14} {:>12} {:>10} {:>10} {:>12}",
+        "weight", "shape", "encoding", "bits/value", "bytes", "error"
+    );
     let mut sizes = (0, 0);
     for ((name, weight), encoding) in block.weights().into_iter().zip(encodings) {
         let encoding = session.registry().require_encoding(encoding)?;
@@ -55,7 +60,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         let (bits, bytes) = (encoding.spec().bits_per_value(), quantized.bytes().len());
         sizes = (sizes.0 + weight.bytes().len(), sizes.1 + bytes);
         let shape = format!("{:?}", weight.shape());
-        println!("{name:8} {shape:14} {:>12} {bits:>10.2} {bytes:>10} {:>10.3} %", encoding.spec().name, 100.0 * error);
+        println!(
+            "{name:8} {shape:14} {:>12} {bits:>10.2} {bytes:>10} {:>10.3} %",
+            encoding.spec().name,
+            100.0 * error
+        );
     }
 
     let x = activations(arguments.rows, block.width())?;
@@ -94,6 +103,7 @@ const PLUGIN_FILE: &str = "libacme_int3.so";
 /// The library that cargo built of `examples/custom-encoding`, beside this program.
 fn custom_plugin() -> Result<PathBuf, Box<dyn Error>> {
     let program = std::env::current_exe()?;
-    let built = program.ancestors().map(|folder| folder.join("deps").join(PLUGIN_FILE)).find(|file| file.exists());
+    let built =
+        program.ancestors().map(|folder| folder.join("deps").join(PLUGIN_FILE)).find(|file| file.exists());
     built.ok_or_else(|| format!("{PLUGIN_FILE} was not built; run this example with cargo").into())
 }

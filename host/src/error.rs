@@ -1,5 +1,6 @@
 //! One error for programs that use several parts.
 
+use crate::checkpoint::CheckpointError;
 use crate::compile::LoadError;
 use crate::encoding::QuantizeError;
 use crate::graph::GraphError;
@@ -20,6 +21,9 @@ pub enum Error {
     /// Quantizing or decoding.
     #[error(transparent)]
     Quantize(#[from] QuantizeError),
+    /// Reading or writing a file.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// Building a graph.
     #[error(transparent)]
     Graph(#[from] GraphError),
