@@ -1,5 +1,7 @@
 //! What can be wrong with a graph.
 
+use std::path::PathBuf;
+
 use bitquilt_plugin_api::{AttributeKind, TensorType};
 
 use crate::encoding::QuantizeError;
@@ -60,6 +62,14 @@ pub enum GraphError {
         output: String,
         /// The node that wrote the state.
         writer: String,
+    },
+    /// A file has no graph, or a malformed one.
+    #[error("{} has no graph that can be read: {problem}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
     },
     /// No such encoding.
     #[error(transparent)]

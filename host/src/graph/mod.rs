@@ -4,6 +4,7 @@
 //! nodes are added, so that a wrong shape, dtype or encoding is an error at the call that made it.
 
 mod error;
+mod file;
 mod methods;
 mod node;
 
@@ -73,9 +74,10 @@ pub(crate) enum Source {
     Input(usize),
     Constant(Tensor),
     State(usize),
-    /// The node, and the input whose memory the output is.
+    /// The node, which of its outputs, and the input whose memory it is.
     Node {
         node: usize,
+        output: usize,
         alias: Option<usize>,
     },
 }

@@ -194,12 +194,12 @@ impl Graph {
             })
             .collect();
         let mut indices = Vec::with_capacity(outputs.len());
-        for output in outputs {
+        for (index, output) in outputs.into_iter().enumerate() {
             let state = output.alias.and_then(|input| {
                 let (state, version) = self.values[inputs[input].index].state?;
                 Some((state, version + usize::from(writes[input])))
             });
-            let source = Source::Node { node, alias: output.alias };
+            let source = Source::Node { node, output: index, alias: output.alias };
             indices.push(self.push(output.tensor, source, state).index);
         }
         for (_, value) in inputs.iter().enumerate().filter(|(input, _)| writes[*input]) {

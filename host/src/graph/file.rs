@@ -1,0 +1,268 @@
+//! Graphs on disk: one checkpoint with the constants as tensors and the nodes in its metadata.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bitquilt_plugin_api::{Attribute, Attributes, DType, Dim, Element, TensorType};
+use serde::{Deserialize, Serialize};
+
+use super::{Graph, GraphError, Port, Source, Value};
+use crate::checkpoint::{self, Checkpoint, TensorDict};
+use crate::error::Error;
+use crate::plugin::Registry;
+
+/// The metadata entry that makes a checkpoint a graph.
+const KEY: &str = "bitquilt.graph";
+/// The version of that entry's format.
+const FORMAT: u32 = 1;
+
+/// The entry. Values are told by where they come from, and replayed in the order of the nodes.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GraphRecord {
+    format: u32,
+    inputs: Vec<PortRecord>,
+    states: Vec<PortRecord>,
+    /// Names of tensors of the checkpoint.
+    constants: Vec<String>,
+    nodes: Vec<NodeRecord>,
+    outputs: Vec<OutputRecord>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PortRecord {
+    name: String,
+    /// A dtype, or `encoded:` and an encoding.
+    element: String,
+    shape: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NodeRecord {
+    name: String,
+    op: String,
+    attributes: Vec<(String, AttributeRecord)>,
+    inputs: Vec<ValueRecord>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OutputRecord {
+    name: String,
+    value: ValueRecord,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ValueRecord {
+    Input(usize),
+    State(usize),
+    Constant(usize),
+    /// Node, and which of its outputs.
+    Node(usize, usize),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum AttributeRecord {
+    Int(i64),
+    /// As text, which has infinities and is exact.
+    Float(String),
+    Bool(bool),
+    Text(String),
+    Ints(Vec<i64>),
+    Shape(Vec<String>),
+}
+
+const ENCODED: &str = "encoded:";
+
+impl Graph {
+    /// Writes the graph with its constants into a file, which is replaced if it is there. The file is a checkpoint, too.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        let path = path.as_ref();
+        let mut tensors = TensorDict::new();
+        let mut constants = Vec::new();
+        let mut records = Vec::with_capacity(self.values.len());
+        for value in &self.values {
+            records.push(match &value.source {
+                Source::Input(input) => ValueRecord::Input(*input),
+                Source::State(state) => ValueRecord::State(*state),
+                Source::Constant(tensor) => {
+                    let name = format!("constant.{}", constants.len());
+                    tensors.insert(name.clone(), tensor.clone());
+                    constants.push(name);
+                    ValueRecord::Constant(constants.len() - 1)
+                }
+                Source::Node { node, output, .. } => ValueRecord::Node(*node, *output),
+            });
+        }
+        let port = |name: &str, value: usize| port_record(name, &self.values[value].tensor);
+        let nodes = self.nodes.iter().map(|node| NodeRecord {
+            name: node.name.clone(),
+            op: node.op.clone(),
+            attributes: node
+                .attributes
+                .iter()
+                .map(|(name, value)| (name.to_owned(), record(value)))
+                .collect(),
+            inputs: node.inputs.iter().map(|value| records[*value]).collect(),
+        });
+        let output = |port: &Port| OutputRecord { name: port.name.clone(), value: records[port.value] };
+        let graph = GraphRecord {
+            format: FORMAT,
+            inputs: self.inputs.iter().map(|input| port(&input.name, input.value)).collect(),
+            states: self.states.iter().map(|state| port(&state.name, state.value)).collect(),
+            constants,
+            nodes: nodes.collect(),
+            outputs: self.outputs.iter().map(output).collect(),
+        };
+        let text = serde_json::to_string(&graph).map_err(|error| malformed(path, error))?;
+        tensors.metadata_mut().insert(KEY.to_owned(), text);
+        Ok(checkpoint::save(&tensors, path)?)
+    }
+
+    /// Reads a graph that [`Self::save`] wrote. Every node is added as if the program did it, so that ops and encodings that are not
+    /// registered, and types that do not fit, are errors that name the node.
+    pub fn load(path: impl AsRef<Path>, registry: &Arc<Registry>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let file = Checkpoint::open(path)?;
+        let text = file.metadata().get(KEY).ok_or_else(|| {
+            malformed(
+                path,
+                format_args!("it is a checkpoint without the metadata `{KEY}`; `Graph::save` writes it"),
+            )
+        })?;
+        let record: GraphRecord = serde_json::from_str(text).map_err(|error| malformed(path, error))?;
+        if record.format != FORMAT {
+            let found = record.format;
+            return Err(malformed(
+                path,
+                format_args!("its graph is of format {found}, this version reads {FORMAT}"),
+            )
+            .into());
+        }
+        let mut graph = Graph::new(registry, [])?;
+        let mut replay = Replay::default();
+        for port in &record.inputs {
+            replay.inputs.push(
+                graph.add_input(&port.name, tensor_type(port).map_err(|error| malformed(path, error))?)?,
+            );
+        }
+        for port in &record.states {
+            replay
+                .states
+                .push(graph.state(&port.name, tensor_type(port).map_err(|error| malformed(path, error))?)?);
+        }
+        for name in &record.constants {
+            replay.constants.push(graph.constant(&file.tensor(name, registry)?)?);
+        }
+        for node in record.nodes {
+            let inputs = replay.values(&node.inputs).ok_or_else(|| {
+                malformed(path, format_args!("node `{}` takes a value that is not made before it", node.name))
+            })?;
+            let attributes = node.attributes.into_iter().map(|(name, value)| Ok((name, attribute(value)?)));
+            let attributes =
+                attributes.collect::<Result<Attributes, String>>().map_err(|error| malformed(path, error))?;
+            let outputs = graph.node(&node.op, inputs).named(node.name).attributes(&attributes).values()?;
+            replay.nodes.push(outputs);
+        }
+        for output in record.outputs {
+            let value = replay.value(output.value).ok_or_else(|| {
+                malformed(path, format_args!("output `{}` is a value that is not made", output.name))
+            })?;
+            graph.output_named(output.name, value)?;
+        }
+        Ok(graph)
+    }
+
+    /// Whether a file's metadata has a graph.
+    pub fn is_in(checkpoint: &Checkpoint) -> bool {
+        checkpoint.metadata().contains_key(KEY)
+    }
+}
+
+/// The values that were made so far.
+#[derive(Default)]
+struct Replay {
+    inputs: Vec<Value>,
+    states: Vec<Value>,
+    constants: Vec<Value>,
+    nodes: Vec<Vec<Value>>,
+}
+
+impl Replay {
+    fn value(&self, record: ValueRecord) -> Option<Value> {
+        match record {
+            ValueRecord::Input(index) => self.inputs.get(index).copied(),
+            ValueRecord::State(index) => self.states.get(index).copied(),
+            ValueRecord::Constant(index) => self.constants.get(index).copied(),
+            ValueRecord::Node(node, output) => self.nodes.get(node)?.get(output).copied(),
+        }
+    }
+
+    fn values(&self, records: &[ValueRecord]) -> Option<Vec<Value>> {
+        records.iter().map(|record| self.value(*record)).collect()
+    }
+}
+
+fn malformed(path: &Path, problem: impl std::fmt::Display) -> GraphError {
+    GraphError::File { path: path.to_owned(), problem: problem.to_string() }
+}
+
+fn port_record(name: &str, tensor: &TensorType) -> PortRecord {
+    let element = match &tensor.element {
+        Element::Dense(dtype) => dtype.to_string(),
+        Element::Encoded(encoding) => format!("{ENCODED}{encoding}"),
+    };
+    PortRecord {
+        name: name.to_owned(),
+        element,
+        shape: tensor.shape.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn tensor_type(port: &PortRecord) -> Result<TensorType, String> {
+    let shape = dims(&port.shape)?;
+    match port.element.strip_prefix(ENCODED) {
+        Some(encoding) => Ok(TensorType::encoded(encoding, shape)),
+        None => match DType::from_name(&port.element) {
+            Some(dtype) => Ok(TensorType::dense(dtype, shape)),
+            None => Err(format!("`{}` of `{}` is no dtype", port.element, port.name)),
+        },
+    }
+}
+
+fn dims(shape: &[String]) -> Result<Vec<Dim>, String> {
+    shape
+        .iter()
+        .map(|dim| dim.parse().map_err(|error: bitquilt_plugin_api::Error| error.to_string()))
+        .collect()
+}
+
+fn record(value: &Attribute) -> AttributeRecord {
+    match value {
+        Attribute::Int(value) => AttributeRecord::Int(*value),
+        Attribute::Float(value) => AttributeRecord::Float(format!("{value:?}")),
+        Attribute::Bool(value) => AttributeRecord::Bool(*value),
+        Attribute::Text(value) => AttributeRecord::Text(value.clone()),
+        Attribute::Ints(values) => AttributeRecord::Ints(values.clone()),
+        Attribute::Shape(dims) => AttributeRecord::Shape(dims.iter().map(ToString::to_string).collect()),
+        // The enum is open for later versions of plugin-api, which this crate is built with and would have to know here.
+        other => AttributeRecord::Text(other.to_string()),
+    }
+}
+
+fn attribute(record: AttributeRecord) -> Result<Attribute, String> {
+    Ok(match record {
+        AttributeRecord::Int(value) => Attribute::Int(value),
+        AttributeRecord::Float(text) => {
+            Attribute::Float(text.parse().map_err(|_| format!("the attribute value `{text}` is no number"))?)
+        }
+        AttributeRecord::Bool(value) => Attribute::Bool(value),
+        AttributeRecord::Text(text) => Attribute::Text(text),
+        AttributeRecord::Ints(values) => Attribute::Ints(values),
+        AttributeRecord::Shape(shape) => Attribute::Shape(dims(&shape)?),
+    })
+}
