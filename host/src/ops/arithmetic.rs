@@ -177,9 +177,10 @@ wrapping_integer!(i64);
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::Tensor;
     use crate::ops::testing::{Ops, at, check_inference, indices, noise, none};
+
+    type Formula = fn(f32, f32) -> f32;
 
     /// Shapes of `a` and `b`, and what they broadcast to.
     const SHAPES: [(&[usize], &[usize], &[usize]); 17] = [
@@ -205,7 +206,7 @@ mod tests {
     #[test]
     fn every_op_is_the_naive_loop_over_every_shape() {
         let ops = Ops::standard();
-        let formulas: [(&str, fn(f32, f32) -> f32); 4] =
+        let formulas: [(&str, Formula); 4] =
             [("add", |a, b| a + b), ("sub", |a, b| a - b), ("mul", |a, b| a * b), ("div", |a, b| a / b)];
         for (op, formula) in formulas {
             for (a, b, shape) in SHAPES {

@@ -165,7 +165,6 @@ unsafe impl Sync for Base {}
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::ops::testing::{Ops, assert_close, at, check_inference, indices, noise, none};
 
     #[test]

@@ -85,7 +85,6 @@ fn reorder<T: Pod + Send + Sync>(executor: Executor<'_>, walk: &Walk<1>, x: &[T]
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::ops::testing::{Ops, at, check_inference, indices, noise, none};
     use crate::{Attributes, DType, Tensor};
 

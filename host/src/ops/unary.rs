@@ -90,8 +90,10 @@ mod tests {
     use crate::Tensor;
     use crate::ops::testing::{Ops, assert_close, check_inference, noise, none};
 
+    type Formula = fn(f64) -> f64;
+
     /// Each op with its formula in f64.
-    const FORMULAS: [(&str, fn(f64) -> f64); 7] = [
+    const FORMULAS: [(&str, Formula); 7] = [
         ("neg", |x| -x),
         ("exp", f64::exp),
         ("sqrt", f64::sqrt),
