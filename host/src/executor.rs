@@ -233,7 +233,7 @@ impl Shared {
 /// Waits a little, and lets other threads have the core when the wait is long.
 fn relax(spins: &mut u32) {
     *spins += 1;
-    if *spins % 1024 == 0 {
+    if spins.is_multiple_of(1024) {
         std::thread::yield_now();
     } else {
         std::hint::spin_loop();

@@ -7,7 +7,7 @@ mod error;
 mod executor;
 mod graph;
 mod memory;
-pub mod ops;
+mod ops;
 pub mod plugin;
 mod run;
 mod session;

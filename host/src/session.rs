@@ -39,7 +39,7 @@ pub enum SessionError {
         /// Its name.
         plugin: String,
         /// Why.
-        source: RegistryError,
+        source: Box<RegistryError>,
     },
     /// The threads could not be started.
     #[error("the worker threads could not be started: {0}")]
@@ -296,7 +296,7 @@ fn register(registry: &mut Registry, plugin: Plugin, origin: Origin) -> Result<(
         .map_err(RegistryError::Failed)
         .and_then(|()| registry.commit(staged, origin))
         .map(drop)
-        .map_err(|source| SessionError::Plugin { plugin: name, source })
+        .map_err(|source| SessionError::Plugin { plugin: name, source: Box::new(source) })
 }
 
 /// A loaded graph. Immutable: threads share it, each with a [`State`] of its own.

@@ -183,7 +183,7 @@ mod tests {
     /// Asserts that `values` become `expected`, alone and among enough values for several tasks.
     #[track_caller]
     fn check<S: Scalar, D: Scalar>(values: &[S], expected: &[D]) {
-        for times in [1, 8 * 1024] {
+        for times in [1, 1 + 50_000 / values.len()] {
             let (values, expected) = (values.repeat(times), expected.repeat(times));
             let x = Tensor::new([values.len()], values).unwrap();
             let output = Ops::standard().run("cast", &to(D::DTYPE), &[x]).unwrap();
@@ -201,13 +201,7 @@ mod tests {
         check(&x, &x.map(|x| x as i64));
         check(&x, &[i8::MIN, -128, -1, 0, 0, 1, 127, 127, 127, 127, 0]);
         check(&x.map(f64::from), &x.map(|x| x as u64));
-        check(
-            &x.map(f16::from_f32),
-            &[i32::MIN, -129, -1, 0, 0, 1, 127, 300, i32::MAX, i32::MAX, 0].map(|x: i32| {
-                // f16's infinity clamps to the ends; its largest value does not.
-                x
-            }),
-        );
+        check(&x.map(f16::from_f32), &[i32::MIN, -129, -1, 0, 0, 1, 127, 300, i32::MAX, i32::MAX, 0]);
     }
 
     #[test]

@@ -62,8 +62,7 @@ mod tests {
 
     #[test]
     fn blocks_of_any_encoding_are_decoded() {
-        let mut ops = Ops::standard();
-        ops.add(Plugin::new("test", "1.0.0").encoding(Bytes));
+        let ops = Ops::with([Plugin::new("test", "1.0.0").encoding(Bytes)]);
         let shapes: [&[usize]; 7] = [&[3], &[0], &[2, 0], &[0, 3], &[2, 5, 6], &[7, 3 * 1031], &[1031, 3]];
         for shape in shapes {
             let mut bytes: Vec<u8> =

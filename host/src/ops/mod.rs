@@ -23,7 +23,7 @@ use arithmetic::Arithmetic;
 use unary::Unary;
 
 /// The plugin `standard`.
-pub fn plugin() -> Plugin {
+pub(crate) fn plugin() -> Plugin {
     let mut plugin = Plugin::new("standard", env!("CARGO_PKG_VERSION"))
         .op(reshape::Reshape)
         .op(rms_norm::RmsNorm)

@@ -89,7 +89,6 @@ fn sum_of_squares(values: &[f32]) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::Attributes;
     use crate::ops::testing::{Ops, assert_close, check_inference, noise, none};
 

@@ -1,7 +1,7 @@
 //! Tensors that tests own.
 
 use crate::{
-    Element, ElementView, EncodingSpec, Error, Result, Scalar, TensorType, TensorView, TensorViewMut,
+    DType, Element, ElementView, EncodingSpec, Error, Result, Scalar, TensorType, TensorView, TensorViewMut,
 };
 
 /// A cache line: the alignment of everything that a host hands out.
@@ -66,6 +66,16 @@ impl TestTensor {
             )));
         }
         let (element, shape) = (Element::Encoded(spec.name.clone()), shape.to_vec());
+        Ok(Self { element, shape, bytes: AlignedBytes::copy_of(bytes) })
+    }
+
+    /// Dense values of any dtype from their bytes; an error if they are not as many as the shape says.
+    pub fn from_bytes(dtype: DType, shape: &[usize], bytes: &[u8]) -> Result<Self> {
+        let size = dtype.size().unwrap_or_default();
+        if shape.iter().product::<usize>() * size != bytes.len() {
+            return Err(Error::invalid(format_args!("{} bytes do not fill {dtype} {shape:?}", bytes.len())));
+        }
+        let (element, shape) = (Element::Dense(dtype), shape.to_vec());
         Ok(Self { element, shape, bytes: AlignedBytes::copy_of(bytes) })
     }
 
