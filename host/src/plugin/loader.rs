@@ -4,6 +4,7 @@
 //! committed whole or not at all. Whatever fails is a [`Refusal`]; the registry is then what it was, and the next file is
 //! taken. A library that was opened stays open until the process ends: layouts that were checked may be referred to for ever.
 
+use std::ffi::c_void;
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -204,7 +205,7 @@ pub(super) fn open(report: &FileReport) -> Result<Arc<PluginLibrary>, PluginErro
 }
 
 /// Opens a library for ever, all its symbols bound, and visible to nobody else.
-fn open_symbol(path: &Path, symbol: &str) -> Result<*const std::ffi::c_void, PluginError> {
+fn open_symbol(path: &Path, symbol: &str) -> Result<*const c_void, PluginError> {
     #[cfg(unix)]
     use libloading::os::unix as system;
     #[cfg(windows)]
@@ -221,9 +222,9 @@ fn open_symbol(path: &Path, symbol: &str) -> Result<*const std::ffi::c_void, Plu
         system::Library::load_with_flags(path, flags)
     };
     let library = library.map_err(failed)?;
-    // SAFETY: the type is that of a symbol of unknown kind: nothing is read through it here.
-    let address = unsafe { library.get::<()>(symbol.as_bytes()) };
-    let address = address.map(|symbol| symbol.into_raw().cast_const().cast()).map_err(failed);
+    // SAFETY: nothing is read through the symbol here; its address alone is taken.
+    let address = unsafe { library.get::<*const c_void>(symbol.as_bytes()) };
+    let address = address.map(|symbol| symbol.as_raw_ptr().cast_const()).map_err(failed);
     std::mem::forget(library);
     address
 }

@@ -217,7 +217,7 @@ impl CachedVerdict {
             modified.subsec_nanos(),
             identity.hash
         );
-        let name = super::preflight::fnv1a(report.resolved.as_os_str().as_encoded_bytes());
+        let name = super::preflight::hash(report.resolved.as_os_str().as_encoded_bytes());
         Self { path: directory.join(format!("{name:016x}.txt")), key }
     }
 
