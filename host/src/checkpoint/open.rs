@@ -1,6 +1,7 @@
 //! A file that was opened: what it has, before anything of it is used.
 
 use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -31,6 +32,15 @@ pub enum Format {
     SafeTensors,
     /// GGUF, with its header.
     Gguf(gguf::Header),
+}
+
+impl Display for Format {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SafeTensors => f.write_str("safetensors"),
+            Self::Gguf(header) => write!(f, "GGUF version {}", header.version()),
+        }
+    }
 }
 
 /// A tensor of a file: its type, and where its bytes are.

@@ -1,0 +1,71 @@
+//! The command `bitquilt`. Data goes to standard output, everything else to standard error.
+
+mod explain;
+mod inspect;
+mod plugin;
+mod run;
+mod session;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing::Level;
+
+/// Looks into models, graphs and plugins, and runs graphs whose weights may each be quantized in a different encoding.
+///
+/// Plugins are loaded from each --plugin-dir, then from the directories in BITQUILT_PLUGIN_PATH, then from `bitquilt/plugins` in
+/// the user's data directory; never from the current directory. Each file is tried in a child process first. A file that is refused
+/// is reported on standard error, and the others are loaded.
+///
+/// Exit codes: 0 done, 1 the command failed (one sentence on standard error says why), 2 the command line is wrong.
+#[derive(Parser)]
+#[command(name = "bitquilt", version)]
+struct Arguments {
+    #[command(flatten)]
+    session: session::SessionArguments,
+    /// Says more on standard error; twice, even more.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Shows the plugins: where they come from and what they register.
+    #[command(subcommand)]
+    Plugin(plugin::PluginCommand),
+    /// Shows what is in a checkpoint, a GGUF file or a saved graph, without running any of it.
+    Inspect(inspect::InspectArguments),
+    /// Loads a saved graph and shows its plan: the kernel of each node and why, sizes, and places in memory.
+    Explain(explain::ExplainArguments),
+    /// Runs a saved graph on NumPy arrays.
+    Run(run::RunArguments),
+}
+
+fn main() -> ExitCode {
+    // A child that tries a plugin is this program, too.
+    bitquilt::plugin::child_main();
+    let arguments = Arguments::parse();
+    let level = [Level::WARN, Level::INFO, Level::DEBUG][usize::from(arguments.verbose.min(2))];
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .without_time()
+        .with_target(false)
+        .init();
+    let session = &arguments.session;
+    let done = match arguments.command {
+        Command::Plugin(command) => command.execute(session),
+        Command::Inspect(arguments) => arguments.execute(),
+        Command::Explain(arguments) => arguments.execute(session),
+        Command::Run(arguments) => arguments.execute(session),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(report) => {
+            eprintln!("{report:?}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! `bitquilt run`
+
+use std::path::PathBuf;
+
+use bitquilt::checkpoint::npy;
+use bitquilt::{Graph, Tensor};
+use clap::Args;
+use miette::IntoDiagnostic;
+
+use crate::session::SessionArguments;
+
+/// Runs a saved graph.
+#[derive(Args)]
+pub struct RunArguments {
+    /// A saved graph.
+    file: PathBuf,
+    /// An input and the NumPy array for it, such as `x=x.npy`; once for each input.
+    #[arg(long, value_name = "NAME=FILE.npy", value_parser = port)]
+    input: Vec<(String, PathBuf)>,
+    /// An output and the file that is written, such as `y=y.npy`. Outputs that are not named are printed in brief.
+    #[arg(long, value_name = "NAME=FILE.npy", value_parser = port)]
+    output: Vec<(String, PathBuf)>,
+}
+
+fn port(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, file)) if !name.is_empty() && !file.is_empty() => Ok((name.to_owned(), file.into())),
+        _ => Err("write NAME=FILE.npy".to_owned()),
+    }
+}
+
+impl RunArguments {
+    /// Does it.
+    pub fn execute(&self, session: &SessionArguments) -> miette::Result<()> {
+        let session = session.build()?;
+        let graph = Graph::load(&self.file, session.registry()).into_diagnostic()?;
+        let model = session.load(&graph).into_diagnostic()?;
+        let read = |(name, file): &(String, PathBuf)| Ok((name.clone(), npy::read(file)?));
+        let inputs = self.input.iter().map(read).collect::<Result<Vec<(String, Tensor)>, bitquilt::Error>>();
+        let inputs = inputs.into_diagnostic()?;
+        let results =
+            model.execute(inputs.iter().map(|(name, tensor)| (name.as_str(), tensor))).into_diagnostic()?;
+        for (name, file) in &self.output {
+            npy::write(results.tensor(name).into_diagnostic()?, file).into_diagnostic()?;
+        }
+        for (name, tensor) in
+            results.iter().filter(|(name, _)| !self.output.iter().any(|(output, _)| output == name))
+        {
+            println!("{name}: {}{}", tensor.tensor_type(), brief(tensor));
+        }
+        Ok(())
+    }
+}
+
+/// The first values of a tensor of floats.
+fn brief(tensor: &Tensor) -> String {
+    const MOST: usize = 8;
+    match tensor.values::<f32>() {
+        Ok(values) if values.len() > MOST => format!(" {:?}...", &values[..MOST]),
+        Ok(values) => format!(" {values:?}"),
+        Err(_) => String::new(),
+    }
+}

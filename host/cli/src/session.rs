@@ -1,0 +1,52 @@
+//! The session that a command runs in.
+
+use std::path::PathBuf;
+
+use bitquilt::InferenceSession;
+use bitquilt::plugin::{PluginProbe, SearchPath};
+use clap::Args;
+use miette::IntoDiagnostic;
+
+/// What a session is made of.
+#[derive(Args)]
+pub struct SessionArguments {
+    /// A directory of plugins to load; may be given several times.
+    #[arg(long, value_name = "DIR", global = true)]
+    plugin_dir: Vec<PathBuf>,
+    /// Loads plugins without trying each in a child process first.
+    #[arg(long, global = true)]
+    no_probe: bool,
+    /// Threads of a run; all of the machine's if it is not given.
+    #[arg(long, value_name = "N", global = true, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+impl SessionArguments {
+    /// Where plugins are looked for.
+    pub fn search_path(&self) -> SearchPath {
+        SearchPath::with_environment(&self.plugin_dir)
+    }
+
+    /// The session. Plugins that are refused are reported.
+    pub fn build(&self) -> miette::Result<InferenceSession> {
+        let path = self.search_path();
+        for note in &path.notes {
+            tracing::warn!("{note}");
+        }
+        let mut builder = InferenceSession::builder().search_path(path);
+        if let Some(threads) = self.threads {
+            builder = builder.threads(threads.into());
+        }
+        if !self.no_probe {
+            builder = builder.probe(PluginProbe::new().into_diagnostic()?);
+        }
+        let session = builder.build().into_diagnostic()?;
+        for refusal in session.refusals() {
+            tracing::warn!("plugin refused: {refusal}");
+        }
+        for plugin in session.registry().plugins() {
+            tracing::info!("plugin {plugin} ({})", plugin.origin);
+        }
+        Ok(session)
+    }
+}
