@@ -1,5 +1,7 @@
 //! Graphs, loading and running: order, folding, memory, states, transforms. The ops are the test's own.
 
+#![allow(clippy::unwrap_used)]
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
