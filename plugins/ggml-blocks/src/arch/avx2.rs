@@ -90,10 +90,11 @@ impl Lanes for F32x8 {
 
     #[inline(always)]
     fn gather<const N: usize>(rows: &[[f32; N]]) -> [Self; N] {
-        let mut padded = [[0.0; N]; 8];
+        let mut padded;
         let rows: &[[f32; N]; 8] = match rows.try_into() {
             Ok(rows) => rows,
             Err(_) => {
+                padded = [[0.0; N]; 8];
                 padded[..rows.len()].copy_from_slice(rows);
                 &padded
             }

@@ -90,10 +90,11 @@ impl Lanes for F32x16 {
 
     #[inline(always)]
     fn gather<const N: usize>(rows: &[[f32; N]]) -> [Self; N] {
-        let mut padded = [[0.0; N]; 16];
+        let mut padded;
         let rows: &[[f32; N]; 16] = match rows.try_into() {
             Ok(rows) => rows,
             Err(_) => {
+                padded = [[0.0; N]; 16];
                 padded[..rows.len()].copy_from_slice(rows);
                 &padded
             }
