@@ -20,7 +20,7 @@ pub trait CodeLanes: Copy {
     /// Writes the first `COUNT` integers.
     fn store_codes(codes: Self::Codes, dst: &mut [u32]);
 
-    /// [`ints::nearest`], then clamped to `0..=top`.
+    /// The nearest integer, ties to even, clamped to `0..=top`.
     fn nearest_level(self, top: u32) -> Self::Codes;
     /// `code | level << at`, with `at < 32`.
     fn put_level(codes: Self::Codes, levels: Self::Codes, at: u32) -> Self::Codes;

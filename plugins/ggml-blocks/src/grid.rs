@@ -20,7 +20,7 @@ use crate::lanes::Lanes;
 pub(crate) use blocks::{LEN, blocks, pack_even, pack_halves, scaled, unpack_even, unpack_halves, weights};
 pub(crate) use fit::{Ladder, Recipe, Refit, Start, SubBlock, levels_of_scales, quantize};
 pub(crate) use points::{values_4, values_8};
-pub(crate) use signs::{Signs, even_signs, signed_4, signed_8};
+pub(crate) use signs::{Signs, even_signs, signed};
 pub(crate) use ternary::{Choices, Shifts, Sums, TernarySubBlock};
 
 /// The grid of `iq2_xxs`.
@@ -36,8 +36,8 @@ pub(crate) static IQ3_XXS: LazyLock<Grid<4>> = LazyLock::new(|| Grid::new(&point
 /// The grid of `iq3_s`.
 pub(crate) static IQ3_S: LazyLock<Grid<4>> = LazyLock::new(|| Grid::new(&points::IQ3_S, 3));
 
-/// The points of the grid of `iq1_s` and `iq1_m`, for decoding.
-pub(crate) static IQ1_VALUES: [[i8; 8]; 2048] = values_8(&points::IQ1, [-1, 0, 1]);
+/// The points of the grid of `iq1_s` and `iq1_m`, for decoding, in eighths.
+pub(crate) static IQ1_EIGHTHS: [[i8; 8]; 2048] = values_8(&points::IQ1, [-8, 0, 8]);
 
 /// The points of a grid and, for each other point of the cube, its neighbours.
 pub(crate) struct Grid<const D: usize> {
@@ -164,8 +164,8 @@ impl Neighbours<'_> {
         for (chunk, at) in points.chunks_exact(V::COUNT).zip((0..).step_by(V::COUNT)) {
             let codes = V::load_short_codes(chunk);
             let mut error = V::entries(errors[0], codes);
-            for i in 1..D {
-                error = error + V::entries(errors[i], V::from_level(codes, Grid::<D>::BITS * i as u32));
+            for (&errors, i) in errors[1..].iter().zip(1..) {
+                error = error + V::entries(errors, V::from_level(codes, Grid::<D>::BITS * i));
             }
             let less = error.lt(least);
             least = V::select(less, error, least);

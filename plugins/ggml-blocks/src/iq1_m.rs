@@ -64,7 +64,7 @@ impl BlockFormat for IQ1M {
     #[inline(always)]
     fn dequantize_in<V: Lanes>(blocks: &[BlockIQ1M], dst: &mut [f32]) {
         for (block, dst) in blocks.iter().zip(dst.as_chunks_mut().0) {
-            decode(block, dst);
+            decode::<V>(block, dst);
         }
     }
 }
@@ -114,15 +114,22 @@ fn quantize<V: Lanes>(x: &[f32; grid::LEN], importance: Option<&[f32; grid::LEN]
 }
 
 #[inline(always)]
-fn decode(block: &BlockIQ1M, dst: &mut [f32; grid::LEN]) {
+fn decode<V: Lanes>(block: &BlockIQ1M, dst: &mut [f32; grid::LEN]) {
     let scales = block.scales.map(u16::from_le_bytes);
     let d = Half::from_bits(scales.iter().rev().fold(0, |bits, scales| bits << 4 | scales >> 12)).to_f32();
-    for (at, dst) in dst.as_chunks_mut().0.iter_mut().enumerate() {
-        let level = scales[at / 8] >> (3 * (at / 2 % 4)) & 7;
+    for (i, (dst, qh)) in dst.as_chunks_mut::<16>().0.iter_mut().zip(block.qh).enumerate() {
+        let level = (scales[i / 4] >> (3 * (i % 4))) & 7;
         let scale = d * f32::from(2 * level + 1);
-        let high = block.qh[at / 2] >> (4 * (at % 2));
-        let number = usize::from(block.qs[at]) | usize::from(high & 7) << 8;
-        let shift = if high & 8 == 0 { 0.125 } else { -0.125 };
-        *dst = grid::IQ1_VALUES[number].map(|value| scale * (f32::from(value) + shift));
+        let mut groups = [[0; 8]; 2];
+        for (k, group) in groups.iter_mut().enumerate() {
+            let high = qh >> (4 * k);
+            let number = usize::from(block.qs[2 * i + k]) | usize::from(high & 7) << 8;
+            let shift = if high & 8 == 0 { 1 } else { -1 };
+            *group = grid::IQ1_EIGHTHS[number];
+            for eighths in group {
+                *eighths += shift;
+            }
+        }
+        grid::scaled::<V>(&groups, scale * 0.125, dst);
     }
 }

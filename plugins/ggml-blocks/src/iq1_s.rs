@@ -64,7 +64,7 @@ impl BlockFormat for IQ1S {
     #[inline(always)]
     fn dequantize_in<V: Lanes>(blocks: &[BlockIQ1S], dst: &mut [f32]) {
         for (block, dst) in blocks.iter().zip(dst.as_chunks_mut().0) {
-            decode(block, dst);
+            decode::<V>(block, dst);
         }
     }
 }
@@ -94,16 +94,21 @@ fn quantize<V: Lanes>(x: &[f32; grid::LEN], importance: Option<&[f32; grid::LEN]
 }
 
 #[inline(always)]
-fn decode(block: &BlockIQ1S, dst: &mut [f32; grid::LEN]) {
+fn decode<V: Lanes>(block: &BlockIQ1S, dst: &mut [f32; grid::LEN]) {
     let d = block.d.to_f32();
     let sub_blocks = block.qs.as_chunks::<4>().0.iter().zip(&block.qh);
     for ((low, &qh), dst) in sub_blocks.zip(dst.as_chunks_mut::<32>().0) {
         let qh = u16::from_le_bytes(qh);
-        let scale = d * f32::from(2 * (qh >> 12 & 7) + 1);
-        let shift = if qh >> 15 == 1 { -0.125 } else { 0.125 };
-        for (group, (&low, dst)) in low.iter().zip(dst.as_chunks_mut().0).enumerate() {
-            let number = usize::from(low) | usize::from(qh >> (3 * group) & 7) << 8;
-            *dst = grid::IQ1_VALUES[number].map(|value| scale * (f32::from(value) + shift));
+        let scale = d * f32::from(2 * ((qh >> 12) & 7) + 1);
+        let shift = if qh >> 15 == 1 { -1 } else { 1 };
+        let mut groups = [[0; 8]; 4];
+        for ((k, group), &low) in groups.iter_mut().enumerate().zip(low) {
+            let number = usize::from(low) | usize::from((qh >> (3 * k)) & 7) << 8;
+            *group = grid::IQ1_EIGHTHS[number];
+            for eighths in group {
+                *eighths += shift;
+            }
         }
+        grid::scaled::<V>(&groups, scale * 0.125, dst);
     }
 }

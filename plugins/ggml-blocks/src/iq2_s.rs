@@ -76,7 +76,7 @@ impl BlockFormat for IQ2S {
     #[inline(always)]
     fn dequantize_in<V: Lanes>(blocks: &[BlockIQ2S], dst: &mut [f32]) {
         for (block, dst) in blocks.iter().zip(dst.as_chunks_mut().0) {
-            decode(block, dst);
+            decode::<V>(block, dst);
         }
     }
 }
@@ -108,13 +108,15 @@ fn quantize<V: Lanes>(x: &[f32; grid::LEN], importance: Option<&[f32; grid::LEN]
 }
 
 #[inline(always)]
-fn decode(block: &BlockIQ2S, dst: &mut [f32; grid::LEN]) {
+fn decode<V: Lanes>(block: &BlockIQ2S, dst: &mut [f32; grid::LEN]) {
     let d = block.d.to_f32();
     let levels = grid::unpack_halves::<16>(&block.scales);
-    for (at, dst) in dst.as_chunks_mut().0.iter_mut().enumerate() {
-        let scale = d * (0.5 + f32::from(levels[at / 2])) * 0.25;
-        let high = block.qh[at / 4] >> (2 * (at % 4)) & 3;
-        let number = usize::from(high) << 8 | usize::from(block.qs[at]);
-        *dst = grid::scaled(grid::signed_8(&VALUES[number], block.signs[at]), scale);
+    for (i, (dst, level)) in dst.as_chunks_mut::<16>().0.iter_mut().zip(levels).enumerate() {
+        let mut groups = [[0; 8]; 2];
+        for (at, group) in (2 * i..).zip(&mut groups) {
+            let high = usize::from((block.qh[at / 4] >> (2 * (at % 4))) & 3);
+            *group = grid::signed(VALUES[high << 8 | usize::from(block.qs[at])], block.signs[at]);
+        }
+        grid::scaled::<V>(&groups, d * (0.5 + f32::from(level)) * 0.25, dst);
     }
 }

@@ -67,7 +67,7 @@ impl BlockFormat for IQ2XS {
     #[inline(always)]
     fn dequantize_in<V: Lanes>(blocks: &[BlockIQ2XS], dst: &mut [f32]) {
         for (block, dst) in blocks.iter().zip(dst.as_chunks_mut().0) {
-            decode(block, dst);
+            decode::<V>(block, dst);
         }
     }
 }
@@ -97,15 +97,15 @@ fn quantize<V: Lanes>(x: &[f32; grid::LEN], importance: Option<&[f32; grid::LEN]
 }
 
 #[inline(always)]
-fn decode(block: &BlockIQ2XS, dst: &mut [f32; grid::LEN]) {
+fn decode<V: Lanes>(block: &BlockIQ2XS, dst: &mut [f32; grid::LEN]) {
     let d = block.d.to_f32();
     let sub_blocks = block.qs.as_chunks::<2>().0.iter().zip(grid::unpack_halves::<16>(&block.scales));
-    for ((groups, level), dst) in sub_blocks.zip(dst.as_chunks_mut::<16>().0) {
-        let scale = d * (0.5 + f32::from(level)) * 0.25;
-        for (&group, dst) in groups.iter().zip(dst.as_chunks_mut().0) {
-            let group = u16::from_le_bytes(group);
-            let signs = grid::even_signs((group >> 9) as u8);
-            *dst = grid::scaled(grid::signed_8(&VALUES[usize::from(group & 0x1ff)], signs), scale);
+    for ((codes, level), dst) in sub_blocks.zip(dst.as_chunks_mut::<16>().0) {
+        let mut groups = [[0; 8]; 2];
+        for (group, &code) in groups.iter_mut().zip(codes) {
+            let code = u16::from_le_bytes(code);
+            *group = grid::signed(VALUES[usize::from(code & 0x1ff)], grid::even_signs((code >> 9) as u8));
         }
+        grid::scaled::<V>(&groups, d * (0.5 + f32::from(level)) * 0.25, dst);
     }
 }

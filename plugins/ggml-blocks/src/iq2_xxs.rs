@@ -66,7 +66,7 @@ impl BlockFormat for IQ2XXS {
     #[inline(always)]
     fn dequantize_in<V: Lanes>(blocks: &[BlockIQ2XXS], dst: &mut [f32]) {
         for (block, dst) in blocks.iter().zip(dst.as_chunks_mut().0) {
-            decode(block, dst);
+            decode::<V>(block, dst);
         }
     }
 }
@@ -97,14 +97,15 @@ fn quantize<V: Lanes>(x: &[f32; grid::LEN], importance: Option<&[f32; grid::LEN]
 }
 
 #[inline(always)]
-fn decode(block: &BlockIQ2XXS, dst: &mut [f32; grid::LEN]) {
+fn decode<V: Lanes>(block: &BlockIQ2XXS, dst: &mut [f32; grid::LEN]) {
     let d = block.d.to_f32();
     for (qs, dst) in block.qs.iter().zip(dst.as_chunks_mut::<32>().0) {
-        let [p0, p1, p2, p3, bits @ ..] = *qs;
-        let (signs, level) = grid::unpack_even(u32::from_le_bytes(bits));
-        let scale = d * (0.5 + f32::from(level)) * 0.25;
-        for ((dst, point), signs) in dst.as_chunks_mut().0.iter_mut().zip([p0, p1, p2, p3]).zip(signs) {
-            *dst = grid::scaled(grid::signed_8(&VALUES[usize::from(point)], signs), scale);
+        let [points @ .., b0, b1, b2, b3] = *qs;
+        let (signs, level) = grid::unpack_even(u32::from_le_bytes([b0, b1, b2, b3]));
+        let mut groups = [[0; 8]; 4];
+        for ((group, point), signs) in groups.iter_mut().zip(points).zip(signs) {
+            *group = grid::signed(VALUES[usize::from(point)], signs);
         }
+        grid::scaled::<V>(&groups, d * (0.5 + f32::from(level)) * 0.25, dst);
     }
 }

@@ -76,7 +76,7 @@ impl BlockFormat for IQ3S {
     #[inline(always)]
     fn dequantize_in<V: Lanes>(blocks: &[BlockIQ3S], dst: &mut [f32]) {
         for (block, dst) in blocks.iter().zip(dst.as_chunks_mut().0) {
-            decode(block, dst);
+            decode::<V>(block, dst);
         }
     }
 }
@@ -111,14 +111,17 @@ fn quantize<V: Lanes>(x: &[f32; grid::LEN], importance: Option<&[f32; grid::LEN]
 }
 
 #[inline(always)]
-fn decode(block: &BlockIQ3S, dst: &mut [f32; grid::LEN]) {
+fn decode<V: Lanes>(block: &BlockIQ3S, dst: &mut [f32; grid::LEN]) {
     let d = block.d.to_f32();
     let levels = grid::unpack_halves::<8>(&block.scales);
-    for (at, dst) in dst.as_chunks_mut().0.iter_mut().enumerate() {
-        let scale = d * f32::from(1 + 2 * levels[at / 4]);
-        let high = usize::from(block.qh[at / 4] >> (2 * (at % 4)));
-        let low = &VALUES[usize::from(block.qs[2 * at]) | high << 8 & 0x100];
-        let high = &VALUES[usize::from(block.qs[2 * at + 1]) | high << 7 & 0x100];
-        *dst = grid::scaled(grid::signed_4(low, high, block.signs[at]), scale);
+    for (i, (dst, level)) in dst.as_chunks_mut::<32>().0.iter_mut().zip(levels).enumerate() {
+        let mut groups = [[0; 8]; 4];
+        for (k, (at, group)) in (4 * i..).zip(&mut groups).enumerate() {
+            let high = usize::from(block.qh[i]) >> (2 * k);
+            let low = VALUES[usize::from(block.qs[2 * at]) | (high & 1) << 8];
+            let high = VALUES[usize::from(block.qs[2 * at + 1]) | (high & 2) << 7];
+            *group = grid::signed(bytemuck::cast([low, high]), block.signs[at]);
+        }
+        grid::scaled::<V>(&groups, d * f32::from(1 + 2 * level), dst);
     }
 }

@@ -71,7 +71,7 @@ impl BlockFormat for IQ3XXS {
     #[inline(always)]
     fn dequantize_in<V: Lanes>(blocks: &[BlockIQ3XXS], dst: &mut [f32]) {
         for (block, dst) in blocks.iter().zip(dst.as_chunks_mut().0) {
-            decode(block, dst);
+            decode::<V>(block, dst);
         }
     }
 }
@@ -99,17 +99,16 @@ fn quantize<V: Lanes>(x: &[f32; grid::LEN], importance: Option<&[f32; grid::LEN]
 }
 
 #[inline(always)]
-fn decode(block: &BlockIQ3XXS, dst: &mut [f32; grid::LEN]) {
+fn decode<V: Lanes>(block: &BlockIQ3XXS, dst: &mut [f32; grid::LEN]) {
     let d = block.d.to_f32();
     let sub_blocks = block.qs.as_chunks::<8>().0.iter().zip(&block.signs_and_scales);
     for ((points, &bits), dst) in sub_blocks.zip(dst.as_chunks_mut::<32>().0) {
         let (signs, level) = grid::unpack_even(u32::from_le_bytes(bits));
-        let scale = d * (0.5 + f32::from(level)) * 0.5;
-        for ((dst, &[low, high]), signs) in
-            dst.as_chunks_mut().0.iter_mut().zip(points.as_chunks().0).zip(signs)
-        {
-            let (low, high) = (&VALUES[usize::from(low)], &VALUES[usize::from(high)]);
-            *dst = grid::scaled(grid::signed_4(low, high, signs), scale);
+        let mut groups = [[0; 8]; 4];
+        for ((group, &[low, high]), signs) in groups.iter_mut().zip(points.as_chunks().0).zip(signs) {
+            let pair = [VALUES[usize::from(low)], VALUES[usize::from(high)]];
+            *group = grid::signed(bytemuck::cast(pair), signs);
         }
+        grid::scaled::<V>(&groups, d * (0.5 + f32::from(level)) * 0.5, dst);
     }
 }

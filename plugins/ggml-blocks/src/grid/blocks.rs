@@ -1,6 +1,8 @@
 //! What the formats with a grid have in common: blocks of 256 values, of which each is quantized by itself.
 
 use super::even_signs;
+use crate::elementwise;
+use crate::lanes::Lanes;
 use crate::sums;
 
 /// Values in a block.
@@ -16,10 +18,10 @@ pub(crate) fn blocks<'a>(
     row.as_chunks().0.iter().enumerate().map(move |(i, x)| (x, importance.map(|importance| &importance[i])))
 }
 
-/// The values, multiplied by `scale`.
+/// A sub-block's values: `scale` times those of its groups of 8.
 #[inline(always)]
-pub(crate) fn scaled(values: [i8; 8], scale: f32) -> [f32; 8] {
-    values.map(|value| scale * f32::from(value))
+pub(crate) fn scaled<V: Lanes>(groups: &[[i8; 8]], scale: f32, dst: &mut [f32]) {
+    elementwise::decode::<V>(groups.as_flattened(), scale, dst);
 }
 
 /// The weights of sub-block `i`: of its importance and the block's variance or, without importance, `otherwise`.

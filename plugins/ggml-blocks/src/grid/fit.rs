@@ -201,7 +201,7 @@ impl<const D: usize> Search<'_, D> {
             (Refit::AllIfAnyMissed, Some(0)) | (Refit::Missed, None) => 0,
             (Refit::Missed, Some(missed)) => missed,
         };
-        if again == 0 || !(fit.scale > 0.0) {
+        if again == 0 || fit.scale <= 0.0 || fit.scale.is_nan() {
             return;
         }
         let inverse = 1.0 / fit.scale;
@@ -227,8 +227,8 @@ impl<const D: usize> Search<'_, D> {
     #[inline(always)]
     fn round<V: Lanes>(&self, x: &[f32; D], inverse: V) -> V::Codes {
         let mut code = V::splat_code(0);
-        for i in 0..D {
-            let level = V::splat(0.5) * (inverse * V::splat(x[i]) - V::splat(1.0));
+        for (&x, i) in x.iter().zip(0..) {
+            let level = V::splat(0.5) * (inverse * V::splat(x) - V::splat(1.0));
             code = V::put_level(
                 code,
                 level.nearest_level(u32::from(Grid::<D>::LEVELS) - 1),

@@ -43,25 +43,23 @@ pub(crate) const fn even_signs(low: u8) -> u8 {
     low | ((low.count_ones() as u8 & 1) << 7)
 }
 
-/// The values with the signs of these bits.
+/// The values, which are positive, with the signs of these bits.
 #[inline(always)]
-pub(crate) fn signed_8(values: &[i8; 8], signs: u8) -> [i8; 8] {
-    let minus = &MINUS[usize::from(signs)];
-    core::array::from_fn(|i| (values[i] ^ minus[i]) - minus[i])
+pub(crate) fn signed(values: [i8; 8], signs: u8) -> [i8; 8] {
+    let minus = u64::from_le_bytes(MINUS[usize::from(signs)]);
+    // Two's complement, byte by byte: no byte carries into the next, as no value is 0.
+    let flipped = u64::from_le_bytes(values.map(|value| value as u8)) ^ minus;
+    (flipped + (minus & 0x0101_0101_0101_0101)).to_le_bytes().map(|byte| byte as i8)
 }
 
-/// Twice 4 values with the signs of these bits.
-#[inline(always)]
-pub(crate) fn signed_4(low: &[i8; 4], high: &[i8; 4], signs: u8) -> [i8; 8] {
-    signed_8(&core::array::from_fn(|i| if i < 4 { low[i] } else { high[i - 4] }), signs)
-}
-
-/// For each byte of signs a byte for each value: -1 for a minus, else 0.
-static MINUS: [[i8; 8]; 256] = {
+/// For each byte of signs a byte for each value: all ones for a minus, else 0.
+static MINUS: [[u8; 8]; 256] = {
     let mut bytes = [[0; 8]; 256];
     let mut at = 0;
     while at < 256 * 8 {
-        bytes[at / 8][at % 8] = -((at / 8 >> (at % 8) & 1) as i8);
+        if (at / 8) >> (at % 8) & 1 == 1 {
+            bytes[at / 8][at % 8] = 0xff;
+        }
         at += 1;
     }
     bytes

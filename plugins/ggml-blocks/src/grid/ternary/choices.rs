@@ -155,7 +155,7 @@ impl Choices {
         self.len += V::COUNT;
     }
 
-    /// The best choice, the first of equals as far as [`Self::scan`] tells; `None` if there is none.
+    /// What remains when all choices are [compared](Self::compare); `None` if nothing does.
     #[inline(always)]
     pub(crate) fn best<V: Lanes, const K: usize>(&self) -> Option<Choice> {
         if V::COUNT > 1
@@ -210,17 +210,17 @@ impl Choices {
         for at in (0..self.len).step_by(V::COUNT) {
             let mut high = [0; K];
             let mut any = 0;
-            for shifts in 0..K {
-                let (xq, qq) = (V::load(&self.xq[shifts][at..]), V::load(&self.qq[shifts][at..]));
-                high[shifts] = V::bits((floor * qq).lt(xq * xq));
-                any |= high[shifts];
+            for (high, (xq, qq)) in high.iter_mut().zip(self.xq.iter().zip(&self.qq)) {
+                let (xq, qq) = (V::load(&xq[at..]), V::load(&qq[at..]));
+                *high = V::bits((floor * qq).lt(xq * xq));
+                any |= *high;
             }
             while any != 0 {
                 let lane = any.trailing_zeros();
                 any &= any - 1;
-                for shifts in 0..K {
+                for (shifts, high) in high.iter().enumerate() {
                     let (xq, qq) = (self.xq[shifts][at + lane as usize], self.qq[shifts][at + lane as usize]);
-                    if high[shifts] >> lane & 1 == 1 && qq > 0.0 {
+                    if high >> lane & 1 == 1 && qq > 0.0 {
                         if xq * xq / qq < threshold {
                             return None;
                         }
