@@ -2,15 +2,23 @@
 //!
 //! A search for a scale adds up floats, and the order of a sum decides its last bit. So a search is never split over
 //! the lanes of a register: each lane runs the whole search, in its own order, for a block of its own. The searches
-//! are written once, over [`Lanes`]; with [`f32`], the one-lane register, they are the scalar reference.
+//! are written once, over [`Lanes`]; with [`f32`], the one-lane register, they are the scalar reference. The searches in
+//! a grid have few blocks but many candidates for each: there the lanes are candidates, which is as good.
 
 use core::ops::{Add, Div, Mul, Neg, Sub};
 
+use crate::code_lanes::CodeLanes;
 use crate::ints;
 
 /// A register of f32 lanes, of one instruction set. All operations are IEEE 754's, lane by lane, each rounded by itself.
 pub trait Lanes:
-    Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self> + Neg<Output = Self>
+    CodeLanes
+    + Copy
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
 {
     /// Number of lanes.
     const COUNT: usize;
@@ -48,8 +56,12 @@ pub trait Lanes:
     fn both(a: Self::Mask, b: Self::Mask) -> Self::Mask;
     /// True in some lane.
     fn any(mask: Self::Mask) -> bool;
+    /// A bit for each lane, that of the first lowest.
+    fn bits(mask: Self::Mask) -> u32;
     /// `yes` where the mask is true, `no` elsewhere.
     fn select(mask: Self::Mask, yes: Self, no: Self) -> Self;
+    /// `yes` where the mask is true, `no` elsewhere.
+    fn select_codes(mask: Self::Mask, yes: Self::Codes, no: Self::Codes) -> Self::Codes;
 
     /// `table[index & 15]` for each index.
     fn look_up(table: &[i8; 16], indices: [i8; 16]) -> [i8; 16];
@@ -116,7 +128,15 @@ impl Lanes for f32 {
         mask
     }
     #[inline(always)]
+    fn bits(mask: bool) -> u32 {
+        u32::from(mask)
+    }
+    #[inline(always)]
     fn select(mask: bool, yes: Self, no: Self) -> Self {
+        if mask { yes } else { no }
+    }
+    #[inline(always)]
+    fn select_codes(mask: bool, yes: u32, no: u32) -> u32 {
         if mask { yes } else { no }
     }
     #[inline(always)]

@@ -9,12 +9,13 @@
 mod affine;
 mod arch;
 mod blocks32;
+mod code_lanes;
 mod codebook;
 mod e2m1;
 mod elementwise;
-
 mod float;
 mod format;
+mod grid;
 mod ints;
 mod lanes;
 mod packing;
@@ -27,6 +28,13 @@ mod ternary;
 
 mod bf16;
 mod f16;
+mod iq1_m;
+mod iq1_s;
+mod iq2_s;
+mod iq2_xs;
+mod iq2_xxs;
+mod iq3_s;
+mod iq3_xxs;
 mod iq4_nl;
 mod iq4_xs;
 mod mxfp4;
@@ -48,9 +56,17 @@ mod tq2_0;
 
 pub use arch::Isa;
 pub use bf16::{BF16, BlockBF16};
+pub use code_lanes::{CodeLanes, Entries};
 pub use f16::{BlockF16, F16};
 pub use float::Half;
 pub use format::{BlockFormat, Format, Importance};
+pub use iq1_m::{BlockIQ1M, IQ1M};
+pub use iq1_s::{BlockIQ1S, IQ1S};
+pub use iq2_s::{BlockIQ2S, IQ2S};
+pub use iq2_xs::{BlockIQ2XS, IQ2XS};
+pub use iq2_xxs::{BlockIQ2XXS, IQ2XXS};
+pub use iq3_s::{BlockIQ3S, IQ3S};
+pub use iq3_xxs::{BlockIQ3XXS, IQ3XXS};
 pub use iq4_nl::{BlockIQ4NL, IQ4NL};
 pub use iq4_xs::{BlockIQ4XS, IQ4XS};
 pub use lanes::Lanes;
@@ -75,6 +91,13 @@ pub use tq2_0::{BlockTQ2_0, TQ2_0};
 pub const FORMATS: &[Format] = &[
     Format::of::<BF16>(),
     Format::of::<F16>(),
+    Format::of::<IQ1M>(),
+    Format::of::<IQ1S>(),
+    Format::of::<IQ2S>(),
+    Format::of::<IQ2XS>(),
+    Format::of::<IQ2XXS>(),
+    Format::of::<IQ3S>(),
+    Format::of::<IQ3XXS>(),
     Format::of::<IQ4NL>(),
     Format::of::<IQ4XS>(),
     Format::of::<MXFP4>(),

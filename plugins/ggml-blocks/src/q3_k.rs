@@ -128,8 +128,12 @@ fn quantize_scales(scales: &[f32; 16]) -> (f32, [u8; 16]) {
         return (0.0, [0; 16]);
     }
     let inverse = f32::from(-SCALE_HALF) / largest;
-    let level = |&scale: &f32| (ints::nearest(inverse * scale) as i8).clamp(-SCALE_HALF, SCALE_HALF - 1);
-    (1.0 / inverse, scales.each_ref().map(|scale| (level(scale) + SCALE_HALF) as u8))
+    let mut levels = [0; 16];
+    for (level, scale) in levels.iter_mut().zip(scales) {
+        let nearest = ints::nearest(inverse * scale) as i8;
+        *level = (nearest.clamp(-SCALE_HALF, SCALE_HALF - 1) + SCALE_HALF) as u8;
+    }
+    (1.0 / inverse, levels)
 }
 
 #[inline(always)]

@@ -3,6 +3,7 @@
 use core::arch::x86_64::*;
 use core::ops::{Add, Div, Mul, Neg, Sub};
 
+use crate::code_lanes::CodeLanes;
 use crate::format::BlockFormat;
 use crate::ints::MAGIC;
 use crate::lanes::Lanes;
@@ -78,6 +79,20 @@ impl Neg for F32x8 {
     }
 }
 
+impl F32x8 {
+    /// [`crate::ints::nearest`], then clamped.
+    #[inline(always)]
+    fn nearest_int(self, low: i32, high: i32) -> __m256i {
+        // SAFETY: the features are there, see the type.
+        unsafe {
+            let bits = _mm256_castps_si256(_mm256_add_ps(self.0, _mm256_set1_ps(MAGIC)));
+            let mantissa = _mm256_and_si256(bits, _mm256_set1_epi32(0x007f_ffff));
+            let nearest = _mm256_sub_epi32(mantissa, _mm256_set1_epi32(0x0040_0000));
+            _mm256_min_epi32(_mm256_max_epi32(nearest, _mm256_set1_epi32(low)), _mm256_set1_epi32(high))
+        }
+    }
+}
+
 impl Lanes for F32x8 {
     const COUNT: usize = 8;
     type Mask = __m256;
@@ -90,10 +105,11 @@ impl Lanes for F32x8 {
 
     #[inline(always)]
     fn gather<const N: usize>(rows: &[[f32; N]]) -> [Self; N] {
-        let mut padded = [[0.0; N]; 8];
+        let mut padded;
         let rows: &[[f32; N]; 8] = match rows.try_into() {
             Ok(rows) => rows,
             Err(_) => {
+                padded = [[0.0; N]; 8];
                 padded[..rows.len()].copy_from_slice(rows);
                 &padded
             }
@@ -178,13 +194,7 @@ impl Lanes for F32x8 {
     #[inline(always)]
     fn nearest(self, low: i32, high: i32) -> Self {
         // SAFETY: the features are there, see the type.
-        unsafe {
-            let bits = _mm256_castps_si256(_mm256_add_ps(self.0, _mm256_set1_ps(MAGIC)));
-            let mantissa = _mm256_and_si256(bits, _mm256_set1_epi32(0x007f_ffff));
-            let nearest = _mm256_sub_epi32(mantissa, _mm256_set1_epi32(0x0040_0000));
-            let nearest = _mm256_max_epi32(nearest, _mm256_set1_epi32(low));
-            Self(_mm256_cvtepi32_ps(_mm256_min_epi32(nearest, _mm256_set1_epi32(high))))
-        }
+        Self(unsafe { _mm256_cvtepi32_ps(self.nearest_int(low, high)) })
     }
 
     #[inline(always)]
@@ -212,9 +222,21 @@ impl Lanes for F32x8 {
     }
 
     #[inline(always)]
+    fn bits(mask: Self::Mask) -> u32 {
+        // SAFETY: the features are there, see the type.
+        unsafe { _mm256_movemask_ps(mask) as u32 }
+    }
+
+    #[inline(always)]
     fn select(mask: Self::Mask, yes: Self, no: Self) -> Self {
         // SAFETY: the features are there, see the type.
         Self(unsafe { _mm256_blendv_ps(no.0, yes.0, mask) })
+    }
+
+    #[inline(always)]
+    fn select_codes(mask: Self::Mask, yes: __m256i, no: __m256i) -> __m256i {
+        // SAFETY: the features are there, see the type.
+        unsafe { _mm256_blendv_epi8(no, yes, _mm256_castps_si256(mask)) }
     }
 
     #[inline(always)]
@@ -228,5 +250,65 @@ impl Lanes for F32x8 {
             _mm_storeu_si128(values.as_mut_ptr().cast(), _mm_shuffle_epi8(table, indices));
             values
         }
+    }
+}
+
+impl CodeLanes for F32x8 {
+    type Codes = __m256i;
+    type Table = Self;
+
+    #[inline(always)]
+    fn splat_code(value: u32) -> __m256i {
+        // SAFETY: the features are there, see the type.
+        unsafe { _mm256_set1_epi32(value as i32) }
+    }
+
+    #[inline(always)]
+    fn load_codes(src: &[u32]) -> __m256i {
+        let src = &src[..Self::COUNT];
+        // SAFETY: the features are there, see the type; src has 8 values.
+        unsafe { _mm256_loadu_si256(src.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn load_short_codes(src: &[u16]) -> __m256i {
+        let src = &src[..Self::COUNT];
+        // SAFETY: the features are there, see the type; src has 8 values.
+        unsafe { _mm256_cvtepu16_epi32(_mm_loadu_si128(src.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn store_codes(codes: __m256i, dst: &mut [u32]) {
+        let dst = &mut dst[..Self::COUNT];
+        // SAFETY: the features are there, see the type; dst has 8 values.
+        unsafe { _mm256_storeu_si256(dst.as_mut_ptr().cast(), codes) }
+    }
+
+    #[inline(always)]
+    fn nearest_level(self, top: u32) -> __m256i {
+        self.nearest_int(0, top as i32)
+    }
+
+    #[inline(always)]
+    fn put_level(codes: __m256i, levels: __m256i, at: u32) -> __m256i {
+        // SAFETY: the features are there, see the type.
+        unsafe { _mm256_or_si256(codes, _mm256_sll_epi32(levels, _mm_cvtsi32_si128(at as i32))) }
+    }
+
+    #[inline(always)]
+    fn from_level(codes: __m256i, at: u32) -> __m256i {
+        // SAFETY: the features are there, see the type.
+        unsafe { _mm256_srl_epi32(codes, _mm_cvtsi32_si128(at as i32)) }
+    }
+
+    #[inline(always)]
+    fn table(entries: &[f32; 8]) -> Self {
+        Self::load(entries)
+    }
+
+    #[inline(always)]
+    fn entries(table: Self, codes: __m256i) -> Self {
+        // SAFETY: the features are there, see the type.
+        Self(unsafe { _mm256_permutevar8x32_ps(table.0, codes) })
     }
 }

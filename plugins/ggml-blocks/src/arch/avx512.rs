@@ -3,6 +3,7 @@
 use core::arch::x86_64::*;
 use core::ops::{Add, Div, Mul, Neg, Sub};
 
+use crate::code_lanes::CodeLanes;
 use crate::format::BlockFormat;
 use crate::ints::MAGIC;
 use crate::lanes::Lanes;
@@ -78,6 +79,20 @@ impl Neg for F32x16 {
     }
 }
 
+impl F32x16 {
+    /// [`crate::ints::nearest`], then clamped.
+    #[inline(always)]
+    fn nearest_int(self, low: i32, high: i32) -> __m512i {
+        // SAFETY: the features are there, see the type.
+        unsafe {
+            let bits = _mm512_castps_si512(_mm512_add_ps(self.0, _mm512_set1_ps(MAGIC)));
+            let mantissa = _mm512_and_si512(bits, _mm512_set1_epi32(0x007f_ffff));
+            let nearest = _mm512_sub_epi32(mantissa, _mm512_set1_epi32(0x0040_0000));
+            _mm512_min_epi32(_mm512_max_epi32(nearest, _mm512_set1_epi32(low)), _mm512_set1_epi32(high))
+        }
+    }
+}
+
 impl Lanes for F32x16 {
     const COUNT: usize = 16;
     type Mask = __mmask16;
@@ -90,10 +105,11 @@ impl Lanes for F32x16 {
 
     #[inline(always)]
     fn gather<const N: usize>(rows: &[[f32; N]]) -> [Self; N] {
-        let mut padded = [[0.0; N]; 16];
+        let mut padded;
         let rows: &[[f32; N]; 16] = match rows.try_into() {
             Ok(rows) => rows,
             Err(_) => {
+                padded = [[0.0; N]; 16];
                 padded[..rows.len()].copy_from_slice(rows);
                 &padded
             }
@@ -172,13 +188,7 @@ impl Lanes for F32x16 {
     #[inline(always)]
     fn nearest(self, low: i32, high: i32) -> Self {
         // SAFETY: the features are there, see the type.
-        unsafe {
-            let bits = _mm512_castps_si512(_mm512_add_ps(self.0, _mm512_set1_ps(MAGIC)));
-            let mantissa = _mm512_and_si512(bits, _mm512_set1_epi32(0x007f_ffff));
-            let nearest = _mm512_sub_epi32(mantissa, _mm512_set1_epi32(0x0040_0000));
-            let nearest = _mm512_max_epi32(nearest, _mm512_set1_epi32(low));
-            Self(_mm512_cvtepi32_ps(_mm512_min_epi32(nearest, _mm512_set1_epi32(high))))
-        }
+        Self(unsafe { _mm512_cvtepi32_ps(self.nearest_int(low, high)) })
     }
 
     #[inline(always)]
@@ -204,9 +214,20 @@ impl Lanes for F32x16 {
     }
 
     #[inline(always)]
+    fn bits(mask: Self::Mask) -> u32 {
+        u32::from(mask)
+    }
+
+    #[inline(always)]
     fn select(mask: Self::Mask, yes: Self, no: Self) -> Self {
         // SAFETY: the features are there, see the type.
         Self(unsafe { _mm512_mask_blend_ps(mask, no.0, yes.0) })
+    }
+
+    #[inline(always)]
+    fn select_codes(mask: Self::Mask, yes: __m512i, no: __m512i) -> __m512i {
+        // SAFETY: the features are there, see the type.
+        unsafe { _mm512_mask_blend_epi32(mask, no, yes) }
     }
 
     #[inline(always)]
@@ -220,5 +241,66 @@ impl Lanes for F32x16 {
             _mm_storeu_si128(values.as_mut_ptr().cast(), _mm_shuffle_epi8(table, indices));
             values
         }
+    }
+}
+
+impl CodeLanes for F32x16 {
+    type Codes = __m512i;
+    type Table = Self;
+
+    #[inline(always)]
+    fn splat_code(value: u32) -> __m512i {
+        // SAFETY: the features are there, see the type.
+        unsafe { _mm512_set1_epi32(value as i32) }
+    }
+
+    #[inline(always)]
+    fn load_codes(src: &[u32]) -> __m512i {
+        let src = &src[..Self::COUNT];
+        // SAFETY: the features are there, see the type; src has 16 values.
+        unsafe { _mm512_loadu_si512(src.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn load_short_codes(src: &[u16]) -> __m512i {
+        let src = &src[..Self::COUNT];
+        // SAFETY: the features are there, see the type; src has 16 values.
+        unsafe { _mm512_cvtepu16_epi32(_mm256_loadu_si256(src.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn store_codes(codes: __m512i, dst: &mut [u32]) {
+        let dst = &mut dst[..Self::COUNT];
+        // SAFETY: the features are there, see the type; dst has 16 values.
+        unsafe { _mm512_storeu_si512(dst.as_mut_ptr().cast(), codes) }
+    }
+
+    #[inline(always)]
+    fn nearest_level(self, top: u32) -> __m512i {
+        self.nearest_int(0, top as i32)
+    }
+
+    #[inline(always)]
+    fn put_level(codes: __m512i, levels: __m512i, at: u32) -> __m512i {
+        // SAFETY: the features are there, see the type.
+        unsafe { _mm512_or_si512(codes, _mm512_sll_epi32(levels, _mm_cvtsi32_si128(at as i32))) }
+    }
+
+    #[inline(always)]
+    fn from_level(codes: __m512i, at: u32) -> __m512i {
+        // SAFETY: the features are there, see the type.
+        unsafe { _mm512_srl_epi32(codes, _mm_cvtsi32_si128(at as i32)) }
+    }
+
+    #[inline(always)]
+    fn table(entries: &[f32; 8]) -> Self {
+        // SAFETY: the features are there, see the type; entries has 8 values. They are there twice: 4 bits of a code are used.
+        Self(unsafe { _mm512_broadcast_f32x8(_mm256_loadu_ps(entries.as_ptr())) })
+    }
+
+    #[inline(always)]
+    fn entries(table: Self, codes: __m512i) -> Self {
+        // SAFETY: the features are there, see the type.
+        Self(unsafe { _mm512_permutexvar_ps(codes, table.0) })
     }
 }
