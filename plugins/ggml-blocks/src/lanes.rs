@@ -40,10 +40,10 @@ pub trait Lanes:
     fn abs(self) -> Self;
     /// The square root.
     fn sqrt(self) -> Self;
-    /// [`ints::nearest`], then clamped to `low..=high`.
+    /// `ints::nearest`, then clamped to `low..=high`.
     fn nearest(self, low: i32, high: i32) -> Self;
 
-    /// [`ints::truncate`], of which the low bytes are written to the first `COUNT` of `dst`.
+    /// `ints::truncate`, of which the low bytes are written to the first `COUNT` of `dst`.
     fn truncate(self, dst: &mut [i8]);
     /// The smallest of the lanes, none of which is NaN.
     fn least(self) -> f32;

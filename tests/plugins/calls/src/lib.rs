@@ -19,7 +19,7 @@ impl Drop for Bomb {
 }
 
 /// An encoding that stores f32 as it is, but for its fault.
-struct Faulty(&'static str, Option<Bomb>);
+struct Faulty(&'static str, #[allow(dead_code, reason = "it is there to be dropped")] Option<Bomb>);
 
 impl QuantizationEncoding for Faulty {
     fn spec(&self) -> EncodingSpec {
@@ -36,8 +36,8 @@ impl QuantizationEncoding for Faulty {
                 return Err(Error::failed(format_args!("{half} bytes in, something gave way")));
             }
             "long_error" => return Err(Error::failed("no ".repeat(350_000))),
-            // SAFETY: none: this is the fault. The text is not read here, only handed over as bytes.
             "invalid_error" => {
+                // SAFETY: none: this is the fault. The text is not read here, only handed over as bytes.
                 return Err(Error::failed(unsafe { String::from_utf8_unchecked(vec![b'n', 0xff, b'o']) }));
             }
             _ => {}

@@ -135,8 +135,8 @@ fn plugin() -> Result<Plugin> {
         "constructor function panics" => panic!("no plugin today"),
         "constructor function fails" => return Err(Error::failed("no plugin today")),
         "long error" => return Err(Error::failed("no ".repeat(350_000))),
-        // SAFETY: none: this is the fault. The text is not read here, only handed over as bytes.
         "invalid error" => {
+            // SAFETY: none: this is the fault. The text is not read here, only handed over as bytes.
             return Err(Error::failed(unsafe { String::from_utf8_unchecked(vec![b'n', 0xff, b'o']) }));
         }
         "half, then a panic" => {
