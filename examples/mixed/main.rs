@@ -6,6 +6,7 @@ mod ffn;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use bitquilt::{InferenceSession, Model, Tensor, checkpoint};
@@ -28,9 +29,17 @@ struct Arguments {
     rows: usize,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    match mixed(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
+fn mixed(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     // A directory of plugins, with the one of `examples/custom-encoding` in it: dropping the file in is all there is to do.
     let directory = tempfile::tempdir()?;
     std::fs::copy(custom_plugin()?, directory.path().join(PLUGIN_FILE))?;
@@ -55,7 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut sizes = (0, 0);
     for ((name, weight), encoding) in block.weights().into_iter().zip(encodings) {
         let encoding = session.registry().require_encoding(encoding)?;
-        let quantized = encoding.quantize(weight)?;
+        let quantized = encoding.quantize(weight).map_err(|error| format!("{name}: {error}"))?;
         let error = relative_error(weight.values()?, encoding.dequantize(&quantized)?.values()?);
         let (bits, bytes) = (encoding.spec().bits_per_value(), quantized.bytes().len());
         sizes = (sizes.0 + weight.bytes().len(), sizes.1 + bytes);

@@ -1,4 +1,34 @@
 //! A runtime for static tensor graphs whose weights may each be quantized in a different encoding.
+//!
+//! ```
+//! use bitquilt::{Graph, InferenceSession, Tensor, TensorType};
+//!
+//! let session = InferenceSession::builder().build()?;
+//! let mut graph = Graph::new(session.registry(), [TensorType::f32([32, 64])])?;
+//! let weight = graph.quantize("q4_0", &Tensor::full([32, 64], 0.15f32))?; // [p, n]: transposed
+//! let product = graph.qmatmul(graph.input(0), weight)?;
+//! graph.output(product)?;
+//!
+//! let model = session.load(&graph)?;
+//! let results = model.execute([("input0", &Tensor::full([32, 64], 0.5f32))])?;
+//! assert!((results.get::<f32>("output0")?[0] - 4.8).abs() < 0.01);
+//! # Ok::<(), bitquilt::Error>(())
+//! ```
+//!
+//! # The way of the data
+//!
+//! | step | where |
+//! |---|---|
+//! | a checkpoint's bytes, mapped and validated, become named tensors | [`checkpoint`] |
+//! | a program's, a library's or the built-in encodings, ops and kernels are registered | [`plugin`], [`plugin_api`] |
+//! | tensors are encoded: [`RegisteredEncoding::quantize`](plugin::RegisteredEncoding::quantize), [`Graph::quantize`] | `encoding.rs` |
+//! | nodes are added to a [`Graph`], each type inferred and checked | `graph/` |
+//! | [`InferenceSession::load`] orders, folds what is constant, prepares kernels, and lets go of what they took over | `compile/` |
+//! | a [`State`] lays out its arena once for each binding of the symbols | `compile/layout.rs`, `compile/planner.rs` |
+//! | [`State::run`] calls one kernel after the other; each borrows the host's threads | `run.rs`, `executor.rs` |
+//!
+//! The standard ops (`ops/`) are written against [`plugin_api`] like any plugin's. What a plugin author needs is there, and in no
+//! other place.
 
 pub mod checkpoint;
 mod compile;
@@ -32,3 +62,8 @@ pub use tensor::{Tensor, TensorError};
 fn builtin_plugins() -> Vec<Plugin> {
     vec![ops::plugin(), bitquilt_ggml::plugin(), bitquilt_qmatmul::plugin()]
 }
+
+/// The README's examples are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
