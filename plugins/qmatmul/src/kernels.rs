@@ -218,7 +218,7 @@ fn floats_of<E: Widen>(isa: Isa) -> &'static dyn Kernels {
 }
 
 /// Every encoding that has kernels of its own.
-const ENCODINGS: [(&str, Select); 16] = [
+static ENCODINGS: [(&str, Select); 16] = [
     ("q4_0", strips_of::<unpack::Q4_0>),
     ("q4_1", strips_of::<unpack::Q4_1>),
     ("q5_0", strips_of::<unpack::Q5_0>),
@@ -239,7 +239,7 @@ const ENCODINGS: [(&str, Select); 16] = [
 
 /// The names of the encodings that have kernels of their own.
 pub fn encodings() -> impl Iterator<Item = &'static str> {
-    ENCODINGS.into_iter().map(|(name, _)| name)
+    ENCODINGS.iter().map(|&(name, _)| name)
 }
 
 /// Values and bytes of a block of an encoding that has kernels of its own.

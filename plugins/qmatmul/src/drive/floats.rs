@@ -5,12 +5,15 @@
 
 use std::{marker::PhantomData, mem::MaybeUninit, ops::Range};
 
-use super::{MAX_TILE_COLUMNS, MAX_TILES, Product, SLAB_LEN, strips::prefetch};
+use super::{MAX_TILE_COLUMNS, MAX_TILES, Product, strips::prefetch};
 use crate::{
     arch::{Body, DotIsa, MAX_LANES},
     unpack::STRIP_LEN,
     widen::Widen,
 };
+
+/// Values of a row in a slab.
+const SLAB_LEN: usize = 128;
 
 /// Row groups of a tile, at most.
 const MAX_GROUPS: usize = 2;
@@ -29,18 +32,37 @@ unsafe fn accumulate<I: DotIsa, E: Widen, const G: usize, const W: usize>(
     values: [*const u8; G],
     x: *const u8,
 ) {
+    let [even, odd] = sums;
+    for pair in 0..STRIP_LEN / 2 {
+        // SAFETY: the caller's contract is this one's.
+        unsafe {
+            accumulate_value::<I, E, G, W>(even, values, x, 2 * pair);
+            accumulate_value::<I, E, G, W>(odd, values, x, 2 * pair + 1);
+        }
+    }
+}
+
+/// Adds the products of value `k` of a strip.
+///
+/// # Safety
+/// As for [`accumulate`]; `k` is below [`STRIP_LEN`].
+#[inline(always)]
+unsafe fn accumulate_value<I: DotIsa, E: Widen, const G: usize, const W: usize>(
+    sums: &mut [[I::F32; W]; G],
+    values: [*const u8; G],
+    x: *const u8,
+    k: usize,
+) {
     // SAFETY: the caller vouches for the strips and the record.
     unsafe {
-        for k in 0..STRIP_LEN {
-            let mut weights = [I::zero(); G];
+        let mut weights = [I::zero(); G];
+        for g in 0..G {
+            weights[g] = E::load::<I>(values[g].add(I::LANES * E::BYTES * k));
+        }
+        for c in 0..W {
+            let x = I::broadcast(x.add(4 * (STRIP_LEN * c + k)));
             for g in 0..G {
-                weights[g] = E::load::<I>(values[g].add(I::LANES * E::BYTES * k));
-            }
-            for c in 0..W {
-                let x = I::broadcast(x.add(4 * (STRIP_LEN * c + k)));
-                for g in 0..G {
-                    sums[k % 2][g][c] = I::fma(weights[g], x, sums[k % 2][g][c]);
-                }
+                sums[g][c] = I::fma(weights[g], x, sums[g][c]);
             }
         }
     }
