@@ -15,8 +15,16 @@ use std::{
 
 use bitquilt_qmatmul::{Isa, PackedWeight, Par};
 
-unsafe extern "C" { fn clock_gettime(c: i32, t: *mut [i64; 2]) -> i32; }
-fn cpu() -> f64 { let mut t = [0i64; 2]; unsafe { clock_gettime(3, &mut t); } t[0] as f64 + t[1] as f64 * 1e-9 }
+unsafe extern "C" {
+    fn clock_gettime(c: i32, t: *mut [i64; 2]) -> i32;
+}
+fn cpu() -> f64 {
+    let mut t = [0i64; 2];
+    unsafe {
+        clock_gettime(3, &mut t);
+    }
+    t[0] as f64 + t[1] as f64 * 1e-9
+}
 /// What the threads of a region run.
 #[derive(Clone, Copy)]
 struct Region {
