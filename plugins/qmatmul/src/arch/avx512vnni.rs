@@ -10,9 +10,9 @@ pub(crate) struct Avx512Vnni;
 
 impl DotIsa for Avx512Vnni {
     const LANES: usize = 16;
-    // Two groups share each broadcast of activations: loads of 512 bits are scarcer than products.
-    const GROUPS: usize = 2;
-    const COLUMNS: usize = 6;
+    // Three groups share each broadcast of activations: loads of 512 bits are scarcer than products.
+    const GROUPS: usize = 3;
+    const COLUMNS: usize = 4;
     const BYTE_OFFSET: i32 = 0;
 
     type Codes = __m512i;

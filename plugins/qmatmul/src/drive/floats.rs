@@ -16,7 +16,7 @@ use crate::{
 const SLAB_LEN: usize = 128;
 
 /// Row groups of a tile, at most.
-const MAX_GROUPS: usize = 2;
+const MAX_GROUPS: usize = 3;
 
 /// The sums over even and over odd values, of `G` row groups and `W` columns.
 type SumPairs<I, const G: usize, const W: usize> = [[[<I as DotIsa>::F32; W]; G]; 2];
@@ -151,13 +151,15 @@ impl<E: Widen> Body for Tiles<E> {
             let mut slabs =
                 [const { Slab([const { MaybeUninit::uninit() }; SLAB_LEN * MAX_LANES]) }; MAX_GROUPS];
             let mut group = self.groups.start;
-            while I::GROUPS > 1 && group + 1 < self.groups.end {
-                self.rows::<I, 2>(group, &mut slabs);
-                group += 2;
-            }
             while group < self.groups.end {
-                self.rows::<I, 1>(group, &mut slabs);
-                group += 1;
+                let count = I::GROUPS.min(self.groups.end - group);
+                match count {
+                    1 => self.rows::<I, 1>(group, &mut slabs),
+                    2 if I::GROUPS >= 2 => self.rows::<I, 2>(group, &mut slabs),
+                    _ if I::GROUPS >= 3 => self.rows::<I, 3>(group, &mut slabs),
+                    _ => unreachable!("a tile has at most as many groups as the instruction set allows"),
+                }
+                group += count;
             }
         }
     }

@@ -17,7 +17,7 @@ use crate::{
 const SLAB_STRIPS: usize = SLAB_LEN / STRIP_LEN;
 
 /// Row groups of a tile, at most.
-const MAX_GROUPS: usize = 2;
+const MAX_GROUPS: usize = 3;
 
 /// An unpacked strip, in registers or in memory.
 trait StripSource<I: DotIsa>: CodeSource<I> {
@@ -255,13 +255,15 @@ impl<E: Unpack> Body for Tiles<E> {
         unsafe {
             let mut slabs: Slabs = [const { [const { MaybeUninit::uninit() }; SLAB_STRIPS] }; MAX_GROUPS];
             let mut group = self.groups.start;
-            while I::GROUPS > 1 && group + 1 < self.groups.end {
-                self.rows::<I, 2>(group, &mut slabs);
-                group += 2;
-            }
             while group < self.groups.end {
-                self.rows::<I, 1>(group, &mut slabs);
-                group += 1;
+                let count = I::GROUPS.min(self.groups.end - group);
+                match count {
+                    1 => self.rows::<I, 1>(group, &mut slabs),
+                    2 if I::GROUPS >= 2 => self.rows::<I, 2>(group, &mut slabs),
+                    _ if I::GROUPS >= 3 => self.rows::<I, 3>(group, &mut slabs),
+                    _ => unreachable!("a tile has at most as many groups as the instruction set allows"),
+                }
+                group += count;
             }
         }
     }
