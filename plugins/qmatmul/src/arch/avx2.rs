@@ -99,6 +99,22 @@ impl DotIsa for Avx2 {
         _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), codes)
     }
 
+    // There is no product of bytes: a factor is in both halves of its lane, and multiplies two codes at once.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    unsafe fn load_factors(from: *const u8) -> __m256i {
+        // SAFETY: the caller vouches for the bytes.
+        let bytes = _mm256_cvtepu8_epi32(unsafe { _mm_loadl_epi64(from.cast()) });
+        let factors = _mm256_and_si256(bytes, _mm256_set1_epi32(15));
+        _mm256_or_si256(factors, _mm256_slli_epi32::<16>(factors))
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    unsafe fn scale(codes: __m256i, factors: __m256i) -> __m256i {
+        _mm256_mullo_epi16(codes, factors)
+    }
+
     #[target_feature(enable = "avx2")]
     #[inline]
     unsafe fn dot<F: Form, S: CodeSource<Self>, const G: usize, const W: usize>(
@@ -201,11 +217,10 @@ impl DotIsa for Avx2 {
 
     #[target_feature(enable = "avx2")]
     #[inline]
-    unsafe fn load_nibbles(from: *const u8) -> (__m256, __m256) {
+    unsafe fn load_high_nibbles(from: *const u8) -> __m256 {
         // SAFETY: the caller vouches for the bytes.
         let bytes = _mm256_cvtepu8_epi32(unsafe { _mm_loadl_epi64(from.cast()) });
-        let low = _mm256_and_si256(bytes, _mm256_set1_epi32(15));
-        (_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(_mm256_srli_epi32::<4>(bytes)))
+        _mm256_cvtepi32_ps(_mm256_srli_epi32::<4>(bytes))
     }
 
     #[target_feature(enable = "avx2")]

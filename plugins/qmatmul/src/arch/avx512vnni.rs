@@ -77,6 +77,22 @@ impl DotIsa for Avx512Vnni {
         _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), codes)
     }
 
+    // There is no product of bytes: a factor is in both halves of its lane, and multiplies two codes at once.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    #[inline]
+    unsafe fn load_factors(from: *const u8) -> __m512i {
+        // SAFETY: the caller vouches for the bytes.
+        let bytes = _mm512_cvtepu8_epi32(unsafe { _mm_loadu_si128(from.cast()) });
+        let factors = _mm512_and_si512(bytes, _mm512_set1_epi32(15));
+        _mm512_or_si512(factors, _mm512_slli_epi32::<16>(factors))
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw")]
+    #[inline]
+    unsafe fn scale(codes: __m512i, factors: __m512i) -> __m512i {
+        _mm512_mullo_epi16(codes, factors)
+    }
+
     #[target_feature(enable = "avx512f,avx512vnni")]
     #[inline]
     unsafe fn dot<F: Form, S: CodeSource<Self>, const G: usize, const W: usize>(
@@ -168,11 +184,10 @@ impl DotIsa for Avx512Vnni {
 
     #[target_feature(enable = "avx512f")]
     #[inline]
-    unsafe fn load_nibbles(from: *const u8) -> (__m512, __m512) {
+    unsafe fn load_high_nibbles(from: *const u8) -> __m512 {
         // SAFETY: the caller vouches for the bytes.
         let bytes = _mm512_cvtepu8_epi32(unsafe { _mm_loadu_si128(from.cast()) });
-        let low = _mm512_and_si512(bytes, _mm512_set1_epi32(15));
-        (_mm512_cvtepi32_ps(low), _mm512_cvtepi32_ps(_mm512_srli_epi32::<4>(bytes)))
+        _mm512_cvtepi32_ps(_mm512_srli_epi32::<4>(bytes))
     }
 
     #[target_feature(enable = "avx512f")]

@@ -147,6 +147,11 @@ pub(crate) trait DotIsa: Sized + 'static {
     /// `table[code]` for each code, all below 16.
     unsafe fn lookup(table: &[u8; 16], codes: Self::Codes) -> Self::Codes;
 
+    /// The lower 4 bits of `LANES` bytes at `from`, as [`scale`](Self::scale) takes them.
+    unsafe fn load_factors(from: *const u8) -> Self::Codes;
+    /// Each code times the factor of its lane; the products are below 256.
+    unsafe fn scale(codes: Self::Codes, factors: Self::Codes) -> Self::Codes;
+
     /// Adds to `sums[g][c]` the products of `STEP * 4` codes of group `g`, steps `first..` of `codes`, and as many
     /// activations of column `c`. A column's activations are 32 bytes from the next's; `x` is the first's, at
     /// code 0 of step 0.
@@ -177,8 +182,8 @@ pub(crate) trait DotIsa: Sized + 'static {
     unsafe fn load_u8(from: *const u8) -> Self::F32;
     /// `LANES` signed bytes at `from`.
     unsafe fn load_i8(from: *const u8) -> Self::F32;
-    /// The lower and the upper 4 bits of `LANES` bytes at `from`.
-    unsafe fn load_nibbles(from: *const u8) -> (Self::F32, Self::F32);
+    /// The upper 4 bits of `LANES` bytes at `from`.
+    unsafe fn load_high_nibbles(from: *const u8) -> Self::F32;
     /// `LANES` floats to `to`.
     unsafe fn store_f32(to: *mut f32, x: Self::F32);
     /// `a * b`.

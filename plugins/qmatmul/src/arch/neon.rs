@@ -107,6 +107,21 @@ impl DotIsa for Neon {
         vqtbl1q_u8(unsafe { vld1q_u8(table.as_ptr()) }, codes)
     }
 
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn load_factors(from: *const u8) -> uint8x16_t {
+        // SAFETY: the caller vouches for the bytes.
+        let bytes = vdupq_n_u32(unsafe { from.cast::<u32>().read_unaligned() });
+        let lanes = vcombine_u8(vcreate_u8(0x0101_0101_0000_0000), vcreate_u8(0x0303_0303_0202_0202));
+        vandq_u8(vqtbl1q_u8(vreinterpretq_u8_u32(bytes), lanes), vdupq_n_u8(15))
+    }
+
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn scale(codes: uint8x16_t, factors: uint8x16_t) -> uint8x16_t {
+        vmulq_u8(codes, factors)
+    }
+
     #[target_feature(enable = "neon,dotprod")]
     #[inline]
     unsafe fn dot<F: Form, S: CodeSource<Self>, const G: usize, const W: usize>(
@@ -205,12 +220,11 @@ impl DotIsa for Neon {
 
     #[target_feature(enable = "neon")]
     #[inline]
-    unsafe fn load_nibbles(from: *const u8) -> (float32x4_t, float32x4_t) {
+    unsafe fn load_high_nibbles(from: *const u8) -> float32x4_t {
         // SAFETY: the caller vouches for the bytes.
         let bytes = vcreate_u8(u64::from(unsafe { from.cast::<u32>().read_unaligned() }));
         let bytes = vmovl_u16(vget_low_u16(vmovl_u8(bytes)));
-        let low = vandq_u32(bytes, vdupq_n_u32(15));
-        (vcvtq_f32_u32(low), vcvtq_f32_u32(vshrq_n_u32::<4>(bytes)))
+        vcvtq_f32_u32(vshrq_n_u32::<4>(bytes))
     }
 
     #[target_feature(enable = "neon")]

@@ -69,6 +69,16 @@ impl DotIsa for Scalar {
         codes.map(|code| table[usize::from(code & 15)])
     }
 
+    unsafe fn load_factors(from: *const u8) -> Bytes {
+        // SAFETY: the caller vouches for the bytes.
+        let bytes = unsafe { read::<1, LANES>(from) };
+        std::array::from_fn(|i| bytes[i / 4][0] & 15)
+    }
+
+    unsafe fn scale(codes: Bytes, factors: Bytes) -> Bytes {
+        std::array::from_fn(|i| codes[i] * factors[i])
+    }
+
     unsafe fn dot<F: Form, S: CodeSource<Self>, const G: usize, const W: usize>(
         sums: &mut [[Self::I32; W]; G],
         codes: &[S; G],
@@ -137,10 +147,9 @@ impl DotIsa for Scalar {
         unsafe { read::<1, LANES>(from) }.map(|[byte]| f32::from(byte as i8))
     }
 
-    unsafe fn load_nibbles(from: *const u8) -> ([f32; LANES], [f32; LANES]) {
+    unsafe fn load_high_nibbles(from: *const u8) -> [f32; LANES] {
         // SAFETY: the caller vouches for the bytes.
-        let bytes = unsafe { read::<1, LANES>(from) };
-        (bytes.map(|[byte]| f32::from(byte & 15)), bytes.map(|[byte]| f32::from(byte >> 4)))
+        unsafe { read::<1, LANES>(from) }.map(|[byte]| f32::from(byte >> 4))
     }
 
     unsafe fn store_f32(to: *mut f32, x: [f32; LANES]) {

@@ -158,14 +158,17 @@ impl<I: DotIsa> FieldReader<I> {
         unsafe { I::load_i8(self.take(1)) }
     }
 
-    /// The lower and the upper 4 bits of what [`FieldWriter::byte`] wrote.
+    /// What [`FieldWriter::byte`] wrote: the lower 4 bits as factors for codes, the upper 4 bits.
     ///
     /// # Safety
     /// As for the methods of [`DotIsa`]; the record has that field.
     #[inline(always)]
-    pub(crate) unsafe fn nibble_pair(&mut self) -> (I::F32, I::F32) {
+    pub(crate) unsafe fn factor_and_nibble(&mut self) -> (I::Codes, I::F32) {
         // SAFETY: the caller's contract is this one's.
-        unsafe { I::load_nibbles(self.take(1)) }
+        unsafe {
+            let field = self.take(1);
+            (I::load_factors(field), I::load_high_nibbles(field))
+        }
     }
 
     /// What [`FieldWriter::half`] wrote.

@@ -1,7 +1,7 @@
 //! `q2_k`: a scale and a minimum of 4 bits for each 16 codes of 2 bits, times a scale for each kind for the block.
 
 use super::{
-    Strip, StripForm, Unpack,
+    STRIP_CODES, Strip, StripForm, Unpack,
     fields::{FieldReader, FieldWriter, bits_of, half_at},
 };
 use crate::arch::DotIsa;
@@ -10,7 +10,7 @@ use crate::arch::DotIsa;
 pub(crate) struct Q2K;
 
 impl Unpack for Q2K {
-    type Form = StripForm<2, 2, 2>;
+    type Form = StripForm<1, 2, 6>;
     const BLOCK_LEN: usize = 256;
     const BLOCK_BYTES: usize = 84;
     const OFFSET: i32 = 0;
@@ -37,10 +37,15 @@ impl Unpack for Q2K {
     unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, header: [I::F32; 2]) -> Strip<I> {
         // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
         unsafe {
-            let [(scale0, min0), (scale1, min1)] = [fields.nibble_pair(), fields.nibble_pair()];
-            let scales = [I::mul(header[0], scale0), I::mul(header[0], scale1)];
+            // A scale times a code is at most 45: the products are codes in their own right.
+            let (scale0, min0) = fields.factor_and_nibble();
+            let (scale1, min1) = fields.factor_and_nibble();
+            let mut codes = fields.crumbs::<0>();
+            for (k, codes) in codes.iter_mut().enumerate() {
+                *codes = I::scale(*codes, if k < STRIP_CODES / 2 { scale0 } else { scale1 });
+            }
             let mins = [I::mul(header[1], min0), I::mul(header[1], min1)];
-            Strip { codes: fields.crumbs::<0>(), scales, mins }
+            Strip { codes, scales: [header[0], I::zero()], mins }
         }
     }
 }
