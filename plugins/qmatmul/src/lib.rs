@@ -1,19 +1,41 @@
 //! Ops over quantized weights: `qmatmul`, a matrix product, and `qgather`, rows of a table.
 //!
-//! Both serve every registered encoding: the generic path decodes a tile of the weight at a time and multiplies in f32, with one
-//! order of sums whatever the number of threads or of rows of `x`.
+//! Both serve every registered encoding: the generic path (`generic.rs`) decodes a tile of the weight at a time and multiplies in f32.
+//! Encodings with kernels of their own ([`encodings`]) go through `fast.rs`: [`PackedWeight::pack`] prepares a weight for an
+//! instruction set when a graph is loaded, [`ActivationFormat::store`] quantizes the activations once for all weights that take
+//! them, [`PackedWeight::multiply`] multiplies.
+//!
+//! Whatever the path, an element of the product has one order of sums: its bits do not depend on the number of threads or on the
+//! other rows of `x`.
 
+mod activation;
+mod arch;
+mod drive;
 mod f32_kernel;
+mod fast;
 mod gather;
 mod generic;
+mod kernels;
+mod memory;
 mod op;
+mod pack;
+mod par;
+mod unpack;
+mod widen;
 
 use bitquilt_plugin_api::Plugin;
 
+pub use activation::ActivationFormat;
+pub use arch::Isa;
+pub use kernels::{KernelError, activations, block, encodings};
+pub use pack::PackedWeight;
+pub use par::{Par, Serial};
+
 /// The plugin: the ops and their kernels.
 pub fn plugin() -> Plugin {
-    Plugin::new("qmatmul", env!("CARGO_PKG_VERSION"))
+    let plugin = Plugin::new("qmatmul", env!("CARGO_PKG_VERSION"))
         .op(op::QMatmul)
         .kernel(generic::Generic)
-        .simple_op(gather::QGather)
+        .simple_op(gather::QGather);
+    fast::providers().fold(plugin, Plugin::kernel)
 }

@@ -1,0 +1,223 @@
+//! AVX-512 with VNNI: sixteen rows in a register.
+
+use std::arch::x86_64::*;
+
+use super::{Body, CodeSource, DotIsa, STEP};
+use crate::unpack::Form;
+
+/// `vpdpbusd` on 512-bit registers.
+pub(crate) struct Avx512Vnni;
+
+impl DotIsa for Avx512Vnni {
+    const LANES: usize = 16;
+    // Three groups share each broadcast of activations: loads of 512 bits are scarcer than products.
+    const GROUPS: usize = 3;
+    const COLUMNS: usize = 4;
+    const BYTE_OFFSET: i32 = 0;
+
+    type Codes = __m512i;
+    type I32 = __m512i;
+    type F32 = __m512;
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+    unsafe fn vectorize<B: Body>(body: B) {
+        // SAFETY: this function is compiled with the features, and its caller vouches that the machine has them.
+        unsafe { body.run::<Self>() }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn load(from: *const u8) -> __m512i {
+        // SAFETY: the caller vouches for the bytes.
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn store(to: *mut u8, codes: __m512i) {
+        // SAFETY: the caller vouches for the bytes.
+        unsafe { _mm512_storeu_si512(to.cast(), codes) }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn splat(byte: u8) -> __m512i {
+        _mm512_set1_epi8(byte as i8)
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn and(a: __m512i, b: __m512i) -> __m512i {
+        _mm512_and_si512(a, b)
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn or(a: __m512i, b: __m512i) -> __m512i {
+        _mm512_or_si512(a, b)
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw")]
+    #[inline]
+    unsafe fn shl<const N: u32>(codes: __m512i) -> __m512i {
+        _mm512_slli_epi16::<N>(codes)
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw")]
+    #[inline]
+    unsafe fn shr<const N: u32>(codes: __m512i) -> __m512i {
+        _mm512_srli_epi16::<N>(codes)
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw")]
+    #[inline]
+    unsafe fn lookup(table: &[u8; 16], codes: __m512i) -> __m512i {
+        // SAFETY: the table has 16 bytes.
+        let table = unsafe { _mm_loadu_si128(table.as_ptr().cast()) };
+        _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), codes)
+    }
+
+    // There is no product of bytes: a factor is in both halves of its lane, and multiplies two codes at once.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    #[inline]
+    unsafe fn load_factors(from: *const u8) -> __m512i {
+        // SAFETY: the caller vouches for the bytes.
+        let bytes = _mm512_cvtepu8_epi32(unsafe { _mm_loadu_si128(from.cast()) });
+        let factors = _mm512_and_si512(bytes, _mm512_set1_epi32(15));
+        _mm512_or_si512(factors, _mm512_slli_epi32::<16>(factors))
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw")]
+    #[inline]
+    unsafe fn scale(codes: __m512i, factors: __m512i) -> __m512i {
+        _mm512_mullo_epi16(codes, factors)
+    }
+
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    #[inline]
+    unsafe fn dot<F: Form, S: CodeSource<Self>, const G: usize, const W: usize>(
+        sums: &mut [[__m512i; W]; G],
+        codes: &[S; G],
+        first: usize,
+        x: *const i8,
+    ) {
+        for k in first..first + STEP {
+            for c in 0..W {
+                // SAFETY: `x` has 32 activations for each of the `W` columns, and `k` is below 8.
+                let x = unsafe { x.add(32 * c + 4 * k).cast::<i32>().read_unaligned() };
+                for g in 0..G {
+                    // SAFETY: the caller's contract is this one's.
+                    let codes = unsafe { codes[g].codes(k) };
+                    sums[g][c] = _mm512_dpbusd_epi32(sums[g][c], codes, _mm512_set1_epi32(x));
+                }
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn broadcast_i32(from: *const u8) -> __m512i {
+        // SAFETY: the caller vouches for the bytes.
+        _mm512_set1_epi32(unsafe { from.cast::<i32>().read_unaligned() })
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn zero_i32() -> __m512i {
+        _mm512_setzero_si512()
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn to_f32(sums: __m512i) -> __m512 {
+        _mm512_cvtepi32_ps(sums)
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn zero() -> __m512 {
+        _mm512_setzero_ps()
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn broadcast(from: *const u8) -> __m512 {
+        // SAFETY: the caller vouches for the bytes.
+        _mm512_set1_ps(unsafe { from.cast::<f32>().read_unaligned() })
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn load_f32(from: *const u8) -> __m512 {
+        // SAFETY: the caller vouches for the bytes.
+        unsafe { _mm512_loadu_ps(from.cast()) }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn load_f16(from: *const u8) -> __m512 {
+        // SAFETY: the caller vouches for the bytes.
+        _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(from.cast()) })
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn load_bf16(from: *const u8) -> __m512 {
+        // SAFETY: the caller vouches for the bytes.
+        let halves = unsafe { _mm256_loadu_si256(from.cast()) };
+        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn load_u8(from: *const u8) -> __m512 {
+        // SAFETY: the caller vouches for the bytes.
+        _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(unsafe { _mm_loadu_si128(from.cast()) }))
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn load_i8(from: *const u8) -> __m512 {
+        // SAFETY: the caller vouches for the bytes.
+        _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(unsafe { _mm_loadu_si128(from.cast()) }))
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn load_high_nibbles(from: *const u8) -> __m512 {
+        // SAFETY: the caller vouches for the bytes.
+        let bytes = _mm512_cvtepu8_epi32(unsafe { _mm_loadu_si128(from.cast()) });
+        _mm512_cvtepi32_ps(_mm512_srli_epi32::<4>(bytes))
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn store_f32(to: *mut f32, x: __m512) {
+        // SAFETY: the caller vouches for the floats.
+        unsafe { _mm512_storeu_ps(to, x) }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn mul(a: __m512, b: __m512) -> __m512 {
+        _mm512_mul_ps(a, b)
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn add(a: __m512, b: __m512) -> __m512 {
+        _mm512_add_ps(a, b)
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn fma(a: __m512, b: __m512, c: __m512) -> __m512 {
+        _mm512_fmadd_ps(a, b, c)
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch(at: *const u8) {
+        // SAFETY: a prefetch of an invalid address does nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+}

@@ -1,0 +1,210 @@
+//! What the kernels need of an instruction set, and a file for each that has it.
+//!
+//! Rows of the weight lie in the lanes of a register: a register of *codes* holds four codes of each of
+//! [`DotIsa::LANES`] rows, and is multiplied with four activations that are broadcast to all lanes. Nothing is
+//! ever summed across lanes, so an element of the result has one order of operations on every instruction set,
+//! and the results are the same bits on all of them.
+
+use crate::unpack::Form;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512vnni;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod scalar;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use self::{avx2::Avx2, avx512vnni::Avx512Vnni};
+#[cfg(target_arch = "aarch64")]
+pub(crate) use neon::Neon;
+pub(crate) use scalar::Scalar;
+
+/// The most rows that any instruction set has in the lanes of a register.
+pub(crate) const MAX_LANES: usize = 16;
+
+/// An instruction set that the kernels are compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Isa {
+    /// Plain Rust: every machine has it, and the other instruction sets are tested against it.
+    Scalar,
+    /// AVX2 with FMA and F16C.
+    Avx2,
+    /// AVX-512 (F, BW, VL) with VNNI.
+    Avx512Vnni,
+    /// NEON with the dot-product instructions of Armv8.2.
+    Neon,
+}
+
+impl Isa {
+    /// All of them, slowest first.
+    pub const ALL: [Self; 4] = [Self::Scalar, Self::Avx2, Self::Avx512Vnni, Self::Neon];
+
+    /// The fastest that this machine can run.
+    #[must_use]
+    pub fn detect() -> Self {
+        Self::ALL.into_iter().rfind(|isa| isa.is_available()).unwrap_or(Self::Scalar)
+    }
+
+    /// The instruction set of a [`name`](Self::name).
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|isa| isa.name() == name)
+    }
+
+    /// Its name in settings and reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::Avx2 => "avx2",
+            Self::Avx512Vnni => "avx512vnni",
+            Self::Neon => "neon",
+        }
+    }
+
+    /// Whether this machine can run it.
+    #[must_use]
+    pub fn is_available(self) -> bool {
+        match self {
+            Self::Scalar => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => {
+                is_x86_feature_detected!("avx2")
+                    && is_x86_feature_detected!("fma")
+                    && is_x86_feature_detected!("f16c")
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => {
+                Self::Avx2.is_available()
+                    && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512vnni")
+            }
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => {
+                std::arch::is_aarch64_feature_detected!("neon")
+                    && std::arch::is_aarch64_feature_detected!("dotprod")
+            }
+            #[allow(unreachable_patterns, reason = "instruction sets of other architectures")]
+            _ => false,
+        }
+    }
+}
+
+/// Code that is compiled once for each instruction set.
+pub(crate) trait Body {
+    /// Runs it.
+    ///
+    /// # Safety
+    /// Only [`DotIsa::vectorize`] of `I` may call this. Implementations are `#[inline(always)]`, so that
+    /// their code is compiled with the features of `I`.
+    unsafe fn run<I: DotIsa>(self);
+}
+
+/// The registers and instructions of one instruction set.
+///
+/// # Safety
+/// For every method: the machine has the instruction set, and the call is compiled into a
+/// [`vectorize`](Self::vectorize) of it. A method that takes a pointer reads or writes, unaligned, as many
+/// bytes as it says.
+pub(crate) trait DotIsa: Sized + 'static {
+    /// Rows in the lanes of a register.
+    const LANES: usize;
+    /// Groups of `LANES` rows that a tile of the product has at most.
+    const GROUPS: usize;
+    /// Columns that a tile of the product has at most.
+    const COLUMNS: usize;
+    /// What [`dot`](Self::dot) takes from each code of a form with 8-bit codes.
+    const BYTE_OFFSET: i32;
+
+    /// `4 * LANES` bytes.
+    type Codes: Copy;
+    /// `LANES` sums of products.
+    type I32: Copy;
+    /// `LANES` floats.
+    type F32: Copy;
+
+    /// Runs `body` compiled with the features of this instruction set.
+    unsafe fn vectorize<B: Body>(body: B);
+
+    /// `4 * LANES` bytes at `from`.
+    unsafe fn load(from: *const u8) -> Self::Codes;
+    /// `4 * LANES` bytes to `to`.
+    unsafe fn store(to: *mut u8, codes: Self::Codes);
+    /// `byte` everywhere.
+    unsafe fn splat(byte: u8) -> Self::Codes;
+    /// The bits that are in both.
+    unsafe fn and(a: Self::Codes, b: Self::Codes) -> Self::Codes;
+    /// The bits that are in either.
+    unsafe fn or(a: Self::Codes, b: Self::Codes) -> Self::Codes;
+    /// Shifted left within bytes; bits that come in from the neighbouring byte are unspecified.
+    unsafe fn shl<const N: u32>(codes: Self::Codes) -> Self::Codes;
+    /// Shifted right within bytes; bits that come in from the neighbouring byte are unspecified.
+    unsafe fn shr<const N: u32>(codes: Self::Codes) -> Self::Codes;
+    /// `table[code]` for each code, all below 16.
+    unsafe fn lookup(table: &[u8; 16], codes: Self::Codes) -> Self::Codes;
+
+    /// The lower 4 bits of `LANES` bytes at `from`, as [`scale`](Self::scale) takes them.
+    unsafe fn load_factors(from: *const u8) -> Self::Codes;
+    /// Each code times the factor of its lane; the products are below 256.
+    unsafe fn scale(codes: Self::Codes, factors: Self::Codes) -> Self::Codes;
+
+    /// Adds to `sums[g][c]` the products of `STEP * 4` codes of group `g`, steps `first..` of `codes`, and as many
+    /// activations of column `c`. A column's activations are 32 bytes from the next's; `x` is the first's, at
+    /// code 0 of step 0.
+    unsafe fn dot<F: Form, S: CodeSource<Self>, const G: usize, const W: usize>(
+        sums: &mut [[Self::I32; W]; G],
+        codes: &[S; G],
+        first: usize,
+        x: *const i8,
+    );
+    /// The `i32` at `from` in every lane.
+    unsafe fn broadcast_i32(from: *const u8) -> Self::I32;
+    /// Zero in every lane.
+    unsafe fn zero_i32() -> Self::I32;
+    /// Rounded to the nearest float.
+    unsafe fn to_f32(sums: Self::I32) -> Self::F32;
+
+    /// Zero in every lane.
+    unsafe fn zero() -> Self::F32;
+    /// The `f32` at `from` in every lane.
+    unsafe fn broadcast(from: *const u8) -> Self::F32;
+    /// `LANES` floats at `from`.
+    unsafe fn load_f32(from: *const u8) -> Self::F32;
+    /// `LANES` half-precision floats at `from`.
+    unsafe fn load_f16(from: *const u8) -> Self::F32;
+    /// `LANES` bfloat16 at `from`.
+    unsafe fn load_bf16(from: *const u8) -> Self::F32;
+    /// `LANES` bytes at `from`.
+    unsafe fn load_u8(from: *const u8) -> Self::F32;
+    /// `LANES` signed bytes at `from`.
+    unsafe fn load_i8(from: *const u8) -> Self::F32;
+    /// The upper 4 bits of `LANES` bytes at `from`.
+    unsafe fn load_high_nibbles(from: *const u8) -> Self::F32;
+    /// `LANES` floats to `to`.
+    unsafe fn store_f32(to: *mut f32, x: Self::F32);
+    /// `a * b`.
+    unsafe fn mul(a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a + b`.
+    unsafe fn add(a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a * b + c`, rounded once.
+    unsafe fn fma(a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+
+    /// Asks for the cache line of `at`, which need not be a valid address.
+    unsafe fn prefetch(at: *const u8);
+}
+
+/// Where a kernel has the codes of 32 values of a row group: in registers, or in memory.
+pub(crate) trait CodeSource<I: DotIsa> {
+    /// Codes `4 * k .. 4 * k + 4` of each row.
+    ///
+    /// # Safety
+    /// As for the methods of [`DotIsa`]; `k` is below 8.
+    unsafe fn codes(&self, k: usize) -> I::Codes;
+}
+
+/// Registers of codes that one [`DotIsa::dot`] consumes: 16 codes of each row.
+pub(crate) const STEP: usize = 4;

@@ -1,0 +1,173 @@
+//! Plain Rust, the oracle of the other instruction sets.
+
+use half::{bf16, f16};
+
+use super::{Body, CodeSource, DotIsa, STEP};
+use crate::unpack::Form;
+
+/// Four rows at a time, an element after the other.
+pub(crate) struct Scalar;
+
+const LANES: usize = 4;
+type Bytes = [u8; 4 * LANES];
+
+/// `N` values of `SIZE` bytes at `from`.
+///
+/// # Safety
+/// `from` may be read for `N * SIZE` bytes.
+unsafe fn read<const SIZE: usize, const N: usize>(from: *const u8) -> [[u8; SIZE]; N] {
+    // SAFETY: arrays of bytes have no alignment, and the caller vouches for the bytes.
+    unsafe { from.cast::<[[u8; SIZE]; N]>().read() }
+}
+
+impl DotIsa for Scalar {
+    const LANES: usize = LANES;
+    const GROUPS: usize = 1;
+    const COLUMNS: usize = 4;
+    const BYTE_OFFSET: i32 = 0;
+
+    type Codes = Bytes;
+    type I32 = [i32; LANES];
+    type F32 = [f32; LANES];
+
+    unsafe fn vectorize<B: Body>(body: B) {
+        // SAFETY: every machine has this instruction set.
+        unsafe { body.run::<Self>() }
+    }
+
+    unsafe fn load(from: *const u8) -> Bytes {
+        // SAFETY: the caller vouches for the bytes.
+        unsafe { from.cast::<Bytes>().read() }
+    }
+
+    unsafe fn store(to: *mut u8, codes: Bytes) {
+        // SAFETY: the caller vouches for the bytes.
+        unsafe { to.cast::<Bytes>().write(codes) }
+    }
+
+    unsafe fn splat(byte: u8) -> Bytes {
+        [byte; 4 * LANES]
+    }
+
+    unsafe fn and(a: Bytes, b: Bytes) -> Bytes {
+        std::array::from_fn(|i| a[i] & b[i])
+    }
+
+    unsafe fn or(a: Bytes, b: Bytes) -> Bytes {
+        std::array::from_fn(|i| a[i] | b[i])
+    }
+
+    unsafe fn shl<const N: u32>(codes: Bytes) -> Bytes {
+        codes.map(|code| code << N)
+    }
+
+    unsafe fn shr<const N: u32>(codes: Bytes) -> Bytes {
+        codes.map(|code| code >> N)
+    }
+
+    unsafe fn lookup(table: &[u8; 16], codes: Bytes) -> Bytes {
+        codes.map(|code| table[usize::from(code & 15)])
+    }
+
+    unsafe fn load_factors(from: *const u8) -> Bytes {
+        // SAFETY: the caller vouches for the bytes.
+        let bytes = unsafe { read::<1, LANES>(from) };
+        std::array::from_fn(|i| bytes[i / 4][0] & 15)
+    }
+
+    unsafe fn scale(codes: Bytes, factors: Bytes) -> Bytes {
+        std::array::from_fn(|i| codes[i] * factors[i])
+    }
+
+    unsafe fn dot<F: Form, S: CodeSource<Self>, const G: usize, const W: usize>(
+        sums: &mut [[Self::I32; W]; G],
+        codes: &[S; G],
+        first: usize,
+        x: *const i8,
+    ) {
+        for (sums, source) in sums.iter_mut().zip(codes) {
+            for k in first..first + STEP {
+                // SAFETY: the caller's contract is this one's.
+                let codes = unsafe { source.codes(k) };
+                for (c, sums) in sums.iter_mut().enumerate() {
+                    for (i, &code) in codes.iter().enumerate() {
+                        // SAFETY: `x` has 32 activations for each of the `W` columns, and `k` is below 8.
+                        let x = unsafe { *x.add(32 * c + 4 * k + i % 4) };
+                        sums[i / 4] += i32::from(code) * i32::from(x);
+                    }
+                }
+            }
+        }
+    }
+
+    unsafe fn broadcast_i32(from: *const u8) -> [i32; LANES] {
+        // SAFETY: the caller vouches for the bytes.
+        [i32::from_ne_bytes(unsafe { read::<4, 1>(from) }[0]); LANES]
+    }
+
+    unsafe fn zero_i32() -> [i32; LANES] {
+        [0; LANES]
+    }
+
+    unsafe fn to_f32(sums: [i32; LANES]) -> [f32; LANES] {
+        sums.map(|sum| sum as f32)
+    }
+
+    unsafe fn zero() -> [f32; LANES] {
+        [0.0; LANES]
+    }
+
+    unsafe fn broadcast(from: *const u8) -> [f32; LANES] {
+        // SAFETY: the caller vouches for the bytes.
+        [f32::from_ne_bytes(unsafe { read::<4, 1>(from) }[0]); LANES]
+    }
+
+    unsafe fn load_f32(from: *const u8) -> [f32; LANES] {
+        // SAFETY: the caller vouches for the bytes.
+        unsafe { read::<4, LANES>(from) }.map(f32::from_ne_bytes)
+    }
+
+    unsafe fn load_f16(from: *const u8) -> [f32; LANES] {
+        // SAFETY: the caller vouches for the bytes.
+        unsafe { read::<2, LANES>(from) }.map(|bytes| f16::from_le_bytes(bytes).to_f32())
+    }
+
+    unsafe fn load_bf16(from: *const u8) -> [f32; LANES] {
+        // SAFETY: the caller vouches for the bytes.
+        unsafe { read::<2, LANES>(from) }.map(|bytes| bf16::from_le_bytes(bytes).to_f32())
+    }
+
+    unsafe fn load_u8(from: *const u8) -> [f32; LANES] {
+        // SAFETY: the caller vouches for the bytes.
+        unsafe { read::<1, LANES>(from) }.map(|[byte]| f32::from(byte))
+    }
+
+    unsafe fn load_i8(from: *const u8) -> [f32; LANES] {
+        // SAFETY: the caller vouches for the bytes.
+        unsafe { read::<1, LANES>(from) }.map(|[byte]| f32::from(byte as i8))
+    }
+
+    unsafe fn load_high_nibbles(from: *const u8) -> [f32; LANES] {
+        // SAFETY: the caller vouches for the bytes.
+        unsafe { read::<1, LANES>(from) }.map(|[byte]| f32::from(byte >> 4))
+    }
+
+    unsafe fn store_f32(to: *mut f32, x: [f32; LANES]) {
+        // SAFETY: the caller vouches for the floats.
+        unsafe { to.cast::<[f32; LANES]>().write_unaligned(x) }
+    }
+
+    unsafe fn mul(a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
+        std::array::from_fn(|i| a[i] * b[i])
+    }
+
+    unsafe fn add(a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
+        std::array::from_fn(|i| a[i] + b[i])
+    }
+
+    unsafe fn fma(a: [f32; LANES], b: [f32; LANES], c: [f32; LANES]) -> [f32; LANES] {
+        std::array::from_fn(|i| a[i].mul_add(b[i], c[i]))
+    }
+
+    unsafe fn prefetch(_at: *const u8) {}
+}

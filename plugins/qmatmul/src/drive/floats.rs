@@ -1,0 +1,287 @@
+//! Products of weights that are floats, and activations as they are.
+//!
+//! An element is the sum of two sums, over the values with even and with odd index, each in order and each product
+//! fused with its addition.
+
+use std::{marker::PhantomData, mem::MaybeUninit, ops::Range};
+
+use super::{MAX_TILE_COLUMNS, MAX_TILES, Product, strips::prefetch};
+use crate::{
+    arch::{Body, DotIsa, MAX_LANES},
+    unpack::STRIP_LEN,
+    widen::Widen,
+};
+
+/// Values of a row in a slab.
+const SLAB_LEN: usize = 128;
+
+/// Row groups of a tile, at most.
+const MAX_GROUPS: usize = 3;
+
+/// The sums over even and over odd values, of `G` row groups and `W` columns.
+type SumPairs<I, const G: usize, const W: usize> = [[[<I as DotIsa>::F32; W]; G]; 2];
+
+/// Adds the products of a strip of values, `values + LANES * size * k` being the address of value `k` of every row,
+/// and of a record of activations.
+///
+/// # Safety
+/// As for the methods of [`DotIsa`]; each of `values` is at a strip, and `x` at a record of a tile of `W` columns.
+#[inline(always)]
+unsafe fn accumulate<I: DotIsa, E: Widen, const G: usize, const W: usize>(
+    sums: &mut SumPairs<I, G, W>,
+    values: [*const u8; G],
+    x: *const u8,
+) {
+    let [even, odd] = sums;
+    for pair in 0..STRIP_LEN / 2 {
+        // SAFETY: the caller's contract is this one's.
+        unsafe {
+            accumulate_value::<I, E, G, W>(even, values, x, 2 * pair);
+            accumulate_value::<I, E, G, W>(odd, values, x, 2 * pair + 1);
+        }
+    }
+}
+
+/// Adds the products of value `k` of a strip.
+///
+/// # Safety
+/// As for [`accumulate`]; `k` is below [`STRIP_LEN`].
+#[inline(always)]
+unsafe fn accumulate_value<I: DotIsa, E: Widen, const G: usize, const W: usize>(
+    sums: &mut [[I::F32; W]; G],
+    values: [*const u8; G],
+    x: *const u8,
+    k: usize,
+) {
+    // SAFETY: the caller vouches for the strips and the record.
+    unsafe {
+        let mut weights = [I::zero(); G];
+        for g in 0..G {
+            weights[g] = E::load::<I>(values[g].add(I::LANES * E::BYTES * k));
+        }
+        for c in 0..W {
+            let x = I::broadcast(x.add(4 * (STRIP_LEN * c + k)));
+            for g in 0..G {
+                sums[g][c] = I::fma(weights[g], x, sums[g][c]);
+            }
+        }
+    }
+}
+
+/// All columns, one tile of at most four, times the rows of some groups.
+pub(crate) struct Stream<E> {
+    product: Product,
+    groups: Range<usize>,
+    encoding: PhantomData<E>,
+}
+
+impl<E> Stream<E> {
+    pub(crate) fn new(product: Product, groups: Range<usize>) -> Self {
+        Self { product, groups, encoding: PhantomData }
+    }
+}
+
+impl<E: Widen> Body for Stream<E> {
+    #[inline(always)]
+    unsafe fn run<I: DotIsa>(self) {
+        // SAFETY: the caller's contract is this one's.
+        unsafe {
+            match self.product.m {
+                1 => self.columns::<I, 1>(),
+                2 => self.columns::<I, 2>(),
+                3 => self.columns::<I, 3>(),
+                _ => self.columns::<I, 4>(),
+            }
+        }
+    }
+}
+
+impl<E: Widen> Stream<E> {
+    #[inline(always)]
+    unsafe fn columns<I: DotIsa, const W: usize>(self) {
+        let strip_bytes = STRIP_LEN * E::BYTES * I::LANES;
+        // SAFETY: the product's weight has `n` values of each row of a group, its activations as many of each
+        // column, and this task alone writes the rows of its groups.
+        unsafe {
+            for group in self.groups {
+                let mut sums = [[[I::zero(); W]; 1]; 2];
+                let values = self.product.group(group);
+                for strip in 0..self.product.n / STRIP_LEN {
+                    let values = values.add(strip_bytes * strip);
+                    prefetch::<I>(values, strip_bytes);
+                    let x = self.product.activations.add(4 * STRIP_LEN * W * strip);
+                    accumulate::<I, E, 1, W>(&mut sums, [values], x);
+                }
+                for c in 0..W {
+                    self.product.write::<I>(group, c, I::add(sums[0][0][c], sums[1][0][c]));
+                }
+            }
+        }
+    }
+}
+
+/// Some tiles of columns times the rows of some groups.
+pub(crate) struct Tiles<E> {
+    product: Product,
+    groups: Range<usize>,
+    tiles: Range<usize>,
+    encoding: PhantomData<E>,
+}
+
+impl<E> Tiles<E> {
+    pub(crate) fn new(product: Product, groups: Range<usize>, tiles: Range<usize>) -> Self {
+        debug_assert!(tiles.len() <= MAX_TILES);
+        Self { product, groups, tiles, encoding: PhantomData }
+    }
+}
+
+/// The values of a slab, widened: one of each row, then the next.
+#[repr(C, align(64))]
+struct Slab([MaybeUninit<f32>; SLAB_LEN * MAX_LANES]);
+
+/// The sums of a task's columns, for the even and the odd values.
+#[repr(C, align(64))]
+struct Sums([f32; MAX_TILES * MAX_TILE_COLUMNS * MAX_GROUPS * 2 * MAX_LANES]);
+
+impl<E: Widen> Body for Tiles<E> {
+    #[inline(always)]
+    unsafe fn run<I: DotIsa>(self) {
+        // SAFETY: the caller's contract is this one's.
+        unsafe {
+            let mut slabs =
+                [const { Slab([const { MaybeUninit::uninit() }; SLAB_LEN * MAX_LANES]) }; MAX_GROUPS];
+            let mut group = self.groups.start;
+            while group < self.groups.end {
+                let count = I::GROUPS.min(self.groups.end - group);
+                match count {
+                    1 => self.rows::<I, 1>(group, &mut slabs),
+                    2 if I::GROUPS >= 2 => self.rows::<I, 2>(group, &mut slabs),
+                    _ if I::GROUPS >= 3 => self.rows::<I, 3>(group, &mut slabs),
+                    _ => unreachable!("a tile has at most as many groups as the instruction set allows"),
+                }
+                group += count;
+            }
+        }
+    }
+}
+
+impl<E: Widen> Tiles<E> {
+    /// The product's rows of groups `first .. first + G`.
+    ///
+    /// # Safety
+    /// As for [`Body::run`]; the product has those groups.
+    #[inline(always)]
+    unsafe fn rows<I: DotIsa, const G: usize>(&self, first: usize, slabs: &mut [Slab; MAX_GROUPS]) {
+        let product = &self.product;
+        let mut sums = Sums([0.0; _]);
+        let tile_sums = 2 * G * MAX_TILE_COLUMNS * I::LANES;
+        // SAFETY: the product's weight has `n` values of each row of a group, its activations as many of each column;
+        // `sums` has room for the tiles of a task, and each slab for a slab.
+        unsafe {
+            let mut start = 0;
+            while start < product.n {
+                let len = SLAB_LEN.min(product.n - start);
+                for (g, slab) in slabs.iter_mut().enumerate().take(G) {
+                    let values = product.group(first + g).add(E::BYTES * I::LANES * start);
+                    let slab = slab.0.as_mut_ptr().cast::<f32>();
+                    for k in 0..len {
+                        let value = values.add(E::BYTES * I::LANES * k);
+                        prefetch::<I>(value, 1);
+                        I::store_f32(slab.add(I::LANES * k), E::load::<I>(value));
+                    }
+                }
+                for tile in self.tiles.clone() {
+                    let (columns, x) = product.tile(tile);
+                    let x = x.add(4 * columns.len() * start);
+                    let sums = sums.0.as_mut_ptr().add((tile - self.tiles.start) * tile_sums);
+                    tile_of_width::<I, G>(columns.len(), slabs, len / STRIP_LEN, x, sums);
+                }
+                start += len;
+            }
+            for tile in self.tiles.clone() {
+                let (columns, _) = product.tile(tile);
+                let sums = sums.0.as_ptr().add((tile - self.tiles.start) * tile_sums);
+                for g in 0..G {
+                    for (c, column) in columns.clone().enumerate() {
+                        let even = sums.add((g * columns.len() + c) * I::LANES);
+                        let odd = even.add(G * columns.len() * I::LANES);
+                        let sum = I::add(I::load_f32(even.cast()), I::load_f32(odd.cast()));
+                        product.write::<I>(first + g, column, sum);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Runs [`Tile`] for a width that is known when it runs.
+///
+/// # Safety
+/// As for [`Tile`]; `width` is at most the instruction set's.
+#[inline(always)]
+unsafe fn tile_of_width<I: DotIsa, const G: usize>(
+    width: usize,
+    slabs: &[Slab; MAX_GROUPS],
+    strips: usize,
+    x: *const u8,
+    sums: *mut f32,
+) {
+    const { assert!(I::COLUMNS <= MAX_TILE_COLUMNS) };
+    // SAFETY: the caller's contract is this one's.
+    unsafe {
+        match width {
+            1 => I::vectorize(Tile::<G, 1> { slabs, strips, x, sums }),
+            2 => I::vectorize(Tile::<G, 2> { slabs, strips, x, sums }),
+            3 => I::vectorize(Tile::<G, 3> { slabs, strips, x, sums }),
+            4 => I::vectorize(Tile::<G, 4> { slabs, strips, x, sums }),
+            5 if I::COLUMNS >= 5 => I::vectorize(Tile::<G, 5> { slabs, strips, x, sums }),
+            _ if I::COLUMNS >= 6 => I::vectorize(Tile::<G, 6> { slabs, strips, x, sums }),
+            _ => unreachable!("a tile is at most as wide as the instruction set allows"),
+        }
+    }
+}
+
+/// Adds to `sums` the products of `strips` strips of `G` slabs and a tile of `W` columns.
+///
+/// The slabs were stored for the instruction set, `x` is at the tile's record for their first strip, and
+/// `sums` are `2 * G * W * LANES`.
+struct Tile<'a, const G: usize, const W: usize> {
+    slabs: &'a [Slab; MAX_GROUPS],
+    strips: usize,
+    x: *const u8,
+    sums: *mut f32,
+}
+
+impl<const G: usize, const W: usize> Body for Tile<'_, G, W> {
+    #[inline(always)]
+    unsafe fn run<I: DotIsa>(self) {
+        // SAFETY: what the fields are is said above.
+        unsafe {
+            let mut registers: SumPairs<I, G, W> = [[[I::zero(); W]; G]; 2];
+            for i in 0..2 {
+                for g in 0..G {
+                    for c in 0..W {
+                        let sum = self.sums.add(((i * G + g) * W + c) * I::LANES);
+                        registers[i][g][c] = I::load_f32(sum.cast());
+                    }
+                }
+            }
+            for s in 0..self.strips {
+                let mut values = [std::ptr::null(); G];
+                for g in 0..G {
+                    values[g] = self.slabs[g].0.as_ptr().cast::<u8>().add(4 * STRIP_LEN * I::LANES * s);
+                }
+                let x = self.x.add(4 * STRIP_LEN * W * s);
+                accumulate::<I, crate::widen::F32, G, W>(&mut registers, values, x);
+            }
+            for i in 0..2 {
+                for g in 0..G {
+                    for c in 0..W {
+                        let sum = self.sums.add(((i * G + g) * W + c) * I::LANES);
+                        I::store_f32(sum, registers[i][g][c]);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! How a product is cut into tasks.
+//!
+//! With few columns, each row group is streamed once and unpacked in registers, for all columns. With more, a *slab*
+//! of 256 values of one or two row groups is unpacked into the first-level cache, and multiplied with one tile
+//! of columns after the other; the columns of a task are as many as the second-level cache keeps the activations of.
+//!
+//! An element of the result is a sum over the strips in their order, whichever path it takes.
+
+use std::ops::Range;
+
+use crate::{
+    activation::{ActivationFormat, SendPtr, tile_columns},
+    arch::DotIsa,
+    kernels::Kernels,
+    par::{Par, part},
+};
+
+pub(crate) mod floats;
+pub(crate) mod strips;
+
+/// The most columns that are multiplied with a weight that is unpacked in registers.
+const STREAMED_COLUMNS: usize = 4;
+
+/// The most tiles of columns in a task.
+pub(crate) const MAX_TILES: usize = 16;
+
+/// The most columns in a tile, on any instruction set.
+const MAX_TILE_COLUMNS: usize = 6;
+
+/// Values of a row in a slab.
+const SLAB_LEN: usize = 256;
+
+/// Bytes of the activations of a task's columns, at most: what may stay in a second-level cache.
+const TASK_ACTIVATIONS: usize = 512 << 10;
+
+/// Bytes of weight that make a task worth its start.
+const TASK_WEIGHTS: usize = 32 << 10;
+
+/// How far ahead of its use a weight is asked for, in bytes.
+const PREFETCH: usize = 4096;
+
+/// A way to multiply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Path {
+    /// Weights unpacked in registers, used once.
+    Stream,
+    /// Weights unpacked into a cache, used for several tiles of columns.
+    Tiles,
+}
+
+impl Path {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Stream => "weights streamed once, unpacked in registers",
+            Self::Tiles => "weights unpacked slab by slab, shared by tiles of columns",
+        }
+    }
+}
+
+/// The way that `m` columns are multiplied.
+pub(crate) fn path(m: usize) -> Path {
+    if m <= STREAMED_COLUMNS { Path::Stream } else { Path::Tiles }
+}
+
+/// A product `out[c, r] = sum over k of weight[r, k] * x[c, k]`.
+///
+/// `weight` is readable for `group_bytes` for each group of rows, `activations` for what `format` says of `m` columns
+/// of `n` values, and `out` is writable for `m * p` values, and aliased by nobody.
+#[derive(Clone, Copy)]
+pub(crate) struct Product {
+    pub(crate) weight: *const u8,
+    pub(crate) group_bytes: usize,
+    pub(crate) activations: *const u8,
+    pub(crate) format: ActivationFormat,
+    pub(crate) out: *mut f32,
+    pub(crate) n: usize,
+    pub(crate) m: usize,
+    pub(crate) p: usize,
+}
+
+impl Product {
+    /// Where row group `group` starts.
+    ///
+    /// # Safety
+    /// The weight has that group.
+    #[inline(always)]
+    unsafe fn group(&self, group: usize) -> *const u8 {
+        // SAFETY: the caller vouches for the group.
+        unsafe { self.weight.add(group * self.group_bytes) }
+    }
+
+    /// The columns of a tile, and where its activations start.
+    ///
+    /// # Safety
+    /// The product has that tile.
+    #[inline(always)]
+    unsafe fn tile(&self, tile: usize) -> (Range<usize>, *const u8) {
+        let columns = tile_columns(self.m, self.format.tiles(self.m), tile);
+        // SAFETY: the caller vouches for the tile, and its activations follow those of the columns before it.
+        let start = unsafe { self.activations.add(columns.start * self.format.column_bytes(self.n)) };
+        (columns, start)
+    }
+
+    /// Writes column `column` of row group `group`.
+    ///
+    /// # Safety
+    /// As for the methods of [`DotIsa`]; the product has the column and the group, and no other task writes them.
+    #[inline(always)]
+    unsafe fn write<I: DotIsa>(&self, group: usize, column: usize, values: I::F32) {
+        let first = group * I::LANES;
+        // SAFETY: the caller vouches for the column and the group.
+        let out = unsafe { self.out.add(column * self.p + first) };
+        if first + I::LANES <= self.p {
+            // SAFETY: the column has all rows of the group.
+            unsafe { I::store_f32(out, values) };
+        } else {
+            let mut rows = [0.0; crate::arch::MAX_LANES];
+            // SAFETY: there is room for all lanes; the column has the rows before `p`.
+            unsafe {
+                I::store_f32(rows.as_mut_ptr(), values);
+                out.copy_from_nonoverlapping(rows.as_ptr(), self.p - first);
+            }
+        }
+    }
+}
+
+/// Computes a product.
+///
+/// # Safety
+/// The machine has the instruction set of the kernels, and the product is as [`Product`] says.
+pub(crate) unsafe fn multiply(kernels: &dyn Kernels, product: Product, par: &dyn Par) {
+    let Product { n, m, p, format, .. } = product;
+    if m == 0 || p == 0 {
+        return;
+    }
+    let groups = p.div_ceil(kernels.lanes());
+    let shared = Shared(product, SendPtr(product.out));
+    match path(m) {
+        Path::Stream => {
+            let tasks = (groups * product.group_bytes / TASK_WEIGHTS).clamp(1, most_tasks(par)).min(groups);
+            par.par_for(tasks, &|task, _| {
+                // SAFETY: the caller's contract is this one's; a group is in one task.
+                unsafe { kernels.stream(shared.product(), part(groups, tasks, task)) };
+            });
+        }
+        Path::Tiles => {
+            let tiles = format.tiles(m);
+            let tile_bytes = format.column_bytes(n) * m.div_ceil(tiles);
+            let bands = tiles.div_ceil((TASK_ACTIVATIONS / tile_bytes).clamp(1, MAX_TILES));
+            let pairs = groups.div_ceil(kernels.tile_groups());
+            let cuts = most_tasks(par).div_ceil(bands).min(pairs);
+            par.par_for(bands * cuts, &|task, _| {
+                let pairs = part(pairs, cuts, task % cuts);
+                let of_pairs = |pair: usize| groups.min(pair * kernels.tile_groups());
+                let groups = of_pairs(pairs.start)..of_pairs(pairs.end);
+                // SAFETY: the caller's contract is this one's; a task has a tile and a group together with no other,
+                // and as `bands` is at least the tiles over `MAX_TILES`, no task has more than so many.
+                unsafe { kernels.tiles(shared.product(), groups, part(tiles, bands, task / cuts)) };
+            });
+        }
+    }
+}
+
+/// Tasks that leave no thread idle for long when another is slower.
+fn most_tasks(par: &dyn Par) -> usize {
+    match par.threads() {
+        0 | 1 => 1,
+        threads => 8 * threads,
+    }
+}
+
+/// A product that tasks share.
+struct Shared(Product, SendPtr<f32>);
+
+// SAFETY: tasks read what the product points to, and write disjoint parts of its output.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    fn product(&self) -> Product {
+        Product { out: self.1.get(), ..self.0 }
+    }
+}

@@ -1,0 +1,118 @@
+//! `qmatmul` for encodings that have kernels of their own.
+
+use bitquilt_plugin_api::{
+    Error, Executor, InputTransform, Kernel, KernelKey, KernelProvider, NodeView, PrepareContext, Prepared,
+    Result, RunContext, Selector, Support, TensorView,
+};
+
+use crate::kernels::{activations, block, encodings};
+use crate::op::{Precision, QMATMUL, matrix_shape};
+use crate::{ActivationFormat, Isa, KernelError, PackedWeight, Par};
+
+/// A provider for each encoding and instruction set.
+pub(crate) fn providers() -> impl Iterator<Item = Fast> {
+    // f32 is no encoding, and has kernels for comparison alone.
+    let encodings = encodings().filter(|encoding| *encoding != "f32");
+    encodings.flat_map(|encoding| Isa::ALL.into_iter().map(move |isa| Fast { encoding, isa }))
+}
+
+/// Serves one encoding on one instruction set: the weight is repacked once, and `x` quantized once for all weights that take it.
+pub(crate) struct Fast {
+    encoding: &'static str,
+    isa: Isa,
+}
+
+impl KernelProvider for Fast {
+    fn key(&self) -> KernelKey {
+        let fastest_first = Isa::ALL.iter().position(|isa| *isa == self.isa).unwrap_or_default();
+        KernelKey::new(QMATMUL, Selector::Encoding(self.encoding.to_owned()), self.isa.name())
+            .priority(10 + fastest_first as i32)
+    }
+
+    fn supports(&self, node: &NodeView<'_>) -> Support {
+        if !self.isa.is_available() {
+            return Support::no("this machine does not have the instructions");
+        }
+        if let Some(wanted) = node.option("isa").filter(|wanted| wanted != self.isa.name()) {
+            return Support::no(format!("the session's option `isa` is {wanted}"));
+        }
+        let format = match activations(self.encoding, self.isa) {
+            Ok(format) => format,
+            Err(error) => return Support::no(error.to_string()),
+        };
+        if Precision::of(node) == Ok(Precision::Exact) && format.is_quantized() {
+            return Support::no("it quantizes `x`, and `precision` is \"exact\"");
+        }
+        if !node.is_constant(1) {
+            return Support::no("the weight is not a constant");
+        }
+        if matrix_shape("w", &node.inputs()[1]).is_ok_and(|[p, n]| p == 0 || n == 0) {
+            return Support::no("the weight is empty");
+        }
+        let layout = node.encoding(self.encoding).map(|spec| (spec.block_len, spec.block_bytes));
+        match layout.ok() == block(self.encoding) {
+            true => Support::Yes,
+            false => Support::no("the registered encoding has another block layout"),
+        }
+    }
+
+    fn prepare(&self, cx: &PrepareContext<'_>) -> Result<Prepared> {
+        let [p, n] = matrix_shape("w", &cx.inputs()[1])?;
+        let weight = cx.constant(1).ok_or_else(|| Error::failed("the weight is not a constant"))?;
+        let packed = PackedWeight::pack(self.encoding, self.isa, n, p, weight.bytes(), &Lent(cx.executor()))?;
+        let (format, bytes) = (packed.activations(), packed.byte_len());
+        let [one, few, many] = [1, 4, 512].map(|m| packed.path(m));
+        Ok(Prepared::new(Multiply(packed))
+            .releases(1)
+            .transform(0, format!("qmatmul {format:?}"), Activations { format, n })
+            .held_bytes(bytes)
+            .note(format!("one row: {one}; few: {few}; many: {many}")))
+    }
+}
+
+struct Multiply(PackedWeight);
+
+impl Kernel for Multiply {
+    fn run(&self, cx: &mut RunContext<'_>) -> Result<()> {
+        let activations = cx.transformed(0)?;
+        let out = cx.output(0)?.into_values::<f32>()?;
+        let m = out.len() / self.0.p();
+        Ok(self.0.multiply(activations, m, out, &Lent(cx.executor()))?)
+    }
+}
+
+/// The rows of `x` as the kernels take them.
+struct Activations {
+    format: ActivationFormat,
+    n: usize,
+}
+
+impl InputTransform for Activations {
+    fn bytes(&self, shape: &[usize]) -> usize {
+        let rows: usize = shape.iter().rev().skip(1).product();
+        self.format.bytes(self.n, rows).unwrap_or(usize::MAX)
+    }
+
+    fn run(&self, input: TensorView<'_>, dst: &mut [u8], executor: Executor<'_>) -> Result<()> {
+        Ok(self.format.store(self.n, input.values()?, dst, &Lent(executor))?)
+    }
+}
+
+/// The host's threads, as the kernels see them.
+struct Lent<'a>(Executor<'a>);
+
+impl Par for Lent<'_> {
+    fn threads(&self) -> usize {
+        self.0.workers()
+    }
+
+    fn par_for(&self, tasks: usize, body: &(dyn Fn(usize, usize) + Sync)) {
+        self.0.par_for(tasks, body);
+    }
+}
+
+impl From<KernelError> for Error {
+    fn from(error: KernelError) -> Self {
+        Error::failed(error)
+    }
+}

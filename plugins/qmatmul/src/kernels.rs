@@ -1,0 +1,267 @@
+//! The matrix of the kernels: encodings times instruction sets.
+
+use std::{marker::PhantomData, ops::Range};
+
+use crate::{
+    activation::{ActivationFormat, Sum},
+    arch::{DotIsa, Isa, Scalar},
+    drive::{Product, floats, strips},
+    unpack::{self, Form, Unpack, fields::FieldWriter, record_bytes},
+    widen::{self, Widen},
+};
+
+/// Why a weight cannot be prepared, or a product not be computed.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// The generic path is for such an encoding.
+    #[error("there is no kernel for encoding {encoding:?}, only for {}", encodings().collect::<Vec<_>>().join(", "))]
+    Encoding {
+        /// Its name.
+        encoding: String,
+    },
+    /// The instruction set was forced.
+    #[error("this machine does not have the instruction set {}; it has {}", isa.name(), Isa::detect().name())]
+    Isa {
+        /// The one that was asked for.
+        isa: Isa,
+    },
+    /// Rows are not whole blocks.
+    #[error(
+        "rows of a weight have {n} values, which is no positive multiple of the encoding's block of {block_len}"
+    )]
+    RowLength {
+        /// Values of a row.
+        n: usize,
+        /// Values of a block.
+        block_len: usize,
+    },
+    /// The weight's bytes are not what its shape says.
+    #[error("a weight of {p} rows of {n} values has {expected} bytes, got {got}")]
+    WeightBytes {
+        /// Values of a row.
+        n: usize,
+        /// Rows.
+        p: usize,
+        /// Bytes of such a weight.
+        expected: usize,
+        /// Bytes that were passed.
+        got: usize,
+    },
+    /// The activations are not rows of the weight's length.
+    #[error("{values} activations are not rows of {n} values, a positive multiple of 32")]
+    Activations {
+        /// Values of a row.
+        n: usize,
+        /// Values that were passed.
+        values: usize,
+    },
+    /// The stored activations are not those of the product.
+    #[error("stored activations have {got} bytes, expected {expected}")]
+    ActivationBytes {
+        /// Bytes that the format says.
+        expected: usize,
+        /// Bytes that were passed.
+        got: usize,
+    },
+    /// The output is not that of the product.
+    #[error("the output has {got} values, expected {expected}")]
+    Output {
+        /// Values of the product.
+        expected: usize,
+        /// Values that were passed.
+        got: usize,
+    },
+    /// The system has no memory for the prepared weight.
+    #[error("no memory for a prepared weight")]
+    Memory(#[from] std::io::Error),
+}
+
+/// What the drivers need of one encoding on one instruction set.
+pub(crate) trait Kernels: Sync {
+    /// Values and bytes of an encoded block.
+    fn block(&self) -> (usize, usize);
+    /// Rows of a group.
+    fn lanes(&self) -> usize;
+    /// Row groups that a tile of the product has at most.
+    fn tile_groups(&self) -> usize;
+    /// Prepared bytes of a group of rows of `n` values.
+    fn group_bytes(&self, n: usize) -> usize;
+    /// How the activations are stored.
+    fn activations(&self) -> ActivationFormat;
+    /// Prepares a group of at most [`lanes`](Self::lanes) encoded rows of `n` values; `dst` is zeroed.
+    fn pack_group(&self, n: usize, rows: &[u8], dst: &mut [u8]);
+    /// Multiplies the rows of `groups` with all columns, of which there is one tile.
+    ///
+    /// # Safety
+    /// The machine has the instruction set, and the product is as [`Product`] says.
+    unsafe fn stream(&self, product: Product, groups: Range<usize>);
+    /// Multiplies the rows of `groups` with the columns of `tiles`, at most [`MAX_TILES`](crate::drive::MAX_TILES).
+    ///
+    /// # Safety
+    /// As for [`stream`](Self::stream).
+    unsafe fn tiles(&self, product: Product, groups: Range<usize>, tiles: Range<usize>);
+}
+
+/// The integer kernels of encoding `E` on instruction set `I`.
+struct Strips<E, I>(PhantomData<fn() -> (E, I)>);
+
+impl<E: Unpack, I: DotIsa> Kernels for Strips<E, I> {
+    fn block(&self) -> (usize, usize) {
+        (E::BLOCK_LEN, E::BLOCK_BYTES)
+    }
+
+    fn lanes(&self) -> usize {
+        I::LANES
+    }
+
+    fn tile_groups(&self) -> usize {
+        I::GROUPS
+    }
+
+    fn group_bytes(&self, n: usize) -> usize {
+        n / E::BLOCK_LEN * record_bytes::<E>() * I::LANES
+    }
+
+    fn activations(&self) -> ActivationFormat {
+        let taken = if E::Form::BITS == 8 { I::BYTE_OFFSET } else { 0 };
+        let sum = if E::Form::MINS > 0 { Sum::Scaled } else { Sum::Offset(E::OFFSET - taken) };
+        ActivationFormat::quantized(E::Form::SUMS, sum, I::COLUMNS)
+    }
+
+    fn pack_group(&self, n: usize, rows: &[u8], dst: &mut [u8]) {
+        let blocks = n / E::BLOCK_LEN;
+        for (lane, row) in rows.chunks_exact(blocks * E::BLOCK_BYTES).enumerate() {
+            let records = dst.chunks_exact_mut(record_bytes::<E>() * I::LANES);
+            for (block, record) in row.chunks_exact(E::BLOCK_BYTES).zip(records) {
+                E::pack(block, &mut FieldWriter::new(record, I::LANES, lane));
+            }
+        }
+    }
+
+    unsafe fn stream(&self, product: Product, groups: Range<usize>) {
+        // SAFETY: the caller's contract is this one's.
+        unsafe { I::vectorize(strips::Stream::<E>::new(product, groups)) }
+    }
+
+    unsafe fn tiles(&self, product: Product, groups: Range<usize>, tiles: Range<usize>) {
+        // SAFETY: the caller's contract is this one's.
+        unsafe { I::vectorize(strips::Tiles::<E>::new(product, groups, tiles)) }
+    }
+}
+
+/// The float kernels of encoding `E` on instruction set `I`.
+struct Floats<E, I>(PhantomData<fn() -> (E, I)>);
+
+impl<E: Widen, I: DotIsa> Kernels for Floats<E, I> {
+    fn block(&self) -> (usize, usize) {
+        (unpack::STRIP_LEN, unpack::STRIP_LEN * E::BYTES)
+    }
+
+    fn lanes(&self) -> usize {
+        I::LANES
+    }
+
+    fn tile_groups(&self) -> usize {
+        I::GROUPS
+    }
+
+    fn group_bytes(&self, n: usize) -> usize {
+        n * E::BYTES * I::LANES
+    }
+
+    fn activations(&self) -> ActivationFormat {
+        ActivationFormat::floats(I::COLUMNS)
+    }
+
+    fn pack_group(&self, n: usize, rows: &[u8], dst: &mut [u8]) {
+        for (lane, row) in rows.chunks_exact(n * E::BYTES).enumerate() {
+            let places = dst.chunks_exact_mut(E::BYTES).skip(lane).step_by(I::LANES);
+            row.chunks_exact(E::BYTES).zip(places).for_each(|(value, place)| place.copy_from_slice(value));
+        }
+    }
+
+    unsafe fn stream(&self, product: Product, groups: Range<usize>) {
+        // SAFETY: the caller's contract is this one's.
+        unsafe { I::vectorize(floats::Stream::<E>::new(product, groups)) }
+    }
+
+    unsafe fn tiles(&self, product: Product, groups: Range<usize>, tiles: Range<usize>) {
+        // SAFETY: the caller's contract is this one's.
+        unsafe { I::vectorize(floats::Tiles::<E>::new(product, groups, tiles)) }
+    }
+}
+
+type Select = fn(Isa) -> &'static dyn Kernels;
+
+fn strips_of<E: Unpack>(isa: Isa) -> &'static dyn Kernels {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => &Strips::<E, crate::arch::Avx2>(PhantomData),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => &Strips::<E, crate::arch::Avx512Vnni>(PhantomData),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => &Strips::<E, crate::arch::Neon>(PhantomData),
+        _ => &Strips::<E, Scalar>(PhantomData),
+    }
+}
+
+fn floats_of<E: Widen>(isa: Isa) -> &'static dyn Kernels {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => &Floats::<E, crate::arch::Avx2>(PhantomData),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => &Floats::<E, crate::arch::Avx512Vnni>(PhantomData),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => &Floats::<E, crate::arch::Neon>(PhantomData),
+        _ => &Floats::<E, Scalar>(PhantomData),
+    }
+}
+
+/// Every encoding that has kernels of its own.
+static ENCODINGS: [(&str, Select); 16] = [
+    ("q4_0", strips_of::<unpack::Q4_0>),
+    ("q4_1", strips_of::<unpack::Q4_1>),
+    ("q5_0", strips_of::<unpack::Q5_0>),
+    ("q5_1", strips_of::<unpack::Q5_1>),
+    ("q8_0", strips_of::<unpack::Q8_0>),
+    ("q2_k", strips_of::<unpack::Q2K>),
+    ("q3_k", strips_of::<unpack::Q3K>),
+    ("q4_k", strips_of::<unpack::Q4K>),
+    ("q5_k", strips_of::<unpack::Q5K>),
+    ("q6_k", strips_of::<unpack::Q6K>),
+    ("iq4_nl", strips_of::<unpack::Iq4Nl>),
+    ("iq4_xs", strips_of::<unpack::Iq4Xs>),
+    ("mxfp4", strips_of::<unpack::Mxfp4>),
+    ("bf16", floats_of::<widen::Bf16>),
+    ("f16", floats_of::<widen::F16>),
+    ("f32", floats_of::<widen::F32>),
+];
+
+/// The names of the encodings that have kernels of their own.
+pub fn encodings() -> impl Iterator<Item = &'static str> {
+    ENCODINGS.iter().map(|&(name, _)| name)
+}
+
+/// Values and bytes of a block of an encoding that has kernels of its own.
+#[must_use]
+pub fn block(encoding: &str) -> Option<(usize, usize)> {
+    Some(find(encoding, Isa::Scalar).ok()?.block())
+}
+
+/// How the kernels of `encoding` on `isa` want their activations.
+///
+/// # Errors
+/// When there are none.
+pub fn activations(encoding: &str, isa: Isa) -> Result<ActivationFormat, KernelError> {
+    Ok(find(encoding, isa)?.activations())
+}
+
+pub(crate) fn find(encoding: &str, isa: Isa) -> Result<&'static dyn Kernels, KernelError> {
+    if !isa.is_available() {
+        return Err(KernelError::Isa { isa });
+    }
+    match ENCODINGS.iter().find(|(name, _)| *name == encoding) {
+        Some((_, select)) => Ok(select(isa)),
+        None => Err(KernelError::Encoding { encoding: encoding.to_owned() }),
+    }
+}

@@ -1,0 +1,324 @@
+//! The fields of prepared records: written a row at a time, read for all rows of a group at once.
+//!
+//! A field of `b` bytes takes `b` times the lanes, each lane's bytes together, wider ones in pieces of four bytes:
+//! piece `i` of every lane, then piece `i + 1`.
+
+use half::f16;
+
+use super::STRIP_CODES;
+use crate::arch::DotIsa;
+
+/// Codes of one row's strip: byte `i` of word `k` is that of value `4 * k + i`.
+pub(crate) type CodeWords = [u32; STRIP_CODES];
+
+/// Splits bytes into words, byte `i` of word `k` being `bytes[4 * k + i]`.
+pub(crate) fn words<const N: usize>(bytes: &[u8]) -> [u32; N] {
+    let mut words = [0; N];
+    for (word, bytes) in words.iter_mut().zip(bytes.as_chunks::<4>().0) {
+        *word = u32::from_le_bytes(*bytes);
+    }
+    words
+}
+
+/// The half-precision float at byte `at`.
+pub(crate) fn half_at(bytes: &[u8], at: usize) -> f16 {
+    f16::from_le_bytes([bytes[at], bytes[at + 1]])
+}
+
+/// The codes of 16 bytes of nibbles: the low ones are values `0..16`, the high ones `16..32`.
+pub(crate) fn split_nibbles(bytes: &[u8]) -> CodeWords {
+    let packed: [u32; 4] = words(bytes);
+    std::array::from_fn(|k| packed[k % 4] >> (k / 4 * 4) & 0x0f0f_0f0f)
+}
+
+/// Of each of 32 bytes the bits of `mask`, which is at most 8 bits wide, above the lowest `shift`.
+pub(crate) fn bits_of(bytes: &[u8], shift: usize, mask: u32) -> CodeWords {
+    let packed: CodeWords = words(bytes);
+    packed.map(|word| word >> shift & (mask * 0x0101_0101))
+}
+
+/// 32 bits, one a code: bit `i` of the word is that of value `i`.
+pub(crate) fn spread_bits(bytes: &[u8]) -> CodeWords {
+    let [bits]: [u32; 1] = words(bytes);
+    std::array::from_fn(|k| (0..4).fold(0, |word, i| word | (bits >> (4 * k + i) & 1) << (8 * i)))
+}
+
+/// Writes the fields of one row of a record.
+pub(crate) struct FieldWriter<'a> {
+    record: &'a mut [u8],
+    at: usize,
+    lanes: usize,
+    lane: usize,
+}
+
+impl<'a> FieldWriter<'a> {
+    /// Starts at the first field of `record`, for row `lane` of `lanes`.
+    pub(crate) fn new(record: &'a mut [u8], lanes: usize, lane: usize) -> Self {
+        Self { record, at: 0, lanes, lane }
+    }
+
+    fn put<const N: usize>(&mut self, bytes: [u8; N]) {
+        let at = self.at + N * self.lane;
+        self.record[at..at + N].copy_from_slice(&bytes);
+        self.at += N * self.lanes;
+    }
+
+    /// A byte.
+    pub(crate) fn byte(&mut self, byte: u8) {
+        self.put([byte]);
+    }
+
+    /// A half-precision float.
+    pub(crate) fn half(&mut self, value: f16) {
+        self.put(value.to_le_bytes());
+    }
+
+    /// The upper half of a float whose lower half is zero.
+    pub(crate) fn bfloat(&mut self, value: half::bf16) {
+        self.put(value.to_le_bytes());
+    }
+
+    /// Codes of 8 bits.
+    pub(crate) fn bytes(&mut self, codes: CodeWords) {
+        for word in codes {
+            self.put(word.to_le_bytes());
+        }
+    }
+
+    /// The lower 4 bits of the codes.
+    pub(crate) fn nibbles(&mut self, codes: CodeWords) {
+        for &[even, odd] in codes.as_chunks().0 {
+            self.put((even & 0x0f0f_0f0f | (odd & 0x0f0f_0f0f) << 4).to_le_bytes());
+        }
+    }
+
+    /// The lower 2 bits of the codes.
+    pub(crate) fn crumbs(&mut self, codes: CodeWords) {
+        for codes in codes.as_chunks::<4>().0 {
+            let word = (0..4).fold(0, |word, i| word | (codes[i] & 0x0303_0303) << (2 * i));
+            self.put(word.to_le_bytes());
+        }
+    }
+
+    /// The lowest bit of the codes.
+    pub(crate) fn bits(&mut self, codes: CodeWords) {
+        let word = (0..8).fold(0, |word, i| word | (codes[i] & 0x0101_0101) << i);
+        self.put(word.to_le_bytes());
+    }
+}
+
+/// Reads the fields of a record, all rows at once.
+pub(crate) struct FieldReader<I: DotIsa> {
+    at: *const u8,
+    isa: std::marker::PhantomData<I>,
+}
+
+impl<I: DotIsa> FieldReader<I> {
+    /// Starts at a record.
+    #[inline(always)]
+    pub(crate) fn new(at: *const u8) -> Self {
+        Self { at, isa: std::marker::PhantomData }
+    }
+
+    /// Where the next field is.
+    #[inline(always)]
+    pub(crate) fn position(&self) -> *const u8 {
+        self.at
+    }
+
+    /// The next field, of `bytes` bytes a row.
+    ///
+    /// # Safety
+    /// The record has that field.
+    #[inline(always)]
+    unsafe fn take(&mut self, bytes: usize) -> *const u8 {
+        let field = self.at;
+        // SAFETY: the caller vouches for the field, so its end is in the record or just past it.
+        self.at = unsafe { field.add(bytes * I::LANES) };
+        field
+    }
+
+    /// What [`FieldWriter::byte`] wrote.
+    ///
+    /// # Safety
+    /// As for the methods of [`DotIsa`]; the record has that field.
+    #[inline(always)]
+    pub(crate) unsafe fn byte(&mut self) -> I::F32 {
+        // SAFETY: the caller's contract is this one's.
+        unsafe { I::load_u8(self.take(1)) }
+    }
+
+    /// What [`FieldWriter::byte`] wrote, as a signed number.
+    ///
+    /// # Safety
+    /// As for the methods of [`DotIsa`]; the record has that field.
+    #[inline(always)]
+    pub(crate) unsafe fn signed_byte(&mut self) -> I::F32 {
+        // SAFETY: the caller's contract is this one's.
+        unsafe { I::load_i8(self.take(1)) }
+    }
+
+    /// What [`FieldWriter::byte`] wrote: the lower 4 bits as factors for codes, the upper 4 bits.
+    ///
+    /// # Safety
+    /// As for the methods of [`DotIsa`]; the record has that field.
+    #[inline(always)]
+    pub(crate) unsafe fn factor_and_nibble(&mut self) -> (I::Codes, I::F32) {
+        // SAFETY: the caller's contract is this one's.
+        unsafe {
+            let field = self.take(1);
+            (I::load_factors(field), I::load_high_nibbles(field))
+        }
+    }
+
+    /// What [`FieldWriter::half`] wrote.
+    ///
+    /// # Safety
+    /// As for the methods of [`DotIsa`]; the record has that field.
+    #[inline(always)]
+    pub(crate) unsafe fn half(&mut self) -> I::F32 {
+        // SAFETY: the caller's contract is this one's.
+        unsafe { I::load_f16(self.take(2)) }
+    }
+
+    /// What [`FieldWriter::bfloat`] wrote.
+    ///
+    /// # Safety
+    /// As for the methods of [`DotIsa`]; the record has that field.
+    #[inline(always)]
+    pub(crate) unsafe fn bfloat(&mut self) -> I::F32 {
+        // SAFETY: the caller's contract is this one's.
+        unsafe { I::load_bf16(self.take(2)) }
+    }
+
+    /// What [`FieldWriter::bytes`] wrote.
+    ///
+    /// # Safety
+    /// As for the methods of [`DotIsa`]; the record has that field.
+    #[inline(always)]
+    pub(crate) unsafe fn bytes(&mut self) -> [I::Codes; STRIP_CODES] {
+        // SAFETY: the caller's contract is this one's.
+        unsafe {
+            let mut codes = [I::splat(0); STRIP_CODES];
+            for codes in &mut codes {
+                *codes = I::load(self.take(4));
+            }
+            codes
+        }
+    }
+
+    /// What [`FieldWriter::nibbles`] wrote.
+    ///
+    /// # Safety
+    /// As for the methods of [`DotIsa`]; the record has that field.
+    #[inline(always)]
+    pub(crate) unsafe fn nibbles(&mut self) -> [I::Codes; STRIP_CODES] {
+        // SAFETY: the caller's contract is this one's.
+        unsafe {
+            let mask = I::splat(0x0f);
+            let mut codes = [mask; STRIP_CODES];
+            for [even, odd] in codes.as_chunks_mut().0 {
+                let packed = I::load(self.take(4));
+                *even = I::and(packed, mask);
+                *odd = I::and(I::shr::<4>(packed), mask);
+            }
+            codes
+        }
+    }
+
+    /// What [`FieldWriter::crumbs`] wrote, shifted left by 0, 2 or 4.
+    ///
+    /// # Safety
+    /// As for the methods of [`DotIsa`]; the record has that field.
+    #[inline(always)]
+    pub(crate) unsafe fn crumbs<const SHIFT: u32>(&mut self) -> [I::Codes; STRIP_CODES] {
+        // SAFETY: the caller's contract is this one's.
+        unsafe {
+            let mask = I::splat(3 << SHIFT);
+            let mut codes = [mask; STRIP_CODES];
+            for codes in codes.as_chunks_mut::<4>().0 {
+                let packed = I::load(self.take(4));
+                let shifted = match SHIFT {
+                    0 => [packed, I::shr::<2>(packed), I::shr::<4>(packed), I::shr::<6>(packed)],
+                    2 => [I::shl::<2>(packed), packed, I::shr::<2>(packed), I::shr::<4>(packed)],
+                    _ => [I::shl::<4>(packed), I::shl::<2>(packed), packed, I::shr::<2>(packed)],
+                };
+                for i in 0..4 {
+                    codes[i] = I::and(shifted[i], mask);
+                }
+            }
+            codes
+        }
+    }
+
+    /// What [`FieldWriter::bits`] wrote, shifted left by 2 or 4.
+    ///
+    /// # Safety
+    /// As for the methods of [`DotIsa`]; the record has that field.
+    #[inline(always)]
+    pub(crate) unsafe fn bits<const SHIFT: u32>(&mut self) -> [I::Codes; STRIP_CODES] {
+        // SAFETY: the caller's contract is this one's.
+        unsafe {
+            let mask = I::splat(1 << SHIFT);
+            let packed = I::load(self.take(4));
+            let mut shifted = match SHIFT {
+                2 => [
+                    I::shl::<2>(packed),
+                    I::shl::<1>(packed),
+                    packed,
+                    I::shr::<1>(packed),
+                    I::shr::<2>(packed),
+                    I::shr::<3>(packed),
+                    I::shr::<4>(packed),
+                    I::shr::<5>(packed),
+                ],
+                _ => [
+                    I::shl::<4>(packed),
+                    I::shl::<3>(packed),
+                    I::shl::<2>(packed),
+                    I::shl::<1>(packed),
+                    packed,
+                    I::shr::<1>(packed),
+                    I::shr::<2>(packed),
+                    I::shr::<3>(packed),
+                ],
+            };
+            for codes in &mut shifted {
+                *codes = I::and(*codes, mask);
+            }
+            shifted
+        }
+    }
+}
+
+/// The bits that are in either, code by code.
+///
+/// # Safety
+/// As for the methods of [`DotIsa`].
+#[inline(always)]
+pub(crate) unsafe fn merge<I: DotIsa>(
+    mut a: [I::Codes; STRIP_CODES],
+    b: [I::Codes; STRIP_CODES],
+) -> [I::Codes; STRIP_CODES] {
+    for k in 0..STRIP_CODES {
+        // SAFETY: the caller's contract is this one's.
+        a[k] = unsafe { I::or(a[k], b[k]) };
+    }
+    a
+}
+
+/// `table[code]` for each code.
+///
+/// # Safety
+/// As for the methods of [`DotIsa`]; codes are below 16.
+#[inline(always)]
+pub(crate) unsafe fn translate<I: DotIsa>(
+    table: &[u8; 16],
+    mut codes: [I::Codes; STRIP_CODES],
+) -> [I::Codes; STRIP_CODES] {
+    for codes in &mut codes {
+        // SAFETY: the caller's contract is this one's.
+        *codes = unsafe { I::lookup(table, *codes) };
+    }
+    codes
+}

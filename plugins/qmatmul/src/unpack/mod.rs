@@ -1,0 +1,148 @@
+//! The encodings that have kernels of their own, a file each.
+//!
+//! A weight is prepared for the kernels row group by row group: as many rows as the instruction set has lanes.
+//! A group is a sequence of *records*, one for each encoded block of its rows: a header for the block, then a
+//! *strip* for each 32 values. Headers and strips are sequences of fields, and a field holds that field of all
+//! rows side by side, so that one load fills the lanes ([`fields`]). [`Unpack::pack`] writes the fields in the order
+//! in which [`Unpack::header`] and [`Unpack::strip`] read them.
+//!
+//! A strip unpacks to unsigned codes, and factors for them. With codes `q`, the encoding's offset `o`, a scale `s` for
+//! each part of the strip (the whole, or two halves) and a minimum `m` for each part, its values are
+//! `s * (q - o) + m`; an encoding has an offset or minima, never both.
+
+pub(crate) mod fields;
+mod iq4_nl;
+mod iq4_xs;
+mod mxfp4;
+mod q2_k;
+mod q3_k;
+mod q4_0;
+mod q4_1;
+mod q4_k;
+mod q5_0;
+mod q5_1;
+mod q5_k;
+mod q6_k;
+mod q8_0;
+mod scales;
+
+use crate::arch::{CodeSource, DotIsa};
+use fields::{FieldReader, FieldWriter};
+
+pub(crate) use self::{
+    iq4_nl::Iq4Nl, iq4_xs::Iq4Xs, mxfp4::Mxfp4, q2_k::Q2K, q3_k::Q3K, q4_0::Q4_0, q4_1::Q4_1, q4_k::Q4K,
+    q5_0::Q5_0, q5_1::Q5_1, q5_k::Q5K, q6_k::Q6K, q8_0::Q8_0,
+};
+
+/// Values of a row in a strip, and in a block of activations.
+pub(crate) const STRIP_LEN: usize = 32;
+
+/// Registers of codes in a strip: four codes of each row in each.
+pub(crate) const STRIP_CODES: usize = STRIP_LEN / 4;
+
+/// What the products of a strip need to know of its encoding; encodings of one form share compiled code.
+pub(crate) trait Form: 'static {
+    /// Scales of a strip: one, or one for each half.
+    const SCALES: usize;
+    /// Minima of a strip: none, one, or one for each half.
+    const MINS: usize;
+    /// Bits of the largest code.
+    const BITS: u32;
+    /// Sums of activations that a strip's products take: one for each scale or minimum.
+    const SUMS: usize = if Self::SCALES > Self::MINS { Self::SCALES } else { Self::MINS };
+}
+
+/// The one implementation of [`Form`].
+pub(crate) struct StripForm<const SCALES: usize, const MINS: usize, const BITS: u32>;
+
+impl<const SCALES: usize, const MINS: usize, const BITS: u32> Form for StripForm<SCALES, MINS, BITS> {
+    const SCALES: usize = SCALES;
+    const MINS: usize = MINS;
+    const BITS: u32 = BITS;
+}
+
+/// An encoding that the integer kernels can unpack.
+pub(crate) trait Unpack: 'static {
+    /// The form of its strips.
+    type Form: Form;
+    /// Values of an encoded block, a multiple of [`STRIP_LEN`].
+    const BLOCK_LEN: usize;
+    /// Bytes of an encoded block.
+    const BLOCK_BYTES: usize;
+    /// What is to be taken from each code.
+    const OFFSET: i32;
+    /// Prepared bytes of a row's header of a block.
+    const HEADER_BYTES: usize = 0;
+    /// Prepared bytes of a row's strip.
+    const STRIP_BYTES: usize;
+
+    /// Writes one row of a record.
+    fn pack(block: &[u8], record: &mut FieldWriter<'_>);
+
+    /// Reads the header of a record: what [`strip`](Self::strip) is to be given.
+    ///
+    /// # Safety
+    /// As for the methods of [`DotIsa`]; `fields` are at a record.
+    #[inline(always)]
+    unsafe fn header<I: DotIsa>(_fields: &mut FieldReader<I>) -> [I::F32; 2] {
+        // SAFETY: the caller's contract is this one's.
+        [unsafe { I::zero() }; 2]
+    }
+
+    /// Reads a strip.
+    ///
+    /// # Safety
+    /// As for the methods of [`DotIsa`]; `fields` are at a strip of the record that has this header.
+    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, header: [I::F32; 2]) -> Strip<I>;
+}
+
+/// Strips of an encoded block.
+pub(crate) const fn strips<E: Unpack>() -> usize {
+    E::BLOCK_LEN / STRIP_LEN
+}
+
+/// Prepared bytes of a row's record.
+pub(crate) const fn record_bytes<E: Unpack>() -> usize {
+    E::HEADER_BYTES + strips::<E>() * E::STRIP_BYTES
+}
+
+/// An unpacked strip of a row group.
+pub(crate) struct Strip<I: DotIsa> {
+    /// Codes `4 * k .. 4 * k + 4` of each row at `k`.
+    pub(crate) codes: [I::Codes; STRIP_CODES],
+    /// As many as the form says.
+    pub(crate) scales: [I::F32; 2],
+    /// As many as the form says.
+    pub(crate) mins: [I::F32; 2],
+}
+
+impl<I: DotIsa> Strip<I> {
+    /// A strip with one scale.
+    ///
+    /// # Safety
+    /// As for the methods of [`DotIsa`].
+    #[inline(always)]
+    pub(crate) unsafe fn scaled(codes: [I::Codes; STRIP_CODES], scale: I::F32) -> Self {
+        // SAFETY: the caller's contract is this one's.
+        let zero = unsafe { I::zero() };
+        Self { codes, scales: [scale, zero], mins: [zero; 2] }
+    }
+
+    /// A strip with one scale and one minimum.
+    ///
+    /// # Safety
+    /// As for the methods of [`DotIsa`].
+    #[inline(always)]
+    pub(crate) unsafe fn affine(codes: [I::Codes; STRIP_CODES], scale: I::F32, min: I::F32) -> Self {
+        // SAFETY: the caller's contract is this one's.
+        let zero = unsafe { I::zero() };
+        Self { codes, scales: [scale, zero], mins: [min, zero] }
+    }
+}
+
+impl<I: DotIsa> CodeSource<I> for Strip<I> {
+    #[inline(always)]
+    unsafe fn codes(&self, k: usize) -> I::Codes {
+        self.codes[k]
+    }
+}

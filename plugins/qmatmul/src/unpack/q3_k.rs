@@ -1,0 +1,48 @@
+//! `q3_k`: a signed scale of 6 bits for each 16 codes of 3 bits, times a scale for the block.
+
+use super::{
+    Strip, StripForm, Unpack,
+    fields::{FieldReader, FieldWriter, bits_of, half_at, merge},
+    scales::signed_scales,
+};
+use crate::arch::DotIsa;
+
+/// See the module.
+pub(crate) struct Q3K;
+
+impl Unpack for Q3K {
+    type Form = StripForm<2, 0, 3>;
+    const BLOCK_LEN: usize = 256;
+    const BLOCK_BYTES: usize = 110;
+    const OFFSET: i32 = 4;
+    const HEADER_BYTES: usize = 2;
+    const STRIP_BYTES: usize = 14;
+
+    fn pack(block: &[u8], record: &mut FieldWriter<'_>) {
+        record.half(half_at(block, 108));
+        let scales = signed_scales(&block[96..108]);
+        for s in 0..8 {
+            record.byte(scales[2 * s] as u8);
+            record.byte(scales[2 * s + 1] as u8);
+            let low = bits_of(&block[32 + s / 4 * 32..], s % 4 * 2, 3);
+            record.crumbs(low);
+            record.bits(bits_of(&block[..32], s, 1));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn header<I: DotIsa>(fields: &mut FieldReader<I>) -> [I::F32; 2] {
+        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
+        unsafe { [fields.half(), I::zero()] }
+    }
+
+    #[inline(always)]
+    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, header: [I::F32; 2]) -> Strip<I> {
+        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
+        unsafe {
+            let scales = [I::mul(header[0], fields.signed_byte()), I::mul(header[0], fields.signed_byte())];
+            let low = fields.crumbs::<0>();
+            Strip { codes: merge::<I>(low, fields.bits::<2>()), scales, mins: [I::zero(); 2] }
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! `q5_0`: a scale for 32 codes of 5 bits.
+
+use super::{
+    Strip, StripForm, Unpack,
+    fields::{FieldReader, FieldWriter, half_at, merge, split_nibbles, spread_bits},
+};
+use crate::arch::DotIsa;
+
+/// See the module.
+pub(crate) struct Q5_0;
+
+impl Unpack for Q5_0 {
+    type Form = StripForm<1, 0, 5>;
+    const BLOCK_LEN: usize = 32;
+    const BLOCK_BYTES: usize = 22;
+    const OFFSET: i32 = 16;
+    const STRIP_BYTES: usize = 22;
+
+    fn pack(block: &[u8], record: &mut FieldWriter<'_>) {
+        record.half(half_at(block, 0));
+        record.nibbles(split_nibbles(&block[6..22]));
+        record.bits(spread_bits(&block[2..6]));
+    }
+
+    #[inline(always)]
+    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, _header: [I::F32; 2]) -> Strip<I> {
+        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
+        unsafe {
+            let scale = fields.half();
+            let low = fields.nibbles();
+            Strip::scaled(merge::<I>(low, fields.bits::<4>()), scale)
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! `q8_0`: a scale for 32 signed bytes.
+
+use super::{
+    Strip, StripForm, Unpack,
+    fields::{FieldReader, FieldWriter, half_at, words},
+};
+use crate::arch::DotIsa;
+
+/// See the module.
+pub(crate) struct Q8_0;
+
+impl Unpack for Q8_0 {
+    type Form = StripForm<1, 0, 8>;
+    const BLOCK_LEN: usize = 32;
+    const BLOCK_BYTES: usize = 34;
+    const OFFSET: i32 = 128;
+    const STRIP_BYTES: usize = 34;
+
+    fn pack(block: &[u8], record: &mut FieldWriter<'_>) {
+        record.half(half_at(block, 0));
+        record.bytes(words(&block[2..34]).map(|codes| codes ^ 0x8080_8080));
+    }
+
+    #[inline(always)]
+    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, _header: [I::F32; 2]) -> Strip<I> {
+        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
+        unsafe {
+            let scale = fields.half();
+            Strip::scaled(fields.bytes(), scale)
+        }
+    }
+}

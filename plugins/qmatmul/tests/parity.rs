@@ -1,0 +1,276 @@
+//! Every encoding on every instruction set of this machine, against an oracle in f64 and against the scalar kernels.
+//!
+//! - The oracle decodes the weights with the reference of the format, quantizes the activations by their definition and
+//!   sums in f64. A result may differ from it by [`TOLERANCE`] of the sum of the absolute values of the terms: the
+//!   integer sums are exact, what is left are the roundings of an f32 sum over the strips of a row.
+//! - Between instruction sets, thread counts and numbers of columns the results are the same bits.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bitquilt_ggml_blocks::Format;
+use bitquilt_qmatmul::{Isa, PackedWeight, Par, Serial};
+
+/// Of the sum of the absolute values of the terms.
+const TOLERANCE: f64 = 4e-6;
+
+/// As many threads as it says, spawned for each region.
+struct Threads(usize);
+
+impl Par for Threads {
+    fn threads(&self) -> usize {
+        self.0
+    }
+
+    fn par_for(&self, tasks: usize, body: &(dyn Fn(usize, usize) + Sync)) {
+        let next = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for worker in 0..self.0 {
+                let next = &next;
+                scope.spawn(move || {
+                    loop {
+                        let task = next.fetch_add(1, Ordering::Relaxed);
+                        if task >= tasks {
+                            break;
+                        }
+                        body(task, worker);
+                    }
+                });
+            }
+        });
+    }
+}
+
+/// Values that look like a weight's: roughly normal, a few larger.
+fn values(seed: u64, len: usize) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut uniform = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1 << 24) as f32 - 0.5
+    };
+    (0..len)
+        .map(|i| {
+            let sum: f32 = (0..4).map(|_| uniform()).sum();
+            if i % 97 == 0 { sum * 6.0 } else { sum }
+        })
+        .collect()
+}
+
+/// Rows and columns of one case, encoded and decoded.
+struct Case {
+    encoding: &'static str,
+    n: usize,
+    p: usize,
+    bytes: Vec<u8>,
+    decoded: Vec<f32>,
+}
+
+impl Case {
+    fn new(encoding: &'static str, n: usize, p: usize) -> Self {
+        let rows = values((n * p) as u64, n * p);
+        if encoding == "f32" {
+            let bytes = rows.iter().flat_map(|x| x.to_le_bytes()).collect();
+            return Self { encoding, n, p, bytes, decoded: rows };
+        }
+        let format: &Format = bitquilt_ggml_blocks::format(encoding).expect("a format of every encoding");
+        let mut bytes = vec![0; format.row_bytes(n).expect("whole blocks") * p];
+        format.quantize(&rows, n, None, &mut bytes);
+        let mut decoded = vec![0.0; n * p];
+        format.dequantize(&bytes, &mut decoded);
+        Self { encoding, n, p, bytes, decoded }
+    }
+
+    fn pack(&self, isa: Isa, par: &dyn Par) -> PackedWeight {
+        PackedWeight::pack(self.encoding, isa, self.n, self.p, &self.bytes, par).expect("a valid weight")
+    }
+
+    fn quantizes(&self) -> bool {
+        !matches!(self.encoding, "f16" | "bf16" | "f32")
+    }
+
+    /// The product in f64 of the decoded weight and the activations as the kernels take them, and the sums of the
+    /// absolute values.
+    fn oracle(&self, x: &[f32]) -> Vec<(f64, f64)> {
+        let x: Vec<f64> = x
+            .as_chunks::<32>()
+            .0
+            .iter()
+            .flat_map(|block| {
+                let scale = block.iter().fold(0f32, |a, x| a.max(x.abs())) / 127.0;
+                let inverse = 127.0 / block.iter().fold(0f32, |a, x| a.max(x.abs()));
+                block.map(|x| match (self.quantizes(), scale > 0.0) {
+                    (false, _) => f64::from(x),
+                    (true, true) => f64::from((x * inverse).round_ties_even()) * f64::from(scale),
+                    (true, false) => 0.0,
+                })
+            })
+            .collect();
+        let mut out = Vec::new();
+        for column in x.chunks_exact(self.n) {
+            for row in self.decoded.chunks_exact(self.n) {
+                let terms = row.iter().zip(column).map(|(&w, &x)| f64::from(w) * x);
+                out.push(terms.fold((0.0, 0.0), |(sum, size), term| (sum + term, size + term.abs())));
+            }
+        }
+        out
+    }
+}
+
+fn multiply(weight: &PackedWeight, x: &[f32], par: &dyn Par) -> Vec<f32> {
+    let m = x.len() / weight.n();
+    let format = weight.activations();
+    let mut activations = vec![0; format.bytes(weight.n(), m).expect("a small product")];
+    format.store(weight.n(), x, &mut activations, par).expect("valid activations");
+    let mut out = vec![f32::NAN; m * weight.p()];
+    weight.multiply(&activations, m, &mut out, par).expect("a valid product");
+    out
+}
+
+fn isas() -> impl Iterator<Item = Isa> {
+    Isa::ALL.into_iter().filter(|isa| isa.is_available())
+}
+
+fn bits(out: &[f32]) -> Vec<u32> {
+    out.iter().map(|x| x.to_bits()).collect()
+}
+
+/// The block's length times each of these is a row.
+const BLOCKS: [usize; 3] = [1, 3, 9];
+
+/// Rows that leave the last row group full, almost empty, and the last pair of groups without its second.
+const ROWS: [usize; 4] = [1, 15, 33, 67];
+
+fn check(encoding: &'static str) {
+    let (block_len, _) = bitquilt_qmatmul::block(encoding).expect("an encoding with kernels");
+    for (blocks, p) in BLOCKS.into_iter().flat_map(|blocks| ROWS.map(|p| (blocks, p))) {
+        let case = Case::new(encoding, blocks * block_len, p);
+        let columns = if blocks == 9 && p != 67 { 5 } else { 33 };
+        let mut x = values(7, columns * case.n);
+        x[..32].fill(0.0);
+        let oracle = case.oracle(&x);
+        let all = multiply(&case.pack(Isa::Scalar, &Serial), &x, &Serial);
+        for (i, (&got, (expected, size))) in all.iter().zip(oracle).enumerate() {
+            let error = (f64::from(got) - expected).abs();
+            assert!(
+                error <= TOLERANCE * size,
+                "{encoding} n={} p={p} element {i}: {got}, not {expected}",
+                case.n
+            );
+        }
+        for isa in isas() {
+            for threads in 1..=3 {
+                let weight = case.pack(isa, &Threads(threads));
+                for m in (1..=17).chain([33]).filter(|&m| m <= columns) {
+                    // The last `m` columns, so that a column has other neighbours for every `m`.
+                    let first = columns - m;
+                    let out = multiply(&weight, &x[first * case.n..], &Threads(threads));
+                    assert!(
+                        bits(&out) == bits(&all[first * p..]),
+                        "{encoding} {isa:?} n={} p={p} m={m} threads={threads}",
+                        case.n
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn classic_formats() {
+    ["q4_0", "q4_1", "q5_0", "q5_1", "q8_0"].into_iter().for_each(check);
+}
+
+#[test]
+fn k_formats() {
+    ["q2_k", "q3_k", "q4_k", "q5_k", "q6_k"].into_iter().for_each(check);
+}
+
+#[test]
+fn codebook_formats() {
+    ["iq4_nl", "iq4_xs", "mxfp4"].into_iter().for_each(check);
+}
+
+#[test]
+fn float_formats() {
+    ["bf16", "f16", "f32"].into_iter().for_each(check);
+}
+
+#[test]
+fn every_encoding_is_checked_and_grows_little() {
+    for encoding in bitquilt_qmatmul::encodings() {
+        let (block_len, block_bytes) = bitquilt_qmatmul::block(encoding).expect("it is listed");
+        let (n, p) = (4 * block_len, 64);
+        let bytes = vec![0; n / block_len * block_bytes * p];
+        for isa in isas() {
+            let weight = PackedWeight::pack(encoding, isa, n, p, &bytes, &Serial).expect("a valid weight");
+            assert!(weight.byte_len() * 10 <= bytes.len() * 11, "{encoding} grows to {}", weight.byte_len());
+        }
+    }
+}
+
+/// Every bit pattern of the codes and scales, as far as random bytes have them; the floats among them finite.
+#[test]
+fn random_bytes_give_the_same_bits_everywhere() {
+    for encoding in bitquilt_qmatmul::encodings() {
+        let (block_len, block_bytes) = bitquilt_qmatmul::block(encoding).expect("it is listed");
+        let (n, p) = (2 * block_len, 37);
+        let bytes: Vec<u8> =
+            values(3, n / block_len * block_bytes * p).iter().map(|x| (x * 1e6) as i32 as u8).collect();
+        let x = values(5, 7 * n);
+        let expected = PackedWeight::pack(encoding, Isa::Scalar, n, p, &bytes, &Serial)
+            .map(|weight| multiply(&weight, &x, &Serial))
+            .expect("a valid weight");
+        for isa in isas() {
+            let weight = PackedWeight::pack(encoding, isa, n, p, &bytes, &Serial).expect("a valid weight");
+            for (i, (got, expected)) in multiply(&weight, &x, &Serial).iter().zip(&expected).enumerate() {
+                let same = got.to_bits() == expected.to_bits() || got.is_nan() && expected.is_nan();
+                assert!(same, "{encoding} {isa:?} element {i}: {got}, not {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn values_without_a_scale_are_marked() {
+    for isa in isas() {
+        let case = Case::new("q4_0", 64, 5);
+        let weight = case.pack(isa, &Serial);
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut x = values(1, 128);
+            x[70] = bad;
+            let out = multiply(&weight, &x, &Serial);
+            assert!(out[..5].iter().all(|x| x.is_finite()), "{isa:?}: the other column is untouched");
+            assert!(out[5..].iter().all(|x| x.is_nan()), "{isa:?}: {bad} spoils its column");
+        }
+        for tiny in [1e-40, 1e-37, 0.0, -1e-44] {
+            let out = multiply(&weight, &vec![tiny; 64], &Serial);
+            assert!(out.iter().all(|x| x.abs() < 1e-34), "{isa:?}: {tiny} gives {out:?}");
+        }
+    }
+}
+
+#[test]
+fn wrong_lengths_are_errors() {
+    let pack = |encoding: &str, n, p, len| {
+        PackedWeight::pack(encoding, Isa::detect(), n, p, &vec![0; len], &Serial).map(|_| ())
+    };
+    let message = |result: Result<(), bitquilt_qmatmul::KernelError>| result.unwrap_err().to_string();
+    assert!(message(pack("q4_0", 33, 1, 18)).contains("33 values"));
+    assert!(message(pack("q4_0", 0, 1, 0)).contains("0 values"));
+    assert!(message(pack("q4_0", 64, 2, 71)).contains("has 72 bytes, got 71"));
+    assert!(message(pack("q4_0", usize::MAX / 32 * 32, usize::MAX, 71)).contains("got 71"));
+    assert!(message(pack("q9_9", 64, 2, 72)).contains("q9_9"));
+
+    let weight = PackedWeight::pack("q4_0", Isa::detect(), 64, 2, &[0; 72], &Serial).unwrap();
+    let format = weight.activations();
+    let len = format.bytes(64, 1).unwrap();
+    assert!(message(format.store(64, &[0.0; 63], &mut vec![0; len], &Serial)).contains("63 activations"));
+    assert!(message(format.store(64, &[0.0; 64], &mut vec![0; len - 1], &Serial)).contains("expected"));
+    assert!(message(weight.multiply(&vec![0; len + 1], 1, &mut [0.0; 2], &Serial)).contains("expected"));
+    assert!(message(weight.multiply(&vec![0; len], 1, &mut [0.0; 3], &Serial)).contains("3 values"));
+    assert!(message(weight.multiply(&vec![0; len], usize::MAX, &mut [0.0; 2], &Serial)).contains("expected"));
+    let empty = PackedWeight::pack("q4_0", Isa::detect(), 64, 0, &[], &Serial).unwrap();
+    assert!(empty.multiply(&vec![0; len], 1, &mut [], &Serial).is_ok());
+    assert!(weight.multiply(&[], 0, &mut [], &Serial).is_ok());
+}
