@@ -2,6 +2,7 @@
 
 use bitquilt_plugin_api::{Attribute, DType, Dim};
 
+use super::options::{Rope, RopePairing};
 use super::{Graph, GraphError, Value};
 
 impl Graph {
@@ -99,7 +100,7 @@ impl Graph {
 
     /// The axes in another order: axis `i` of the result is axis `axes[i]` of `x`.
     pub fn transpose(&mut self, x: Value, axes: &[usize]) -> Result<Value, GraphError> {
-        let axes = axes.iter().map(|axis| i64::try_from(*axis).unwrap_or(i64::MAX)).collect();
+        let axes = axes.iter().map(|axis| int(*axis)).collect();
         self.node("transpose", [x]).attribute("axes", Attribute::Ints(axes)).value()
     }
 
@@ -108,8 +109,33 @@ impl Graph {
         self.node("cast", [x]).attribute("dtype", dtype.to_string()).value()
     }
 
-    /// Writes `rows` `[seq, ..]` into a state `[capacity, ..]` from row `position` (an i64 scalar) on; the state's next version.
-    pub fn append(&mut self, state: Value, rows: Value, position: Value) -> Result<Value, GraphError> {
-        self.op("append", [state, rows, position])
+    /// Writes `rows` `[seq, ..]` into a state `[capacity, ..]`, rounded where it is f16 and they are f32; the state's next version.
+    ///
+    /// `positions`, i64 or i32, is a scalar, the row of the state that the first goes to, or `[seq]` and ascending, that of each.
+    pub fn append(&mut self, state: Value, rows: Value, positions: Value) -> Result<Value, GraphError> {
+        self.op("append", [state, rows, positions])
     }
+
+    /// Rotary position embedding: each head of `x`, f32 `[.., seq, heads, n]`, turned by the position of its row.
+    ///
+    /// `positions`, i64 or i32, is a scalar, the position of the first row, or `[seq]`, that of each. Nodes with the same `positions`
+    /// and options share a table of cosines and sines, which `[seq]` positions have computed once a run.
+    pub fn rope(&mut self, x: Value, positions: Value, options: Rope) -> Result<Value, GraphError> {
+        let Rope { pairing, theta, dims, scale, factors } = options;
+        let pairing = match pairing {
+            RopePairing::Interleaved => "interleaved",
+            RopePairing::Half => "half",
+        };
+        self.node("rope", [x, positions].into_iter().chain(factors))
+            .attribute("pairing", pairing)
+            .attribute("theta", theta)
+            .attribute("scale", scale)
+            .attribute("dims", dims.map_or(0, int))
+            .value()
+    }
+}
+
+/// A number as attributes have it; what is too large for one is too large for any shape.
+fn int(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }

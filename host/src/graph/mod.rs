@@ -7,6 +7,7 @@ mod error;
 mod file;
 mod methods;
 mod node;
+mod options;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::tensor::Tensor;
 pub use error::{GraphError, NodeProblem};
 pub use node::NodeBuilder;
 pub(crate) use node::{NodeContext, check_outputs, input_spec};
+pub use options::{Rope, RopePairing};
 
 /// A static graph of ops over tensors.
 ///

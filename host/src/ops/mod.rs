@@ -9,8 +9,10 @@ mod check;
 mod dequantize;
 mod matmul;
 mod parallel;
+mod positions;
 mod reshape;
 mod rms_norm;
+mod rope;
 #[cfg(test)]
 mod testing;
 mod transpose;
@@ -28,6 +30,8 @@ pub(crate) fn plugin() -> Plugin {
         .op(reshape::Reshape)
         .op(rms_norm::RmsNorm)
         .kernel(rms_norm::RmsNorm)
+        .op(rope::Rope)
+        .kernel(rope::Rope)
         .op(transpose::Transpose)
         .kernel(transpose::Transpose)
         .simple_op(append::Append)
