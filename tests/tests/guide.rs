@@ -1,5 +1,7 @@
 //! The guide to quantizing graph weights, sentence by sentence: each test holds what one of its paragraphs states.
 
+#![allow(clippy::unwrap_used)]
+
 use bitquilt::plugin::Registry;
 use bitquilt::plugin_api::{
     EncodingSpec, Error, InferContext, Kernel, Op, OpSignature, OutputType, QuantizationEncoding,

@@ -1,5 +1,7 @@
 //! The example `mixed`: its output error is what the errors of its weights make of it.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "../../examples/mixed/ffn.rs"]
 #[allow(dead_code)]
 mod ffn;

@@ -47,6 +47,7 @@ enum Command {
 fn main() -> ExitCode {
     // A child that tries a plugin is this program, too.
     bitquilt::plugin::child_main();
+    end_with_the_reader();
     let arguments = Arguments::parse();
     let level = [Level::WARN, Level::INFO, Level::DEBUG][usize::from(arguments.verbose.min(2))];
     tracing_subscriber::fmt()
@@ -69,5 +70,14 @@ fn main() -> ExitCode {
             eprintln!("{report:?}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Has a write to a pipe that nobody reads any more end the command quietly, as `| head` expects; Rust's default is an error.
+fn end_with_the_reader() {
+    #[cfg(unix)]
+    // SAFETY: no other thread runs yet, and the default action is no handler that could be called.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
     }
 }

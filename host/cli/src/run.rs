@@ -38,6 +38,12 @@ impl RunArguments {
         let read = |(name, file): &(String, PathBuf)| Ok((name.clone(), npy::read(file)?));
         let inputs = self.input.iter().map(read).collect::<Result<Vec<(String, Tensor)>, bitquilt::Error>>();
         let inputs = inputs.into_diagnostic()?;
+        if let Some((name, _)) =
+            self.output.iter().find(|(name, _)| model.outputs().all(|(known, _)| known != name))
+        {
+            let known: Vec<_> = model.outputs().map(|(known, _)| format!("`{known}`")).collect();
+            return Err(miette::miette!("the graph has no output `{name}`; it has {}", known.join(", ")));
+        }
         let results =
             model.execute(inputs.iter().map(|(name, tensor)| (name.as_str(), tensor))).into_diagnostic()?;
         for (name, file) in &self.output {

@@ -1,0 +1,121 @@
+//! The command on saved graphs and their arrays, and what it says of wrong ones.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use bitquilt::checkpoint::npy;
+use bitquilt::{Graph, InferenceSession, Tensor, TensorType, dim};
+
+fn command(directory: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bitquilt"));
+    command
+        .current_dir(directory)
+        .args(arguments)
+        .env_remove("BITQUILT_PLUGIN_PATH")
+        .env("XDG_DATA_HOME", directory);
+    command.output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+/// What it prints where it succeeds.
+fn succeeds(directory: &Path, arguments: &[&str]) -> String {
+    let output = command(directory, arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+    text(&output.stdout).to_owned()
+}
+
+/// What it says where it fails; nothing is printed then.
+fn fails(directory: &Path, arguments: &[&str]) -> String {
+    let output = command(directory, arguments);
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", text(&output.stdout));
+    assert_eq!(text(&output.stdout), "");
+    // miette breaks lines and indents.
+    text(&output.stderr).split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ")
+}
+
+/// A directory with a graph `y = qmatmul(x, w)` and an `x` for it.
+fn directory() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let session = InferenceSession::builder().threads(1).build().unwrap();
+    let mut graph = Graph::new(session.registry(), []).unwrap();
+    let x = graph.add_input("x", TensorType::f32([dim("rows"), dim(32)])).unwrap();
+    let weight = graph.quantize("q4_0", &Tensor::full([3, 32], 0.25f32)).unwrap();
+    let y = graph.qmatmul(x, weight).unwrap();
+    graph.output_named("y", y).unwrap();
+    graph.save(directory.path().join("graph.safetensors")).unwrap();
+    npy::write(&Tensor::full([2, 32], 0.5f32), directory.path().join("x.npy")).unwrap();
+    directory
+}
+
+#[test]
+fn a_saved_graph_is_inspected_explained_and_run() {
+    let directory = directory();
+    let path = directory.path();
+    let printed = succeeds(path, &["inspect", "graph.safetensors"]);
+    assert!(printed.contains("q4_0"), "{printed}");
+    let json = succeeds(path, &["inspect", "graph.safetensors", "--json"]);
+    serde_json::from_str::<serde_json::Value>(&json).unwrap();
+    let plan = succeeds(path, &["explain", "graph.safetensors"]);
+    assert!(plan.contains("qmatmul"), "{plan}");
+
+    let run = ["run", "graph.safetensors", "--input", "x=x.npy", "--threads", "2"];
+    let brief = succeeds(path, &run);
+    assert!(brief.starts_with("y: f32 [2, 3] [4.0"), "{brief}");
+    assert_eq!(succeeds(path, &[&run[..], &["--output", "y=y.npy"]].concat()), "");
+    let y = npy::read(path.join("y.npy")).unwrap();
+    assert_eq!(y.shape(), [2, 3]);
+    assert!(y.values::<f32>().unwrap().iter().all(|y| (y - 4.0).abs() < 0.05));
+}
+
+#[test]
+fn what_is_wrong_is_said_in_a_sentence() {
+    let directory = directory();
+    let path = directory.path();
+    npy::write(&Tensor::full([2, 31], 0.5f32), path.join("short.npy")).unwrap();
+    std::fs::write(path.join("text.npy"), "no array").unwrap();
+    for (arguments, sentence) in [
+        (&["run", "graph.safetensors"][..], "the input `x` was given 0 times; give each input once"),
+        (
+            &["run", "graph.safetensors", "--input", "x=short.npy"],
+            "the input `x` is f32 [rows, 32], f32 [2, 31] was given",
+        ),
+        (&["run", "graph.safetensors", "--input", "x=text.npy"], "text.npy"),
+        (
+            &["run", "graph.safetensors", "--input", "x=x.npy", "--output", "z=z.npy"],
+            "the graph has no output `z`; it has `y`",
+        ),
+        (&["run", "none.safetensors"], "none.safetensors"),
+        (&["explain", "x.npy"], "x.npy"),
+        (&["inspect", "x.npy"], "x.npy"),
+    ] {
+        let said = fails(path, arguments);
+        assert!(said.contains(sentence), "{arguments:?}: {said}");
+        assert!(!said.contains("panicked"), "{said}");
+    }
+    assert!(!path.join("z.npy").exists());
+    for arguments in [&["run"][..], &["run", "graph.safetensors", "--input", "x"], &["nothing"]] {
+        assert_eq!(command(path, arguments).status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_stops_is_no_failure() {
+    let directory = directory();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bitquilt"));
+    let mut child = command
+        .current_dir(directory.path())
+        .args(["plugin", "list"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Closed before the command has anything to print: loading plugins comes first.
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(text(&output.stderr), "");
+}
