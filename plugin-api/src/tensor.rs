@@ -347,6 +347,21 @@ impl<'a> WorkerScratch<'a> {
         }
     }
 
+    /// The first worker's memory; that of worker `w` is `w` times [`Self::stride`] bytes further on.
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.base
+    }
+
+    /// Bytes from one worker's memory to the next's.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// Bytes of each worker.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The memory of `worker`, holding what it held before.
     ///
     /// # Safety

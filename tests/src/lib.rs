@@ -1,5 +1,7 @@
 //! What the integration tests in `tests/` share: their plugins, and directories to put them into.
 
+pub mod c;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -1,11 +1,12 @@
 //! What stands in a library's file: machine, dependencies, entry symbol.
 
+use bitquilt_c_bridge::{C_ENTRY_HEAD, C_ENTRY_SYMBOL, api_of_head};
 use bitquilt_plugin_api::host::{API_VERSION_SYMBOL, ENTRY_SYMBOL, ENTRY_SYMBOL_LEN};
 use object::read::NameOrOrdinal;
 use object::{Endianness, FileKind, Object, ObjectSegment};
 
 use super::elf;
-use super::preflight::{C_ENTRY_SYMBOL, Entry, FileError};
+use super::preflight::{Entry, FileError};
 
 /// What a shared library needs and exports.
 pub(super) struct Library {
@@ -118,13 +119,14 @@ pub(super) fn read(data: &[u8]) -> Result<Contents, FileError> {
         refusal = match (rust, c) {
             (None, None) => Some(FileError::NoEntry),
             (Some(export), _) => check_entry(export).err(),
-            _ => None,
+            (None, Some(export)) => check_c_entry(export).err(),
         };
     }
+    let c_version = || Some(format!("{} of bitquilt.h", api_of_head(&c?.bytes)?));
     Ok(Contents {
         architecture,
         entry: rust.map(|_| Entry::Rust).or(c.map(|_| Entry::C)),
-        api_version: find(API_VERSION_SYMBOL).and_then(version_text),
+        api_version: find(API_VERSION_SYMBOL).and_then(version_text).or_else(c_version),
         needed: library.needed,
         refusal,
     })
@@ -140,6 +142,19 @@ fn check_entry(export: &Export) -> Result<(), FileError> {
         _ => return Ok(()),
     };
     Err(FileError::Entry { symbol: ENTRY_SYMBOL, problem })
+}
+
+/// As [`check_entry`], of a library in C; the magic stands in the file.
+fn check_c_entry(export: &Export) -> Result<(), FileError> {
+    let problem = match export.data_len {
+        Some(len) if len < C_ENTRY_HEAD as u64 => {
+            format!("it has {len} bytes, a `bitquilt_plugin` begins with {C_ENTRY_HEAD}")
+        }
+        Some(_) if api_of_head(&export.bytes).is_none() => "it does not begin with BITQUILT_MAGIC".to_owned(),
+        None if cfg!(all(unix, not(target_vendor = "apple"))) => "it is not data".to_owned(),
+        _ => return Ok(()),
+    };
+    Err(FileError::Entry { symbol: C_ENTRY_SYMBOL, problem })
 }
 
 fn version_text(export: &Export) -> Option<String> {

@@ -9,9 +9,10 @@ use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bitquilt_plugin_api::host::{ENTRY_SYMBOL, LibraryError, PluginLibrary};
+use bitquilt_c_bridge::C_ENTRY_SYMBOL;
+use bitquilt_plugin_api::host::{self, ENTRY_SYMBOL, LibraryError, PluginLibrary, RegistrarHost};
 
-use super::preflight::{self, FileError, FileIdentity, FileReport};
+use super::preflight::{self, Entry, FileError, FileIdentity, FileReport};
 use super::probe::{PluginProbe, ProbeError};
 use super::registry::{Origin, PluginInfo, Registry, RegistryError, Staged};
 use super::search::{self, DirectoryOrigin, SearchPath};
@@ -175,14 +176,41 @@ fn is_same_file(a: &FileReport, b: &FileReport) -> bool {
 struct Opened {
     path: PathBuf,
     identity: FileIdentity,
-    library: Result<Arc<PluginLibrary>, LibraryError>,
+    library: Result<Library, LibraryError>,
+}
+
+/// A library that is open, and can register.
+#[derive(Clone)]
+pub(super) enum Library {
+    Rust(Arc<PluginLibrary>),
+    C(CLibrary),
+}
+
+/// The address of [`C_ENTRY_SYMBOL`] in a library that stays open.
+#[derive(Clone, Copy)]
+pub(super) struct CLibrary(*const c_void);
+
+// SAFETY: what stands there is not written, and is read by whoever registers it alone.
+unsafe impl Send for CLibrary {}
+// SAFETY: as above.
+unsafe impl Sync for CLibrary {}
+
+impl Library {
+    /// Registers all that the library's plugin has.
+    pub(super) fn register(&self, registrar: &dyn RegistrarHost) -> bitquilt_plugin_api::Result<()> {
+        match self {
+            Self::Rust(library) => library.register(registrar),
+            // SAFETY: it is the address of the entry symbol, and the preflight has found data and a head there.
+            Self::C(library) => host::register(unsafe { bitquilt_c_bridge::plugin(library.0)? }, registrar),
+        }
+    }
 }
 
 /// The linker answers the library it has for a path or inode that it knows, whatever the file holds by now.
 static OPENED: Mutex<Vec<Opened>> = Mutex::new(Vec::new());
 
 /// Opens a library that passed the preflight; it stays open until the process ends.
-pub(super) fn open(report: &FileReport) -> Result<Arc<PluginLibrary>, PluginError> {
+pub(super) fn open(report: &FileReport) -> Result<Library, PluginError> {
     let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
     let known = opened.iter().find(|known| {
         known.path == report.resolved
@@ -193,12 +221,17 @@ pub(super) fn open(report: &FileReport) -> Result<Arc<PluginLibrary>, PluginErro
         Some(_) => return Err(PluginError::ChangedSince),
         None => {}
     }
-    let symbol = open_symbol(&report.resolved, ENTRY_SYMBOL)?;
+    let is_c = report.entry == Some(Entry::C);
+    let symbol = open_symbol(&report.resolved, if is_c { C_ENTRY_SYMBOL } else { ENTRY_SYMBOL })?;
     if !preflight::same_file(report) {
         return Err(PluginError::Changed);
     }
-    // SAFETY: the symbol is the entry symbol of a library that was just opened and is never closed.
-    let library = unsafe { PluginLibrary::from_symbol(symbol) }.map(Arc::new);
+    let library = if is_c {
+        Ok(Library::C(CLibrary(symbol)))
+    } else {
+        // SAFETY: the symbol is the entry symbol of a library that was just opened and is never closed.
+        unsafe { PluginLibrary::from_symbol(symbol) }.map(|library| Library::Rust(Arc::new(library)))
+    };
     let (path, identity) = (report.resolved.clone(), report.identity.clone());
     opened.push(Opened { path, identity, library: library.clone() });
     Ok(library?)

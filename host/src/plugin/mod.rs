@@ -12,7 +12,7 @@ mod search;
 
 pub use child::End;
 pub use loader::{Loader, PluginError, Refusal};
-pub use preflight::{C_ENTRY_SYMBOL, Entry, FileError, FileIdentity, FileReport, inspect};
+pub use preflight::{Entry, FileError, FileIdentity, FileReport, inspect};
 pub use probe::{PluginProbe, ProbeError, child_main};
 pub use registry::{
     Origin, PluginInfo, RegisteredEncoding, RegisteredKernel, RegisteredOp, Registry, RegistryError, Staged,

@@ -9,6 +9,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use bitquilt_c_bridge::C_ENTRY_SYMBOL;
 use bitquilt_plugin_api::host::ENTRY_SYMBOL;
 
 use super::format::{self, Contents};
@@ -17,9 +18,6 @@ use crate::memory::AlignedBytes;
 
 /// The longest file that is taken for a plugin.
 const MAX_FILE: u64 = 1 << 30;
-
-/// The symbol by which a library in C is known; `bitquilt.h` says what stands there.
-pub const C_ENTRY_SYMBOL: &str = "bitquilt_c_plugin";
 
 /// What is known of a file without running any of its code.
 #[derive(Clone, Debug)]
@@ -37,7 +35,7 @@ pub struct FileReport {
     pub architecture: String,
     /// The kind of plugin it says it is; none for another library.
     pub entry: Option<Entry>,
-    /// The version of plugin-api it was built with, if it says so.
+    /// The version of plugin-api, or of `bitquilt.h`, it was built with, if it says so.
     pub api_version: Option<String>,
     /// Libraries it needs.
     pub needed: Vec<String>,

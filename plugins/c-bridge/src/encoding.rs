@@ -1,0 +1,74 @@
+//! An encoding that C describes.
+
+use bitquilt_plugin_api::{EncodingSpec, Error, Importance, QuantizationEncoding, Result, Rows};
+
+use crate::call::{User, call};
+use crate::header::{DequantizeFn, QuantizeFn, RawEncoding};
+use crate::read;
+
+pub(crate) struct CEncoding {
+    spec: EncodingSpec,
+    user: User,
+    quantize: QuantizeFn,
+    dequantize: DequantizeFn,
+}
+
+impl CEncoding {
+    /// Reads the description; `what` names it in errors.
+    ///
+    /// # Safety
+    /// As for [`read::record`], and for what it points to as the header says.
+    pub(crate) unsafe fn read(what: &str, raw: *const RawEncoding) -> Result<Self> {
+        // SAFETY: as the caller promises; so below.
+        let raw = unsafe { read::record(what, raw)? };
+        // SAFETY: as above.
+        let name = unsafe { read::text(&format!("{what}->name"), raw.name)? };
+        // SAFETY: as above.
+        let summary = unsafe { read::optional_text(&format!("{what}->summary"), raw.summary)? };
+        let importance = match raw.importance {
+            0 => Importance::Ignored,
+            1 => Importance::Optional,
+            2 => Importance::Required,
+            code => {
+                return Err(Error::invalid(format_args!(
+                    "{what}->importance is {code}; BITQUILT_IMPORTANCE_IGNORED, _OPTIONAL or _REQUIRED is expected"
+                )));
+            }
+        };
+        let spec = EncodingSpec::new(name, raw.block_len, raw.block_bytes)
+            .version(raw.version)
+            .importance(importance)
+            .summary(summary);
+        Ok(Self {
+            spec,
+            user: User(raw.user),
+            quantize: read::function(&format!("{what}->quantize"), raw.quantize)?,
+            dequantize: read::function(&format!("{what}->dequantize"), raw.dequantize)?,
+        })
+    }
+}
+
+impl QuantizationEncoding for CEncoding {
+    fn spec(&self) -> EncodingSpec {
+        self.spec.clone()
+    }
+
+    fn quantize(&self, rows: Rows<'_>, importance: Option<&[f32]>, dst: &mut [u8]) -> Result<()> {
+        let (values, count, row_len) = (rows.values().as_ptr(), rows.iter().len(), rows.row_len());
+        let importance = importance.map_or(std::ptr::null(), <[f32]>::as_ptr);
+        call("quantize", |error| {
+            // SAFETY: the buffers have the lengths that the header says: the host has checked them against the spec.
+            unsafe {
+                (self.quantize)(self.user.get(), values, count, row_len, importance, dst.as_mut_ptr(), error)
+            }
+        })
+    }
+
+    fn dequantize(&self, blocks: &[u8], dst: &mut [f32]) -> Result<()> {
+        let count = blocks.len() / self.spec.block_bytes;
+        call("dequantize", |error| {
+            // SAFETY: as above.
+            unsafe { (self.dequantize)(self.user.get(), blocks.as_ptr(), count, dst.as_mut_ptr(), error) }
+        })
+    }
+}

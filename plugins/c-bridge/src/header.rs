@@ -1,0 +1,396 @@
+//! `bitquilt.h` in Rust: its structs, field for field, and its numbers. The documentation stands there.
+
+use std::ffi::{c_char, c_void};
+
+use bitquilt_plugin_api::DType;
+
+pub(crate) const C_API: u32 = 1;
+pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"bitquilt");
+pub(crate) const MAX_RANK: usize = 8;
+pub(crate) const MAX_INPUTS: usize = 16;
+pub(crate) const MAX_OUTPUTS: usize = 8;
+pub(crate) const MAX_ATTRIBUTES: usize = 16;
+
+pub(crate) const OK: i32 = 0;
+pub(crate) const INVALID: i32 = 1;
+pub(crate) const UNSUPPORTED: i32 = 2;
+pub(crate) const FAILED: i32 = 3;
+
+pub(crate) const VALUE_INT: u32 = 1;
+pub(crate) const VALUE_FLOAT: u32 = 2;
+pub(crate) const VALUE_BOOL: u32 = 3;
+pub(crate) const VALUE_TEXT: u32 = 4;
+
+/// `BITQUILT_ENCODED`.
+pub(crate) const ENCODED: u32 = 0;
+
+/// The dtypes in the order of their numbers, from 1.
+const DTYPES: [DType; 13] = [
+    DType::F32,
+    DType::F64,
+    DType::F16,
+    DType::BF16,
+    DType::I8,
+    DType::I16,
+    DType::I32,
+    DType::I64,
+    DType::U8,
+    DType::U16,
+    DType::U32,
+    DType::U64,
+    DType::BOOL,
+];
+
+/// The number of a dtype; none for one that the header does not know.
+pub(crate) fn dtype_code(dtype: DType) -> Option<u32> {
+    DTYPES.iter().position(|known| *known == dtype).map(|index| index as u32 + 1)
+}
+
+/// The dtype of a number.
+pub(crate) fn dtype_of(code: u32) -> Option<DType> {
+    DTYPES.get(usize::try_from(code).ok()?.checked_sub(1)?).copied()
+}
+
+#[repr(C)]
+pub(crate) struct RawError {
+    pub(crate) size: usize,
+    pub(crate) capacity: usize,
+    pub(crate) text: *mut c_char,
+}
+
+pub(crate) type QuantizeFn =
+    unsafe extern "C" fn(*mut c_void, *const f32, usize, usize, *const f32, *mut u8, *mut RawError) -> i32;
+pub(crate) type DequantizeFn =
+    unsafe extern "C" fn(*mut c_void, *const u8, usize, *mut f32, *mut RawError) -> i32;
+
+#[repr(C)]
+pub(crate) struct RawEncoding {
+    pub(crate) size: usize,
+    pub(crate) name: *const c_char,
+    pub(crate) summary: *const c_char,
+    pub(crate) version: u32,
+    pub(crate) importance: u32,
+    pub(crate) block_len: usize,
+    pub(crate) block_bytes: usize,
+    pub(crate) user: *mut c_void,
+    pub(crate) quantize: Option<QuantizeFn>,
+    pub(crate) dequantize: Option<DequantizeFn>,
+}
+
+#[repr(C)]
+pub(crate) struct RawInput {
+    pub(crate) size: usize,
+    pub(crate) name: *const c_char,
+    pub(crate) kind: u32,
+    pub(crate) arity: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct RawValue {
+    pub(crate) size: usize,
+    pub(crate) kind: u32,
+    pub(crate) reserved: u32,
+    pub(crate) integer: i64,
+    pub(crate) number: f64,
+    pub(crate) text: *const c_char,
+}
+
+#[repr(C)]
+pub(crate) struct RawAttribute {
+    pub(crate) size: usize,
+    pub(crate) name: *const c_char,
+    pub(crate) kind: u32,
+    pub(crate) reserved: u32,
+    pub(crate) initial: *const RawValue,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct RawType {
+    pub(crate) size: usize,
+    pub(crate) dtype: u32,
+    pub(crate) rank: u32,
+    pub(crate) shape: [i64; MAX_RANK],
+    pub(crate) encoding: *const c_char,
+    pub(crate) block_len: usize,
+    pub(crate) block_bytes: usize,
+}
+
+#[repr(C)]
+pub(crate) struct RawNode {
+    pub(crate) size: usize,
+    pub(crate) input_count: usize,
+    pub(crate) inputs: *const *const RawType,
+    pub(crate) attribute_count: usize,
+    pub(crate) attributes: *const *const RawValue,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct RawTensor {
+    pub(crate) size: usize,
+    pub(crate) dtype: u32,
+    pub(crate) rank: u32,
+    pub(crate) shape: *const usize,
+    pub(crate) encoding: *const c_char,
+    pub(crate) block_len: usize,
+    pub(crate) block_bytes: usize,
+    pub(crate) bytes: usize,
+    pub(crate) data: *const c_void,
+    pub(crate) output: *mut c_void,
+}
+
+pub(crate) type TaskFn = unsafe extern "C" fn(*mut c_void, usize, usize, *mut RawError) -> i32;
+pub(crate) type ParForFn =
+    unsafe extern "C" fn(*const RawRun, usize, Option<TaskFn>, *mut c_void, *mut RawError) -> i32;
+pub(crate) type DecodeFn =
+    unsafe extern "C" fn(*const RawRun, usize, *const u8, usize, *mut f32, *mut RawError) -> i32;
+
+#[repr(C)]
+pub(crate) struct RawRun {
+    pub(crate) size: usize,
+    pub(crate) host: *const c_void,
+    pub(crate) input_count: usize,
+    pub(crate) inputs: *const *const RawTensor,
+    pub(crate) output_count: usize,
+    pub(crate) outputs: *const *const RawTensor,
+    pub(crate) attribute_count: usize,
+    pub(crate) attributes: *const *const RawValue,
+    pub(crate) workers: usize,
+    pub(crate) shared: *mut u8,
+    pub(crate) shared_bytes: usize,
+    pub(crate) per_worker: *mut u8,
+    pub(crate) worker_bytes: usize,
+    pub(crate) worker_stride: usize,
+    pub(crate) par_for: ParForFn,
+    pub(crate) decode: DecodeFn,
+}
+
+#[repr(C)]
+pub(crate) struct RawScratch {
+    pub(crate) size: usize,
+    pub(crate) shared: usize,
+    pub(crate) per_worker: usize,
+}
+
+pub(crate) type InferFn =
+    unsafe extern "C" fn(*mut c_void, *const RawNode, *const *mut RawType, *mut RawError) -> i32;
+pub(crate) type ScratchFn = unsafe extern "C" fn(*mut c_void, *const RawRun, *mut RawScratch);
+pub(crate) type RunFn = unsafe extern "C" fn(*mut c_void, *const RawRun, *mut RawError) -> i32;
+
+#[repr(C)]
+pub(crate) struct RawOp {
+    pub(crate) size: usize,
+    pub(crate) name: *const c_char,
+    pub(crate) summary: *const c_char,
+    pub(crate) input_count: usize,
+    pub(crate) inputs: *const *const RawInput,
+    pub(crate) attribute_count: usize,
+    pub(crate) attributes: *const *const RawAttribute,
+    pub(crate) output_count: usize,
+    pub(crate) user: *mut c_void,
+    pub(crate) infer: Option<InferFn>,
+    pub(crate) scratch: Option<ScratchFn>,
+    pub(crate) run: Option<RunFn>,
+}
+
+#[repr(C)]
+pub(crate) struct RawPlugin {
+    pub(crate) magic: u64,
+    pub(crate) api: u32,
+    pub(crate) size: u32,
+    pub(crate) name: *const c_char,
+    pub(crate) version: *const c_char,
+    pub(crate) encoding_count: usize,
+    pub(crate) encodings: *const *const RawEncoding,
+    pub(crate) op_count: usize,
+    pub(crate) ops: *const *const RawOp,
+}
+
+/// A struct that begins with its size.
+///
+/// # Safety
+/// `repr(C)`, and the first field is a `usize` with the size of the struct.
+pub(crate) unsafe trait Record {}
+// SAFETY: as declared above.
+unsafe impl Record for RawEncoding {}
+// SAFETY: as declared above.
+unsafe impl Record for RawInput {}
+// SAFETY: as declared above.
+unsafe impl Record for RawValue {}
+// SAFETY: as declared above.
+unsafe impl Record for RawAttribute {}
+// SAFETY: as declared above.
+unsafe impl Record for RawOp {}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+    use std::mem::offset_of;
+    use std::process::Command;
+
+    use super::*;
+
+    /// Lines of C that print the layout of a struct, and the lines that they should print.
+    macro_rules! layout {
+        ($program:ident, $expected:ident, $rust:ident = $c:ident { $($field:ident),* $(,)? }) => {
+            writeln!($program, "printf(\"{0} %zu\\n\", sizeof({0}));", stringify!($c)).unwrap();
+            writeln!($expected, "{} {}", stringify!($c), size_of::<$rust>()).unwrap();
+            $(
+                writeln!($program, "printf(\"{0}.{1} %zu\\n\", offsetof({0}, {1}));", stringify!($c), stringify!($field))
+                    .unwrap();
+                writeln!($expected, "{}.{} {}", stringify!($c), stringify!($field), offset_of!($rust, $field)).unwrap();
+            )*
+        };
+    }
+
+    #[test]
+    fn structs_and_numbers_are_those_of_the_header() {
+        let (mut program, mut expected) = (String::new(), String::new());
+        layout!(program, expected, RawError = bitquilt_error { size, capacity, text });
+        layout!(
+            program,
+            expected,
+            RawEncoding = bitquilt_encoding {
+                size,
+                name,
+                summary,
+                version,
+                importance,
+                block_len,
+                block_bytes,
+                user,
+                quantize,
+                dequantize,
+            }
+        );
+        layout!(program, expected, RawInput = bitquilt_input { size, name, kind, arity });
+        layout!(program, expected, RawValue = bitquilt_value { size, kind, reserved, integer, number, text });
+        layout!(program, expected, RawAttribute = bitquilt_attribute { size, name, kind, reserved, initial });
+        layout!(
+            program,
+            expected,
+            RawType = bitquilt_type { size, dtype, rank, shape, encoding, block_len, block_bytes }
+        );
+        layout!(
+            program,
+            expected,
+            RawNode = bitquilt_node { size, input_count, inputs, attribute_count, attributes }
+        );
+        layout!(
+            program,
+            expected,
+            RawTensor = bitquilt_tensor {
+                size,
+                dtype,
+                rank,
+                shape,
+                encoding,
+                block_len,
+                block_bytes,
+                bytes,
+                data,
+                output,
+            }
+        );
+        layout!(
+            program,
+            expected,
+            RawRun = bitquilt_run {
+                size,
+                host,
+                input_count,
+                inputs,
+                output_count,
+                outputs,
+                attribute_count,
+                attributes,
+                workers,
+                shared,
+                shared_bytes,
+                per_worker,
+                worker_bytes,
+                worker_stride,
+                par_for,
+                decode,
+            }
+        );
+        layout!(program, expected, RawScratch = bitquilt_scratch { size, shared, per_worker });
+        layout!(
+            program,
+            expected,
+            RawOp = bitquilt_op {
+                size,
+                name,
+                summary,
+                input_count,
+                inputs,
+                attribute_count,
+                attributes,
+                output_count,
+                user,
+                infer,
+                scratch,
+                run,
+            }
+        );
+        layout!(
+            program,
+            expected,
+            RawPlugin =
+                bitquilt_plugin { magic, api, size, name, version, encoding_count, encodings, op_count, ops }
+        );
+        let numbers: [(&str, u64); 14] = [
+            ("BITQUILT_C_API", C_API.into()),
+            ("BITQUILT_MAGIC", MAGIC),
+            ("BITQUILT_MAX_RANK", MAX_RANK as u64),
+            ("BITQUILT_MAX_INPUTS", MAX_INPUTS as u64),
+            ("BITQUILT_MAX_OUTPUTS", MAX_OUTPUTS as u64),
+            ("BITQUILT_MAX_ATTRIBUTES", MAX_ATTRIBUTES as u64),
+            ("BITQUILT_INVALID", INVALID as u64),
+            ("BITQUILT_UNSUPPORTED", UNSUPPORTED as u64),
+            ("BITQUILT_FAILED", FAILED as u64),
+            ("BITQUILT_VALUE_INT", VALUE_INT.into()),
+            ("BITQUILT_VALUE_FLOAT", VALUE_FLOAT.into()),
+            ("BITQUILT_VALUE_BOOL", VALUE_BOOL.into()),
+            ("BITQUILT_VALUE_TEXT", VALUE_TEXT.into()),
+            ("BITQUILT_ENCODED", ENCODED.into()),
+        ];
+        let dtypes = DType::all().map(|dtype| {
+            let name = format!("BITQUILT_{}", dtype.to_string().to_uppercase());
+            (name, u64::from(dtype_code(dtype).unwrap()))
+        });
+        let numbers = numbers.into_iter().map(|(name, value)| (name.to_owned(), value));
+        for (name, value) in numbers.chain(dtypes) {
+            writeln!(program, "printf(\"{name} %llu\\n\", (unsigned long long){name});").unwrap();
+            writeln!(expected, "{name} {value}").unwrap();
+        }
+
+        let directory = tempfile::tempdir().unwrap();
+        let (source, binary) = (directory.path().join("layout.c"), directory.path().join("layout"));
+        std::fs::write(
+            &source,
+            format!("#include \"bitquilt.h\"\nint main(void) {{\n{program}return 0;\n}}\n"),
+        )
+        .unwrap();
+        let include = concat!(env!("CARGO_MANIFEST_DIR"), "/include");
+        let compiled = Command::new("cc")
+            .args(["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I", include])
+            .arg(&source)
+            .arg("-o")
+            .arg(&binary)
+            .status();
+        assert!(compiled.unwrap().success());
+        let output = Command::new(&binary).output().unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
+    }
+
+    #[test]
+    fn dtypes_and_their_numbers_go_both_ways() {
+        for dtype in DType::all() {
+            assert_eq!(dtype_of(dtype_code(dtype).unwrap()), Some(dtype));
+        }
+        assert_eq!((dtype_of(0), dtype_of(14), dtype_of(u32::MAX)), (None, None, None));
+    }
+}

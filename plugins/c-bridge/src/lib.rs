@@ -1,0 +1,101 @@
+//! Plugins written in C, as bitquilt plugins.
+//!
+//! `include/bitquilt.h` is what an author in C sees: structs that describe encodings and ops. [`plugin`] reads such a
+//! description, refuses what makes no sense with a sentence that names the field, and makes a [`Plugin`] of it that calls the
+//! functions. Nothing of a host but [`bitquilt_plugin_api`] is used here.
+//!
+//! | file | what |
+//! |---|---|
+//! | `header.rs` | the header's structs and numbers in Rust |
+//! | `read.rs` | reading pointers, texts and arrays of a library |
+//! | `call.rs` | statuses and texts to results, and back |
+//! | `encoding.rs`, `op.rs`, `value.rs`, `kernel.rs` | the author's traits over the header's functions |
+
+mod call;
+mod encoding;
+mod header;
+mod kernel;
+mod op;
+mod read;
+mod value;
+
+use std::ffi::c_void;
+
+use bitquilt_plugin_api::{Error, Plugin, Result};
+
+use encoding::CEncoding;
+use header::{C_API, MAGIC, RawPlugin};
+use op::COp;
+
+/// The symbol that a library in C exports: a `bitquilt_plugin`.
+pub const C_ENTRY_SYMBOL: &str = "bitquilt_c_plugin";
+
+/// Bytes of the part of a `bitquilt_plugin` that every version of the header has: magic, version and size.
+pub const C_ENTRY_HEAD: usize = 16;
+
+/// Encodings and ops of a plugin, at most.
+const MAX_ITEMS: usize = 1024;
+/// The largest size that the struct of a later header may have.
+const MAX_SIZE: u32 = 1 << 16;
+
+/// The version of `bitquilt.h` that the first bytes of a `bitquilt_plugin` say it was written against; none if they are no such.
+pub fn api_of_head(head: &[u8]) -> Option<u32> {
+    let (magic, rest) = head.split_first_chunk::<8>()?;
+    let api = rest.first_chunk::<4>()?;
+    (u64::from_ne_bytes(*magic) == MAGIC).then(|| u32::from_ne_bytes(*api))
+}
+
+/// The plugin that a library describes. An error names the field that makes no sense, and says what is expected there.
+///
+/// # Safety
+/// `symbol` is the address of [`C_ENTRY_SYMBOL`] in a library that stays loaded until the process ends, at least
+/// [`C_ENTRY_HEAD`] bytes of data. If its magic is that of `bitquilt.h`, all it points to is as the header says.
+pub unsafe fn plugin(symbol: *const c_void) -> Result<Plugin> {
+    let raw = symbol.cast::<RawPlugin>();
+    let wrong = |what: std::fmt::Arguments<'_>| {
+        Error::invalid(format_args!("what stands at `{C_ENTRY_SYMBOL}` {what}"))
+    };
+    if raw.is_null() || !raw.is_aligned() {
+        return Err(wrong(format_args!("is at {raw:?}, where no struct can be")));
+    }
+    // SAFETY: it has a head, as the caller promises.
+    let (magic, api, size) = unsafe { ((*raw).magic, (*raw).api, (*raw).size) };
+    if magic != MAGIC {
+        return Err(wrong(format_args!(
+            "is no `bitquilt_plugin`: its magic is {magic:#018x}, BITQUILT_MAGIC is expected"
+        )));
+    }
+    if api != C_API {
+        return Err(wrong(format_args!(
+            "was written against version {api} of bitquilt.h, this host takes {C_API}; build it with this host's header"
+        )));
+    }
+    if (size as usize) < size_of::<RawPlugin>() || size > MAX_SIZE {
+        return Err(wrong(format_args!(
+            "has the size {size}, {} bytes or a later header's more are expected; set `size` to its sizeof",
+            size_of::<RawPlugin>()
+        )));
+    }
+    // SAFETY: its size says that all fields are there.
+    let raw = unsafe { &*raw };
+    // SAFETY: as the caller promises; so below.
+    let name = unsafe { read::text("plugin->name", raw.name)? };
+    // SAFETY: as above.
+    let version = unsafe { read::text("plugin->version", raw.version)? };
+    let mut plugin = Plugin::new(name, version);
+    // SAFETY: as above.
+    let encodings = unsafe { read::list("plugin->encodings", raw.encodings, raw.encoding_count, MAX_ITEMS)? };
+    for (index, encoding) in encodings.iter().enumerate() {
+        // SAFETY: as above.
+        let encoding = unsafe { CEncoding::read(&format!("plugin->encodings[{index}]"), *encoding)? };
+        plugin = plugin.encoding(encoding);
+    }
+    // SAFETY: as above.
+    let ops = unsafe { read::list("plugin->ops", raw.ops, raw.op_count, MAX_ITEMS)? };
+    for (index, op) in ops.iter().enumerate() {
+        // SAFETY: as above.
+        let op = unsafe { COp::read(&format!("plugin->ops[{index}]"), *op)? };
+        plugin = plugin.op(op.clone()).kernel(op);
+    }
+    Ok(plugin)
+}
