@@ -1,7 +1,7 @@
 //! Tensors on disk: checkpoints, GGUF files, and NumPy arrays.
 //!
 //! [`save`] writes a [`TensorDict`] and [`load`] reads it; [`Checkpoint::open`] looks into a file without needing its
-//! encodings. [`npy`] is for single arrays.
+//! encodings. [`npy`] is for single arrays, [`RawFile`] for formats that a program knows itself.
 //!
 //! ```
 //! use bitquilt::plugin::Registry;
@@ -60,6 +60,7 @@ pub mod gguf;
 mod header;
 pub mod npy;
 mod open;
+mod raw;
 mod records;
 mod safetensors;
 #[cfg(test)]
@@ -70,6 +71,7 @@ use std::path::Path;
 pub use dict::TensorDict;
 pub use error::{CheckpointError, TensorProblem};
 pub use open::{Checkpoint, Format, StoredTensor};
+pub use raw::RawFile;
 
 use crate::plugin::Registry;
 

@@ -8,11 +8,13 @@
 //! [`Checkpoint::open`](super::Checkpoint::open) reads such files. Shapes are given outermost dimension first, as everywhere else.
 
 mod cursor;
+mod lookup;
 mod types;
 mod value;
 
 use std::collections::BTreeMap;
 
+pub use lookup::{FromValue, MetadataError};
 pub use value::{Array, Value};
 
 use self::cursor::Cursor;

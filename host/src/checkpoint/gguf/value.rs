@@ -126,7 +126,7 @@ impl Array {
         }
     }
 
-    fn type_name(&self) -> &'static str {
+    pub(super) fn type_name(&self) -> &'static str {
         match self {
             Self::U8(_) => "u8",
             Self::I8(_) => "i8",
