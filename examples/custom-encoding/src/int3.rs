@@ -112,13 +112,26 @@ fn pack(scale: f16, codes: [u8; BLOCK_LEN], block: &mut [u8; BLOCK_BYTES]) {
     }
 }
 
-fn unpack(block: &[u8; BLOCK_BYTES]) -> (f16, [u8; BLOCK_LEN]) {
-    let mut codes = [0u8; BLOCK_LEN];
-    for (bit, bytes) in block[2..].as_chunks::<4>().0.iter().enumerate() {
-        let plane = u32::from_le_bytes(*bytes);
-        for (index, code) in codes.iter_mut().enumerate() {
-            *code |= ((plane >> index & 1) as u8) << bit;
+/// Byte `i` of entry `bits` is bit `i` of `bits`: eight codes are put together at once.
+const SPREAD: [u64; 256] = {
+    let mut spread = [0; 256];
+    let mut bits = 0;
+    while bits < 256 {
+        let mut i = 0;
+        while i < 8 {
+            spread[bits] |= (bits as u64 >> i & 1) << (8 * i);
+            i += 1;
         }
+        bits += 1;
+    }
+    spread
+};
+
+fn unpack(block: &[u8; BLOCK_BYTES]) -> (f16, [u8; BLOCK_LEN]) {
+    let mut codes = [0; BLOCK_LEN];
+    for (index, codes) in codes.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+        let [low, middle, high] = [2, 6, 10].map(|plane| SPREAD[usize::from(block[plane + index])]);
+        *codes = (low | middle << 1 | high << 2).to_le_bytes();
     }
     (f16::from_le_bytes([block[0], block[1]]), codes)
 }
