@@ -53,7 +53,7 @@ pub use checkpoint::{CheckpointError, TensorDict};
 pub use compile::{ExplainedNode, ExplainedOutput, Explanation, LoadError};
 pub use encoding::QuantizeError;
 pub use error::Error;
-pub use graph::{Graph, GraphError, NodeBuilder, NodeProblem, Rope, RopePairing, Value};
+pub use graph::{Attention, Graph, GraphError, NodeBuilder, NodeProblem, Rope, RopePairing, Value};
 pub use session::{InferenceSession, Model, RunError, SessionBuilder, SessionError};
 pub use state::{OwnedResults, Results, State};
 pub use tensor::{Tensor, TensorError};

@@ -2,7 +2,7 @@
 
 use bitquilt_plugin_api::{Attribute, DType, Dim};
 
-use super::options::{Rope, RopePairing};
+use super::options::{Attention, Rope, RopePairing};
 use super::{Graph, GraphError, Value};
 
 impl Graph {
@@ -114,6 +114,25 @@ impl Graph {
     /// `positions`, i64 or i32, is a scalar, the row of the state that the first goes to, or `[seq]` and ascending, that of each.
     pub fn append(&mut self, state: Value, rows: Value, positions: Value) -> Result<Value, GraphError> {
         self.op("append", [state, rows, positions])
+    }
+
+    /// Scaled dot-product attention with grouped heads: `softmax(scale * q . k + mask)` times `v`.
+    ///
+    /// `q` is f32 `[.., seq, heads, n]`, `k` `[.., keys, kv_heads, n]` and `v` `[.., keys, kv_heads, m]`, both f32 or both f16; the
+    /// result is f32 `[.., seq, heads, m]`. `kv_heads` divides `heads`. `k` and `v` may be states that hold a whole context: with
+    /// `positions` only what the queries see is read. A row has the same bits whatever other queries are computed with it.
+    pub fn attention(
+        &mut self,
+        q: Value,
+        k: Value,
+        v: Value,
+        options: Attention,
+    ) -> Result<Value, GraphError> {
+        let Attention { causal, positions, mask, scale } = options;
+        self.node("attention", [q, k, v].into_iter().chain(positions).chain(mask))
+            .attribute("causal", causal)
+            .attribute("scale", f64::from(scale.unwrap_or(0.0)))
+            .value()
     }
 
     /// Rotary position embedding: each head of `x`, f32 `[.., seq, heads, n]`, turned by the position of its row.

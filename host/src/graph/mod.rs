@@ -21,7 +21,7 @@ use crate::tensor::Tensor;
 pub use error::{GraphError, NodeProblem};
 pub use node::NodeBuilder;
 pub(crate) use node::{NodeContext, check_outputs, input_spec};
-pub use options::{Rope, RopePairing};
+pub use options::{Attention, Rope, RopePairing};
 
 /// A static graph of ops over tensors.
 ///

@@ -33,3 +33,16 @@ impl Default for Rope {
         Self { pairing: RopePairing::Interleaved, theta: 10_000.0, dims: None, scale: 1.0, factors: None }
     }
 }
+
+/// What [`Graph::attention`](super::Graph::attention) attends to.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Attention {
+    /// Whether a query sees no key after its own position. Without `positions` the last query sees all keys.
+    pub causal: bool,
+    /// The queries' positions among the keys, i64 or i32: a scalar, that of the first, or `[seq]`, that of each. Only if `causal`.
+    pub positions: Option<Value>,
+    /// What broadcasts to `[.., heads, seq, keys]`: f32 that is added to the scaled products, or bool, true where a key is seen.
+    pub mask: Option<Value>,
+    /// What products are multiplied with; `1 / sqrt(n)`, if it is not given.
+    pub scale: Option<f32>,
+}

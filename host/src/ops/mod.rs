@@ -3,10 +3,13 @@
 //! They are written against the plugin interface alone and register like any plugin's.
 
 mod append;
+mod arch;
 mod arithmetic;
+mod attention;
 mod cast;
 mod check;
 mod dequantize;
+mod math;
 mod matmul;
 mod parallel;
 mod positions;
@@ -27,6 +30,8 @@ use unary::Unary;
 /// The plugin `standard`.
 pub(crate) fn plugin() -> Plugin {
     let mut plugin = Plugin::new("standard", env!("CARGO_PKG_VERSION"))
+        .op(attention::Attention)
+        .kernel(attention::Attention)
         .op(reshape::Reshape)
         .op(rms_norm::RmsNorm)
         .kernel(rms_norm::RmsNorm)

@@ -1,0 +1,139 @@
+//! AVX2 with FMA and F16C: sixteen floats in two registers.
+
+use std::arch::x86_64::*;
+use std::array;
+
+use bitquilt_plugin_api::half::f16;
+
+use super::{Body, LANES, Simd};
+
+/// The machine has AVX2, FMA and F16C.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx2(());
+
+impl Avx2 {
+    pub(super) fn detect() -> Option<Self> {
+        let found = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c");
+        found.then_some(Self(()))
+    }
+}
+
+type F = [__m256; 2];
+
+const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+
+/// Methods whose bodies are instructions that the machine has, since there is a value of [`Avx2`].
+macro_rules! instructions {
+    ($($name:ident($($arg:ident: $type:ty),*) -> $result:ty { $body:expr })*) => {
+        $(#[inline(always)]
+        fn $name(self, $($arg: $type),*) -> $result {
+            // SAFETY: `self` exists where the machine has the instructions; memory is read and written through references, at
+            // offsets within them.
+            unsafe { $body }
+        })*
+    };
+}
+
+impl Simd for Avx2 {
+    type F = F;
+    type M = F;
+    const WIDE: bool = false;
+
+    fn vectorize<B: Body>(self, body: B) -> B::Output {
+        #[target_feature(enable = "avx2,fma,f16c")]
+        fn vectorized<B: Body>(simd: Avx2, body: B) -> B::Output {
+            body.run(simd)
+        }
+        // SAFETY: `self` exists where the machine has the instructions.
+        unsafe { vectorized(self, body) }
+    }
+
+    instructions! {
+        splat(x: f32) -> F { [_mm256_set1_ps(x); 2] }
+        load(from: &[f32; LANES]) -> F { [_mm256_loadu_ps(from.as_ptr()), _mm256_loadu_ps(from.as_ptr().add(8))] }
+        load_f16(from: &[f16; LANES]) -> F {{
+            let from = from.as_ptr().cast::<__m128i>();
+            [_mm256_cvtph_ps(_mm_loadu_si128(from)), _mm256_cvtph_ps(_mm_loadu_si128(from.add(1)))]
+        }}
+        store(to: &mut [f32; LANES], x: F) -> () {{
+            _mm256_storeu_ps(to.as_mut_ptr(), x[0]);
+            _mm256_storeu_ps(to.as_mut_ptr().add(8), x[1]);
+        }}
+        add(a: F, b: F) -> F { [_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])] }
+        sub(a: F, b: F) -> F { [_mm256_sub_ps(a[0], b[0]), _mm256_sub_ps(a[1], b[1])] }
+        mul(a: F, b: F) -> F { [_mm256_mul_ps(a[0], b[0]), _mm256_mul_ps(a[1], b[1])] }
+        div(a: F, b: F) -> F { [_mm256_div_ps(a[0], b[0]), _mm256_div_ps(a[1], b[1])] }
+        fma(a: F, b: F, c: F) -> F {
+            [_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])]
+        }
+        max(a: F, b: F) -> F { [_mm256_max_ps(a[0], b[0]), _mm256_max_ps(a[1], b[1])] }
+        min(a: F, b: F) -> F { [_mm256_min_ps(a[0], b[0]), _mm256_min_ps(a[1], b[1])] }
+        round(x: F) -> F {
+            [_mm256_round_ps::<NEAREST>(x[0]), _mm256_round_ps::<NEAREST>(x[1])]
+        }
+        exp2(n: F) -> F {
+            [exp2(n[0]), exp2(n[1])]
+        }
+        sum(x: F) -> f32 {{
+            let halves = _mm256_add_ps(x[0], x[1]);
+            let quarters = _mm_add_ps(_mm256_castps256_ps128(halves), _mm256_extractf128_ps::<1>(halves));
+            let pairs = _mm_add_ps(quarters, _mm_movehl_ps(quarters, quarters));
+            _mm_cvtss_f32(_mm_add_ss(pairs, _mm_movehdup_ps(pairs)))
+        }}
+        greatest(x: F) -> f32 {{
+            let halves = _mm256_max_ps(x[0], x[1]);
+            let quarters = _mm_max_ps(_mm256_castps256_ps128(halves), _mm256_extractf128_ps::<1>(halves));
+            let pairs = _mm_max_ps(quarters, _mm_movehl_ps(quarters, quarters));
+            _mm_cvtss_f32(_mm_max_ss(pairs, _mm_movehdup_ps(pairs)))
+        }}
+        less(a: F, b: F) -> F {
+            [_mm256_cmp_ps::<_CMP_LT_OQ>(a[0], b[0]), _mm256_cmp_ps::<_CMP_LT_OQ>(a[1], b[1])]
+        }
+        first(count: usize) -> F {{
+            let count = _mm256_set1_epi32(count.min(LANES) as i32);
+            let low = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+            let high = _mm256_add_epi32(low, _mm256_set1_epi32(8));
+            [
+                _mm256_castsi256_ps(_mm256_cmpgt_epi32(count, low)),
+                _mm256_castsi256_ps(_mm256_cmpgt_epi32(count, high)),
+            ]
+        }}
+        select(choice: F, a: F, b: F) -> F {
+            [_mm256_blendv_ps(b[0], a[0], choice[0]), _mm256_blendv_ps(b[1], a[1], choice[1])]
+        }
+        transpose(rows: [F; LANES]) -> [F; LANES] {{
+            let block = |row: usize, half: usize| transpose8(array::from_fn(|i| rows[8 * row + i][half]));
+            let blocks = [[block(0, 0), block(1, 0)], [block(0, 1), block(1, 1)]];
+            array::from_fn(|row| [blocks[row / 8][0][row % 8], blocks[row / 8][1][row % 8]])
+        }}
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn exp2(n: __m256) -> __m256 {
+    let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+    _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn transpose8(rows: [__m256; 8]) -> [__m256; 8] {
+    // Within each half of a register: pairs, then fours; then halves of two registers.
+    let pairs: [__m256; 8] = array::from_fn(|i| {
+        let (a, b) = (rows[i & !1], rows[i | 1]);
+        if i & 1 == 0 { _mm256_unpacklo_ps(a, b) } else { _mm256_unpackhi_ps(a, b) }
+    });
+    let fours: [__m256; 8] = array::from_fn(|i| {
+        let base = i & !3;
+        let (a, b) = (pairs[base + (i & 2) / 2], pairs[base + 2 + (i & 2) / 2]);
+        let (a, b) = (_mm256_castps_pd(a), _mm256_castps_pd(b));
+        _mm256_castpd_ps(if i & 1 == 0 { _mm256_unpacklo_pd(a, b) } else { _mm256_unpackhi_pd(a, b) })
+    });
+    array::from_fn(|i| {
+        let (a, b) = (fours[i & 3], fours[4 + (i & 3)]);
+        if i < 4 { _mm256_permute2f128_ps::<0x20>(a, b) } else { _mm256_permute2f128_ps::<0x31>(a, b) }
+    })
+}

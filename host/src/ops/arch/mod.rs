@@ -1,0 +1,174 @@
+//! Sixteen floats at a time, and a file for each instruction set that computes with them.
+//!
+//! The ops' vector code is written once, over [`Simd`]. Each instruction set has sixteen lanes, in one register or several, and the
+//! same results to the bit where it fuses multiplication and addition: what is summed across lanes has one order.
+
+use bitquilt_plugin_api::half::f16;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod scalar;
+
+pub(super) use scalar::Scalar;
+
+/// The lanes of a register.
+pub(super) const LANES: usize = 16;
+
+/// An instruction set. A value of it is proof that the machine has the instructions.
+///
+/// Methods are inlined into [`vectorize`](Self::vectorize), which is compiled with the instructions.
+pub(super) trait Simd: Copy + Send + Sync + 'static {
+    /// Sixteen floats.
+    type F: Copy;
+    /// A choice for each lane.
+    type M: Copy;
+    /// Whether 32 values of `F` fit the registers, so that large tiles pay.
+    const WIDE: bool;
+
+    /// Runs `body` compiled with the instructions.
+    fn vectorize<B: Body>(self, body: B) -> B::Output;
+
+    /// `x` in every lane.
+    fn splat(self, x: f32) -> Self::F;
+    /// The values, the first in lane 0.
+    fn load(self, from: &[f32; LANES]) -> Self::F;
+    /// The values, as f32.
+    fn load_f16(self, from: &[f16; LANES]) -> Self::F;
+    /// Writes the lanes.
+    fn store(self, to: &mut [f32; LANES], x: Self::F);
+    /// `a + b`.
+    fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a - b`.
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b`.
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a / b`.
+    fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b + c`, rounded once where the instruction set can.
+    fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// The greater one; `b` where one is NaN.
+    fn max(self, a: Self::F, b: Self::F) -> Self::F;
+    /// The lesser one; `b` where one is NaN.
+    fn min(self, a: Self::F, b: Self::F) -> Self::F;
+    /// The nearest whole number, the even one of two.
+    fn round(self, x: Self::F) -> Self::F;
+    /// `2^n`, for whole numbers from -126 to 127.
+    fn exp2(self, n: Self::F) -> Self::F;
+    /// Where `a < b`.
+    fn less(self, a: Self::F, b: Self::F) -> Self::M;
+    /// The first `count` lanes.
+    fn first(self, count: usize) -> Self::M;
+    /// `a` where chosen, else `b`.
+    fn select(self, choice: Self::M, a: Self::F, b: Self::F) -> Self::F;
+    /// Lane `i` of row `j` becomes lane `j` of row `i`.
+    fn transpose(self, rows: [Self::F; LANES]) -> [Self::F; LANES];
+
+    /// The upper half of the lanes added to the lower, until one is left.
+    #[inline(always)]
+    fn sum(self, x: Self::F) -> f32 {
+        let mut lanes = [0.0; LANES];
+        self.store(&mut lanes, x);
+        fold(lanes, |a, b| a + b)
+    }
+
+    /// The greatest lane.
+    #[inline(always)]
+    fn greatest(self, x: Self::F) -> f32 {
+        let mut lanes = [0.0; LANES];
+        self.store(&mut lanes, x);
+        fold(lanes, |a, b| if a > b { a } else { b })
+    }
+}
+
+#[inline(always)]
+fn fold(mut lanes: [f32; LANES], combine: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            lanes[lane] = combine(lanes[lane], lanes[lane + half]);
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
+/// Code that is compiled once for each instruction set. Implementations are `#[inline(always)]`, as is all they call with it.
+pub(super) trait Body {
+    /// What it answers.
+    type Output;
+    /// Runs it.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// An instruction set that this machine has.
+#[derive(Clone, Copy)]
+pub(super) enum Isa {
+    /// Plain Rust.
+    Scalar(Scalar<false>),
+    /// AVX2 with FMA and F16C.
+    #[cfg(target_arch = "x86_64")]
+    Avx2(avx2::Avx2),
+    /// AVX-512 F.
+    #[cfg(target_arch = "x86_64")]
+    Avx512(avx512::Avx512),
+    /// NEON.
+    #[cfg(target_arch = "aarch64")]
+    Neon(neon::Neon),
+    /// Plain Rust that fuses multiplication and addition, as all but [`Self::Scalar`] do.
+    #[cfg(test)]
+    Fused(Scalar<true>),
+}
+
+impl Isa {
+    /// Those that this machine has, the fastest first.
+    pub(super) fn available() -> impl Iterator<Item = Self> {
+        #[cfg(target_arch = "x86_64")]
+        let own = [avx512::Avx512::detect().map(Self::Avx512), avx2::Avx2::detect().map(Self::Avx2)];
+        #[cfg(target_arch = "aarch64")]
+        let own = [neon::Neon::detect().map(Self::Neon)];
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        let own: [Option<Self>; 0] = [];
+        own.into_iter().flatten().chain([Self::Scalar(Scalar)])
+    }
+
+    /// The fastest; where a session's option `isa` names one, that one, if the machine has it.
+    pub(super) fn select(option: Option<&str>) -> Self {
+        Self::available()
+            .find(|isa| option.is_none_or(|name| name.starts_with(isa.name())))
+            .unwrap_or(Self::Scalar(Scalar))
+    }
+
+    /// Its name in `explain`; the option `isa` begins with it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Scalar(_) => "scalar",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(_) => "neon",
+            #[cfg(test)]
+            Self::Fused(_) => "fused",
+        }
+    }
+
+    /// Runs `body` compiled for it.
+    pub(super) fn run<B: Body>(self, body: B) -> B::Output {
+        match self {
+            Self::Scalar(simd) => simd.vectorize(body),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(simd) => simd.vectorize(body),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(simd) => simd.vectorize(body),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(simd) => simd.vectorize(body),
+            #[cfg(test)]
+            Self::Fused(simd) => simd.vectorize(body),
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! NEON: sixteen floats in four registers.
+
+use std::arch::aarch64::*;
+use std::arch::asm;
+use std::array;
+
+use bitquilt_plugin_api::half::f16;
+
+use super::{Body, LANES, Simd};
+
+/// The machine has NEON.
+#[derive(Clone, Copy)]
+pub(crate) struct Neon(());
+
+impl Neon {
+    pub(super) fn detect() -> Option<Self> {
+        std::arch::is_aarch64_feature_detected!("neon").then_some(Self(()))
+    }
+}
+
+type F = [float32x4_t; 4];
+type M = [uint32x4_t; 4];
+
+/// An array of an expression of each of the four registers' indices.
+macro_rules! each {
+    ($i:ident => $value:expr) => {
+        [
+            {
+                let $i = 0;
+                $value
+            },
+            {
+                let $i = 1;
+                $value
+            },
+            {
+                let $i = 2;
+                $value
+            },
+            {
+                let $i = 3;
+                $value
+            },
+        ]
+    };
+}
+
+/// Methods whose bodies are instructions that the machine has, since there is a value of [`Neon`].
+macro_rules! instructions {
+    ($($name:ident($($arg:ident: $type:ty),*) -> $result:ty { $body:expr })*) => {
+        $(#[inline(always)]
+        fn $name(self, $($arg: $type),*) -> $result {
+            // SAFETY: `self` exists where the machine has the instructions; memory is read and written through references, at
+            // offsets within them.
+            unsafe { $body }
+        })*
+    };
+}
+
+impl Simd for Neon {
+    type F = F;
+    type M = M;
+    const WIDE: bool = false;
+
+    fn vectorize<B: Body>(self, body: B) -> B::Output {
+        #[target_feature(enable = "neon")]
+        fn vectorized<B: Body>(simd: Neon, body: B) -> B::Output {
+            body.run(simd)
+        }
+        // SAFETY: `self` exists where the machine has the instructions.
+        unsafe { vectorized(self, body) }
+    }
+
+    instructions! {
+        splat(x: f32) -> F { [vdupq_n_f32(x); 4] }
+        load(from: &[f32; LANES]) -> F { each!(i => vld1q_f32(from.as_ptr().add(4 * i))) }
+        load_f16(from: &[f16; LANES]) -> F { each!(i => widen_halves(vld1_u16(from.as_ptr().cast::<u16>().add(4 * i)))) }
+        store(to: &mut [f32; LANES], x: F) -> () {
+            { each!(i => vst1q_f32(to.as_mut_ptr().add(4 * i), x[i])); }
+        }
+        add(a: F, b: F) -> F { each!(i => vaddq_f32(a[i], b[i])) }
+        sub(a: F, b: F) -> F { each!(i => vsubq_f32(a[i], b[i])) }
+        mul(a: F, b: F) -> F { each!(i => vmulq_f32(a[i], b[i])) }
+        div(a: F, b: F) -> F { each!(i => vdivq_f32(a[i], b[i])) }
+        fma(a: F, b: F, c: F) -> F { each!(i => vfmaq_f32(c[i], a[i], b[i])) }
+        max(a: F, b: F) -> F { each!(i => vbslq_f32(vcgtq_f32(a[i], b[i]), a[i], b[i])) }
+        min(a: F, b: F) -> F { each!(i => vbslq_f32(vcltq_f32(a[i], b[i]), a[i], b[i])) }
+        round(x: F) -> F { each!(i => vrndnq_f32(x[i])) }
+        exp2(n: F) -> F {
+            each!(i => {
+                let exponent = vaddq_s32(vcvtq_s32_f32(n[i]), vdupq_n_s32(127));
+                vreinterpretq_f32_s32(vshlq_n_s32::<23>(exponent))
+            })
+        }
+        less(a: F, b: F) -> M { each!(i => vcltq_f32(a[i], b[i])) }
+        first(count: usize) -> M {{
+            const LANE: [u32; LANES] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+            let count = vdupq_n_u32(count.min(LANES) as u32);
+            each!(i => vcltq_u32(vld1q_u32(LANE.as_ptr().add(4 * i)), count))
+        }}
+        select(choice: M, a: F, b: F) -> F { each!(i => vbslq_f32(choice[i], a[i], b[i])) }
+        transpose(rows: [F; LANES]) -> [F; LANES] {{
+            let blocks = each!(quarter => each!(row => transpose4(each!(i => rows[4 * row + i][quarter]))));
+            array::from_fn(|row| each!(part => blocks[row / 4][part][row % 4]))
+        }}
+    }
+}
+
+/// Four half-precision floats as f32. The compiler names no intrinsic for the instruction on its stable channel.
+#[inline]
+#[target_feature(enable = "neon")]
+fn widen_halves(halves: uint16x4_t) -> float32x4_t {
+    let wide;
+    // SAFETY: the instruction is in the features that this function is compiled with, and touches no memory.
+    unsafe {
+        asm!(
+            "fcvtl {wide:v}.4s, {halves:v}.4h",
+            wide = lateout(vreg) wide, halves = in(vreg) halves,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    wide
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn transpose4(rows: [float32x4_t; 4]) -> [float32x4_t; 4] {
+    let [a, b, c, d] = rows;
+    let (ab, cd) = ([vtrn1q_f32(a, b), vtrn2q_f32(a, b)], [vtrn1q_f32(c, d), vtrn2q_f32(c, d)]);
+    let low = |x, y| vreinterpretq_f32_f64(vtrn1q_f64(vreinterpretq_f64_f32(x), vreinterpretq_f64_f32(y)));
+    let high = |x, y| vreinterpretq_f32_f64(vtrn2q_f64(vreinterpretq_f64_f32(x), vreinterpretq_f64_f32(y)));
+    [low(ab[0], cd[0]), low(ab[1], cd[1]), high(ab[0], cd[0]), high(ab[1], cd[1])]
+}
