@@ -1,15 +1,13 @@
 //! What a host implements, and what it owns of plugins. Authors need nothing of this.
 
 use std::ffi::c_void;
-use std::fmt::Write as _;
 
-use abi_stable::StableAbi;
-use abi_stable::abi_stability::abi_checking::check_layout_compatibility;
 use abi_stable::library::{AbiHeaderRef, LibHeader};
 use abi_stable::sabi_types::VersionNumber;
 use abi_stable::std_types::RResult;
 
 use crate::abi::host::RegistrarAdapter;
+use crate::abi::layout::{self, Mismatch};
 use crate::abi::module::PluginModuleRef;
 use crate::abi::types::{AbiExecutor, AbiTask};
 pub use crate::handle::{
@@ -221,7 +219,12 @@ impl PluginLibrary {
         if found.major != expected.major {
             return Err(LibraryError::Version { expected: expected.to_string(), found: found.to_string() });
         }
-        check_layout(library)?;
+        let Some(layout) = library.layout() else {
+            let summary = "it does not say how".to_owned();
+            return Err(LibraryError::Layout { summary, report: String::new() });
+        };
+        layout::check(layout)
+            .map_err(|Mismatch { summary, report }| LibraryError::Layout { summary, report })?;
         // SAFETY: the layout was checked, in either direction: what one side lacks are methods at the end of a vtable or fields
         // at the end of the root module, which have defaults.
         let module = unsafe { library.unchecked_layout::<PluginModuleRef>() }
@@ -244,27 +247,6 @@ impl PluginLibrary {
             RResult::RErr(error) => Err(Error::from(error)),
         }
     }
-}
-
-/// Accepts a library whose interface is this one's, or an extension of it, or that this one is an extension of.
-fn check_layout(library: &'static LibHeader) -> Result<(), LibraryError> {
-    let ours = <PluginModuleRef as StableAbi>::LAYOUT;
-    let Some(theirs) = library.layout() else {
-        let summary = "it does not say how".to_owned();
-        return Err(LibraryError::Layout { summary, report: String::new() });
-    };
-    let Err(newer) = check_layout_compatibility(ours, theirs) else { return Ok(()) };
-    let Err(older) = check_layout_compatibility(theirs, ours) else { return Ok(()) };
-    let mut report = String::new();
-    let _ = write!(report, "{newer}\n\nthe other way round:\n\n{older}");
-    let summary = report_summary(&newer.to_string());
-    Err(LibraryError::Layout { summary, report })
-}
-
-/// The innermost difference of a report that begins with the outermost type.
-fn report_summary(report: &str) -> String {
-    let lines: Vec<&str> = report.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    first_line(&lines[lines.len().saturating_sub(3)..].join(" "))
 }
 
 fn first_line(text: &str) -> String {

@@ -5,11 +5,13 @@
 //!   1.0 runs.
 //! - [`author`]: an author's traits as vtables, each call under the panic guard.
 //! - [`host`]: the host's services as vtables, and how author-side contexts call them.
+//! - [`layout`]: whether a library was built with an interface that fits this one.
 //! - [`guard`]: what keeps a panic inside the library it happened in.
 
 pub(crate) mod author;
 pub(crate) mod guard;
 pub(crate) mod host;
+pub(crate) mod layout;
 pub(crate) mod module;
 #[allow(
     missing_docs,
