@@ -49,6 +49,8 @@ fn panicked(what: &str, payload: Box<dyn Any + Send>) -> Error {
         .unwrap_or_else(|| "a value that is no text".to_owned());
     let place = take_place().map(|place| format!(" at {place}")).unwrap_or_default();
     discard(payload);
+    // `assert_eq!` writes several lines.
+    let text = text.lines().map(str::trim).collect::<Vec<_>>().join(" ");
     Error::new(ErrorKind::Panicked, format_args!("`{what}` panicked{place}: {text}"))
 }
 
