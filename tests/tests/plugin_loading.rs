@@ -85,11 +85,10 @@ fn two_plugins_of_one_name_are_refused_and_both_files_are_named() {
     loader.directory(dir.path());
     let refusals = loader.into_refusals();
     assert_eq!(refusals.len(), 1);
-    assert!(matches!(&refusals[0].reason, PluginError::Registry(RegistryError::Duplicate { .. })));
+    assert!(matches!(&refusals[0].reason, PluginError::Registry(RegistryError::DuplicatePlugin { .. })));
     assert_eq!(
         dir.scrub(&refusals[0].to_string()),
-        "DIR/good_copy.so: plugin `fixture-good` of the plugin `fixture-good` in DIR/good_copy.so is already registered by the \
-         plugin `fixture-good` in DIR/good.so; remove one of the two"
+        "DIR/good_copy.so: a plugin named `fixture-good` is already registered, from DIR/good.so; remove one of the two"
     );
     assert_eq!(refusals[0].path, copy);
     assert_eq!(registry.plugins().count(), 1);

@@ -122,6 +122,16 @@ pub enum RegistryError {
         /// What to do about it.
         hint: &'static str,
     },
+    /// Another plugin has its name.
+    #[error("a plugin named `{name}` is already registered, {}; {remedy}", origin_of(.first))]
+    DuplicatePlugin {
+        /// The name.
+        name: String,
+        /// Who has it.
+        first: PluginInfo,
+        /// What to do about it.
+        remedy: &'static str,
+    },
     /// The plugin has nothing.
     #[error("it registers no encoding, op or kernel")]
     Empty,
@@ -142,6 +152,14 @@ fn describe(plugin: &PluginInfo) -> String {
         Origin::BuiltIn => format!("the built-in plugin `{}`", plugin.name),
         Origin::Program => format!("the program's plugin `{}`", plugin.name),
         Origin::File(path) => format!("the plugin `{}` in {}", plugin.name, path.display()),
+    }
+}
+
+fn origin_of(plugin: &PluginInfo) -> String {
+    match &plugin.origin {
+        Origin::BuiltIn => "which is built in".to_owned(),
+        Origin::Program => "which is the program's own".to_owned(),
+        Origin::File(path) => format!("from {}", path.display()),
     }
 }
 
@@ -272,8 +290,15 @@ impl Registry {
         check_name("the plugin", &name)?;
         let plugin = Arc::new(PluginInfo { name, version, origin });
         if let Some(first) = self.plugins.iter().find(|known| known.name == plugin.name) {
-            let hint = "; remove one of the two";
-            return Err(duplicate("plugin", plugin.name.clone(), first, &plugin, hint));
+            let remedy = match first.origin {
+                Origin::File(_) => "remove one of the two",
+                Origin::BuiltIn | Origin::Program => "give this one another name",
+            };
+            return Err(RegistryError::DuplicatePlugin {
+                name: plugin.name.clone(),
+                first: (**first).clone(),
+                remedy,
+            });
         }
         if encodings.is_empty() && ops.is_empty() && kernels.is_empty() {
             return Err(RegistryError::Empty);
@@ -329,6 +354,9 @@ struct Merge<'a> {
 }
 
 const REPLACE_HINT: &str = "; register it with a `replacing_` method to take its place";
+const OP_HINT: &str =
+    "; give it another name: an op stays, `replacing_kernel` takes the place of what runs it";
+const TWICE_HINT: &str = "; it registers the name twice";
 
 impl Merge<'_> {
     fn encoding(&mut self, handle: EncodingHandle, replaces: bool) -> Result<(), RegistryError> {
@@ -340,10 +368,11 @@ impl Merge<'_> {
             return Err(RegistryError::Block { encoding, block_len, block_bytes });
         }
         let name = spec.name.clone();
-        let first =
-            self.registry.encodings.get(&name).filter(|_| !replaces).or(self.added.encodings.get(&name));
-        if let Some(first) = first {
+        if let Some(first) = self.registry.encodings.get(&name).filter(|_| !replaces) {
             return Err(duplicate("encoding", name, &first.plugin, self.plugin, REPLACE_HINT));
+        }
+        if self.added.encodings.contains_key(&name) {
+            return Err(duplicate("encoding", name, self.plugin, self.plugin, TWICE_HINT));
         }
         self.added.encodings.insert(name, RegisteredEncoding { handle, plugin: Arc::clone(self.plugin) });
         Ok(())
@@ -353,9 +382,11 @@ impl Merge<'_> {
         let signature = handle.signature().map_err(RegistryError::Failed)?;
         check_signature(&signature)?;
         let name = signature.name.clone();
-        let first = self.registry.ops.get(&name).filter(|_| !replaces).or(self.added.ops.get(&name));
-        if let Some(first) = first {
-            return Err(duplicate("op", name, &first.plugin, self.plugin, ""));
+        if let Some(first) = self.registry.ops.get(&name).filter(|_| !replaces) {
+            return Err(duplicate("op", name, &first.plugin, self.plugin, OP_HINT));
+        }
+        if self.added.ops.contains_key(&name) {
+            return Err(duplicate("op", name, self.plugin, self.plugin, TWICE_HINT));
         }
         self.added.ops.insert(name, RegisteredOp { handle, signature, plugin: Arc::clone(self.plugin) });
         Ok(())
