@@ -70,12 +70,22 @@ pub(super) fn describe(data: &[u8]) -> String {
         Ok(FileKind::Pe32) => "32-bit PE",
         Ok(FileKind::Pe64) => "64-bit PE",
         Ok(FileKind::Archive) => "an archive",
-        _ if std::str::from_utf8(&data[..data.len().min(64)]).is_ok_and(|head| !head.contains('\0')) => {
-            "text"
-        }
+        _ if is_text(&data[..data.len().min(64)]) => "text",
         _ => "a file of unknown format",
     };
     name.to_owned()
+}
+
+/// Whether the first bytes of a file are those of a text, whose last character may be cut.
+fn is_text(head: &[u8]) -> bool {
+    let text = match std::str::from_utf8(head) {
+        Ok(text) => text,
+        Err(error) if error.error_len().is_none() => {
+            std::str::from_utf8(&head[..error.valid_up_to()]).unwrap_or_default()
+        }
+        Err(_) => return false,
+    };
+    text.chars().all(|c| !c.is_control() || c.is_whitespace())
 }
 
 /// Reads a library's bytes. An error if it is none; whether it is a plugin for this host is in the answer.

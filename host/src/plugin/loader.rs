@@ -2,7 +2,8 @@
 //!
 //! A file is read, probed in a child process where that is asked for, opened, checked, and registers into a staged set, which is
 //! committed whole or not at all. Whatever fails is a [`Refusal`]; the registry is then what it was, and the next file is
-//! taken. A library that was opened stays open until the process ends: layouts that were checked may be referred to for ever.
+//! taken. A file that was replaced between the check and the load is refused; in the moment between the last look at it and its
+//! opening its constructors may have run, but nothing of it is registered. A library that was opened stays open until the process ends: layouts that were checked may be referred to for ever.
 
 use std::ffi::c_void;
 use std::fmt::{self, Display, Formatter};
@@ -220,6 +221,10 @@ pub(super) fn open(report: &FileReport) -> Result<Library, PluginError> {
         Some(known) if known.identity == report.identity => return Ok(known.library.clone()?),
         Some(_) => return Err(PluginError::ChangedSince),
         None => {}
+    }
+    // What has replaced it by now does not even run.
+    if !preflight::same_file(report) {
+        return Err(PluginError::Changed);
     }
     let is_c = report.entry == Some(Entry::C);
     let symbol = open_symbol(&report.resolved, if is_c { C_ENTRY_SYMBOL } else { ENTRY_SYMBOL })?;

@@ -111,6 +111,10 @@ impl<'data, Elf: FileHeader<Endian = Endianness>> Image<'data, Elf> {
                 return Err("its thread-local segment has an impossible size or alignment".to_owned());
             }
         }
+        let flags = header.p_flags(endian).0;
+        if kind == PT_GNU_STACK && flags & PF_X.0 != 0 {
+            return Err("it wants the whole program's stack to be executable".to_owned());
+        }
         if kind != PT_LOAD {
             return Ok(());
         }
@@ -126,10 +130,13 @@ impl<'data, Elf: FileHeader<Endian = Endianness>> Image<'data, Elf> {
         if !aligned || address % PAGE != offset % PAGE {
             return Err(format!("its segment {index} is not aligned to a page"));
         }
-        let flags = header.p_flags(endian).0;
         let (writable, executable) = (flags & PF_W.0 != 0, flags & PF_X.0 != 0);
         if flags & PF_R.0 == 0 {
             return Err(format!("its segment {index} is not readable"));
+        }
+        // Memory beyond the file is zeros; in a part that nobody writes to there is no use for them.
+        if !writable && file_len != memory_len {
+            return Err(format!("its segment {index} has fewer bytes in the file than in memory"));
         }
         self.segments.push(Segment { address, memory_len, offset, file_len, writable, executable });
         Ok(())
