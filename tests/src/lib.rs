@@ -1,4 +1,10 @@
-//! What the integration tests in `tests/` share: their plugins, and directories to put them into.
+//! What the integration tests in `tests/` share: their plugins, directories to put them into, and hosts to load them.
+
+#[cfg(target_os = "linux")]
+pub mod elf;
+pub mod host;
+pub mod patched;
+pub mod random;
 
 pub mod c;
 
@@ -92,4 +98,14 @@ pub fn contents(registry: &Registry) -> Vec<String> {
     let ops = registry.ops().map(|it| format!("op {:?} of {}", it.signature(), it.plugin().name));
     let kernels = registry.all_kernels().map(|it| format!("kernel {:?} of {}", it.key(), it.plugin().name));
     plugins.chain(encodings).chain(ops).chain(kernels).collect()
+}
+
+/// A number of repetitions: `few`, and `times` as many in the long run, which sets `BITQUILT_LONG_RUN`.
+pub fn scaled(few: usize, times: usize) -> usize {
+    if is_long_run() { few * times } else { few }
+}
+
+/// Whether this is the long run.
+pub fn is_long_run() -> bool {
+    std::env::var_os("BITQUILT_LONG_RUN").is_some()
 }

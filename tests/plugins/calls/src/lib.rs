@@ -77,6 +77,10 @@ impl Op for FaultyOp {
             "infer panics" => panic!("no type today"),
             "infer fails" => Err(Error::invalid("no type suits me")),
             "no output" => Ok(vec![]),
+            "two outputs" => Ok(vec![x.clone().into(), x.into()]),
+            "many outputs" => Ok(vec![x.into(); 1000]),
+            "larger output" => Ok(vec![TensorType::f32([1usize << 40, 1 << 40]).into()]),
+            "foreign symbol" => Ok(vec![TensorType::f32([bitquilt_plugin_api::dim("elsewhere")]).into()]),
             "smaller output" => Ok(vec![TensorType::f32([1]).into()]),
             "negative alias" => Ok(vec![OutputType::alias(x, 7)]),
             "changing mind" => {
@@ -110,25 +114,30 @@ impl KernelProvider for Provider {
             "prepare fails" => return Err(Error::failed("no kernel to be had")),
             _ => {}
         }
-        let bomb = (fault == "drop panics").then_some(Bomb);
+        let bomb = (fault == "drop panics").then(|| Bomb);
         let prepared = Prepared::new(FaultyKernel { fault: fault.clone(), _bomb: bomb });
         Ok(match fault.as_str() {
             "transform panics" | "transform bytes panics" | "transform fails" => {
-                prepared.transform(0, fault.as_str(), Transform(fault.clone()))
+                prepared.transform(0, fault.as_str(), Transform(fault.clone(), None))
             }
+            "huge transform" => prepared.transform(0, fault.as_str(), Transform(fault.clone(), None)),
+            "transform drop panics" => prepared.transform(0, "key", Transform(fault.clone(), Some(Bomb))),
             "releases nonsense" => prepared.releases(99),
-            "transforms nonsense" => prepared.transform(99, "key", Transform(String::new())),
+            "transforms nonsense" => prepared.transform(99, "key", Transform(String::new(), None)),
             _ => prepared,
         })
     }
 }
 
-struct Transform(String);
+struct Transform(String, #[allow(dead_code, reason = "it is there to be dropped")] Option<Bomb>);
 
 impl InputTransform for Transform {
     fn bytes(&self, shape: &[usize]) -> usize {
-        assert_ne!(self.0, "transform bytes panics", "no size today");
-        shape.iter().product()
+        match self.0.as_str() {
+            "transform bytes panics" => panic!("no size today"),
+            "huge transform" => 1 << 60,
+            _ => shape.iter().product(),
+        }
     }
     fn run(&self, _: TensorView<'_>, dst: &mut [u8], _: Executor<'_>) -> Result<()> {
         match self.0.as_str() {
@@ -162,6 +171,11 @@ impl Kernel for FaultyKernel {
         match self.fault.as_str() {
             "run panics" => panic!("no result today"),
             "run fails" => return Err(Error::failed("no result to be had")),
+            "long error" => return Err(Error::failed("no ".repeat(350_000))),
+            "invalid error" => {
+                // SAFETY: none: this is the fault. The text is not read here, only handed over as bytes.
+                return Err(Error::failed(unsafe { String::from_utf8_unchecked(vec![b'n', 0xff, b'o']) }));
+            }
             "payload panics" => std::panic::panic_any(Bomb),
             "task panics" => cx.executor().par_for(64, |task, _| assert_ne!(task, 17, "task seventeen")),
             "every task panics" => cx.executor().par_for(64, |_, _| std::panic::panic_any(Bomb)),
@@ -175,6 +189,10 @@ impl Kernel for FaultyKernel {
                 if ran.into_inner() != 64 {
                     return Err(Error::failed("nested tasks were lost"));
                 }
+            }
+            "task panics in a task" => {
+                let executor = cx.executor();
+                executor.par_for(8, |_, _| executor.par_for(8, |task, _| assert_ne!(task, 3, "task three")));
             }
             "output twice" => return cx.output(0).map(drop),
             "no such input" => return cx.input(5).map(drop),
@@ -195,10 +213,53 @@ impl Kernel for FaultyKernel {
     }
 }
 
+/// `calls.back(w)`: decodes `w`, f32 of its shape, and calls the host wherever it can from wherever it is.
+struct CallsBack;
+
+impl Op for CallsBack {
+    fn signature(&self) -> OpSignature {
+        OpSignature::new("calls.back").encoded("w")
+    }
+    fn infer(&self, cx: &InferContext<'_>) -> Result<Vec<OutputType>> {
+        cx.encoding("no.such").err().ok_or_else(|| Error::failed("there is such an encoding"))?;
+        let w = &cx.inputs()[0];
+        Ok(vec![TensorType::f32(w.shape.clone()).into()])
+    }
+}
+
+impl Kernel for CallsBack {
+    fn run(&self, cx: &mut RunContext<'_>) -> Result<()> {
+        let (w, decoder, executor) = (cx.input(0)?, cx.decoder(0)?, cx.executor());
+        let output = cx.output(0)?.into_values::<f32>()?;
+        // Each task decodes a block, asks the host for what it has, and begins a region and a decoding of its own.
+        executor.try_par_chunks_mut(
+            output,
+            decoder.block_len(),
+            cx.worker_scratch(),
+            |block, values, _| {
+                let bytes = &w.bytes()[block * decoder.block_bytes()..][..decoder.block_bytes()];
+                if decoder.dequantize(&bytes[1..], values).is_ok() {
+                    return Err(Error::failed("a part of a block was decoded"));
+                }
+                executor.par_for(3, |_, _| {
+                    let mut again = vec![0f32; decoder.block_len()];
+                    decoder.dequantize(bytes, &mut again).unwrap_or_else(|error| panic!("{error}"));
+                });
+                let rows = Rows::new(values, values.len())?;
+                let mut encoded = vec![0; decoder.block_bytes()];
+                decoder.quantize(rows, None, &mut encoded)?;
+                decoder.dequantize(bytes, values)
+            },
+        )?;
+        if cx.input_count() == 1 { Ok(()) } else { Err(Error::failed("inputs were lost")) }
+    }
+}
+
 fn plugin() -> Plugin {
     let mut plugin = Plugin::new("fixture-calls", env!("CARGO_PKG_VERSION"))
         .op(FaultyOp(AtomicUsize::new(0)))
-        .kernel(Provider);
+        .kernel(Provider)
+        .simple_op(CallsBack);
     for fault in [
         "sound",
         "quantize_panics",

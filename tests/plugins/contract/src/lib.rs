@@ -97,6 +97,7 @@ struct Copy(&'static str);
 
 impl Op for Copy {
     fn signature(&self) -> OpSignature {
+        assert_ne!(self.0, "signature panics", "a signature that panics");
         OpSignature::new(self.0).dense("x")
     }
     fn infer(&self, cx: &InferContext<'_>) -> Result<Vec<OutputType>> {
@@ -108,6 +109,69 @@ impl Kernel for Copy {
     fn run(&self, cx: &mut RunContext<'_>) -> Result<()> {
         cx.output(0)?.into_bytes().copy_from_slice(cx.input(0)?.bytes());
         Ok(())
+    }
+}
+
+/// An op whose signature contradicts itself.
+struct TwiceTheSameInput;
+
+impl Op for TwiceTheSameInput {
+    fn signature(&self) -> OpSignature {
+        OpSignature::new("contract.twice").dense("x").dense("x")
+    }
+    fn infer(&self, _: &InferContext<'_>) -> Result<Vec<OutputType>> {
+        Ok(vec![])
+    }
+}
+
+/// An op and a kernel provider whose destructors panic.
+struct BombOp(Copy);
+
+impl Drop for BombOp {
+    fn drop(&mut self) {
+        panic!("a destructor that panics");
+    }
+}
+
+impl Op for BombOp {
+    fn signature(&self) -> OpSignature {
+        self.0.signature()
+    }
+    fn infer(&self, cx: &InferContext<'_>) -> Result<Vec<OutputType>> {
+        self.0.infer(cx)
+    }
+}
+
+impl KernelProvider for BombOp {
+    fn key(&self) -> KernelKey {
+        KernelKey::new("contract.bomb", Selector::Dense, "bomb")
+    }
+    fn prepare(&self, _: &PrepareContext<'_>) -> Result<Prepared> {
+        Ok(Prepared::new(Copy("contract.bomb")))
+    }
+}
+
+/// A kernel that would take the place of the host's.
+struct PlainMatmul;
+
+impl KernelProvider for PlainMatmul {
+    fn key(&self) -> KernelKey {
+        KernelKey::new("matmul", Selector::Dense, "plain")
+    }
+    fn prepare(&self, _: &PrepareContext<'_>) -> Result<Prepared> {
+        Err(Error::failed("no kernel to be had"))
+    }
+}
+
+/// A kernel provider that does not know what it serves.
+struct NoKey;
+
+impl KernelProvider for NoKey {
+    fn key(&self) -> KernelKey {
+        panic!("a key that panics")
+    }
+    fn prepare(&self, _: &PrepareContext<'_>) -> Result<Prepared> {
+        Err(Error::failed("no kernel to be had"))
     }
 }
 
@@ -149,6 +213,22 @@ fn plugin() -> Result<Plugin> {
         "empty encoding name" => named(""),
         "long encoding name" => named(&"n".repeat(65)),
         "foreign encoding name" => named("na\u{ef}ve"),
+        "long plugin name" => {
+            Plugin::new("n".repeat(65), "0.1.0").encoding(Encoding::named("contract.sound"))
+        }
+        "foreign plugin name" => {
+            Plugin::new("na\u{ef}ve", "0.1.0").encoding(Encoding::named("contract.sound"))
+        }
+        "empty op name" => sound.simple_op(Copy("")),
+        "foreign op name" => sound.simple_op(Copy("contract\u{b7}copy")),
+        "spaced op name" => sound.simple_op(Copy("contract copy\n")),
+        "half, then a bad signature" => sound.op(TwiceTheSameInput),
+        "half, then a failing op" => sound.simple_op(Copy("signature panics")),
+        "half, then a failing kernel" => sound.kernel(NoKey),
+        "bombs" => {
+            let bomb = || BombOp(Copy("contract.bomb"));
+            sound.encoding(Bomb(Encoding::named("contract.bomb"))).op(bomb()).kernel(bomb())
+        }
         "empty plugin name" => Plugin::new("", "0.1.0").encoding(Encoding::named("contract.sound")),
         "no values a block" => {
             sound.encoding(Encoding { block_len: 0, ..Encoding::named("contract.second") })
@@ -164,6 +244,13 @@ fn plugin() -> Result<Plugin> {
         "twice the same encoding" => sound.encoding(Encoding::named("contract.sound")),
         "taken encoding" => sound.encoding(Encoding::named("good.int8")),
         "taken op" => sound.simple_op(Copy("good.row_sums")),
+        "taken built-in encoding" => sound.encoding(Encoding::named("q4_0")),
+        "taken built-in op" => sound.simple_op(Copy("matmul")),
+        "taken built-in kernel" => sound.kernel(PlainMatmul),
+        "taken built-in plugin name" => {
+            Plugin::new("qmatmul", "0.1.0").encoding(Encoding::named("contract.sound"))
+        }
+        "replaced built-in encoding" => sound.replacing_encoding(Encoding::named("q4_0")),
         "taken plugin name" => {
             Plugin::new("fixture-good", "0.1.0").encoding(Encoding::named("contract.sound"))
         }
