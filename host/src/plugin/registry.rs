@@ -466,8 +466,17 @@ fn check_signature(signature: &OpSignature) -> Result<(), RegistryError> {
     let mut names = Vec::new();
     for (index, input) in signature.inputs.iter().enumerate() {
         check_name("an op's input", &input.name)?;
-        if input.arity != Arity::One && index + 1 < signature.inputs.len() {
-            return Err(wrong(format!("has more inputs after `{}`, which may be none or many", input.name)));
+        // Inputs are told apart by their place alone.
+        if let Some(next) = signature.inputs.get(index + 1) {
+            let problem = match (input.arity, next.arity) {
+                (Arity::One, _) | (Arity::Optional, Arity::Optional) => None,
+                (Arity::Optional, _) => Some("which may be left out"),
+                _ => Some("which may be several"),
+            };
+            if let Some(problem) = problem {
+                let (name, next) = (&input.name, &next.name);
+                return Err(wrong(format!("has the input `{next}` after `{name}`, {problem}")));
+            }
         }
         names.push(&input.name);
     }
