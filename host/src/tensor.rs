@@ -218,11 +218,7 @@ impl Tensor {
 
     /// The shape of the bytes: `[.., bytes a row]` for an encoded tensor, the logical shape for a dense one.
     pub fn byte_shape(&self) -> Vec<usize> {
-        match &self.element {
-            TensorElement::Dense(_) => self.shape.clone(),
-            // The rows were found to be whole blocks when the tensor was made.
-            TensorElement::Encoded(spec) => spec.byte_shape(&self.shape).unwrap_or_default(),
-        }
+        self.element.byte_shape(&self.shape)
     }
 
     /// Number of values.
@@ -237,8 +233,7 @@ impl Tensor {
 
     /// The element and shape as a type.
     pub fn tensor_type(&self) -> TensorType {
-        let shape = self.shape.iter().copied().map(Dim::Fixed).collect();
-        TensorType { element: self.element.name(), shape }
+        self.element.tensor_type(&self.shape)
     }
 
     /// All bytes.
@@ -281,6 +276,19 @@ impl TensorElement {
         match self {
             Self::Dense(dtype) => dtype.size().unwrap_or(1),
             Self::Encoded(_) => 1,
+        }
+    }
+
+    /// The type of a tensor of this shape.
+    pub(crate) fn tensor_type(&self, shape: &[usize]) -> TensorType {
+        TensorType { element: self.name(), shape: shape.iter().copied().map(Dim::Fixed).collect() }
+    }
+
+    /// The shape of the bytes of a tensor of this shape, whose rows were found to be whole blocks.
+    pub(crate) fn byte_shape(&self, shape: &[usize]) -> Vec<usize> {
+        match self {
+            Self::Dense(_) => shape.to_vec(),
+            Self::Encoded(spec) => spec.byte_shape(shape).unwrap_or_default(),
         }
     }
 

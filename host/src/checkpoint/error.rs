@@ -154,6 +154,14 @@ pub enum TensorProblem {
         /// Dtype and shape in the container.
         found: String,
     },
+    /// It is not what it was said to be when the file was laid out.
+    #[error("it was announced as {expected} and is {found}")]
+    Announced {
+        /// The type that was announced.
+        expected: String,
+        /// The type it has.
+        found: String,
+    },
     /// Its encoding is not registered.
     #[error("{0}; add the plugin that has it")]
     UnknownEncoding(UnknownEncoding),

@@ -1,7 +1,8 @@
 //! Tensors on disk: checkpoints, GGUF files, and NumPy arrays.
 //!
 //! [`save`] writes a [`TensorDict`] and [`load`] reads it; [`Checkpoint::open`] looks into a file without needing its
-//! encodings. [`npy`] is for single arrays, [`RawFile`] for formats that a program knows itself.
+//! encodings, and [`CheckpointWriter`] writes tensors that are not all there at once. [`npy`] is for single arrays, [`RawFile`]
+//! for formats that a program knows itself.
 //!
 //! ```
 //! use bitquilt::plugin::Registry;
@@ -41,7 +42,7 @@
 //! - An encoding that is not registered, or registered with another version or block layout, is refused.
 //! - Tensors share the mapped file. So a file must not be changed in place while tensors of it live; it may be
 //!   replaced, and [`save`] does just that.
-//! - [`save`] is atomic: until everything is on the disk, the path names what it named before.
+//! - [`save`] and [`CheckpointWriter::write`] are atomic: until everything is on the disk, the path names what it named before.
 //!
 //! # Byte order
 //!
@@ -65,6 +66,7 @@ mod records;
 mod safetensors;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 use std::path::Path;
 
@@ -72,6 +74,7 @@ pub use dict::TensorDict;
 pub use error::{CheckpointError, TensorProblem};
 pub use open::{Checkpoint, Format, StoredTensor};
 pub use raw::RawFile;
+pub use writer::CheckpointWriter;
 
 use crate::plugin::Registry;
 
@@ -80,11 +83,13 @@ use crate::plugin::Registry;
 /// The tensors' bytes are written from where they are; no copy is held.
 pub fn save(tensors: &TensorDict, path: impl AsRef<Path>) -> Result<(), CheckpointError> {
     let path = path.as_ref();
-    let layout = safetensors::layout(tensors)
+    let types = tensors.iter().map(|(name, tensor)| (name, tensor.tensor_element(), tensor.shape()));
+    let layout = safetensors::layout(types.collect(), tensors.metadata())
         .map_err(|problem| CheckpointError::Unsupported { path: path.to_owned(), problem })?;
     file::replace(path, |out| {
         out.write_all(&layout.head)?;
-        layout.order.iter().try_for_each(|(_, tensor)| out.write_all(tensor.bytes()))
+        let mut ordered = layout.order.iter().filter_map(|(name, ..)| tensors.get(name));
+        ordered.try_for_each(|tensor| out.write_all(tensor.bytes()))
     })
 }
 

@@ -106,11 +106,20 @@ impl Checkpoint {
     /// The tensor of this name, with its encoding from `registry`.
     pub fn tensor(&self, name: &str, registry: &Registry) -> Result<Tensor, CheckpointError> {
         let stored = self.tensors.get(name).ok_or_else(|| dict::missing(name, self.tensors.keys()))?;
-        stored.tensor(&self.file, registry).map_err(|problem| CheckpointError::Tensor {
-            path: self.file.path.clone(),
-            tensor: name.to_owned(),
-            problem: Box::new(problem),
-        })
+        stored.tensor(&self.file, registry).map_err(|problem| self.wrong(name, problem))
+    }
+
+    /// The tensor of this name as it lies in the file, whether its encoding is registered or not: to carry it over.
+    pub fn as_stored(&self, name: &str) -> Result<Tensor, CheckpointError> {
+        let StoredTensor { element, shape, range } =
+            self.tensors.get(name).ok_or_else(|| dict::missing(name, self.tensors.keys()))?;
+        let tensor = Tensor::from_mapped(element.clone(), shape.clone(), &self.file.map, range.clone());
+        tensor.map_err(|error| self.wrong(name, error.into()))
+    }
+
+    fn wrong(&self, name: &str, problem: TensorProblem) -> CheckpointError {
+        let (path, problem) = (self.file.path.clone(), Box::new(problem));
+        CheckpointError::Tensor { path, tensor: name.to_owned(), problem }
     }
 
     /// All tensors, with their encodings from `registry`, and the [metadata](Self::metadata).

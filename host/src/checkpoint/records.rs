@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Brief;
 use super::header::UniqueMap;
-use crate::tensor::{Tensor, TensorElement};
+use crate::tensor::TensorElement;
 
 /// The key of the records in the metadata.
 pub(super) const RECORDS_KEY: &str = "bitquilt.encodings";
@@ -38,10 +38,10 @@ struct Records {
 
 impl Record {
     /// The record of a tensor, if it is encoded.
-    pub(super) fn of(tensor: &Tensor) -> Option<Self> {
-        let TensorElement::Encoded(spec) = tensor.tensor_element() else { return None };
+    pub(super) fn of(element: &TensorElement, shape: &[usize]) -> Option<Self> {
+        let TensorElement::Encoded(spec) = element else { return None };
         let EncodingSpec { version, block_len, block_bytes, .. } = **spec;
-        let (encoding, shape) = (spec.name.clone(), tensor.shape().to_vec());
+        let (encoding, shape) = (spec.name.clone(), shape.to_vec());
         Some(Self { encoding, version, block_len, block_bytes, shape })
     }
 

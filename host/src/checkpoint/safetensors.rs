@@ -8,12 +8,12 @@ use bitquilt_plugin_api::{DType, ShapeDisplay};
 use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 
+use super::StoredTensor;
 use super::error::{Brief, Fault, MAX_RANK, TensorProblem};
 use super::header::{Header, METADATA_KEY};
 use super::records::{self, RECORDS_KEY, Record};
-use super::{StoredTensor, TensorDict};
 use crate::memory::ALIGNMENT;
-use crate::tensor::{Tensor, TensorElement};
+use crate::tensor::TensorElement;
 
 /// The length of the header, before the header.
 const LENGTH_BYTES: usize = size_of::<u64>();
@@ -153,33 +153,39 @@ fn place(
 /// It takes types alone, so that the bytes need not all be there when the first are written.
 pub(super) struct Layout<'a> {
     pub(super) head: Vec<u8>,
-    pub(super) order: Vec<(&'a str, &'a Tensor)>,
+    pub(super) order: Types<'a>,
 }
+
+/// Names, elements and logical shapes.
+pub(super) type Types<'a> = Vec<(&'a str, &'a TensorElement, &'a [usize])>;
 
 /// Lays the tensors out; or says what the format does not take.
 ///
 /// Dtypes of larger values come first and the data begins at a multiple of 64, so that every value is aligned.
-pub(super) fn layout(dict: &TensorDict) -> Result<Layout<'_>, String> {
-    let mut order: Vec<_> = dict.iter().collect();
-    order.sort_by_key(|(name, tensor)| (Reverse(tensor.tensor_element().alignment()), *name));
-    let mut header = Header { metadata: dict.metadata().clone(), tensors: Vec::with_capacity(order.len()) };
+pub(super) fn layout<'a>(
+    mut order: Types<'a>,
+    metadata: &BTreeMap<String, String>,
+) -> Result<Layout<'a>, String> {
+    order.sort_by_key(|(name, element, _)| (Reverse(element.alignment()), *name));
+    let mut header = Header { metadata: metadata.clone(), tensors: Vec::with_capacity(order.len()) };
     let mut records = BTreeMap::new();
     let mut end = 0usize;
-    for (name, tensor) in &order {
+    for (name, element, logical) in &order {
         let (name, begin) = ((*name).to_owned(), end);
         if name == METADATA_KEY {
             return Err(format!("a tensor cannot have the name `{METADATA_KEY}`; rename it"));
         }
-        let shape = tensor.byte_shape();
+        let bytes = element.bytes(logical).map_err(|error| format!("tensor `{}`: {error}", Brief(&name)))?;
+        let shape = element.byte_shape(logical);
         if shape.len() > MAX_RANK {
             let (name, rank) = (Brief(&name), shape.len());
             return Err(format!("the tensor `{name}` has {rank} dimensions, at most {MAX_RANK} are allowed"));
         }
-        let dtype = stored_dtype(tensor.tensor_element()).ok_or_else(|| {
-            format!("safetensors has no dtype for {} of `{}`", tensor.element(), Brief(&name))
+        let dtype = stored_dtype(element).ok_or_else(|| {
+            format!("safetensors has no dtype for {} of `{}`", element.name(), Brief(&name))
         })?;
-        end = begin.checked_add(tensor.bytes().len()).ok_or("the tensors have more bytes than a file can")?;
-        if let Some(record) = Record::of(tensor) {
+        end = begin.checked_add(bytes).ok_or("the tensors have more bytes than a file can")?;
+        if let Some(record) = Record::of(element, logical) {
             records.insert(name.clone(), record);
         }
         header.tensors.push((name, TensorInfo { dtype, shape, data_offsets: (begin, end) }));
