@@ -1,8 +1,10 @@
 //! Quantizing and decoding tensors.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bitquilt_plugin_api::{DType, Element, Importance, Rows, Scalar, ShapeDisplay};
+use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
@@ -17,9 +19,9 @@ const CHUNK_VALUES: usize = 1 << 16;
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum QuantizeError {
-    /// The values are not f32.
-    #[error("only f32 tensors are quantized, this one is {found}; cast it first")]
-    NotF32 {
+    /// The values are no floats of these kinds.
+    #[error("only f32, f16 and bf16 tensors are quantized, this one is {found}")]
+    NotDense {
         /// What the tensor holds.
         found: Element,
     },
@@ -112,18 +114,73 @@ impl Registry {
     }
 }
 
-fn widen<T: Scalar + Into<f32>>(tensor: &Tensor) -> Result<Tensor, QuantizeError> {
+fn widen<T: Wide>(tensor: &Tensor) -> Result<Tensor, QuantizeError> {
     let mut data = AlignedBytes::zeroed(dense_bytes(DType::F32, tensor.shape())?);
     let values: &mut [f32] = bytemuck::cast_slice_mut(&mut data);
     values
         .par_chunks_mut(CHUNK_VALUES)
         .zip(tensor.values::<T>()?.par_chunks(CHUNK_VALUES))
-        .for_each(|(dst, src)| dst.iter_mut().zip(src).for_each(|(dst, src)| *dst = (*src).into()));
+        .for_each(|(dst, src)| T::widen(src, dst));
     Ok(Tensor::from_memory(DType::F32, tensor.shape().to_vec(), data)?)
 }
 
+/// A small float that is widened to f32 exactly.
+trait Wide: Scalar {
+    /// Widens as many values.
+    fn widen(src: &[Self], dst: &mut [f32]);
+}
+
+impl Wide for f16 {
+    fn widen(src: &[Self], dst: &mut [f32]) {
+        src.convert_to_f32_slice(dst);
+    }
+}
+
+impl Wide for bf16 {
+    fn widen(src: &[Self], dst: &mut [f32]) {
+        src.convert_to_f32_slice(dst);
+    }
+}
+
+/// The values of a dense tensor, to be read as f32.
+#[derive(Clone, Copy)]
+enum Values<'a> {
+    F32(&'a [f32]),
+    F16(&'a [f16]),
+    BF16(&'a [bf16]),
+}
+
+impl<'a> Values<'a> {
+    fn of(tensor: &'a Tensor) -> Result<Self, QuantizeError> {
+        match tensor.element() {
+            Element::Dense(DType::F32) => Ok(Self::F32(tensor.values()?)),
+            Element::Dense(DType::F16) => Ok(Self::F16(tensor.values()?)),
+            Element::Dense(DType::BF16) => Ok(Self::BF16(tensor.values()?)),
+            found => Err(QuantizeError::NotDense { found }),
+        }
+    }
+
+    /// The values in a range, widened into `buffer` where they are not f32 already.
+    fn read(self, range: Range<usize>, buffer: &'a mut Vec<f32>) -> &'a [f32] {
+        buffer.resize(if matches!(self, Self::F32(_)) { 0 } else { range.len() }, 0.0);
+        match self {
+            Self::F32(values) => return &values[range],
+            Self::F16(values) => f16::widen(&values[range], buffer),
+            Self::BF16(values) => bf16::widen(&values[range], buffer),
+        }
+        buffer
+    }
+}
+
+/// Whether no value is NaN or infinite.
+fn all_finite(values: &[f32]) -> bool {
+    const EXPONENT: u32 = 0x7f80_0000;
+    // Without an early end, so that it becomes vector code.
+    values.iter().fold(0, |bad, x| bad | u32::from(x.to_bits() & EXPONENT == EXPONENT)) == 0
+}
+
 impl RegisteredEncoding {
-    /// Encodes an f32 tensor of rank 1 or more, row by row, on all cores.
+    /// Encodes a tensor of f32, f16 or bf16 values and of rank 1 or more, row by row, on all cores.
     ///
     /// The answer has the same logical shape; its bytes are `u8 [.., bytes a row]`, and its type remembers the encoding. An error
     /// says that the rows are no whole number of blocks, which value is not finite, or that the encoding demands importance.
@@ -140,27 +197,61 @@ impl RegisteredEncoding {
         self.encode(tensor, Some(importance))
     }
 
+    /// Whether a tensor can be encoded, with importance if there is some: all that [`Self::quantize`] checks before it encodes.
+    pub fn check(&self, tensor: &Tensor, importance: Option<&[f32]>) -> Result<(), QuantizeError> {
+        let values = self.check_types(tensor, importance)?;
+        let count = tensor.len();
+        let bad = (0..count.div_ceil(CHUNK_VALUES)).into_par_iter().find_map_first(|chunk| {
+            let begin = chunk * CHUNK_VALUES;
+            let mut buffer = Vec::new();
+            let values = values.read(begin..count.min(begin + CHUNK_VALUES), &mut buffer);
+            if all_finite(values) {
+                return None;
+            }
+            let at = values.iter().position(|value| !value.is_finite())?;
+            Some((begin + at, values[at]))
+        });
+        let Some((index, value)) = bad else { return Ok(()) };
+        let row_len = tensor.shape().last().copied().unwrap_or(1);
+        let (row, column, encoding) = (index / row_len, index % row_len, self.spec().name.clone());
+        Err(QuantizeError::NotFinite { encoding, row, column, value })
+    }
+
+    /// [`Self::check`] but for the values themselves.
+    fn check_types<'a>(
+        &self,
+        tensor: &'a Tensor,
+        importance: Option<&[f32]>,
+    ) -> Result<Values<'a>, QuantizeError> {
+        let values = Values::of(tensor)?;
+        encoded_bytes(self.spec(), tensor.shape())?;
+        self.check_importance(tensor.shape().last().copied().unwrap_or(1), importance)?;
+        Ok(values)
+    }
+
     fn encode(&self, tensor: &Tensor, importance: Option<&[f32]>) -> Result<Tensor, QuantizeError> {
         let spec = self.spec();
-        let not_f32 = |_| QuantizeError::NotF32 { found: tensor.element() };
-        let values = tensor.values::<f32>().map_err(not_f32)?;
+        let values = self.check_types(tensor, importance)?;
         let mut data = AlignedBytes::zeroed(encoded_bytes(spec, tensor.shape())?);
         let row_len = tensor.shape().last().copied().unwrap_or(1);
-        self.check_importance(row_len, importance)?;
-        if let Some(index) = values.par_iter().position_first(|value| !value.is_finite()) {
-            let (row, column, value) = (index / row_len, index % row_len, values[index]);
-            return Err(QuantizeError::NotFinite { encoding: spec.name.clone(), row, column, value });
-        }
-        if !values.is_empty() {
+        if !data.is_empty() {
             let row_bytes = row_len / spec.block_len * spec.block_bytes;
             let rows_a_chunk = CHUNK_VALUES.div_ceil(row_len);
-            let chunks = values.par_chunks(rows_a_chunk * row_len);
-            chunks
-                .zip(data.par_chunks_mut(rows_a_chunk * row_bytes))
-                .try_for_each(|(values, dst)| {
-                    self.handle.encoding().quantize(Rows::new(values, row_len)?, importance, dst)
-                })
-                .map_err(|source| self.failed(tensor, source))?;
+            let chunk_len = rows_a_chunk * row_len;
+            let count = tensor.len();
+            let chunks = data.par_chunks_mut(rows_a_chunk * row_bytes).enumerate();
+            // A thread keeps its buffer from chunk to chunk.
+            chunks.try_for_each_init(Vec::new, |buffer, (chunk, dst)| {
+                let begin = chunk * chunk_len;
+                let values = values.read(begin..count.min(begin + chunk_len), buffer);
+                if !all_finite(values) {
+                    // Of several such values the first of the tensor is named, whichever chunk came first.
+                    return self.check(tensor, importance);
+                }
+                let rows = Rows::new(values, row_len).map_err(|source| self.failed(tensor, source))?;
+                let done = self.handle.encoding().quantize(rows, importance, dst);
+                done.map_err(|source| self.failed(tensor, source))
+            })?;
         }
         Ok(Tensor::from_encoded_memory(Arc::new(spec.clone()), tensor.shape().to_vec(), data)?)
     }
