@@ -1,8 +1,11 @@
 //! The command `bitquilt`. Data goes to standard output, everything else to standard error.
 
+mod dequantize;
 mod explain;
 mod inspect;
 mod plugin;
+mod quantize;
+mod rewrite;
 mod run;
 mod session;
 
@@ -12,7 +15,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing::Level;
 
-/// Looks into models, graphs and plugins, and runs graphs whose weights may each be quantized in a different encoding.
+/// Quantizes weights, looks into models, graphs and plugins, and runs graphs whose weights may each have a different encoding.
 ///
 /// Plugins are loaded from each --plugin-dir, then from the directories in BITQUILT_PLUGIN_PATH, then from `bitquilt/plugins` in
 /// the user's data directory; never from the current directory. Each file is tried in a child process first. A file that is refused
@@ -38,6 +41,8 @@ enum Command {
     Plugin(plugin::PluginCommand),
     /// Shows what is in a checkpoint, a GGUF file or a saved graph, without running any of it.
     Inspect(inspect::InspectArguments),
+    Quantize(quantize::QuantizeArguments),
+    Dequantize(dequantize::DequantizeArguments),
     /// Loads a saved graph and shows its plan: the kernel of each node and why, sizes, and places in memory.
     Explain(explain::ExplainArguments),
     /// Runs a saved graph on NumPy arrays.
@@ -61,6 +66,8 @@ fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Plugin(command) => command.execute(session),
         Command::Inspect(arguments) => arguments.execute(),
+        Command::Quantize(arguments) => arguments.execute(session),
+        Command::Dequantize(arguments) => arguments.execute(session),
         Command::Explain(arguments) => arguments.execute(session),
         Command::Run(arguments) => arguments.execute(session),
     };

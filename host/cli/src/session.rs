@@ -16,7 +16,7 @@ pub struct SessionArguments {
     /// Loads plugins without trying each in a child process first.
     #[arg(long, global = true)]
     no_probe: bool,
-    /// Threads of a run; all of the machine's if it is not given.
+    /// Threads to compute with; all of the machine's if it is not given.
     #[arg(long, value_name = "N", global = true, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
 }
@@ -36,6 +36,8 @@ impl SessionArguments {
         let mut builder = InferenceSession::builder().search_path(path);
         if let Some(threads) = self.threads {
             builder = builder.threads(threads.into());
+            // Those that quantize and decode, which are started here, by their first use.
+            rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global().into_diagnostic()?;
         }
         if !self.no_probe {
             builder = builder.probe(PluginProbe::new().into_diagnostic()?);

@@ -1,0 +1,67 @@
+//! `bitquilt dequantize`
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use bitquilt::checkpoint::CheckpointWriter;
+use bitquilt::{DType, Tensor};
+use clap::Args;
+use miette::miette;
+
+use crate::rewrite;
+use crate::session::SessionArguments;
+
+/// Decodes the encoded tensors of a checkpoint.
+///
+/// Each becomes f32, whatever it was before it was encoded: f32 holds what an encoding decodes to exactly. Every other tensor is carried
+/// over bit for bit, and so is metadata, of a GGUF file all that is no array. OUT is a safetensors file, written beside its place and
+/// renamed; it may be IN.
+#[derive(Args)]
+pub struct DequantizeArguments {
+    /// A safetensors or GGUF file.
+    #[arg(value_name = "IN")]
+    input: PathBuf,
+    /// The safetensors file to write.
+    #[arg(value_name = "OUT")]
+    output: PathBuf,
+}
+
+impl DequantizeArguments {
+    /// Does it.
+    pub fn execute(&self, session: &SessionArguments) -> miette::Result<()> {
+        let session = session.build()?;
+        let file = rewrite::open(&self.input)?;
+        let names: BTreeSet<&str> =
+            file.tensors().filter(|(_, stored)| stored.encoding().is_some()).map(|(name, _)| name).collect();
+        if names.is_empty() {
+            return Err(miette!("{} has no encoded tensors", self.input.display()));
+        }
+        let mut writer = CheckpointWriter::new();
+        writer.metadata_mut().clone_from(file.metadata());
+        for (name, stored) in file.tensors() {
+            if names.contains(name) {
+                writer.dense(name, DType::F32, stored.shape());
+            } else {
+                rewrite::announce(&mut writer, name, stored);
+            }
+        }
+        let about = |name: &str| format!("{}, tensor `{name}`", self.input.display());
+        // Encodings that are not there, or are others, are found before anything is written.
+        for name in &names {
+            file.tensor(name, session.registry()).map_err(|error| miette!("{error}"))?;
+        }
+        let decode = |name: &str, encoded: Tensor| -> miette::Result<Tensor> {
+            session.registry().to_f32(&encoded).map_err(|error| miette!("{}: {error}", about(name)))
+        };
+        let progress = rewrite::progress();
+        progress.set_message("decoding");
+        rewrite::write(&file, &writer, &names, &self.output, &progress, decode)?;
+        println!(
+            "{}: {} of {} tensors were decoded to f32",
+            self.output.display(),
+            names.len(),
+            file.tensors().len()
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,372 @@
+//! `bitquilt quantize` and `bitquilt dequantize`, and what they say of wrong input.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use bitquilt::checkpoint::{self, Checkpoint};
+use bitquilt::plugin::Registry;
+use bitquilt::{DType, Graph, InferenceSession, Tensor, TensorDict};
+
+/// A directory with a model, and the command in it.
+struct Workplace {
+    directory: tempfile::TempDir,
+    session: InferenceSession,
+}
+
+impl Workplace {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let this = Self { directory, session: InferenceSession::builder().build().unwrap() };
+        this.save("model", &this.model());
+        this
+    }
+
+    /// Two layers of weights, of all three dtypes, and what is no weight.
+    fn model(&self) -> TensorDict {
+        let mut model = TensorDict::new();
+        model.insert("layer.0.up", Tensor::new([3, 512], values(3 * 512)).unwrap());
+        model.insert("layer.0.down", narrow(DType::F16, [2, 256]));
+        model.insert("layer.1.up", narrow(DType::BF16, [5, 256]));
+        model.insert(
+            "layer.1.done",
+            self.registry().require_encoding("q8_0").unwrap().quantize(&weight([2, 64])).unwrap(),
+        );
+        model.insert("norm", Tensor::new([512], values(512)).unwrap());
+        model.insert("ids", Tensor::new([2, 2], [1i64, 2, 3, 4]).unwrap());
+        model.insert("cube", weight([2, 2, 32]));
+        model.metadata_mut().insert("author".to_owned(), "nobody".to_owned());
+        model
+    }
+
+    fn registry(&self) -> &Registry {
+        self.session.registry()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn save(&self, name: &str, tensors: &TensorDict) {
+        checkpoint::save(tensors, self.path(name)).unwrap();
+    }
+
+    fn load(&self, name: &str) -> TensorDict {
+        checkpoint::load(self.path(name), self.registry()).unwrap()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bitquilt"));
+        command.current_dir(self.directory.path()).args(arguments);
+        command.env_remove("BITQUILT_PLUGIN_PATH").env("XDG_DATA_HOME", self.directory.path());
+        command.output().unwrap()
+    }
+
+    fn succeeds(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What the command says as it fails, on one line; nothing was written.
+    fn fails(&self, arguments: &[&str]) -> String {
+        let before = self.files();
+        let output = self.run(arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+        assert_eq!(self.files(), before, "{arguments:?}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        text.split_whitespace().filter(|word| !["×", "│"].contains(word)).collect::<Vec<_>>().join(" ")
+    }
+
+    fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let entries = fs::read_dir(self.directory.path()).unwrap().map(|entry| entry.unwrap().path());
+        let mut files: Vec<_> = entries
+            .filter(|path| path.is_file())
+            .map(|path| (path.clone(), fs::read(path).unwrap()))
+            .collect();
+        files.sort();
+        files
+    }
+}
+
+/// Values of both signs and many magnitudes, all of which bf16 and f16 hold.
+fn values(count: usize) -> Vec<f32> {
+    (0..count).map(|i| ((i * 37 % 255) as f32 - 127.0) / 64.0).collect()
+}
+
+fn weight<const R: usize>(shape: [usize; R]) -> Tensor {
+    Tensor::new(shape, values(shape.iter().product())).unwrap()
+}
+
+/// [`weight`] in a smaller dtype.
+fn narrow(dtype: DType, shape: [usize; 2]) -> Tensor {
+    let bits = |x: f32| match dtype {
+        DType::F16 => half::f16::from_f32(x).to_bits(),
+        _ => half::bf16::from_f32(x).to_bits(),
+    };
+    let bytes: Vec<u8> =
+        values(shape.iter().product()).into_iter().flat_map(|x| bits(x).to_le_bytes()).collect();
+    Tensor::from_bytes(dtype, shape, &bytes).unwrap()
+}
+
+#[test]
+fn weights_are_encoded_and_the_rest_is_carried_over() {
+    let here = Workplace::new();
+    assert_eq!(
+        here.succeeds(&["quantize", "model", "out", "--encoding", "q4_k"]),
+        "out: 3 of 7 tensors are q4_k\n"
+    );
+    let (model, out) = (here.load("model"), here.load("out"));
+    assert_eq!(out.metadata(), model.metadata());
+    let encoding = here.registry().require_encoding("q4_k").unwrap();
+    for (name, tensor) in model.iter() {
+        let expected = match name {
+            "layer.0.up" => encoding.quantize(tensor).unwrap(),
+            "layer.0.down" => encoding.quantize(&weight([2, 256])).unwrap(),
+            "layer.1.up" => encoding.quantize(&weight([5, 256])).unwrap(),
+            _ => tensor.clone(),
+        };
+        assert_eq!(out.require(name).unwrap(), &expected, "{name}");
+    }
+    let file = fs::read(here.path("out")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&file).unwrap();
+    let stored = tensors.tensor("layer.0.up").unwrap();
+    assert_eq!((stored.dtype(), stored.shape()), (safetensors::Dtype::U8, &[3, 288][..]));
+    let inspected = here.succeeds(&["inspect", "out"]);
+    let mut lines = inspected.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+    assert!(lines.any(|line| line == "q4_k [3, 512] 864 bytes layer.0.up"), "{inspected}");
+}
+
+#[test]
+fn dequantizing_restores_f32() {
+    let here = Workplace::new();
+    here.succeeds(&["quantize", "model", "out", "-e", "q6_k", "--only", "layer.0.*"]);
+    assert_eq!(here.succeeds(&["dequantize", "out", "back"]), "back: 3 of 7 tensors were decoded to f32\n");
+    let (model, out, back) = (here.load("model"), here.load("out"), here.load("back"));
+    assert_eq!(back.metadata(), model.metadata());
+    for (name, tensor) in back.iter() {
+        let encoded = out.require(name).unwrap();
+        let expected = match encoded.encoding() {
+            Some(_) => here.registry().to_f32(encoded).unwrap(),
+            None => model.require(name).unwrap().clone(),
+        };
+        assert_eq!(tensor, &expected, "{name}");
+    }
+    // Decoded values are encoded as the same bytes: nothing is lost from there on.
+    here.succeeds(&["quantize", "back", "again", "-e", "q8_0", "--only", "layer.1.done"]);
+    assert_eq!(here.load("again").get("layer.1.done"), model.get("layer.1.done"));
+}
+
+#[test]
+fn a_file_may_be_replaced_by_its_own() {
+    let here = Workplace::new();
+    here.succeeds(&["quantize", "model", "out", "-e", "q4_0", "--only", "layer.*"]);
+    here.succeeds(&["quantize", "model", "model", "-e", "q4_0", "--only", "layer.*"]);
+    assert_eq!(here.load("model"), here.load("out"));
+    here.succeeds(&["dequantize", "model", "model"]);
+    assert_eq!(here.load("model").require("layer.0.up").unwrap().dtype(), Some(DType::F32));
+}
+
+#[test]
+fn the_number_of_threads_changes_nothing() {
+    let here = Workplace::new();
+    let mut model = TensorDict::new();
+    model.insert("w", weight([64, 4096]));
+    here.save("large", &model);
+    for (threads, out) in [("1", "one"), ("2", "two"), ("5", "five")] {
+        here.succeeds(&["quantize", "large", out, "-e", "iq3_s", "--threads", threads]);
+        here.succeeds(&["dequantize", out, &format!("{out}-back"), "--threads", threads]);
+    }
+    for (one, other) in [("one", "two"), ("one", "five"), ("one-back", "two-back"), ("one-back", "five-back")]
+    {
+        assert_eq!(fs::read(here.path(one)).unwrap(), fs::read(here.path(other)).unwrap(), "{other}");
+    }
+}
+
+#[test]
+fn importance_is_a_vector_for_each_weight() {
+    let here = Workplace::new();
+    let vector: Vec<f32> = (0..512).map(|i| (i % 9) as f32).collect();
+    let mut importance = TensorDict::new();
+    importance.insert("layer.0.up", Tensor::new([512], &vector).unwrap());
+    here.save("importance", &importance);
+    let only = ["--only", "layer.0.up", "--importance", "importance"];
+    for name in ["q4_k", "iq2_xxs"] {
+        here.succeeds(&[&["quantize", "model", "out", "-e", name], &only[..]].concat());
+        let encoding = here.registry().require_encoding(name).unwrap();
+        let expected = encoding.quantize_with_importance(&weight([3, 512]), &vector).unwrap();
+        assert_eq!(here.load("out").require("layer.0.up").unwrap(), &expected, "{name}");
+    }
+    // Whoever takes no account of it says so.
+    let output = here.run(&[&["quantize", "model", "out", "-e", "q8_0"], &only[..]].concat());
+    assert!(output.status.success());
+    assert!(String::from_utf8(output.stderr).unwrap().contains("`q8_0` takes no account of importance"));
+}
+
+#[test]
+fn wrong_importance_is_refused() {
+    let here = Workplace::new();
+    let says = |vector: Tensor| {
+        let mut importance = TensorDict::new();
+        importance.insert("layer.0.up", vector);
+        here.save("importance", &importance);
+        here.fails(&[
+            "quantize",
+            "model",
+            "out",
+            "-e",
+            "q4_0",
+            "--only",
+            "layer.0.up",
+            "--importance",
+            "importance",
+        ])
+    };
+    let with = |value: f32| {
+        let mut values = vec![1.0; 512];
+        values[7] = value;
+        Tensor::new([512], values).unwrap()
+    };
+    let tail = "`q4_0` wants 512 finite weights that are not negative";
+    for (vector, sentence) in [
+        (
+            Tensor::full([511], 1f32),
+            format!("model, tensor `layer.0.up`: the importance vector has 511 weights; {tail}"),
+        ),
+        (
+            with(f32::NAN),
+            format!("model, tensor `layer.0.up`: the importance vector has NaN at column 7; {tail}"),
+        ),
+        (with(-1.0), format!("model, tensor `layer.0.up`: the importance vector has -1 at column 7; {tail}")),
+        (
+            with(f32::INFINITY),
+            format!("model, tensor `layer.0.up`: the importance vector has inf at column 7; {tail}"),
+        ),
+        (
+            Tensor::full([512], 1f64),
+            "importance, tensor `layer.0.up`: it is f64 [512], an f32 vector was expected".to_owned(),
+        ),
+        (
+            Tensor::full([1, 512], 1f32),
+            "importance, tensor `layer.0.up`: it is f32 [1, 512], an f32 vector was expected".to_owned(),
+        ),
+    ] {
+        assert_eq!(says(vector), sentence);
+    }
+    let missing = here.fails(&["quantize", "model", "out", "-e", "q4_0", "--importance", "importance"]);
+    assert_eq!(missing, "importance: there is no tensor `layer.0.down`; did you mean `layer.0.up`?");
+    let needed = here.fails(&["quantize", "model", "out", "-e", "iq1_s"]);
+    assert!(needed.starts_with("`iq1_s` needs importance: give --importance FILE"), "{needed}");
+}
+
+#[test]
+fn wrong_values_and_shapes_are_refused() {
+    let here = Workplace::new();
+    for (value, shown) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf"), (f32::NEG_INFINITY, "-inf")] {
+        let mut rows = values(4 * 96);
+        rows[2 * 96 + 31] = value;
+        // A later one is not what is named.
+        rows[3 * 96] = f32::NAN;
+        let mut model = here.model();
+        model.insert("layer.2.up", Tensor::new([4, 96], rows).unwrap());
+        here.save("bad", &model);
+        let said = here.fails(&["quantize", "bad", "out", "-e", "q4_0"]);
+        let sentence = format!("the value at row 2, column 31 is {shown}; `q4_0` encodes finite values only");
+        assert_eq!(said, format!("bad, tensor `layer.2.up`: {sentence}"));
+    }
+    let said = here.fails(&["quantize", "bad", "out", "-e", "q4_k"]);
+    let sentence =
+        "the rows of [4, 96] are 96 values long, no multiple of the 256 values in a block of `q4_k`";
+    assert_eq!(
+        said,
+        format!("bad, tensor `layer.2.up`: {sentence}; leave it out with --only, or choose another encoding")
+    );
+    // Half an infinity is one, too.
+    let infinite =
+        [half::f16::ONE, half::f16::INFINITY].map(|x| x.to_bits().to_le_bytes()).concat().repeat(16);
+    let mut model = TensorDict::new();
+    model.insert("w", Tensor::from_bytes(DType::F16, [1, 32], &infinite).unwrap());
+    here.save("bad", &model);
+    assert!(here.fails(&["quantize", "bad", "out", "-e", "bf16"]).contains("row 0, column 1 is inf"));
+}
+
+#[test]
+fn names_that_match_nothing_are_refused() {
+    let here = Workplace::new();
+    let says = |arguments: &[&str]| here.fails(&[&["quantize", "model", "out"], arguments].concat());
+    assert_eq!(
+        says(&["-e", "q4_0", "--only", "block.*"]),
+        "model: no tensor matches `block.*`; the first of 3 weights (tensors of rank 2 that hold f32, f16 or bf16 values) is `layer.0.down`"
+    );
+    assert_eq!(
+        says(&["-e", "q4_0", "--only", "{norm,ids}"]),
+        "model: of the 2 tensors that match `{norm,ids}` none is among the weights (tensors of rank 2 that hold f32, f16 or bf16 values)"
+    );
+    assert!(says(&["-e", "q4_7"]).starts_with("no encoding `q4_7` is registered; there are bf16, f16,"));
+    assert!(here.fails(&["quantize", "none", "out", "-e", "q4_0"]).starts_with("cannot read none"));
+    assert!(says(&["-e", "acme.int3"]).starts_with("no encoding `acme.int3` is registered"));
+    // A malformed glob is a wrong command line.
+    assert_eq!(here.run(&["quantize", "model", "out", "-e", "q4_0", "--only", "[a"]).status.code(), Some(2));
+
+    let mut plain = TensorDict::new();
+    plain.insert("norm", Tensor::full([4], 1f32));
+    here.save("plain", &plain);
+    assert!(here.fails(&["quantize", "plain", "out", "-e", "q4_0"]).starts_with("plain has no weights"));
+    assert_eq!(here.fails(&["dequantize", "plain", "out"]), "plain has no encoded tensors");
+}
+
+#[test]
+fn a_graph_is_not_taken_apart() {
+    let here = Workplace::new();
+    let mut graph = Graph::new(here.session.registry(), []).unwrap();
+    let weight = graph.quantize("q4_0", &weight([2, 32])).unwrap();
+    let rows = graph.dequantize(weight).unwrap();
+    graph.output(rows).unwrap();
+    graph.save(here.path("graph")).unwrap();
+    for arguments in [&["quantize", "graph", "out", "-e", "q4_0"][..], &["dequantize", "graph", "out"]] {
+        assert!(here.fails(arguments).starts_with("graph holds a graph"), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_plugins_encoding_serves_as_well() {
+    let here = Workplace::new();
+    let library = format!("{}fixture_good{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    let built = std::env::current_exe().unwrap().with_file_name(&library);
+    fs::create_dir(here.path("plugins")).unwrap();
+    fs::copy(&built, here.path("plugins").join(&library)).unwrap();
+    let with_plugin = ["--plugin-dir", "plugins"];
+    here.succeeds(
+        &[&["quantize", "model", "out", "-e", "good.int8", "--only", "layer.0.*"], &with_plugin[..]].concat(),
+    );
+    let file = Checkpoint::open(here.path("out")).unwrap();
+    let stored: Vec<_> =
+        file.tensors().filter(|(_, stored)| stored.element().to_string() == "good.int8").collect();
+    assert_eq!(stored.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["layer.0.down", "layer.0.up"]);
+    // Other weights of the file are encoded without the plugin; what it encoded is carried over.
+    here.succeeds(&["quantize", "out", "more", "-e", "q4_0", "--only", "layer.1.*"]);
+    let more = Checkpoint::open(here.path("more")).unwrap();
+    assert_eq!(more.as_stored("layer.0.up").unwrap().bytes(), file.as_stored("layer.0.up").unwrap().bytes());
+    // Without the plugin they are not decoded.
+    assert!(here.fails(&["dequantize", "out", "back"]).contains("no encoding `good.int8` is registered"));
+    here.succeeds(&[&["dequantize", "out", "back"], &with_plugin[..]].concat());
+    let back = here.load("back");
+    let decoded = back.values::<f32>("layer.0.up").unwrap();
+    let worst = decoded.iter().zip(values(3 * 512)).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+    assert!(worst > 0.0 && worst < 0.01, "{worst}");
+}
+
+#[test]
+fn help_names_every_option() {
+    let here = Workplace::new();
+    let help = here.succeeds(&["quantize", "--help"]);
+    for word in
+        ["<IN>", "<OUT>", "--encoding <NAME>", "--importance <FILE>", "--only <GLOB>", "--plugin-dir <DIR>"]
+    {
+        assert!(help.contains(word), "{word}");
+    }
+    assert!(here.succeeds(&["dequantize", "--help"]).contains("Each becomes f32"));
+}
