@@ -61,7 +61,8 @@ struct Role {
 }
 
 impl ThreadPool {
-    /// A pool of `workers` workers, the entering thread included; at least one.
+    /// A pool of `workers` workers, the entering thread included; at least one. All run when it is made: what the system has to
+    /// do for a new thread is not left to the first run.
     pub(crate) fn new(workers: usize) -> std::io::Result<Self> {
         let workers = workers.max(1);
         let shared = Arc::new(Shared {
@@ -80,6 +81,10 @@ impl ThreadPool {
             let shared = Arc::clone(&pool.shared);
             let thread = std::thread::Builder::new().name(format!("bitquilt-{worker}"));
             pool.threads.push(thread.spawn(move || shared.work(worker))?);
+        }
+        let mut spins = 0;
+        while pool.shared.parked.load(Ordering::SeqCst) < workers - 1 {
+            relax(&mut spins);
         }
         Ok(pool)
     }
@@ -232,7 +237,7 @@ impl Shared {
 
 /// Waits a little, and lets other threads have the core when the wait is long.
 fn relax(spins: &mut u32) {
-    *spins += 1;
+    *spins = spins.wrapping_add(1);
     if spins.is_multiple_of(1024) {
         std::thread::yield_now();
     } else {
