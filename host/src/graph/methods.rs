@@ -109,6 +109,11 @@ impl Graph {
         self.node("cast", [x]).attribute("dtype", dtype.to_string()).value()
     }
 
+    /// The slices of `x` along an axis that `indices`, i64 or i32 `[i..]`, name: `[a.., n, b..]` to `[a.., i.., b..]`.
+    pub fn gather(&mut self, x: Value, indices: Value, axis: usize) -> Result<Value, GraphError> {
+        self.node("gather", [x, indices]).attribute("axis", int(axis)).value()
+    }
+
     /// Writes `rows` `[seq, ..]` into a state `[capacity, ..]`, rounded where it is f16 and they are f32; the state's next version.
     ///
     /// `positions`, i64 or i32, is a scalar, the row of the state that the first goes to, or `[seq]` and ascending, that of each.

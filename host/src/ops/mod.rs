@@ -9,6 +9,7 @@ mod attention;
 mod cast;
 mod check;
 mod dequantize;
+mod gather;
 mod math;
 mod matmul;
 mod parallel;
@@ -32,6 +33,8 @@ pub(crate) fn plugin() -> Plugin {
     let mut plugin = Plugin::new("standard", env!("CARGO_PKG_VERSION"))
         .op(attention::Attention)
         .kernel(attention::Attention)
+        .op(gather::Gather)
+        .kernel(gather::Gather)
         .op(reshape::Reshape)
         .op(rms_norm::RmsNorm)
         .kernel(rms_norm::RmsNorm)
