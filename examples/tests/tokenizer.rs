@@ -1,0 +1,83 @@
+//! Tokens are llama.cpp's.
+
+use std::path::{Path, PathBuf};
+
+use bitquilt::checkpoint::Checkpoint;
+use bitquilt_examples::tinystories::gguf;
+use bitquilt_examples::tinystories::tokenizer::Tokenizer;
+use bitquilt_examples::tinystories::vocabulary::{Merges, Vocabulary};
+use serde_json::Value;
+
+fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+}
+
+fn vocabulary(path: &Path) -> Vocabulary {
+    let file = Checkpoint::open(path).unwrap();
+    gguf::vocabulary(file.gguf().unwrap()).unwrap().unwrap()
+}
+
+/// Compares all texts with what llama.cpp made of them.
+fn check(name: &str, vocabulary: &Vocabulary) {
+    let tokens: Value = serde_json::from_str(&std::fs::read_to_string(data("tokens.json")).unwrap()).unwrap();
+    let tokenizer = Tokenizer::new(vocabulary).unwrap();
+    let texts = tokens["texts"].as_array().unwrap();
+    let expected = tokens["ids"][name].as_array().unwrap();
+    assert_eq!(texts.len(), expected.len());
+    for (text, expected) in texts.iter().zip(expected) {
+        let text = text.as_str().unwrap();
+        let found = tokenizer.encode(text, true).unwrap();
+        assert_eq!(serde_json::json!(found), *expected, "{name}: {text:?}");
+        if !text.contains("<|") && !text.contains("<s>") {
+            assert_eq!(tokenizer.decode(&found), text, "{name}");
+        }
+    }
+}
+
+#[test]
+fn smollm2() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/SmolLM2-135M-Instruct.Q4_1.gguf");
+    if !path.is_file() {
+        return eprintln!("skipped: {} is not there; tests/fetch_models.sh fetches it", path.display());
+    }
+    let vocabulary = vocabulary(&path);
+    check("smollm2", &vocabulary);
+    let tokenizer = Tokenizer::new(&vocabulary).unwrap();
+    let stops: Vec<u32> = (0..49_152).filter(|token| tokenizer.is_stop(*token)).collect();
+    assert_eq!(stops, [0, 2]);
+}
+
+#[test]
+fn every_pre_tokenizer() {
+    for name in ["gpt-2", "smollm", "llama-bpe", "qwen2"] {
+        let mut vocabulary = vocabulary(&data("bytes_vocabulary.gguf"));
+        let Merges::Listed { pre_tokenizer, .. } = &mut vocabulary.merges else { panic!("it has merges") };
+        *pre_tokenizer = name.to_owned();
+        vocabulary.add_bos = name == "llama-bpe";
+        check(name, &vocabulary);
+    }
+}
+
+#[test]
+fn scores() {
+    check("scored", &vocabulary(&data("scored_vocabulary.gguf")));
+}
+
+#[test]
+fn what_is_not_known_is_a_sentence() {
+    let mut vocabulary = vocabulary(&data("bytes_vocabulary.gguf"));
+    vocabulary.merges = Merges::Listed { merges: Vec::new(), pre_tokenizer: "chatglm-bpe".to_owned() };
+    let sentence = |vocabulary: &Vocabulary| Tokenizer::new(vocabulary).err().map(|error| error.to_string());
+    assert_eq!(
+        sentence(&vocabulary).unwrap(),
+        "tokenizer: its pre-tokenizer is `chatglm-bpe`; this example knows gpt-2, smollm, llama-bpe and qwen2"
+    );
+    let merges = |merges: &[&str]| Merges::Listed {
+        merges: merges.iter().map(|merge| (*merge).to_owned()).collect(),
+        pre_tokenizer: "smollm".to_owned(),
+    };
+    vocabulary.merges = merges(&["ab"]);
+    assert_eq!(sentence(&vocabulary).unwrap(), "tokenizer: the merge \"ab\" is no pair separated by a space");
+    vocabulary.merges = merges(&["a unknownpiece"]);
+    assert!(sentence(&vocabulary).unwrap().contains("unknownpiece"));
+}

@@ -1,0 +1,160 @@
+//! `generate`, the default
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use bitquilt_examples::recipe::Sizes;
+use bitquilt_examples::tinystories::chat::{self, Message};
+use bitquilt_examples::tinystories::runner::Runner;
+use bitquilt_examples::tinystories::sampler::{Sampler, Sampling};
+use bitquilt_examples::tinystories::stream::TextStream;
+use bitquilt_examples::tinystories::tokenizer::Tokenizer;
+use bitquilt_examples::tinystories::vocabulary::Vocabulary;
+use clap::Args;
+
+use super::Done;
+use super::load::{ModelArguments, RecipeArguments, RunArguments, apply, load};
+use super::memory::peak_resident;
+
+/// What `generate` takes.
+#[derive(Args)]
+pub struct GenerateArguments {
+    #[command(flatten)]
+    model: ModelArguments,
+    #[command(flatten)]
+    recipe: RecipeArguments,
+    #[command(flatten)]
+    run: RunArguments,
+    /// The text to continue, or, for a model with a chat template, to answer.
+    #[arg(long, default_value = "Once upon a time")]
+    prompt: String,
+    /// What the model is told to be, for a model with a chat template.
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+    /// Continues the prompt as it is, without the model's chat template.
+    #[arg(long, conflicts_with = "system")]
+    raw: bool,
+    /// Tokens to generate, at most; by default until the text ends or the context is full.
+    #[arg(short = 'n', long, value_name = "N")]
+    tokens: Option<usize>,
+    /// What logits are divided by: above 1 for more surprise, below for less.
+    #[arg(long, value_name = "T", default_value_t = 0.8)]
+    temperature: f32,
+    /// Only the K most likely tokens are considered; 0 means all.
+    #[arg(long, value_name = "K", default_value_t = 40)]
+    top_k: usize,
+    /// Only the most likely tokens are considered whose probabilities sum up to P.
+    #[arg(long, value_name = "P", default_value_t = 0.95)]
+    top_p: f32,
+    /// The seed of the random choices; equal seeds tell equal stories.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Takes the most likely token always.
+    #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p", "seed"])]
+    greedy: bool,
+}
+
+/// Continues a text on standard output; all else goes to standard error.
+pub fn generate(arguments: &GenerateArguments) -> Done {
+    let session = arguments.model.session()?;
+    let mut model = arguments.model.open(&session)?;
+    if let Some(recipe) = arguments.recipe.recipe()? {
+        eprintln!("{}\n", apply(&recipe, &mut model, &session)?);
+    }
+    let vocabulary = model.vocabulary.take().ok_or("the model has no tokenizer; give --tokenizer")?;
+    let options = arguments.run.options(&model);
+    // The tokenizer is made while the weights are prepared.
+    let (tokenizer, runner) = std::thread::scope(|scope| {
+        let tokenizer = scope.spawn(|| Tokenizer::new(&vocabulary));
+        let runner = load(&model, &session, &options);
+        (tokenizer.join(), runner)
+    });
+    let (tokenizer, mut runner) = (tokenizer.map_err(|_| "the tokenizer failed")??, runner?);
+    let (sizes, vocabulary_size) = (Sizes::of(&model.weights), model.config.vocabulary);
+    drop(model);
+
+    let (prompt, answers) = prompt(arguments, &vocabulary)?;
+    drop(vocabulary);
+    // Templates write out the token that begins a text, where there is one.
+    let prompt: Vec<i32> = tokenizer.encode(&prompt, !answers)?.iter().map(|id| *id as i32).collect();
+    let temperature = if arguments.greedy { 0.0 } else { arguments.temperature };
+    let GenerateArguments { top_k, top_p, seed, .. } = *arguments;
+    let mut sampler = Sampler::new(Sampling { temperature, top_k, top_p, seed }, vocabulary_size);
+    let mut stream = TextStream::new(io::stdout().lock(), tokenizer.adds_space());
+    if !answers {
+        prompt.iter().try_for_each(|token| stream.push(tokenizer.bytes(*token as u32)))?;
+    }
+    let room = runner.context().saturating_sub(prompt.len()) + 1;
+    let most = arguments.tokens.unwrap_or(room).min(room);
+    let times = tell(&mut runner, &prompt, &tokenizer, &mut sampler, &mut stream, most)?;
+    stream.push(b"\n")?;
+    drop(stream.finish()?);
+
+    let rate = |tokens: usize, time: Duration| tokens as f64 / time.as_secs_f64().max(1e-9);
+    eprint!(
+        "\nprefill {} tokens, {:.1} tokens/s; decode {} tokens, {:.1} tokens/s",
+        prompt.len(),
+        rate(prompt.len(), times.prefill),
+        times.decoded,
+        rate(times.decoded, times.decode)
+    );
+    if let Some(bytes) = peak_resident() {
+        eprint!("; peak memory {:.1} MB", bytes as f64 / 1e6);
+    }
+    eprintln!("; {} threads\n{sizes}", session.threads());
+    Ok(())
+}
+
+/// The text that the model sees, and whether it is a conversation.
+fn prompt(
+    arguments: &GenerateArguments,
+    vocabulary: &Vocabulary,
+) -> Result<(String, bool), Box<dyn std::error::Error>> {
+    let template = vocabulary.chat_template.as_ref().filter(|_| !arguments.raw);
+    let Some(template) = template else {
+        return match &arguments.system {
+            Some(_) => Err("the model has no chat template; --system needs one".into()),
+            None => Ok((arguments.prompt.clone(), false)),
+        };
+    };
+    let system = arguments.system.iter().map(|text| Message::new("system", text));
+    let messages: Vec<Message> = system.chain([Message::new("user", &arguments.prompt)]).collect();
+    let text = chat::render(template, vocabulary, &messages)
+        .map_err(|error| format!("the model's chat template: {error}; --raw does without it"))?;
+    Ok((text, true))
+}
+
+/// How long it took.
+struct Times {
+    prefill: Duration,
+    /// Tokens fed one by one, and how long that took.
+    decoded: usize,
+    decode: Duration,
+}
+
+/// Feeds the prompt, then each token that is chosen, until the text ends.
+fn tell(
+    runner: &mut Runner,
+    prompt: &[i32],
+    tokenizer: &Tokenizer,
+    sampler: &mut Sampler,
+    stream: &mut TextStream<impl io::Write>,
+    most: usize,
+) -> Result<Times, Box<dyn std::error::Error>> {
+    let begin = Instant::now();
+    let mut token = sampler.sample(runner.feed(prompt)?);
+    let mut times = Times { prefill: begin.elapsed(), decoded: 0, decode: Duration::ZERO };
+    let begin = Instant::now();
+    for told in 1..=most {
+        if tokenizer.is_stop(token) {
+            break;
+        }
+        stream.push(tokenizer.bytes(token))?;
+        if told < most {
+            token = sampler.sample(runner.feed(&[token as i32])?);
+            times.decoded += 1;
+        }
+    }
+    times.decode = begin.elapsed();
+    Ok(times)
+}

@@ -1,0 +1,74 @@
+//! `logits`
+
+use std::path::PathBuf;
+
+use bitquilt::checkpoint::npy;
+use bitquilt::{DType, Tensor};
+use bitquilt_examples::tinystories::runner::FeedError;
+use clap::Args;
+
+use super::Done;
+use super::load::{ModelArguments, RecipeArguments, RunArguments, apply, load};
+
+/// What `logits` takes.
+#[derive(Args)]
+pub struct LogitsArguments {
+    #[command(flatten)]
+    model: ModelArguments,
+    #[command(flatten)]
+    recipe: RecipeArguments,
+    #[command(flatten)]
+    run: RunArguments,
+    /// The tokens: a NumPy array of integers, [tokens].
+    #[arg(long, value_name = "T.npy")]
+    tokens: PathBuf,
+    /// The file that is written: f32 [tokens, vocabulary].
+    #[arg(long, value_name = "L.npy")]
+    output: PathBuf,
+}
+
+/// Writes the logits after each of the tokens.
+pub fn logits(arguments: &LogitsArguments) -> Done {
+    let tokens = tokens(&npy::read(&arguments.tokens)?)
+        .map_err(|problem| format!("{}: {problem}", arguments.tokens.display()))?;
+    let session = arguments.model.session()?;
+    let mut model = arguments.model.open(&session)?;
+    if let Some(recipe) = arguments.recipe.recipe()? {
+        eprintln!("{}", apply(&recipe, &mut model, &session)?);
+    }
+    let mut options = arguments.run.options(&model);
+    options.context = options.context.max(tokens.len());
+    let mut runner = load(&model, &session, &options)?;
+    let vocabulary = model.config.vocabulary;
+    drop(model);
+    let mut logits = Vec::with_capacity(tokens.len() * vocabulary);
+    runner.feed_all(&tokens, |rows| {
+        logits.extend_from_slice(rows);
+        Ok::<(), FeedError>(())
+    })?;
+    npy::write(&Tensor::new([tokens.len(), vocabulary], logits)?, &arguments.output)?;
+    Ok(())
+}
+
+/// The values of an array of integers, of which every token is an i32.
+fn tokens(array: &Tensor) -> Result<Vec<i32>, String> {
+    if array.shape().len() != 1 {
+        return Err(format!("tokens are a list of integers, [tokens]; it is {}", array.tensor_type()));
+    }
+    fn narrowed<T: bitquilt::Scalar + TryInto<i32>>(array: &Tensor) -> Result<Vec<i32>, String> {
+        let values = array.values::<T>().map_err(|error| error.to_string())?;
+        let narrow = |(index, value): (usize, &T)| {
+            (*value).try_into().map_err(|_| format!("token {index} is larger than any vocabulary"))
+        };
+        values.iter().enumerate().map(narrow).collect()
+    }
+    match array.dtype() {
+        Some(DType::I32) => narrowed::<i32>(array),
+        Some(DType::I64) => narrowed::<i64>(array),
+        Some(DType::U32) => narrowed::<u32>(array),
+        Some(DType::U64) => narrowed::<u64>(array),
+        Some(DType::U16) => narrowed::<u16>(array),
+        Some(DType::I16) => narrowed::<i16>(array),
+        _ => Err(format!("tokens are integers; it is {}", array.tensor_type())),
+    }
+}

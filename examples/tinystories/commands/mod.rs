@@ -1,0 +1,16 @@
+//! The subcommands, a file each.
+
+mod generate;
+mod load;
+mod logits;
+mod memory;
+mod perplexity;
+mod quantize;
+
+pub use generate::{GenerateArguments, generate};
+pub use logits::{LogitsArguments, logits};
+pub use perplexity::{PerplexityArguments, perplexity};
+pub use quantize::{QuantizeArguments, quantize};
+
+/// What a command ends with.
+pub type Done = Result<(), Box<dyn std::error::Error>>;

@@ -1,0 +1,35 @@
+//! `quantize`
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Done;
+use super::load::{ModelArguments, RecipeArguments, apply};
+
+/// What `quantize` takes.
+#[derive(Args)]
+pub struct QuantizeArguments {
+    #[command(flatten)]
+    model: ModelArguments,
+    #[command(flatten)]
+    recipe: RecipeArguments,
+    /// The file that is written: a bitquilt checkpoint, which --model takes.
+    #[arg(long, value_name = "FILE.safetensors")]
+    save: PathBuf,
+}
+
+/// Quantizes a model and saves it with its tokenizer.
+pub fn quantize(arguments: &QuantizeArguments) -> Done {
+    let session = arguments.model.session()?;
+    let mut model = arguments.model.open(&session)?;
+    let recipe = arguments.recipe.recipe()?.ok_or("give --encoding or --recipe")?;
+    println!("{}", apply(&recipe, &mut model, &session)?);
+    model.save(&arguments.save)?;
+    println!(
+        "{}: {:.2} MB",
+        arguments.save.display(),
+        std::fs::metadata(&arguments.save)?.len() as f64 / 1e6
+    );
+    Ok(())
+}

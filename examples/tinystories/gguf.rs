@@ -1,0 +1,112 @@
+//! GGUF files of the architecture `llama`: hyper-parameters, weights, vocabulary.
+
+use bitquilt::checkpoint::Checkpoint;
+use bitquilt::checkpoint::gguf::{Header, MetadataError};
+use bitquilt::plugin::Registry;
+
+use super::config::{Config, EMBEDDING};
+use super::model::{Llama, ModelError};
+use super::tokenizer::is_llama3;
+use super::vocabulary::{Merges, Vocabulary};
+
+/// The model in a GGUF file.
+pub(super) fn read(file: &Checkpoint, header: &Header, registry: &Registry) -> Result<Llama, ModelError> {
+    let wrong = |problem: String| ModelError::contents(file.path(), problem);
+    let embedding = file.tensors().find(|(name, _)| *name == EMBEDDING).map(|(_, tensor)| tensor.shape());
+    let config = config(header, embedding.and_then(|shape| shape.first()).copied()).map_err(wrong)?;
+    let vocabulary = vocabulary(header).map_err(|error| wrong(error.to_string()))?;
+    Ok(Llama { config, weights: file.load(registry)?, vocabulary })
+}
+
+/// The hyper-parameters; `rows` are those of the embedding.
+fn config(header: &Header, rows: Option<usize>) -> Result<Config, String> {
+    let text = |error: MetadataError| error.to_string();
+    let architecture: &str = header.require("general.architecture").map_err(text)?;
+    if architecture != "llama" {
+        return Err(format!("its architecture is `{architecture}`; this example runs `llama`"));
+    }
+    let required = |key: &str| header.require::<usize>(&format!("llama.{key}")).map_err(text);
+    let optional = |key: &str| header.find::<usize>(&format!("llama.{key}")).map_err(text);
+    let number = |key: &str| header.find::<f64>(&format!("llama.{key}")).map_err(text);
+    if let Some(experts) = optional("expert_count")?.filter(|experts| *experts > 0) {
+        return Err(format!("it is a mixture of {experts} experts; this example runs dense models"));
+    }
+    let (width, heads) = (required("embedding_length")?, required("attention.head_count")?);
+    let head = match optional("attention.key_length")? {
+        Some(head) => head,
+        None if heads > 0 && width.is_multiple_of(heads) => width / heads,
+        None => return Err(format!("its width {width} cannot be split evenly among {heads} heads")),
+    };
+    if let Some(values) = optional("attention.value_length")?.filter(|values| *values != head) {
+        return Err(format!(
+            "its value heads have {values} values and its key heads {head}; the same was expected"
+        ));
+    }
+    let rope_scale = match header.find::<&str>("llama.rope.scaling.type").map_err(text)? {
+        None | Some("none") => 1.0,
+        Some("linear") => 1.0 / number("rope.scaling.factor")?.unwrap_or(1.0),
+        Some(other) => {
+            return Err(format!("its rope scaling is `{other}`; this example runs `none` and `linear`"));
+        }
+    };
+    Ok(Config {
+        width,
+        hidden: required("feed_forward_length")?,
+        layers: required("block_count")?,
+        heads,
+        kv_heads: optional("attention.head_count_kv")?.unwrap_or(heads),
+        head,
+        vocabulary: match optional("vocab_size")?.or(rows) {
+            Some(vocabulary) => vocabulary,
+            None => return Err(format!("it has neither `llama.vocab_size` nor the tensor `{EMBEDDING}`")),
+        },
+        context: required("context_length")?,
+        eps: header.require::<f64>("llama.attention.layer_norm_rms_epsilon").map_err(text)? as f32,
+        rope_dims: optional("rope.dimension_count")?.unwrap_or(head),
+        rope_theta: number("rope.freq_base")?.unwrap_or(10_000.0),
+        rope_scale,
+    })
+}
+
+/// The tokens; none if the file has none.
+pub fn vocabulary(header: &Header) -> Result<Option<Vocabulary>, String> {
+    let text = |error: MetadataError| error.to_string();
+    let key = |name: &str| format!("tokenizer.ggml.{name}");
+    let model: &str = match header.find(&key("model")).map_err(text)? {
+        None | Some("no_vocab" | "none") => return Ok(None),
+        Some(model) => model,
+    };
+    let tokens: &[String] = header.require(&key("tokens")).map_err(text)?;
+    let scores = || header.require::<&[f32]>(&key("scores")).map_err(text);
+    let merges = match model {
+        "gpt2" => Merges::Listed {
+            merges: header.require::<&[String]>(&key("merges")).map_err(text)?.to_vec(),
+            pre_tokenizer: header.find::<&str>(&key("pre")).map_err(text)?.unwrap_or("default").to_owned(),
+        },
+        "llama" => Merges::Scored { scores: scores()?.to_vec() },
+        other => return Err(format!("its tokenizer is `{other}`; this example knows `gpt2` and `llama`")),
+    };
+    let scored = matches!(merges, Merges::Scored { .. });
+    let llama3 = matches!(&merges, Merges::Listed { pre_tokenizer, .. } if is_llama3(pre_tokenizer));
+    let id = |name: &str| header.find::<u32>(&key(name)).map_err(text);
+    let flag = |name: &str| header.find::<bool>(&key(name)).map_err(text);
+    let kinds = match header.find::<&[i32]>(&key("token_type")).map_err(text)? {
+        Some(kinds) => kinds.to_vec(),
+        None => Vec::new(),
+    };
+    let vocabulary = Vocabulary {
+        tokens: tokens.to_vec(),
+        kinds: kinds.iter().map(|kind| u8::try_from(*kind).unwrap_or_default()).collect(),
+        merges,
+        bos: id("bos_token_id")?,
+        eos: id("eos_token_id")?,
+        stops: [id("eot_token_id")?, id("eom_token_id")?].into_iter().flatten().collect(),
+        unknown: id("unknown_token_id")?,
+        // Llama 3's files leave it out and mean yes.
+        add_bos: flag("add_bos_token")?.unwrap_or(scored || llama3),
+        add_space: flag("add_space_prefix")?.unwrap_or(scored),
+        chat_template: header.find::<&str>("tokenizer.chat_template").map_err(text)?.map(str::to_owned),
+    };
+    vocabulary.check()?;
+    Ok(Some(vocabulary))
+}
