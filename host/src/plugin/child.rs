@@ -71,24 +71,37 @@ fn signal_name(signal: i32) -> Option<&'static str> {
 
 /// Runs a command without input, in a process group of its own, until it ends or its time is up; then all of the group is killed.
 pub(super) fn run(command: &mut Command, limit: Duration) -> io::Result<Outcome> {
+    run_watched(command, limit, || 0)
+}
+
+/// As [`run`], where each change of `progress` gives the child its time anew.
+pub(super) fn run_watched(
+    command: &mut Command,
+    limit: Duration,
+    progress: impl FnMut() -> u64,
+) -> io::Result<Outcome> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(command, 0);
     let mut child = command.spawn()?;
     let streams = (read_in_background(child.stdout.take()), read_in_background(child.stderr.take()));
-    let end = wait(&mut child, limit);
+    let end = wait(&mut child, limit, progress);
     kill(&mut child);
     let end = end?;
     let collect = |stream: Receiver<Vec<u8>>| stream.recv_timeout(DRAIN).unwrap_or_default();
     Ok(Outcome { end, stdout: collect(streams.0), stderr: collect(streams.1) })
 }
 
-fn wait(child: &mut Child, limit: Duration) -> io::Result<End> {
-    let begin = Instant::now();
+fn wait(child: &mut Child, limit: Duration, mut progress: impl FnMut() -> u64) -> io::Result<End> {
+    let (mut begin, mut last) = (Instant::now(), progress());
     let mut pause = Duration::from_micros(500);
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(end_of(status));
+        }
+        let now = progress();
+        if now != last {
+            (begin, last) = (Instant::now(), now);
         }
         let left = limit.saturating_sub(begin.elapsed());
         if left.is_zero() {
@@ -138,6 +151,8 @@ fn read_in_background(stream: Option<impl Read + Send + 'static>) -> Receiver<Ve
 pub(super) struct Limits {
     /// Bytes of address space.
     pub(super) memory: Option<u64>,
+    /// Seconds of processor time, over all threads: a child whose parent is gone ends some time.
+    pub(super) processor: Option<u64>,
 }
 
 /// Sets this process's limits; it leaves no core file.
@@ -153,14 +168,21 @@ pub(super) fn limit_this_process(limits: Limits) {
         if let Some(bytes) = limits.memory {
             set(libc::RLIMIT_AS, bytes);
         }
+        if let Some(seconds) = limits.processor {
+            set(libc::RLIMIT_CPU, seconds);
+        }
     }
     #[cfg(not(unix))]
     let _ = limits;
 }
 
-/// The last line of a child's error output, cut to a printable length.
+/// The last line of a child's error output but for hints about backtraces, cut to a printable length.
 pub(super) fn last_line(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    let line = text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
+    let line = text
+        .lines()
+        .map(str::trim)
+        .rfind(|line| !line.is_empty() && !line.starts_with("note: "))
+        .unwrap_or_default();
     line.chars().filter(|c| !c.is_control()).take(200).collect()
 }

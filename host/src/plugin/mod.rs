@@ -1,5 +1,6 @@
 //! Plugins: where they come from, and what they registered.
 
+mod check;
 mod child;
 mod elf;
 mod format;
@@ -10,6 +11,7 @@ mod probe;
 mod registry;
 mod search;
 
+pub use check::{CheckError, CheckFinding, CheckReport, CheckVerdict, PluginCheck};
 pub use child::End;
 pub use loader::{Loader, PluginError, Refusal};
 pub use preflight::{Entry, FileError, FileIdentity, FileReport, inspect};

@@ -165,10 +165,12 @@ impl PluginProbe {
 /// What a child says before it loads anything.
 const BEGUN: &str = "begun";
 
-/// Loads the plugin that this process was started to probe, and exits; returns at once in any other process.
+/// Loads the plugin that this process was started to probe or check, and exits; returns at once in any other process.
 ///
-/// A program that probes plugins with children of its own ([`PluginProbe::new`]) calls this before anything else.
+/// A program that probes or checks plugins with children of its own ([`PluginProbe::new`], [`PluginCheck::new`](super::PluginCheck::new))
+/// calls this before anything else.
 pub fn child_main() {
+    super::check::child_main();
     if let Some(path) = std::env::var_os(CHILD_VARIABLE) {
         std::process::exit(probe_here(&path));
     }

@@ -1,13 +1,12 @@
 //! One call of an op: its types, a kernel, and a run.
 
-use std::cell::{Cell, RefCell};
-
-use super::tensor::AlignedBytes;
+use super::memory::Memory;
+use super::run::{Job, is_view};
 use super::{TestHost, TestTensor, TestThreads};
-use crate::host::{EncodingHandle, KernelProviderHandle, NodeHost, PreparedHandle, RunHost, WorkerMemory};
+use crate::host::{EncodingHandle, KernelProviderHandle, NodeHost};
 use crate::{
     Attribute, Attributes, Element, Error, Executor, InputKind, OpSignature, OutputType, Result, Selector,
-    Shapes, Support, TensorType, TensorView, TensorViewMut,
+    Support, TensorType, TensorView,
 };
 
 /// A call of an op, in the making.
@@ -18,7 +17,23 @@ pub struct Call<'a> {
     attributes: Attributes,
     options: Vec<(String, String)>,
     threads: usize,
-    kernel: Option<String>,
+    kernel: Option<Choice>,
+    memory: Memory,
+}
+
+/// Which of an op's kernel providers is taken.
+enum Choice {
+    Named(String),
+    /// By its place among all of the host.
+    At(usize),
+}
+
+/// What a run has done.
+pub(super) struct Ran {
+    /// Its outputs.
+    pub(super) outputs: Vec<TestTensor>,
+    /// What was written where nothing may be.
+    pub(super) trespass: Option<String>,
 }
 
 struct Input<'a> {
@@ -29,7 +44,16 @@ struct Input<'a> {
 impl<'a> Call<'a> {
     pub(super) fn new(host: &'a TestHost, op: &str) -> Self {
         let (inputs, attributes, options) = (Vec::new(), Attributes::new(), Vec::new());
-        Self { host, op: op.to_owned(), inputs, attributes, options, threads: 1, kernel: None }
+        Self {
+            host,
+            op: op.to_owned(),
+            inputs,
+            attributes,
+            options,
+            threads: 1,
+            kernel: None,
+            memory: Memory::default(),
+        }
     }
 
     /// Adds an input: a constant if it is encoded, else known at run time alone. A state is copied; its next version is
@@ -71,12 +95,35 @@ impl<'a> Call<'a> {
     /// Takes the provider of this name, not the first that supports the node.
     #[must_use]
     pub fn kernel(mut self, name: &str) -> Self {
-        self.kernel = Some(name.to_owned());
+        self.kernel = Some(Choice::Named(name.to_owned()));
         self
     }
 
-    /// Runs it once, and answers the outputs.
+    /// Takes the host's provider of this number, and no other.
+    #[must_use]
+    pub(super) fn provider_at(mut self, index: usize) -> Self {
+        self.kernel = Some(Choice::At(index));
+        self
+    }
+
+    /// Says what outputs and scratch are made of.
+    #[must_use]
+    pub(super) fn memory(mut self, memory: Memory) -> Self {
+        self.memory = memory;
+        self
+    }
+
+    /// Runs it once, and answers the outputs. What the kernel writes beside the memory it was given is an error.
     pub fn run(&self) -> Result<Vec<TestTensor>> {
+        let Ran { outputs, trespass } = self.run_watched()?;
+        match trespass {
+            Some(what) => Err(Error::failed(format_args!("the kernel wrote outside {what}"))),
+            None => Ok(outputs),
+        }
+    }
+
+    /// As [`Self::run`], where writing beside one's memory is not an error.
+    pub(super) fn run_watched(&self) -> Result<Ran> {
         let threads = TestThreads::new(self.threads);
         let executor = Executor::of(&threads);
         let (signature, op) = self.host.op(&self.op)?;
@@ -97,16 +144,25 @@ impl<'a> Call<'a> {
         let mut written: Vec<TestTensor> = outputs
             .iter()
             .map(|output| match output.alias {
-                Some(input) => Ok(tensors[input].clone().reshaped(shape_of(&output.tensor)?)),
+                Some(input) => {
+                    let source = tensors.get(input).ok_or_else(|| {
+                        Error::failed(format_args!("an output is said to alias input {input}, which is none"))
+                    })?;
+                    Ok((*source).clone().reshaped(shape_of(&output.tensor)?))
+                }
                 None => self.allocate(&output.tensor),
             })
             .collect::<Result<_>>()?;
         let views_alone = !outputs.is_empty() && outputs.iter().all(|output| is_view(signature, output));
+        let mut trespass = None;
         if !views_alone {
             let prepared = self.provider(signature, &node)?.prepare(&node)?;
-            run(self.host, &prepared, signature, &tensors, &outputs, &mut written, executor)?;
+            let (host, memory) = (self.host, self.memory);
+            let job =
+                Job { host, prepared, signature, inputs: &tensors, outputs: &outputs, memory, executor };
+            trespass = job.run(&mut written)?;
         }
-        Ok(written)
+        Ok(Ran { outputs: written, trespass })
     }
 
     /// The provider that serves the node: that of its own encoding first, then the higher priority.
@@ -121,8 +177,16 @@ impl<'a> Call<'a> {
             .host
             .kernels
             .iter()
-            .filter(|(key, _)| key.op == self.op && self.kernel.as_ref().is_none_or(|name| *name == key.name))
-            .filter_map(|(key, provider)| Some((rank(&key.selector)?, key.priority, provider)))
+            .enumerate()
+            .filter(|(index, (key, _))| {
+                let chosen = match &self.kernel {
+                    None => true,
+                    Some(Choice::Named(name)) => *name == key.name,
+                    Some(Choice::At(chosen)) => chosen == index,
+                };
+                key.op == self.op && chosen
+            })
+            .filter_map(|(_, (key, provider))| Some((rank(&key.selector)?, key.priority, provider)))
             .collect();
         candidates.sort_by_key(|(rank, priority, _)| std::cmp::Reverse((*rank, *priority)));
         let mut reasons = Vec::new();
@@ -137,11 +201,18 @@ impl<'a> Call<'a> {
 
     fn allocate(&self, tensor: &TensorType) -> Result<TestTensor> {
         let shape = shape_of(tensor)?;
-        let bytes = match &tensor.element {
-            Element::Dense(dtype) => dtype.size().unwrap_or_default() * shape.iter().product::<usize>(),
-            Element::Encoded(name) => self.host.encoding(name)?.spec().byte_shape(&shape)?.iter().product(),
+        let product = |factors: &[usize]| {
+            factors.iter().try_fold(1usize, |product, factor| product.checked_mul(*factor))
         };
-        Ok(TestTensor::garbage(tensor.element.clone(), shape, bytes))
+        let bytes = match &tensor.element {
+            Element::Dense(dtype) => {
+                product(&shape).and_then(|count| count.checked_mul(dtype.size().unwrap_or_default()))
+            }
+            Element::Encoded(name) => product(&self.host.encoding(name)?.spec().byte_shape(&shape)?),
+        };
+        let bytes =
+            bytes.ok_or_else(|| Error::failed(format_args!("no memory holds the output {tensor}")))?;
+        TestTensor::blank(tensor.element.clone(), shape, bytes, self.memory)
     }
 }
 
@@ -255,123 +326,6 @@ impl NodeHost for Node<'_> {
     }
     fn option(&self, name: &str) -> Option<String> {
         self.options.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
-    }
-    fn executor(&self) -> Executor<'_> {
-        self.executor
-    }
-}
-
-/// Runs the transforms and the kernel. `written` are the outputs, those that alias an input with its bytes in them.
-fn run(
-    host: &TestHost,
-    prepared: &PreparedHandle,
-    signature: &OpSignature,
-    tensors: &[&TestTensor],
-    outputs: &[OutputType],
-    written: &mut [TestTensor],
-    executor: Executor<'_>,
-) -> Result<()> {
-    let mut transformed = Vec::new();
-    for (input, _, transform) in &prepared.transforms {
-        let mut result = AlignedBytes::garbage(transform.bytes(tensors[*input].shape())?);
-        transform.run(&tensors[*input].view(), result.as_mut(), executor)?;
-        transformed.push(result);
-    }
-    let input_shapes: Vec<&[usize]> = tensors.iter().map(|tensor| tensor.shape()).collect();
-    let output_shapes: Vec<Vec<usize>> = written.iter().map(|tensor| tensor.shape().to_vec()).collect();
-    let output_shapes: Vec<&[usize]> = output_shapes.iter().map(Vec::as_slice).collect();
-    let shapes = Shapes { inputs: &input_shapes, outputs: &output_shapes, workers: executor.workers() };
-    let scratch = prepared.kernel.scratch(&shapes)?;
-    let stride = scratch.per_worker.next_multiple_of(64);
-    let mut shared = AlignedBytes::garbage(scratch.shared);
-    let mut workers = AlignedBytes::garbage(stride * executor.workers());
-
-    let (mut own, mut states) = (Vec::new(), Vec::new());
-    states.resize_with(tensors.len(), || None);
-    for (output, tensor) in outputs.iter().zip(written) {
-        match output.alias {
-            Some(input) if is_state(signature, input) => {
-                states[input] = Some(tensor.view_mut());
-                own.push(None);
-            }
-            Some(_) => own.push(None),
-            None => own.push(Some(tensor.view_mut())),
-        }
-    }
-    let run = Run {
-        host,
-        inputs: tensors
-            .iter()
-            .enumerate()
-            .map(|(index, tensor)| {
-                let readable = states[index].is_none() && !prepared.released.contains(&index);
-                readable.then_some(*tensor)
-            })
-            .collect(),
-        outputs: RefCell::new(own),
-        states: RefCell::new(states),
-        transformed: &transformed,
-        shared: Cell::new(shared.as_mut()),
-        workers: Cell::new(workers.as_mut()),
-        stride,
-        per_worker: scratch.per_worker,
-        executor,
-    };
-    // SAFETY: `Run` keeps to the contract of `RunHost`, as is said there.
-    unsafe { prepared.kernel.run(&run) }
-}
-
-fn is_state(signature: &OpSignature, input: usize) -> bool {
-    signature.inputs.get(input).is_some_and(|spec| spec.kind == InputKind::State)
-}
-
-/// Whether an output is an input's bytes in another shape, so that there is nothing to compute.
-fn is_view(signature: &OpSignature, output: &OutputType) -> bool {
-    output.alias.is_some_and(|input| !is_state(signature, input))
-}
-
-/// One run of a node. What is written is handed out once.
-struct Run<'a> {
-    host: &'a TestHost,
-    inputs: Vec<Option<&'a TestTensor>>,
-    outputs: RefCell<Vec<Option<TensorViewMut<'a>>>>,
-    states: RefCell<Vec<Option<TensorViewMut<'a>>>>,
-    transformed: &'a [AlignedBytes],
-    shared: Cell<&'a mut [u8]>,
-    workers: Cell<&'a mut [u8]>,
-    stride: usize,
-    per_worker: usize,
-    executor: Executor<'a>,
-}
-
-// SAFETY: all memory is borrowed for `'a`, which outlives the run. What is written are exclusive borrows of separate tensors and
-// buffers, each given away once; inputs and transform results are shared borrows.
-unsafe impl RunHost for Run<'_> {
-    fn input_count(&self) -> usize {
-        self.inputs.len()
-    }
-    fn input(&self, index: usize) -> Option<TensorView<'_>> {
-        self.inputs.get(index).copied().flatten().map(TestTensor::view)
-    }
-    fn output(&self, index: usize) -> Option<TensorViewMut<'_>> {
-        self.outputs.borrow_mut().get_mut(index)?.take()
-    }
-    fn state(&self, index: usize) -> Option<TensorViewMut<'_>> {
-        self.states.borrow_mut().get_mut(index)?.take()
-    }
-    fn transformed(&self, index: usize) -> Option<&[u8]> {
-        self.transformed.get(index).map(AlignedBytes::as_ref)
-    }
-    fn shared_scratch(&self) -> &mut [u8] {
-        self.shared.take()
-    }
-    fn worker_scratch(&self) -> WorkerMemory<'_> {
-        let workers = self.executor.workers();
-        WorkerMemory { memory: self.workers.take(), stride: self.stride, bytes: self.per_worker, workers }
-    }
-    fn decoder(&self, index: usize) -> Option<&EncodingHandle> {
-        let tensor = self.inputs.get(index).copied().flatten()?;
-        self.host.find_encoding(tensor.tensor_type().encoding()?)
     }
     fn executor(&self) -> Executor<'_> {
         self.executor

@@ -1,5 +1,8 @@
 //! A host of a few lines, for the tests of encodings, ops and kernels. Behind the feature `testing`.
 //!
+//! [`assert_conforms`] tests all that a host relies on in a plugin, in one line; [`conformance`] says what that is. [`TestHost`] is
+//! for the tests of what a plugin computes.
+//!
 //! It calls a plugin through the same vtables as the real host and keeps to its contract: defaults of attributes are filled in,
 //! providers are asked in order, released constants are gone, transforms run first, and outputs and scratch hold garbage before
 //! the kernel runs. It knows no graphs.
@@ -34,12 +37,16 @@
 //! ```
 
 mod call;
+pub mod conformance;
+mod memory;
+mod run;
 mod tensor;
 mod threads;
 
 use std::cell::RefCell;
 
 pub use call::Call;
+pub use conformance::{Conformance, assert_conforms};
 pub use tensor::TestTensor;
 pub use threads::TestThreads;
 

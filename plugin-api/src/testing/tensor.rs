@@ -1,47 +1,16 @@
 //! Tensors that tests own.
 
+use super::memory::{ALIGNMENT, Buffer, Memory, Placement};
 use crate::{
     DType, Element, ElementView, EncodingSpec, Error, Result, Scalar, TensorType, TensorView, TensorViewMut,
 };
-
-/// A cache line: the alignment of everything that a host hands out.
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
-
-/// Bytes that start at a multiple of 64, and hold garbage until they are written.
-#[derive(Clone)]
-pub(super) struct AlignedBytes {
-    lines: Vec<Line>,
-    len: usize,
-}
-
-impl AlignedBytes {
-    pub(super) fn garbage(len: usize) -> Self {
-        Self { lines: vec![Line([0xA5; 64]); len.div_ceil(64)], len }
-    }
-
-    fn copy_of(bytes: &[u8]) -> Self {
-        let mut copy = Self::garbage(bytes.len());
-        copy.as_mut().copy_from_slice(bytes);
-        copy
-    }
-
-    pub(super) fn as_ref(&self) -> &[u8] {
-        &bytemuck::cast_slice(&self.lines)[..self.len]
-    }
-
-    pub(super) fn as_mut(&mut self) -> &mut [u8] {
-        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
-    }
-}
 
 /// A tensor that a test owns.
 #[derive(Clone)]
 pub struct TestTensor {
     element: Element,
     shape: Vec<usize>,
-    bytes: AlignedBytes,
+    bytes: Buffer,
 }
 
 impl TestTensor {
@@ -54,7 +23,7 @@ impl TestTensor {
             )));
         }
         let (element, shape) = (Element::Dense(T::DTYPE), shape.to_vec());
-        Ok(Self { element, shape, bytes: AlignedBytes::copy_of(bytemuck::cast_slice(values)) })
+        Self::copy_of(element, shape, bytemuck::cast_slice(values))
     }
 
     /// Encoded bytes; an error if they are not as many as the shape says. `shape` counts values.
@@ -66,7 +35,7 @@ impl TestTensor {
             )));
         }
         let (element, shape) = (Element::Encoded(spec.name.clone()), shape.to_vec());
-        Ok(Self { element, shape, bytes: AlignedBytes::copy_of(bytes) })
+        Self::copy_of(element, shape, bytes)
     }
 
     /// Dense values of any dtype from their bytes; an error if they are not as many as the shape says.
@@ -76,11 +45,27 @@ impl TestTensor {
             return Err(Error::invalid(format_args!("{} bytes do not fill {dtype} {shape:?}", bytes.len())));
         }
         let (element, shape) = (Element::Dense(dtype), shape.to_vec());
-        Ok(Self { element, shape, bytes: AlignedBytes::copy_of(bytes) })
+        Self::copy_of(element, shape, bytes)
     }
 
-    pub(super) fn garbage(element: Element, shape: Vec<usize>, bytes: usize) -> Self {
-        Self { element, shape, bytes: AlignedBytes::garbage(bytes) }
+    fn copy_of(element: Element, shape: Vec<usize>, bytes: &[u8]) -> Result<Self> {
+        Ok(Self { element, shape, bytes: Buffer::copy_of(bytes, ALIGNMENT, Placement::Heap)? })
+    }
+
+    /// A tensor that is yet to be written.
+    pub(super) fn blank(element: Element, shape: Vec<usize>, bytes: usize, memory: Memory) -> Result<Self> {
+        Ok(Self { element, shape, bytes: Buffer::new(bytes, ALIGNMENT, memory)? })
+    }
+
+    /// A copy in a buffer that is aligned no better than it must be, so that it ends right where it is placed.
+    pub(super) fn placed(&self, alignment: usize, placement: Placement) -> Result<Self> {
+        let (element, shape) = (self.element.clone(), self.shape.clone());
+        Ok(Self { element, shape, bytes: Buffer::copy_of(self.bytes(), alignment, placement)? })
+    }
+
+    /// Where something was written beside its bytes, if anywhere.
+    pub(super) fn trespass(&self) -> Option<String> {
+        self.bytes.trespass()
     }
 
     pub(super) fn reshaped(self, shape: Vec<usize>) -> Self {

@@ -1,0 +1,313 @@
+//! Looks for inputs that an op takes, by offering it candidates in order of how common they are.
+
+use super::Conformance;
+use super::values::{Filling, PLAIN, dense_bytes, normal};
+use crate::testing::{TestHost, TestTensor};
+use crate::{
+    Arity, Attribute, AttributeKind, Attributes, DType, Dim, Element, Error, ErrorKind, InputKind, InputSpec,
+    OpSignature, Result, TensorType,
+};
+
+/// Offers, at most.
+const MAX_OFFERS: usize = 30_000;
+/// Offers after the first that was taken: others may show other sides of the op.
+const MORE_OFFERS: usize = 3_000;
+/// Nodes that are enough.
+const ENOUGH: usize = 4;
+/// The cost of the least common combination that is offered.
+const MAX_COST: usize = 60;
+/// Rows of matrices.
+const M: usize = 3;
+/// Rows of encoded matrices.
+const K: usize = 5;
+
+/// Inputs' types and attributes that an op takes.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub(super) types: Vec<TensorType>,
+    pub(super) attributes: Attributes,
+}
+
+/// What was found.
+pub(super) struct Found {
+    /// Nodes of different elements and ranks.
+    pub(super) nodes: Vec<Node>,
+    /// Nodes that were offered.
+    pub(super) offers: usize,
+    /// What the op said of the first offer.
+    pub(super) refusal: String,
+}
+
+impl Node {
+    /// Says what it is: `f32 [3, 64], acme.int3 [5, 64]`.
+    pub(super) fn describe(&self) -> String {
+        self.types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+
+    /// What tells it from others that show another side of an op.
+    fn profile(&self) -> Vec<(Element, usize)> {
+        self.types.iter().map(|tensor| (tensor.element.clone(), tensor.rank())).collect()
+    }
+
+    /// Tensors of its types.
+    pub(super) fn tensors(&self, host: &TestHost, filling: Filling) -> Result<Vec<TestTensor>> {
+        let fill = |(index, tensor): (usize, &TensorType)| {
+            let shape = tensor.fixed_shape().ok_or_else(|| Error::failed("a candidate has symbols"))?;
+            let (count, seed) = (shape.iter().product(), 100 + index as u64);
+            match &tensor.element {
+                Element::Dense(dtype) => {
+                    TestTensor::from_bytes(*dtype, &shape, &dense_bytes(*dtype, count, filling, seed))
+                }
+                Element::Encoded(name) => encoded(host, name, &shape, &normal(count, seed)),
+            }
+        };
+        self.types.iter().enumerate().map(fill).collect()
+    }
+}
+
+/// Values in an encoding, with importance if it demands it.
+fn encoded(host: &TestHost, name: &str, shape: &[usize], values: &[f32]) -> Result<TestTensor> {
+    let handle = host.encoding(name)?;
+    let row_len = shape.last().copied().unwrap_or_default();
+    let mut blocks = vec![0; handle.spec().byte_shape(shape)?.iter().product()];
+    if !values.is_empty() {
+        let importance = vec![1.0; row_len];
+        let rows = crate::Rows::new(values, row_len)?;
+        handle.encoding().quantize(rows, Some(&importance), &mut blocks)?;
+    }
+    TestTensor::from_encoded(handle.spec(), shape, &blocks)
+}
+
+/// The encodings that an input is tried with; `wanted` alone if it selects a kernel for one.
+fn encodings_for(conformance: &Conformance, input: &InputSpec, wanted: Option<&str>) -> Vec<String> {
+    let host = &conformance.host;
+    let known = |name: &&str| host.find_encoding(name).is_some();
+    let names: Vec<&str> = match wanted {
+        Some(name) => vec![name],
+        None if !input.encodings.is_empty() => input.encodings.iter().map(String::as_str).collect(),
+        None => conformance.own_encodings().chain([PLAIN]).collect(),
+    };
+    names.into_iter().filter(known).take(2).map(str::to_owned).collect()
+}
+
+/// Dtypes, and what each adds to the cost of an offer.
+const DTYPES: [(DType, usize); 13] = [
+    (DType::F32, 0),
+    (DType::I64, 2),
+    (DType::I32, 3),
+    (DType::F16, 4),
+    (DType::BF16, 5),
+    (DType::U8, 6),
+    (DType::BOOL, 6),
+    (DType::I8, 7),
+    (DType::F64, 8),
+    (DType::U32, 8),
+    (DType::U64, 9),
+    (DType::I16, 9),
+    (DType::U16, 9),
+];
+
+/// Types of a dense input, the common first; `n` is the length of a row.
+fn dense_candidates(n: usize) -> Vec<(usize, TensorType)> {
+    let shapes: [&[usize]; 16] = [
+        &[M, n],
+        &[n],
+        &[M],
+        &[K, n],
+        &[2, M, n],
+        &[M, 4],
+        &[n, n],
+        &[n, K],
+        &[1],
+        &[],
+        &[K],
+        &[M, 1],
+        &[2, 2, M, n],
+        &[2, M],
+        &[1, M, n],
+        &[M, n, n],
+    ];
+    let mut candidates = Vec::new();
+    for (dtype, first) in DTYPES {
+        for (index, shape) in shapes.iter().enumerate() {
+            candidates.push((first + index, TensorType::dense(dtype, shape.iter().copied())));
+        }
+    }
+    candidates.sort_by_key(|(cost, _)| *cost);
+    candidates
+}
+
+fn encoded_candidates(encodings: &[String], n: usize) -> Vec<(usize, TensorType)> {
+    let shapes: [&[usize]; 5] = [&[K, n], &[n, n], &[M, n], &[n], &[2, K, n]];
+    let mut candidates = Vec::new();
+    for (first, name) in encodings.iter().enumerate() {
+        for (index, shape) in shapes.iter().enumerate() {
+            candidates.push((first + 2 * index, TensorType::encoded(name.as_str(), shape.iter().copied())));
+        }
+    }
+    candidates.sort_by_key(|(cost, _)| *cost);
+    candidates
+}
+
+fn attribute_candidates(kind: AttributeKind, n: usize) -> Vec<(usize, Attribute)> {
+    let values: Vec<Attribute> = match kind {
+        AttributeKind::Int => [1, 0, 2, -1, 4, M as i64, n as i64].map(Attribute::Int).into(),
+        AttributeKind::Float => [1.0, 1e-5, 0.5, 10_000.0].map(Attribute::Float).into(),
+        AttributeKind::Bool => [false, true].map(Attribute::Bool).into(),
+        AttributeKind::Text => {
+            ["f32", "f16", "i32", "none", ""].map(|text| Attribute::Text(text.to_owned())).into()
+        }
+        AttributeKind::Ints => [&[0][..], &[1, 0], &[0, 1], &[], &[1], &[0, 2, 1], &[1, 1]]
+            .map(|ints| Attribute::Ints(ints.to_vec()))
+            .into(),
+        AttributeKind::Shape => [&[M * n][..], &[n, M], &[M, n], &[1, n], &[]]
+            .map(|shape| Attribute::Shape(shape.iter().map(|dim| Dim::Fixed(*dim)).collect()))
+            .into(),
+    };
+    values.into_iter().enumerate().collect()
+}
+
+/// One thing to choose for a node.
+enum Choice {
+    Input(Vec<(usize, TensorType)>),
+    Attribute(String, Vec<(usize, Attribute)>),
+}
+
+impl Choice {
+    fn costs(&self) -> Vec<usize> {
+        match self {
+            Self::Input(candidates) => candidates.iter().map(|(cost, _)| *cost).collect(),
+            Self::Attribute(_, candidates) => candidates.iter().map(|(cost, _)| *cost).collect(),
+        }
+    }
+}
+
+/// Nodes that an op takes. With `wanted`, the input that selects the kernel has that encoding.
+pub(super) fn legal_nodes(conformance: &Conformance, signature: &OpSignature, wanted: Option<&str>) -> Found {
+    let host = &conformance.host;
+    let wanted_for = |index: usize| wanted.filter(|_| signature.kernel_input == Some(index));
+    let encodings: Vec<Vec<String>> = signature
+        .inputs
+        .iter()
+        .enumerate()
+        .map(|(index, input)| match input.kind {
+            InputKind::Encoded => encodings_for(conformance, input, wanted_for(index)),
+            InputKind::Dense | InputKind::State => Vec::new(),
+        })
+        .collect();
+    let lengths =
+        encodings.iter().flatten().filter_map(|name| Some(host.find_encoding(name)?.spec().block_len));
+    let n = match lengths.fold(1usize, |n, len| lcm(n, len)) {
+        1 => 8,
+        block if block >= 64 => block,
+        block => block * 64usize.div_ceil(block),
+    };
+    let mut found = Found { nodes: Vec::new(), offers: 0, refusal: String::new() };
+    for count in input_counts(signature) {
+        let specs = signature.inputs.iter().zip(&encodings);
+        let last = specs.clone().next_back();
+        let mut choices: Vec<Choice> = specs
+            .chain(last.into_iter().cycle())
+            .take(count)
+            .map(|(input, encodings)| match input.kind {
+                InputKind::Encoded => Choice::Input(encoded_candidates(encodings, n)),
+                InputKind::Dense | InputKind::State => Choice::Input(dense_candidates(n)),
+            })
+            .collect();
+        for attribute in signature.attributes.iter().filter(|attribute| attribute.default.is_none()) {
+            choices.push(Choice::Attribute(attribute.name.clone(), attribute_candidates(attribute.kind, n)));
+        }
+        offer_all(host, &signature.name, &choices, &mut found);
+    }
+    found
+}
+
+/// How many tensors a node may be given.
+fn input_counts(signature: &OpSignature) -> Vec<usize> {
+    let all = signature.inputs.len();
+    match signature.inputs.last().map(|input| input.arity) {
+        Some(Arity::Optional) => vec![all, all - 1],
+        Some(Arity::Many) => vec![all, all + 1, all + 2],
+        _ => vec![all],
+    }
+}
+
+/// Offers combinations to the op, the cheap first.
+fn offer_all(host: &TestHost, op: &str, choices: &[Choice], found: &mut Found) {
+    let costs: Vec<Vec<usize>> = choices.iter().map(Choice::costs).collect();
+    let (mut offers, mut first, mut panics) = (0, None, 0);
+    for total in 0..=MAX_COST {
+        let mut picks = vec![0; choices.len()];
+        let go_on = combinations(&costs, total, 0, &mut picks, &mut |picks| {
+            let node = node_of(choices, picks);
+            (offers, found.offers) = (offers + 1, found.offers + 1);
+            match host.infer(op, &node.types, &node.attributes) {
+                Ok(_) => {
+                    first.get_or_insert(offers);
+                    if found.nodes.iter().all(|known| known.profile() != node.profile()) {
+                        found.nodes.push(node);
+                    }
+                }
+                Err(error) => {
+                    panics += usize::from(error.kind() == ErrorKind::Panicked);
+                    if found.refusal.is_empty() {
+                        found.refusal = format!("{}: {error}", node.describe());
+                    }
+                }
+            }
+            let limit = first.map_or(MAX_OFFERS, |first| (first + MORE_OFFERS).min(MAX_OFFERS));
+            found.nodes.len() < ENOUGH && offers < limit && panics < 10
+        });
+        if !go_on {
+            return;
+        }
+    }
+}
+
+fn node_of(choices: &[Choice], picks: &[usize]) -> Node {
+    let mut node = Node { types: Vec::new(), attributes: Attributes::new() };
+    for (choice, pick) in choices.iter().zip(picks) {
+        match choice {
+            Choice::Input(candidates) => node.types.push(candidates[*pick].1.clone()),
+            Choice::Attribute(name, candidates) => {
+                node.attributes.insert(name.as_str(), candidates[*pick].1.clone());
+            }
+        }
+    }
+    node
+}
+
+/// Calls `visit` with each choice of candidates that costs exactly `left`, until it answers false.
+fn combinations(
+    costs: &[Vec<usize>],
+    left: usize,
+    depth: usize,
+    picks: &mut Vec<usize>,
+    visit: &mut dyn FnMut(&[usize]) -> bool,
+) -> bool {
+    let Some(candidates) = costs.get(depth) else {
+        return left > 0 || visit(picks);
+    };
+    let is_last = depth + 1 == costs.len();
+    for (index, cost) in candidates.iter().enumerate() {
+        if *cost > left {
+            break;
+        }
+        if is_last && *cost != left {
+            continue;
+        }
+        picks[depth] = index;
+        if !combinations(costs, left - cost, depth + 1, picks, visit) {
+            return false;
+        }
+    }
+    true
+}
+
+fn lcm(a: usize, b: usize) -> usize {
+    let (mut x, mut y) = (a, b.max(1));
+    while y != 0 {
+        (x, y) = (y, x % y);
+    }
+    a.saturating_mul(b.max(1) / x)
+}
