@@ -21,7 +21,7 @@ use tracing::Level;
 /// the user's data directory; never from the current directory. Each file is tried in a child process first. A file that is refused
 /// is reported on standard error, and the others are loaded.
 ///
-/// Exit codes: 0 done, 1 the command failed (one sentence on standard error says why), 2 the command line is wrong.
+/// Exit codes: 0 done, 1 the command failed (one sentence on standard error says why) or `plugin check` found something, 2 the command line is wrong.
 #[derive(Parser)]
 #[command(name = "bitquilt", version)]
 struct Arguments {
@@ -36,7 +36,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Shows the plugins: where they come from and what they register.
+    /// Shows plugins, where they come from and what they register; checks one, and begins a new one.
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
     /// Shows what is in a checkpoint, a GGUF file or a saved graph, without running any of it.
@@ -63,16 +63,17 @@ fn main() -> ExitCode {
         .with_target(false)
         .init();
     let session = &arguments.session;
+    let success = |()| ExitCode::SUCCESS;
     let done = match arguments.command {
         Command::Plugin(command) => command.execute(session),
-        Command::Inspect(arguments) => arguments.execute(),
-        Command::Quantize(arguments) => arguments.execute(session),
-        Command::Dequantize(arguments) => arguments.execute(session),
-        Command::Explain(arguments) => arguments.execute(session),
-        Command::Run(arguments) => arguments.execute(session),
+        Command::Inspect(arguments) => arguments.execute().map(success),
+        Command::Quantize(arguments) => arguments.execute(session).map(success),
+        Command::Dequantize(arguments) => arguments.execute(session).map(success),
+        Command::Explain(arguments) => arguments.execute(session).map(success),
+        Command::Run(arguments) => arguments.execute(session).map(success),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(report) => {
             eprintln!("{report:?}");
             ExitCode::FAILURE

@@ -27,6 +27,11 @@ impl SessionArguments {
         SearchPath::with_environment(&self.plugin_dir)
     }
 
+    /// How plugins are tried before they are loaded, unless they are not.
+    pub fn probe(&self) -> miette::Result<Option<PluginProbe>> {
+        (!self.no_probe).then(PluginProbe::new).transpose().into_diagnostic()
+    }
+
     /// The session. Plugins that are refused are reported.
     pub fn build(&self) -> miette::Result<InferenceSession> {
         let path = self.search_path();
@@ -39,8 +44,8 @@ impl SessionArguments {
             // Those that quantize and decode, which are started here, by their first use.
             rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global().into_diagnostic()?;
         }
-        if !self.no_probe {
-            builder = builder.probe(PluginProbe::new().into_diagnostic()?);
+        if let Some(probe) = self.probe()? {
+            builder = builder.probe(probe);
         }
         let session = builder.build().into_diagnostic()?;
         for refusal in session.refusals() {

@@ -226,7 +226,10 @@ pub(super) fn legal_nodes(conformance: &Conformance, signature: &OpSignature, wa
 fn input_counts(signature: &OpSignature) -> Vec<usize> {
     let all = signature.inputs.len();
     match signature.inputs.last().map(|input| input.arity) {
-        Some(Arity::Optional) => vec![all, all - 1],
+        Some(Arity::Optional) => {
+            let optional = signature.inputs.iter().rev().take_while(|input| input.arity == Arity::Optional);
+            (all - optional.count()..=all).rev().collect()
+        }
         Some(Arity::Many) => vec![all, all + 1, all + 2],
         _ => vec![all],
     }

@@ -1,0 +1,79 @@
+//! `bitquilt plugin check`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use bitquilt::plugin::{CheckFinding, CheckVerdict, PluginCheck};
+use clap::Args;
+use miette::{IntoDiagnostic, miette};
+use serde_json::json;
+
+/// Runs every encoding, op and kernel of a plugin in child processes, and says which promises to the host it keeps.
+///
+/// A line for each check: block arithmetic, the round trip of 12 distributions and of edge values with its error, outputs wholly
+/// written, the same outputs in each call and for each number of threads, inputs left alone, no panics, `qmatmul` by the generic
+/// kernel against the decoded weight, and nothing read or written outside the buffers, which stand beside guard pages. Inputs of ops are
+/// found by trying what they take. A child that crashes or hangs is said to, and where; the checks after it are run in another.
+///
+/// Exit codes: 0 no check failed, 1 one did or the file is no plugin, 2 the command line is wrong.
+#[derive(Args)]
+pub struct CheckArguments {
+    /// The library.
+    file: PathBuf,
+    /// Prints JSON, when all checks are done.
+    #[arg(long)]
+    json: bool,
+    /// Seconds after which a call of the plugin is taken to hang.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    time: u32,
+    /// MiB of address space of a child.
+    #[arg(long, value_name = "MIB", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(256..))]
+    memory: u32,
+}
+
+impl CheckArguments {
+    /// Does it.
+    pub fn execute(&self) -> miette::Result<ExitCode> {
+        let check = PluginCheck::new()
+            .into_diagnostic()?
+            .time_limit(Duration::from_secs(self.time.into()))
+            .memory_limit(u64::from(self.memory) << 20);
+        let mut found = |finding: &CheckFinding| {
+            if !self.json {
+                print(finding);
+            }
+        };
+        let report =
+            check.run(&self.file, &mut found).map_err(|error| miette!("{}: {error}", self.file.display()))?;
+        let [passed, failed, skipped] =
+            [CheckVerdict::Pass, CheckVerdict::Fail, CheckVerdict::Skip].map(|verdict| report.count(verdict));
+        if self.json {
+            let all = json!({
+                "file": self.file,
+                "plugin": report.plugin,
+                "version": report.version,
+                "passed": passed,
+                "failed": failed,
+                "skipped": skipped,
+                "findings": report.findings,
+            });
+            println!("{}", serde_json::to_string_pretty(&all).into_diagnostic()?);
+        } else {
+            println!(
+                "{} {}: {passed} passed, {failed} failed, {skipped} skipped",
+                report.plugin, report.version
+            );
+        }
+        Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+fn print(finding: &CheckFinding) {
+    let verdict = match finding.verdict {
+        CheckVerdict::Pass => "pass",
+        CheckVerdict::Fail => "FAIL",
+        CheckVerdict::Skip => "skip",
+    };
+    println!("{verdict}  {:32}  {:17}  {}", finding.subject, finding.check, finding.detail);
+}

@@ -1,0 +1,221 @@
+//! `bitquilt plugin new`
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bitquilt::plugin_api::host::API_VERSION;
+use clap::Args;
+use miette::{IntoDiagnostic, WrapErr, miette};
+
+/// The files of a new crate; what stands in double braces is filled in.
+const FILES: [(&str, &str); 6] = [
+    ("Cargo.toml", include_str!("template/Cargo.toml.in")),
+    ("README.md", include_str!("template/README.md.in")),
+    (".gitignore", "/target\n"),
+    ("src/lib.rs", include_str!("template/lib.rs.in")),
+    ("src/encoding.rs", include_str!("template/encoding.rs.in")),
+    ("src/row_norms.rs", include_str!("template/row_norms.rs.in")),
+];
+/// A plugin's name leaves room for what the names of its ops add to it.
+const MAX_NAME: usize = 48;
+/// Names that no crate can have: Rust's words, and crates that come with it.
+const TAKEN: [&str; 58] = [
+    "abstract",
+    "alloc",
+    "as",
+    "async",
+    "await",
+    "become",
+    "box",
+    "break",
+    "const",
+    "continue",
+    "core",
+    "crate",
+    "do",
+    "dyn",
+    "else",
+    "enum",
+    "extern",
+    "false",
+    "final",
+    "fn",
+    "for",
+    "gen",
+    "if",
+    "impl",
+    "in",
+    "let",
+    "loop",
+    "macro",
+    "match",
+    "mod",
+    "move",
+    "mut",
+    "override",
+    "priv",
+    "proc-macro",
+    "proc_macro",
+    "pub",
+    "ref",
+    "return",
+    "self",
+    "static",
+    "std",
+    "struct",
+    "super",
+    "test",
+    "trait",
+    "true",
+    "try",
+    "type",
+    "typeof",
+    "union",
+    "unsafe",
+    "unsized",
+    "use",
+    "virtual",
+    "where",
+    "while",
+    "yield",
+];
+
+/// Writes a crate of a plugin to begin with: an encoding, an op, a test and a README.
+///
+/// It builds as it stands, and `bitquilt plugin check` finds nothing wrong with it.
+#[derive(Args)]
+pub struct NewArguments {
+    /// The directory to make; it may exist if it is empty.
+    dir: PathBuf,
+    /// The plugin's and the crate's name, such as acme-int3: what stands before the first - is the namespace of its encodings and
+    /// ops. The directory's name, if it is not given.
+    #[arg(long)]
+    name: Option<String>,
+    /// Depends on the plugin-api crate in this directory, not on the published one.
+    #[arg(long, value_name = "PATH")]
+    plugin_api: Option<PathBuf>,
+}
+
+impl NewArguments {
+    /// Does it.
+    pub fn execute(&self) -> miette::Result<()> {
+        let name = self.plugin_name()?;
+        let dependency = self.dependency()?;
+        let encoding = name.replacen('-', ".", 1).replace('-', "_");
+        let library = name.replace('-', "_");
+        let fill = |text: &str| {
+            text.replace("{{name}}", &name)
+                .replace("{{encoding}}", &encoding)
+                .replace("{{library}}", &library)
+                .replace("{{dependency}}", &dependency)
+        };
+        check_empty(&self.dir)?;
+        write_crate(&self.dir, &fill)
+            .into_diagnostic()
+            .wrap_err_with(|| format!("the crate cannot be written to {}", self.dir.display()))?;
+        println!("wrote the plugin {name} to {}; next:", self.dir.display());
+        println!("  cd {}", self.dir.display());
+        println!("  cargo test");
+        println!("  cargo build --release");
+        println!("  bitquilt plugin check target/release/{}", library_file(&library));
+        Ok(())
+    }
+
+    fn plugin_name(&self) -> miette::Result<String> {
+        let of_directory = || Some(self.dir.file_name()?.to_string_lossy().into_owned());
+        let name = self.name.clone().or_else(of_directory);
+        let name = name.ok_or_else(|| miette!("{} has no name; give one with --name", self.dir.display()))?;
+        let problem = if name.is_empty() {
+            "is empty"
+        } else if name.len() > MAX_NAME {
+            "is too long"
+        } else if !name.starts_with(|first: char| first.is_ascii_lowercase()) {
+            "does not begin with a letter of a-z"
+        } else if !name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_'))
+        {
+            "has other characters"
+        } else if name.ends_with(['-', '_']) || name.contains("--") {
+            "has a - or _ with nothing after it"
+        } else if TAKEN.contains(&name.as_str()) {
+            "is a word of Rust's"
+        } else if name.starts_with("bitquilt") {
+            "is bitquilt's own"
+        } else {
+            return Ok(name);
+        };
+        Err(miette!(
+            "the name {name:?} {problem}; a plugin's has 1 to {MAX_NAME} of a-z 0-9 - _, such as acme-int3: give one with --name"
+        ))
+    }
+
+    /// What the manifest says of plugin-api.
+    fn dependency(&self) -> miette::Result<String> {
+        let Some(path) = &self.plugin_api else { return Ok(format!("version = \"{API_VERSION}\"")) };
+        let manifest = path.join("Cargo.toml");
+        let text = fs::read_to_string(&manifest)
+            .map_err(|error| miette!("--plugin-api {}: {}: {error}", path.display(), manifest.display()))?;
+        if !text.lines().any(|line| line.trim() == "name = \"bitquilt-plugin-api\"") {
+            return Err(miette!(
+                "--plugin-api {}: the crate there is not bitquilt-plugin-api",
+                path.display()
+            ));
+        }
+        let path = fs::canonicalize(path).into_diagnostic()?;
+        let path =
+            path.to_str().ok_or_else(|| miette!("--plugin-api {}: the path is no UTF-8", path.display()))?;
+        // A JSON string is a TOML string.
+        let quoted = serde_json::to_string(path).into_diagnostic()?;
+        Ok(format!("version = \"{API_VERSION}\", path = {quoted}"))
+    }
+}
+
+/// The name of a library of this system.
+fn library_file(library: &str) -> String {
+    use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
+    format!("{DLL_PREFIX}{library}{DLL_SUFFIX}")
+}
+
+/// Nothing that is there is written over.
+fn check_empty(directory: &Path) -> miette::Result<()> {
+    let shown = directory.display();
+    match fs::read_dir(directory).map(Iterator::count) {
+        Ok(0) => Ok(()),
+        Ok(_) => {
+            Err(miette!("{shown} is not empty; name a directory that is, or one that does not exist yet"))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(miette!("{shown}: {error}; name a directory that is empty or does not exist yet")),
+    }
+}
+
+/// Writes the crate into a folder of the directory, and moves it out when it is whole.
+fn write_crate(directory: &Path, fill: &dyn Fn(&str) -> String) -> io::Result<()> {
+    let is_new = !directory.exists();
+    let partial = directory.join(".partial");
+    let written = write_files(&partial, fill).and_then(|()| {
+        for entry in fs::read_dir(&partial)? {
+            let entry = entry?;
+            fs::rename(entry.path(), directory.join(entry.file_name()))?;
+        }
+        fs::remove_dir(&partial)
+    });
+    if written.is_err() {
+        let _ = fs::remove_dir_all(&partial);
+        if is_new {
+            let _ = fs::remove_dir(directory);
+        }
+    }
+    written
+}
+
+fn write_files(directory: &Path, fill: &dyn Fn(&str) -> String) -> io::Result<()> {
+    for (path, text) in FILES {
+        let path = directory.join(path);
+        fs::create_dir_all(path.parent().unwrap_or(directory))?;
+        fs::write(path, fill(text))?;
+    }
+    Ok(())
+}
