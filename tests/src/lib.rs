@@ -1,12 +1,11 @@
 //! What the integration tests in `tests/` share: their plugins, directories to put them into, and hosts to load them.
 
+pub mod c;
 #[cfg(target_os = "linux")]
 pub mod elf;
 pub mod host;
 pub mod patched;
 pub mod random;
-
-pub mod c;
 
 use std::fs;
 use std::path::{Path, PathBuf};

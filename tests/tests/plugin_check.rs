@@ -10,7 +10,7 @@ use bitquilt::plugin::{CheckError, CheckFinding, CheckReport, CheckVerdict, Plug
 use bitquilt_tests::{PluginDir, c, contract, fixture};
 
 fn check(path: &Path) -> Result<CheckReport, CheckError> {
-    let check = PluginCheck::program(env!("CARGO_BIN_EXE_probe-child"));
+    let check = PluginCheck::program(env!("CARGO_BIN_EXE_test-host"));
     check.time_limit(Duration::from_secs(2)).run(path, &mut |_| {})
 }
 

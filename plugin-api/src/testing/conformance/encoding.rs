@@ -390,7 +390,7 @@ impl<'a> Probe<'a> {
             let (expected, size) = (terms().sum::<f64>(), terms().map(f64::abs).sum::<f64>());
             let error = (f64::from(*found) - expected).abs() / size.max(f64::MIN_POSITIVE);
             // n roundings, each of half a unit in the last place.
-            if !(error <= n as f64 * f64::from(f32::EPSILON)) {
+            if error.is_nan() || error > n as f64 * f64::from(f32::EPSILON) {
                 return Err(format!(
                     "row {}, column {} of the product is {found}; decoding the weight and multiplying gives {expected}",
                     index / columns,

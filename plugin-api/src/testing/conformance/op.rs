@@ -3,8 +3,8 @@
 use super::search::{Found, Node, legal_nodes};
 use super::{At, Check, Conformance, Verdict};
 use crate::{
-    Attribute, AttributeKind, Attributes, Bindings, DType, Dim, Element, Error, ErrorKind, OpSignature,
-    OutputType, TensorType,
+    Attribute, AttributeKind, Attributes, Bindings, DType, Dim, Element, ErrorKind, OpSignature, OutputType,
+    TensorType,
 };
 
 pub(super) fn check(conformance: &Conformance, signature: &OpSignature, check: Check, at: At<'_>) -> Verdict {
@@ -61,7 +61,7 @@ fn types(
             }
         }
         at(&format!("infer, {said} with symbols"));
-        if let Some(differs) = symbols_disagree(node, &outputs, &infer)? {
+        if let Some(differs) = symbols_disagree(node, &outputs, infer)? {
             return wrong(differs);
         }
         symbolic += usize::from(infer(&with_symbols(node).0).is_ok());
@@ -118,7 +118,7 @@ fn with_symbols(node: &Node) -> (Vec<TensorType>, Bindings) {
 fn symbols_disagree(
     node: &Node,
     outputs: &[OutputType],
-    infer: &dyn Fn(&[TensorType]) -> Result<Vec<OutputType>, Error>,
+    infer: impl Fn(&[TensorType]) -> crate::Result<Vec<OutputType>>,
 ) -> Result<Option<String>, String> {
     let (types, bindings) = with_symbols(node);
     let answer = match infer(&types) {

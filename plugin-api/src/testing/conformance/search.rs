@@ -197,7 +197,7 @@ pub(super) fn legal_nodes(conformance: &Conformance, signature: &OpSignature, wa
         .collect();
     let lengths =
         encodings.iter().flatten().filter_map(|name| Some(host.find_encoding(name)?.spec().block_len));
-    let n = match lengths.fold(1usize, |n, len| lcm(n, len)) {
+    let n = match lengths.fold(1, lcm) {
         1 => 8,
         block if block >= 64 => block,
         block => block * 64usize.div_ceil(block),
