@@ -1,4 +1,5 @@
 //! Tokens are llama.cpp's.
+#![allow(clippy::unwrap_used, reason = "tests may")]
 
 use std::path::{Path, PathBuf};
 

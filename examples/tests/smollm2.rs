@@ -1,0 +1,107 @@
+//! SmolLM2's logits against an f64 forward pass.
+#![allow(clippy::unwrap_used, reason = "tests may")]
+
+mod common;
+
+use bitquilt::{DType, TensorDict, checkpoint};
+use bitquilt_examples::tinystories::model::Llama;
+use bitquilt_examples::tinystories::scores::log_softmax;
+use common::{all_logits, data, options, registry, runner, session, smollm2};
+
+const VOCABULARY: usize = 49_152;
+
+fn golden() -> TensorDict {
+    checkpoint::load(data("smollm2_logits.safetensors"), &registry()).unwrap()
+}
+
+/// The model's logits after each of the golden tokens, as f32 caches and this precision give them.
+fn logits(precision: &str, cache: DType) -> Option<(TensorDict, Vec<f32>)> {
+    let (path, golden) = (smollm2()?, golden());
+    let session = session(2);
+    let model = Llama::open(&path, None, session.registry()).unwrap();
+    let mut options = options(128, precision);
+    options.cache = cache;
+    let logits = all_logits(&mut runner(&session, &model, &options), golden.values("tokens").unwrap());
+    assert_eq!(logits.len(), 120 * VOCABULARY);
+    Some((golden, logits))
+}
+
+#[test]
+fn exact_logits_are_those_of_f64() {
+    let Some((golden, logits)) = logits("exact", DType::F32) else { return };
+    let near = |row: usize, id: usize, expected: f32| {
+        let found = logits[row * VOCABULARY + id];
+        assert!((found - expected).abs() < 1e-3, "after token {row}, logit {id} is {found}, not {expected}");
+    };
+    let (top_ids, top): (&[i32], &[f32]) =
+        (golden.values("top_ids").unwrap(), golden.values("top_logits").unwrap());
+    let (ids, subset): (&[i32], &[f32]) =
+        (golden.values("subset_ids").unwrap(), golden.values("subset_logits").unwrap());
+    for row in 0..120 {
+        for column in 0..32 {
+            near(row, top_ids[row * 32 + column] as usize, top[row * 32 + column]);
+        }
+        for (column, id) in ids.iter().enumerate() {
+            near(row, *id as usize, subset[row * ids.len() + column]);
+        }
+    }
+    for (id, expected) in golden.values::<f32>("last_logits").unwrap().iter().enumerate() {
+        near(119, id, *expected);
+    }
+}
+
+#[test]
+fn fast_logits_are_as_near_as_those_of_llama_cpp() {
+    for cache in [DType::F16, DType::F32] {
+        let Some((golden, logits)) = logits("fast", cache) else { return };
+        let (ids, top): (&[i32], &[f32]) =
+            (golden.values("top_ids").unwrap(), golden.values("top_logits").unwrap());
+        let sums: &[f64] = golden.values("logsumexp").unwrap();
+        let (mut divergence, mut found) = (0.0, Vec::new());
+        for row in 0..120 {
+            let logits = &logits[row * VOCABULARY..][..VOCABULARY];
+            let (ids, top) = (&ids[row * 32..][..32], &top[row * 32..][..32]);
+            let best = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            if top[0] - top[1] > 0.5 {
+                assert_eq!(logits[ids[0] as usize], best, "after token {row} another token is the likeliest");
+            }
+            // The 32 likeliest tokens one by one, and all others as one.
+            log_softmax(logits, &mut found);
+            let (mut rest, mut found_rest) = (1.0, 1.0);
+            for (id, logit) in ids.iter().zip(top) {
+                let (expected, found) = (f64::from(*logit) - sums[row], found[*id as usize]);
+                divergence += expected.exp() * (expected - found);
+                (rest, found_rest) = (rest - expected.exp(), found_rest - found.exp());
+            }
+            divergence += rest * (rest / found_rest).ln();
+        }
+        let llama_cpp: f64 = golden.values::<f64>("llamacpp_kl").unwrap().iter().sum();
+        assert!(divergence <= 1.1 * llama_cpp, "{cache}: {divergence} against {llama_cpp}");
+    }
+}
+
+#[test]
+fn a_prompt_is_the_same_as_its_tokens_one_by_one_on_any_number_of_threads() {
+    let Some(path) = smollm2() else { return };
+    let golden = golden();
+    let tokens: &[i32] = &golden.values("tokens").unwrap()[..24];
+    for (precision, cache) in [("fast", DType::F16), ("exact", DType::F32)] {
+        let mut options = options(64, precision);
+        options.cache = cache;
+        let [mut one, mut three] = [1, 3].map(|threads| {
+            let session = session(threads);
+            runner(&session, &Llama::open(&path, None, session.registry()).unwrap(), &options)
+        });
+        let expected = all_logits(&mut one, tokens);
+        assert!(all_logits(&mut three, tokens) == expected, "{precision}: three threads differ");
+        // Nothing of the text before is left.
+        one.restart();
+        for (row, token) in tokens.iter().enumerate() {
+            let found = one.feed(&[*token]).unwrap();
+            assert!(
+                found == &expected[row * VOCABULARY..][..VOCABULARY],
+                "{precision}: token {row} differs when it is fed alone"
+            );
+        }
+    }
+}
