@@ -68,6 +68,26 @@ impl Graph {
         self.op("rsqrt", [x])
     }
 
+    /// The natural logarithm.
+    pub fn log(&mut self, x: Value) -> Result<Value, GraphError> {
+        self.op("log", [x])
+    }
+
+    /// The hyperbolic tangent.
+    pub fn tanh(&mut self, x: Value) -> Result<Value, GraphError> {
+        self.op("tanh", [x])
+    }
+
+    /// `x * (1 + erf(x / sqrt(2))) / 2`.
+    pub fn gelu(&mut self, x: Value) -> Result<Value, GraphError> {
+        self.op("gelu", [x])
+    }
+
+    /// `x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))) / 2`, an approximation of [`Self::gelu`].
+    pub fn gelu_tanh(&mut self, x: Value) -> Result<Value, GraphError> {
+        self.op("gelu_tanh", [x])
+    }
+
     /// `1 / (1 + e^-x)`.
     pub fn sigmoid(&mut self, x: Value) -> Result<Value, GraphError> {
         self.op("sigmoid", [x])
@@ -86,6 +106,71 @@ impl Graph {
     /// Each row divided by its root mean square and scaled by `weight` `[n]`: `x / sqrt(mean(x^2) + eps) * weight`.
     pub fn rms_norm(&mut self, x: Value, weight: Value, eps: f32) -> Result<Value, GraphError> {
         self.node("rms_norm", [x, weight]).attribute("eps", f64::from(eps)).value()
+    }
+
+    /// Each row less its mean, divided by its standard deviation, scaled by `weight` `[n]` and shifted by `bias` `[n]`.
+    pub fn layer_norm(
+        &mut self,
+        x: Value,
+        weight: Value,
+        bias: Option<Value>,
+        eps: f32,
+    ) -> Result<Value, GraphError> {
+        let inputs = [x, weight].into_iter().chain(bias);
+        self.node("layer_norm", inputs).attribute("eps", f64::from(eps)).value()
+    }
+
+    /// `e^x`, scaled to sum up to 1 along an axis, which counts from the end where it is negative.
+    pub fn softmax(&mut self, x: Value, axis: i64) -> Result<Value, GraphError> {
+        self.node("softmax", [x]).attribute("axis", axis).value()
+    }
+
+    /// The sum along an axis, which counts from the end where it is negative, and is gone from the result.
+    pub fn sum(&mut self, x: Value, axis: i64) -> Result<Value, GraphError> {
+        self.node("sum", [x]).attribute("axis", axis).value()
+    }
+
+    /// The mean along an axis, as [`Self::sum`] takes it.
+    pub fn mean(&mut self, x: Value, axis: i64) -> Result<Value, GraphError> {
+        self.node("mean", [x]).attribute("axis", axis).value()
+    }
+
+    /// The greatest value along an axis, as [`Self::sum`] takes it.
+    pub fn max(&mut self, x: Value, axis: i64) -> Result<Value, GraphError> {
+        self.node("max", [x]).attribute("axis", axis).value()
+    }
+
+    /// The index of the greatest value of each row, the first of equals: f32 `[.., n]` to i64 `[..]`.
+    pub fn argmax(&mut self, x: Value) -> Result<Value, GraphError> {
+        self.op("argmax", [x])
+    }
+
+    /// The `k` greatest values of each row from the greatest on, and their indices: f32 `[.., n]` to f32 and i64 `[.., k]`.
+    pub fn top_k(&mut self, x: Value, k: usize) -> Result<(Value, Value), GraphError> {
+        let outputs = self.node("top_k", [x]).attribute("k", int(k)).values()?;
+        match outputs[..] {
+            [values, indices] => Ok((values, indices)),
+            _ => Err(GraphError::Node {
+                node: "top_k".to_owned(),
+                op: "top_k".to_owned(),
+                problem: super::NodeProblem::SeveralOutputs { found: outputs.len() },
+            }),
+        }
+    }
+
+    /// The places `start .. end` along an axis. All three count from the end where they are negative, and without `end` it is the end:
+    /// `slice(x, 0, -1, None)` is the last row.
+    pub fn slice(&mut self, x: Value, axis: i64, start: i64, end: Option<i64>) -> Result<Value, GraphError> {
+        let node = self.node("slice", [x]).attribute("axis", axis).attribute("start", start);
+        match end {
+            Some(end) => node.attribute("end", end).value(),
+            None => node.value(),
+        }
+    }
+
+    /// Tensors one after the other along an axis, which counts from the end where it is negative.
+    pub fn concat(&mut self, xs: impl IntoIterator<Item = Value>, axis: i64) -> Result<Value, GraphError> {
+        self.node("concat", xs).attribute("axis", axis).value()
     }
 
     /// The same values in another shape.

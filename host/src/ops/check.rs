@@ -85,6 +85,18 @@ pub(super) fn axis_index(axis: i64, rank: usize) -> Option<usize> {
     (index < rank).then_some(index)
 }
 
+/// The index of the attribute `axis` of a node whose `x` is of this type.
+pub(super) fn axis(node: &NodeView<'_>, x: &TensorType) -> Result<usize> {
+    let (axis, rank) = (node.attributes().int("axis")?, x.rank());
+    axis_index(axis, rank).ok_or_else(|| match rank {
+        0 => Error::invalid(format_args!("`axis` is {axis} and `x` is {x}; expected a tensor that has axes")),
+        _ => Error::invalid(format_args!(
+            "`axis` is {axis} and `x` is {x}; expected an axis from -{rank} to {}",
+            rank - 1
+        )),
+    })
+}
+
 /// The order of axes that a node asks for: none given reverses them. An error if it is no permutation.
 pub(super) fn permutation(node: &NodeView<'_>, shape: &[Dim]) -> Result<Vec<usize>> {
     let (axes, rank) = (node.attributes().ints("axes")?, shape.len());

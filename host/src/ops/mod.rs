@@ -10,13 +10,18 @@ mod cast;
 mod check;
 mod dequantize;
 mod gather;
+mod greatest;
+mod layer_norm;
 mod math;
 mod matmul;
 mod parallel;
 mod positions;
+mod reduce;
 mod reshape;
 mod rms_norm;
 mod rope;
+mod slice;
+mod softmax;
 #[cfg(test)]
 mod testing;
 mod transpose;
@@ -26,6 +31,7 @@ mod walk;
 use bitquilt_plugin_api::Plugin;
 
 use arithmetic::Arithmetic;
+use reduce::Reduce;
 use unary::Unary;
 
 /// The plugin `standard`.
@@ -35,22 +41,36 @@ pub(crate) fn plugin() -> Plugin {
         .kernel(attention::Attention)
         .op(gather::Gather)
         .kernel(gather::Gather)
+        .op(greatest::TopK)
+        .kernel(greatest::TopK)
+        .op(layer_norm::LayerNorm)
+        .kernel(layer_norm::LayerNorm)
         .op(reshape::Reshape)
         .op(rms_norm::RmsNorm)
         .kernel(rms_norm::RmsNorm)
         .op(rope::Rope)
         .kernel(rope::Rope)
+        .op(slice::Concat)
+        .kernel(slice::Concat)
+        .op(slice::Slice)
+        .kernel(slice::Slice)
+        .op(softmax::Softmax)
+        .kernel(softmax::Softmax)
         .op(transpose::Transpose)
         .kernel(transpose::Transpose)
         .simple_op(append::Append)
         .simple_op(cast::Cast)
         .simple_op(dequantize::Dequantize)
+        .simple_op(greatest::Argmax)
         .simple_op(matmul::Matmul);
     for op in Arithmetic::ALL {
         plugin = plugin.simple_op(op);
     }
     for op in Unary::ALL {
-        plugin = plugin.simple_op(op);
+        plugin = plugin.op(op).kernel(op);
+    }
+    for op in Reduce::ALL {
+        plugin = plugin.op(op).kernel(op);
     }
     plugin
 }

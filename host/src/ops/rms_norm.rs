@@ -5,6 +5,7 @@ use bitquilt_plugin_api::{
     Prepared, Result, RunContext, Selector, TensorType,
 };
 
+use super::arch::{Body, Isa, LANES, Simd};
 use super::check::Input;
 use super::parallel::for_each_piece;
 
@@ -45,46 +46,69 @@ impl KernelProvider for RmsNorm {
     }
 
     fn prepare(&self, cx: &PrepareContext<'_>) -> Result<Prepared> {
-        Ok(Prepared::new(RmsNormKernel { eps: cx.attributes().float("eps")? as f32 }))
+        let isa = Isa::select(cx.option("isa").as_deref());
+        let kernel = RmsNormKernel { eps: cx.attributes().float("eps")? as f32, isa };
+        Ok(Prepared::new(kernel).note(isa.name()))
     }
 }
 
 struct RmsNormKernel {
     eps: f32,
+    isa: Isa,
 }
 
 impl Kernel for RmsNormKernel {
     fn run(&self, cx: &mut RunContext<'_>) -> Result<()> {
         let (x, weight) = (cx.input(0)?.values::<f32>()?, cx.input(1)?.values::<f32>()?);
         let output = cx.output(0)?.into_values::<f32>()?;
-        let n = weight.len().max(1);
-        for_each_piece(cx.executor(), output, n, 2, |first, piece| {
-            for (output, x) in piece.chunks_exact_mut(n).zip(x[first..].chunks_exact(n)) {
-                let scale = 1.0 / (sum_of_squares(x) / n as f32 + self.eps).sqrt();
-                for ((output, x), weight) in output.iter_mut().zip(x).zip(weight) {
-                    *output = x * scale * weight;
-                }
-            }
+        for_each_piece(cx.executor(), output, weight.len(), 2, |first, output| {
+            let x = &x[first..][..output.len()];
+            self.isa.run(Rows { x, weight, eps: self.eps, output });
         });
         Ok(())
     }
 }
 
-/// The sum of squares, in an order that depends on the length alone.
-fn sum_of_squares(values: &[f32]) -> f32 {
-    const LANES: usize = 16;
-    let mut sums = [0f32; LANES];
-    let chunks = values.chunks_exact(LANES);
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        for (sum, value) in sums.iter_mut().zip(chunk) {
-            *sum += value * value;
+/// Some rows.
+struct Rows<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    eps: f32,
+    output: &'a mut [f32],
+}
+
+impl Body for Rows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let n = self.weight.len();
+        if n == 0 {
+            return;
+        }
+        let (weight, last_weight) = self.weight.as_chunks::<LANES>();
+        for (output, x) in self.output.chunks_exact_mut(n).zip(self.x.chunks_exact(n)) {
+            let (x, last_x) = x.as_chunks::<LANES>();
+            let mut squares = simd.splat(0.0);
+            for x in x {
+                let x = simd.load(x);
+                squares = simd.fma(x, x, squares);
+            }
+            if !last_x.is_empty() {
+                let x = simd.load_some(last_x);
+                squares = simd.fma(x, x, squares);
+            }
+            let scale = simd.splat(1.0 / (simd.sum(squares) / n as f32 + self.eps).sqrt());
+            let scaled = |x, weight| simd.mul(simd.mul(x, scale), weight);
+            let (output, last) = output.as_chunks_mut::<LANES>();
+            for ((output, x), weight) in output.iter_mut().zip(x).zip(weight) {
+                simd.store(output, scaled(simd.load(x), simd.load(weight)));
+            }
+            if !last.is_empty() {
+                simd.store_some(last, scaled(simd.load_some(last_x), simd.load_some(last_weight)));
+            }
         }
     }
-    for (sum, value) in sums.iter_mut().zip(rest) {
-        *sum += value * value;
-    }
-    sums.iter().sum()
 }
 
 #[cfg(test)]

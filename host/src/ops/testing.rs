@@ -27,16 +27,30 @@ impl Ops {
         self.0.infer(op, inputs, attributes)
     }
 
-    /// The one output. It is computed by one worker and by three, to the same bits.
+    /// The one output, as [`Self::run_all`] gives it.
     pub(super) fn run(&self, op: &str, attributes: &Attributes, inputs: &[Tensor]) -> Result<Tensor> {
+        let [output] = <[Tensor; 1]>::try_from(self.run_all(op, attributes, inputs)?)
+            .unwrap_or_else(|_| panic!("one output"));
+        Ok(output)
+    }
+
+    /// The outputs. They are computed by one worker and by three, to the same bits.
+    pub(super) fn run_all(
+        &self,
+        op: &str,
+        attributes: &Attributes,
+        inputs: &[Tensor],
+    ) -> Result<Vec<Tensor>> {
         let inputs: Vec<TestTensor> = inputs.iter().map(lend).collect();
         let [alone, together] = [1, 3].map(|threads| {
             let call = inputs.iter().fold(self.0.call(op).threads(threads), |call, input| call.input(input));
             let call =
                 attributes.iter().fold(call, |call, (name, value)| call.attribute(name, value.clone()));
-            let [output] = <[TestTensor; 1]>::try_from(call.run()?).unwrap_or_else(|_| panic!("one output"));
-            let dtype = output.tensor_type().dtype().unwrap();
-            Ok(Tensor::from_bytes(dtype, output.shape(), output.bytes()).unwrap())
+            let outputs = call.run()?.into_iter().map(|output| {
+                let dtype = output.tensor_type().dtype().unwrap();
+                Tensor::from_bytes(dtype, output.shape(), output.bytes()).unwrap()
+            });
+            Ok(outputs.collect::<Vec<_>>())
         });
         assert_eq!(alone, together, "`{op}` depends on the number of workers");
         alone

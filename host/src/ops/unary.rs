@@ -1,10 +1,13 @@
 //! Functions of one value.
 
 use bitquilt_plugin_api::{
-    Executor, InferContext, Kernel, Op, OpSignature, OutputType, Result, RunContext, TensorType,
+    InferContext, Kernel, KernelKey, KernelProvider, Op, OpSignature, OutputType, PrepareContext, Prepared,
+    Result, RunContext, Selector, TensorType,
 };
 
+use super::arch::{Body, Isa, LANES, Simd};
 use super::check::Input;
+use super::math;
 use super::parallel::for_each_piece;
 
 /// A function of each value of an f32 tensor.
@@ -12,27 +15,46 @@ use super::parallel::for_each_piece;
 pub(super) enum Unary {
     Neg,
     Exp,
+    Log,
     Sqrt,
     Rsqrt,
     Sigmoid,
     Silu,
     Relu,
+    Tanh,
+    Gelu,
+    GeluTanh,
 }
 
 impl Unary {
-    pub(super) const ALL: [Self; 7] =
-        [Self::Neg, Self::Exp, Self::Sqrt, Self::Rsqrt, Self::Sigmoid, Self::Silu, Self::Relu];
+    pub(super) const ALL: [Self; 11] = [
+        Self::Neg,
+        Self::Exp,
+        Self::Log,
+        Self::Sqrt,
+        Self::Rsqrt,
+        Self::Sigmoid,
+        Self::Silu,
+        Self::Relu,
+        Self::Tanh,
+        Self::Gelu,
+        Self::GeluTanh,
+    ];
 
     /// Its name and the formula of a value.
     fn describe(self) -> (&'static str, &'static str) {
         match self {
             Self::Neg => ("neg", "-x"),
             Self::Exp => ("exp", "e to the power of x"),
+            Self::Log => ("log", "the natural logarithm of x"),
             Self::Sqrt => ("sqrt", "the square root of x"),
             Self::Rsqrt => ("rsqrt", "1 / sqrt(x)"),
             Self::Sigmoid => ("sigmoid", "1 / (1 + exp(-x))"),
             Self::Silu => ("silu", "x * sigmoid(x)"),
             Self::Relu => ("relu", "x where it is positive, else 0"),
+            Self::Tanh => ("tanh", "the hyperbolic tangent of x"),
+            Self::Gelu => ("gelu", "x * (1 + erf(x / sqrt(2))) / 2"),
+            Self::GeluTanh => ("gelu_tanh", "x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))) / 2"),
         }
     }
 }
@@ -49,51 +71,117 @@ impl Op for Unary {
     }
 }
 
-impl Kernel for Unary {
+impl KernelProvider for Unary {
+    fn key(&self) -> KernelKey {
+        KernelKey::new(self.describe().0, Selector::Dense, "plain")
+    }
+
+    fn prepare(&self, cx: &PrepareContext<'_>) -> Result<Prepared> {
+        let isa = Isa::select(cx.option("isa").as_deref());
+        Ok(Prepared::new(UnaryKernel { function: *self, isa }).note(isa.name()))
+    }
+}
+
+struct UnaryKernel {
+    function: Unary,
+    isa: Isa,
+}
+
+impl Kernel for UnaryKernel {
     fn run(&self, cx: &mut RunContext<'_>) -> Result<()> {
         let (x, output) = (cx.input(0)?.values::<f32>()?, cx.output(0)?.into_values::<f32>()?);
-        let executor = cx.executor();
-        match self {
-            Self::Neg => map(executor, x, output, 1, |x| -x),
-            Self::Exp => map(executor, x, output, 8, f32::exp),
-            Self::Sqrt => map(executor, x, output, 2, f32::sqrt),
-            Self::Rsqrt => map(executor, x, output, 4, |x| 1.0 / x.sqrt()),
-            Self::Sigmoid => map(executor, x, output, 8, sigmoid),
-            Self::Silu => map(executor, x, output, 8, |x| x * sigmoid(x)),
-            // NaN stays NaN, as in every other op.
-            Self::Relu => map(executor, x, output, 1, |x| if x < 0.0 { 0.0 } else { x }),
-        }
+        for_each_piece(cx.executor(), output, LANES, 2, |first, output| {
+            let x = &x[first..][..output.len()];
+            self.isa.run(Map { function: self.function, x, output });
+        });
         Ok(())
     }
 }
 
-fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + (-x).exp())
+/// Some values, and where their results go.
+struct Map<'a> {
+    function: Unary,
+    x: &'a [f32],
+    output: &'a mut [f32],
 }
 
-fn map(
-    executor: Executor<'_>,
-    x: &[f32],
-    output: &mut [f32],
-    cost: usize,
-    function: impl Fn(f32) -> f32 + Sync,
-) {
-    for_each_piece(executor, output, 1, cost, |first, piece| {
-        for (output, x) in piece.iter_mut().zip(&x[first..]) {
-            *output = function(*x);
+impl Body for Map<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        match self.function {
+            Unary::Neg => self.each::<S, Neg>(simd),
+            Unary::Exp => self.each::<S, Exp>(simd),
+            Unary::Log => self.each::<S, Log>(simd),
+            Unary::Sqrt => self.each::<S, Sqrt>(simd),
+            Unary::Rsqrt => self.each::<S, Rsqrt>(simd),
+            Unary::Sigmoid => self.each::<S, Sigmoid>(simd),
+            Unary::Silu => self.each::<S, Silu>(simd),
+            Unary::Relu => self.each::<S, Relu>(simd),
+            Unary::Tanh => self.each::<S, Tanh>(simd),
+            Unary::Gelu => self.each::<S, Gelu>(simd),
+            Unary::GeluTanh => self.each::<S, GeluTanh>(simd),
         }
-    });
+    }
+}
+
+impl Map<'_> {
+    #[inline(always)]
+    fn each<S: Simd, F: Function>(self, simd: S) {
+        let (output, last) = self.output.as_chunks_mut::<LANES>();
+        let (x, last_x) = self.x.as_chunks::<LANES>();
+        for (output, x) in output.iter_mut().zip(x) {
+            simd.store(output, F::of(simd, simd.load(x)));
+        }
+        if !last.is_empty() {
+            simd.store_some(last, F::of(simd, simd.load_some(last_x)));
+        }
+    }
+}
+
+/// A function of sixteen values.
+trait Function {
+    fn of<S: Simd>(simd: S, x: S::F) -> S::F;
+}
+
+macro_rules! functions {
+    ($($name:ident |$simd:ident, $x:ident| $value:expr;)*) => {
+        $(struct $name;
+        impl Function for $name {
+            #[inline(always)]
+            fn of<S: Simd>($simd: S, $x: S::F) -> S::F {
+                $value
+            }
+        })*
+    };
+}
+
+functions! {
+    Neg |simd, x| math::negated(simd, x);
+    Exp |simd, x| math::exp(simd, x);
+    Log |simd, x| math::log(simd, x);
+    Sqrt |simd, x| simd.sqrt(x);
+    Rsqrt |simd, x| simd.div(simd.splat(1.0), simd.sqrt(x));
+    Sigmoid |simd, x| math::sigmoid(simd, x);
+    Silu |simd, x| math::silu(simd, x);
+    // NaN stays NaN, as in every other op.
+    Relu |simd, x| simd.max(simd.splat(0.0), x);
+    Tanh |simd, x| math::tanh(simd, x);
+    Gelu |simd, x| math::gelu(simd, x);
+    GeluTanh |simd, x| math::gelu_tanh(simd, x);
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::Tensor;
     use crate::ops::testing::{Ops, assert_close, check_inference, noise, none};
 
     type Formula = fn(f64) -> f64;
 
     /// Each op with its formula in f64.
-    const FORMULAS: [(&str, Formula); 7] = [
+    const FORMULAS: [(&str, Formula); 10] = [
         ("neg", |x| -x),
         ("exp", f64::exp),
         ("sqrt", f64::sqrt),
@@ -101,7 +189,25 @@ mod tests {
         ("sigmoid", |x| 1.0 / (1.0 + (-x).exp())),
         ("silu", |x| x / (1.0 + (-x).exp())),
         ("relu", |x| if x < 0.0 { 0.0 } else { x }),
+        ("log", f64::ln),
+        ("tanh", f64::tanh),
+        ("gelu_tanh", |x| {
+            x / (1.0 + (-2.0 * (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x * x * x)).exp())
+        }),
     ];
+
+    /// `erf` by its Maclaurin series, to about 1e-13 where |x| is at most 4; 1 beyond.
+    fn erf(x: f64) -> f64 {
+        if x.abs() > 5.0 {
+            return x.signum();
+        }
+        let (mut term, mut sum) = (x, x);
+        for n in 1..200 {
+            term *= -x * x / f64::from(n);
+            sum += term / f64::from(2 * n + 1);
+        }
+        sum * std::f64::consts::FRAC_2_SQRT_PI
+    }
 
     #[test]
     fn every_function_is_its_formula() {
@@ -120,6 +226,66 @@ mod tests {
     }
 
     #[test]
+    fn gelu_is_its_formula() {
+        let x: Vec<f32> = (-4000..=4000).map(|i| i as f32 / 800.0).collect();
+        let expected: Vec<f64> =
+            x.iter().map(|x| f64::from(*x)).map(|x| x * (1.0 + erf(x / 2f64.sqrt())) / 2.0).collect();
+        let output = Ops::standard().run("gelu", &none(), &[Tensor::new([8001], x).unwrap()]).unwrap();
+        assert_close(&output, &expected, 3e-7, "gelu");
+    }
+
+    /// Asserts that an op's results are within some parts of 2^-24 of their size, which small ones are too.
+    #[track_caller]
+    fn check_digits(op: &str, formula: Formula, x: impl Iterator<Item = f32>, units: f64) {
+        let x: Vec<f32> = x.collect();
+        let output = Ops::standard().run(op, &none(), &[Tensor::new([x.len()], &x[..]).unwrap()]).unwrap();
+        for (x, found) in x.iter().zip(output.values::<f32>().unwrap()) {
+            let exact = formula(f64::from(*x));
+            let error = (f64::from(*found) - exact).abs() / exact.abs().max(f64::from(f32::MIN_POSITIVE));
+            assert!(error <= units * 2f64.powi(-24), "{op}({x:e}) is {found:e}, not {exact:e}");
+        }
+    }
+
+    #[test]
+    fn small_results_have_their_digits() {
+        let powers = || (-100..30).map(|n| 1.37f32 * 2f32.powi(n));
+        check_digits("exp", f64::exp, (-8700..8800).map(|i| i as f32 / 100.0), 4.0);
+        check_digits("log", f64::ln, powers().chain((1..4000).map(|i| i as f32 / 1000.0)), 6.0);
+        check_digits("log", f64::ln, (1..100).map(|i| f32::from_bits(i * i)), 4.0);
+        check_digits("tanh", f64::tanh, powers().flat_map(|x| [x, -x]), 8.0);
+        check_digits("tanh", f64::tanh, (-900..900).map(|i| i as f32 / 100.0), 8.0);
+    }
+
+    #[test]
+    fn every_instruction_set_has_the_same_bits() {
+        let x: Vec<f32> = (0..4099).map(|i| f32::from_bits((i as u32).wrapping_mul(1_048_583))).collect();
+        for function in Unary::ALL {
+            let run = |isa: Isa| {
+                let mut output = vec![0.0; x.len()];
+                isa.run(Map { function, x: &x, output: &mut output });
+                output
+                    .into_iter()
+                    .map(|y| if y.is_nan() { None } else { Some(y.to_bits()) })
+                    .collect::<Vec<_>>()
+            };
+            let expected = run(Isa::Fused(crate::ops::arch::Scalar));
+            for isa in Isa::available().filter(|isa| isa.name() != "scalar") {
+                let found = run(isa);
+                for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                    assert_eq!(
+                        found,
+                        expected,
+                        "{} of {:?}, {}",
+                        function.describe().0,
+                        x[index],
+                        isa.name()
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
     fn the_ends_of_the_range_are_kept() {
         let x = [f32::NEG_INFINITY, -1e30, -0.0, 0.0, 1e30, f32::INFINITY, f32::NAN];
         let (inf, nan) = (f32::INFINITY, f32::NAN);
@@ -131,6 +297,10 @@ mod tests {
             ("sigmoid", [0.0, 0.0, 0.5, 0.5, 1.0, 1.0, nan]),
             ("silu", [nan, 0.0, 0.0, 0.0, 1e30, inf, nan]),
             ("relu", [0.0, 0.0, 0.0, 0.0, 1e30, inf, nan]),
+            ("log", [nan, nan, -inf, -inf, 1e30f32.ln(), inf, nan]),
+            ("tanh", [-1.0, -1.0, 0.0, 0.0, 1.0, 1.0, nan]),
+            ("gelu", [0.0, 0.0, 0.0, 0.0, 1e30, inf, nan]),
+            ("gelu_tanh", [nan, 0.0, 0.0, 0.0, 1e30, inf, nan]),
         ] {
             let output = Ops::standard().run(op, &none(), &[Tensor::new([7], x).unwrap()]).unwrap();
             assert_close(&output, &expected.map(f64::from), 1e-6, op);

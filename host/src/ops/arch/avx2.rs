@@ -70,6 +70,10 @@ impl Simd for Avx2 {
         }
         max(a: F, b: F) -> F { [_mm256_max_ps(a[0], b[0]), _mm256_max_ps(a[1], b[1])] }
         min(a: F, b: F) -> F { [_mm256_min_ps(a[0], b[0]), _mm256_min_ps(a[1], b[1])] }
+        sqrt(x: F) -> F { [_mm256_sqrt_ps(x[0]), _mm256_sqrt_ps(x[1])] }
+        split(x: F) -> (F, F) {
+            ([mantissa(x[0]), mantissa(x[1])], [exponent(x[0]), exponent(x[1])])
+        }
         round(x: F) -> F {
             [_mm256_round_ps::<NEAREST>(x[0]), _mm256_round_ps::<NEAREST>(x[1])]
         }
@@ -116,6 +120,20 @@ impl Simd for Avx2 {
 fn exp2(n: __m256) -> __m256 {
     let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
     _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn mantissa(x: __m256) -> __m256 {
+    let bits = _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(0x7f_ffff));
+    _mm256_castsi256_ps(_mm256_or_si256(bits, _mm256_set1_epi32(0x3f80_0000)))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn exponent(x: __m256) -> __m256 {
+    let biased = _mm256_srli_epi32::<23>(_mm256_castps_si256(x));
+    _mm256_cvtepi32_ps(_mm256_sub_epi32(biased, _mm256_set1_epi32(127)))
 }
 
 #[inline]

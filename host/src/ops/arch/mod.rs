@@ -54,10 +54,14 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
     fn max(self, a: Self::F, b: Self::F) -> Self::F;
     /// The lesser one; `b` where one is NaN.
     fn min(self, a: Self::F, b: Self::F) -> Self::F;
+    /// The square root.
+    fn sqrt(self, x: Self::F) -> Self::F;
     /// The nearest whole number, the even one of two.
     fn round(self, x: Self::F) -> Self::F;
     /// `2^n`, for whole numbers from -126 to 127.
     fn exp2(self, n: Self::F) -> Self::F;
+    /// `m` and `n` with `x = m * 2^n` and `1 <= m < 2`, for positive numbers that are no denormals.
+    fn split(self, x: Self::F) -> (Self::F, Self::F);
     /// Where `a < b`.
     fn less(self, a: Self::F, b: Self::F) -> Self::M;
     /// The first `count` lanes.
@@ -66,6 +70,32 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
     fn select(self, choice: Self::M, a: Self::F, b: Self::F) -> Self::F;
     /// Lane `i` of row `j` becomes lane `j` of row `i`.
     fn transpose(self, rows: [Self::F; LANES]) -> [Self::F; LANES];
+
+    /// The first sixteen values, with zeros for those that there are not.
+    #[inline(always)]
+    fn load_some(self, from: &[f32]) -> Self::F {
+        match from.first_chunk() {
+            Some(lanes) => self.load(lanes),
+            None => {
+                let mut lanes = [0.0; LANES];
+                lanes[..from.len()].copy_from_slice(from);
+                self.load(&lanes)
+            }
+        }
+    }
+
+    /// Writes the first lanes: sixteen, or as many as there is room for.
+    #[inline(always)]
+    fn store_some(self, to: &mut [f32], x: Self::F) {
+        match to.first_chunk_mut() {
+            Some(lanes) => self.store(lanes, x),
+            None => {
+                let mut lanes = [0.0; LANES];
+                self.store(&mut lanes, x);
+                to.copy_from_slice(&lanes[..to.len()]);
+            }
+        }
+    }
 
     /// The upper half of the lanes added to the lower, until one is left.
     #[inline(always)]

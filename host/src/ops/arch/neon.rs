@@ -85,6 +85,19 @@ impl Simd for Neon {
         fma(a: F, b: F, c: F) -> F { each!(i => vfmaq_f32(c[i], a[i], b[i])) }
         max(a: F, b: F) -> F { each!(i => vbslq_f32(vcgtq_f32(a[i], b[i]), a[i], b[i])) }
         min(a: F, b: F) -> F { each!(i => vbslq_f32(vcltq_f32(a[i], b[i]), a[i], b[i])) }
+        sqrt(x: F) -> F { each!(i => vsqrtq_f32(x[i])) }
+        split(x: F) -> (F, F) {{
+            let bits = each!(i => vreinterpretq_u32_f32(x[i]));
+            let mantissa = each!(i => {
+                let bits = vandq_u32(bits[i], vdupq_n_u32(0x7f_ffff));
+                vreinterpretq_f32_u32(vorrq_u32(bits, vdupq_n_u32(0x3f80_0000)))
+            });
+            let exponent = each!(i => {
+                let biased = vreinterpretq_s32_u32(vshrq_n_u32::<23>(bits[i]));
+                vcvtq_f32_s32(vsubq_s32(biased, vdupq_n_s32(127)))
+            });
+            (mantissa, exponent)
+        }}
         round(x: F) -> F { each!(i => vrndnq_f32(x[i])) }
         exp2(n: F) -> F {
             each!(i => {

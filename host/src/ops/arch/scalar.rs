@@ -68,6 +68,15 @@ impl<const FUSED: bool> Simd for Scalar<FUSED> {
         array::from_fn(|lane| if a[lane] < b[lane] { a[lane] } else { b[lane] })
     }
     #[inline(always)]
+    fn sqrt(self, x: Self::F) -> Self::F {
+        x.map(f32::sqrt)
+    }
+    #[inline(always)]
+    fn split(self, x: Self::F) -> (Self::F, Self::F) {
+        let mantissa = |x: f32| f32::from_bits(x.to_bits() & 0x7f_ffff | 0x3f80_0000);
+        (x.map(mantissa), x.map(|x| ((x.to_bits() >> 23).cast_signed() - 127) as f32))
+    }
+    #[inline(always)]
     fn round(self, x: Self::F) -> Self::F {
         x.map(f32::round_ties_even)
     }
