@@ -1,5 +1,6 @@
 //! The command `bitquilt`. Data goes to standard output, everything else to standard error.
 
+mod bench;
 mod dequantize;
 mod explain;
 mod inspect;
@@ -47,6 +48,9 @@ enum Command {
     Explain(explain::ExplainArguments),
     /// Runs a saved graph on NumPy arrays.
     Run(run::RunArguments),
+    /// Measures.
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
 }
 
 fn main() -> ExitCode {
@@ -71,6 +75,7 @@ fn main() -> ExitCode {
         Command::Dequantize(arguments) => arguments.execute(session).map(success),
         Command::Explain(arguments) => arguments.execute(session).map(success),
         Command::Run(arguments) => arguments.execute(session).map(success),
+        Command::Bench(command) => command.execute(session).map(success),
     };
     match done {
         Ok(code) => code,

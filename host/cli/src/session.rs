@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use bitquilt::InferenceSession;
 use bitquilt::plugin::{PluginProbe, SearchPath};
+use bitquilt::{InferenceSession, SessionBuilder};
 use clap::Args;
-use miette::IntoDiagnostic;
+use miette::{IntoDiagnostic, miette};
 
 /// What a session is made of.
 #[derive(Args)]
@@ -16,9 +16,15 @@ pub struct SessionArguments {
     /// Loads plugins without trying each in a child process first.
     #[arg(long, global = true)]
     no_probe: bool,
-    /// Threads to compute with; all of the machine's if it is not given.
-    #[arg(long, value_name = "N", global = true, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
+    /// Threads to compute with; all of the machine's if it is not given. `bench` takes several numbers, separated by commas.
+    #[arg(
+        long,
+        value_name = "N",
+        global = true,
+        value_delimiter = ',',
+        value_parser = clap::value_parser!(u16).range(1..=1024),
+    )]
+    threads: Vec<u16>,
 }
 
 impl SessionArguments {
@@ -32,18 +38,38 @@ impl SessionArguments {
         (!self.no_probe).then(PluginProbe::new).transpose().into_diagnostic()
     }
 
+    /// The numbers of threads that were asked for; that of the machine if none was.
+    pub fn thread_counts(&self) -> Vec<usize> {
+        if self.threads.is_empty() {
+            return vec![std::thread::available_parallelism().map_or(1, Into::into)];
+        }
+        self.threads.iter().map(|threads| (*threads).into()).collect()
+    }
+
     /// The session. Plugins that are refused are reported.
     pub fn build(&self) -> miette::Result<InferenceSession> {
+        match self.threads[..] {
+            [] => self.build_with(|builder| builder),
+            [threads] => {
+                let threads = threads.into();
+                // Those that quantize and decode, which are started here, by their first use.
+                rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().into_diagnostic()?;
+                self.build_with(|builder| builder.threads(threads))
+            }
+            _ => Err(miette!("--threads: `bench` alone takes several numbers")),
+        }
+    }
+
+    /// The session, with more that is set.
+    pub fn build_with(
+        &self,
+        set: impl FnOnce(SessionBuilder) -> SessionBuilder,
+    ) -> miette::Result<InferenceSession> {
         let path = self.search_path();
         for note in &path.notes {
             tracing::warn!("{note}");
         }
-        let mut builder = InferenceSession::builder().search_path(path);
-        if let Some(threads) = self.threads {
-            builder = builder.threads(threads.into());
-            // Those that quantize and decode, which are started here, by their first use.
-            rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global().into_diagnostic()?;
-        }
+        let mut builder = set(InferenceSession::builder().search_path(path));
         if let Some(probe) = self.probe()? {
             builder = builder.probe(probe);
         }

@@ -5,7 +5,7 @@ use bitquilt_plugin_api::{
     Result, RunContext, Selector, Support, TensorView,
 };
 
-use crate::kernels::{activations, block, encodings};
+use crate::kernels::{activations, block, encodings, row_step};
 use crate::op::{Precision, QMATMUL, matrix_shape};
 use crate::{ActivationFormat, Isa, KernelError, PackedWeight, Par};
 
@@ -46,8 +46,13 @@ impl KernelProvider for Fast {
         if !node.is_constant(1) {
             return Support::no("the weight is not a constant");
         }
-        if matrix_shape("w", &node.inputs()[1]).is_ok_and(|[p, n]| p == 0 || n == 0) {
-            return Support::no("the weight is empty");
+        if let Ok([p, n]) = matrix_shape("w", &node.inputs()[1]) {
+            if p == 0 || n == 0 {
+                return Support::no("the weight is empty");
+            }
+            if let Some(step) = row_step(self.encoding).filter(|step| !n.is_multiple_of(*step)) {
+                return Support::no(format!("rows of {n} values are no multiple of {step}"));
+            }
         }
         let layout = node.encoding(self.encoding).map(|spec| (spec.block_len, spec.block_bytes));
         match layout.ok() == block(self.encoding) {

@@ -26,14 +26,12 @@ pub enum KernelError {
         isa: Isa,
     },
     /// Rows are not whole blocks.
-    #[error(
-        "rows of a weight have {n} values, which is no positive multiple of the encoding's block of {block_len}"
-    )]
+    #[error("rows of a weight have {n} values, which is no positive multiple of {step}")]
     RowLength {
         /// Values of a row.
         n: usize,
-        /// Values of a block.
-        block_len: usize,
+        /// What they should be a multiple of.
+        step: usize,
     },
     /// The weight's bytes are not what its shape says.
     #[error("a weight of {p} rows of {n} values has {expected} bytes, got {got}")]
@@ -80,6 +78,8 @@ pub enum KernelError {
 pub(crate) trait Kernels: Sync {
     /// Values and bytes of an encoded block.
     fn block(&self) -> (usize, usize);
+    /// What the length of a row is a multiple of: whole blocks, and whole strips.
+    fn row_step(&self) -> usize;
     /// Rows of a group.
     fn lanes(&self) -> usize;
     /// Row groups that a tile of the product has at most.
@@ -108,6 +108,10 @@ struct Strips<E, I>(PhantomData<fn() -> (E, I)>);
 impl<E: Unpack, I: DotIsa> Kernels for Strips<E, I> {
     fn block(&self) -> (usize, usize) {
         (E::BLOCK_LEN, E::BLOCK_BYTES)
+    }
+
+    fn row_step(&self) -> usize {
+        E::BLOCK_LEN
     }
 
     fn lanes(&self) -> usize {
@@ -154,7 +158,11 @@ struct Floats<E, I>(PhantomData<fn() -> (E, I)>);
 
 impl<E: Widen, I: DotIsa> Kernels for Floats<E, I> {
     fn block(&self) -> (usize, usize) {
-        (unpack::STRIP_LEN, unpack::STRIP_LEN * E::BYTES)
+        (1, E::BYTES)
+    }
+
+    fn row_step(&self) -> usize {
+        unpack::STRIP_LEN
     }
 
     fn lanes(&self) -> usize {
@@ -246,6 +254,12 @@ pub fn encodings() -> impl Iterator<Item = &'static str> {
 #[must_use]
 pub fn block(encoding: &str) -> Option<(usize, usize)> {
     Some(find(encoding, Isa::Scalar).ok()?.block())
+}
+
+/// What the length of a row must be a multiple of for the kernels of an encoding.
+#[must_use]
+pub fn row_step(encoding: &str) -> Option<usize> {
+    Some(find(encoding, Isa::Scalar).ok()?.row_step())
 }
 
 /// How the kernels of `encoding` on `isa` want their activations.

@@ -20,6 +20,7 @@ mod memory;
 mod op;
 mod pack;
 mod par;
+pub mod roofline;
 mod unpack;
 mod widen;
 
@@ -27,7 +28,7 @@ use bitquilt_plugin_api::Plugin;
 
 pub use activation::ActivationFormat;
 pub use arch::Isa;
-pub use kernels::{KernelError, activations, block, encodings};
+pub use kernels::{KernelError, activations, block, encodings, row_step};
 pub use pack::PackedWeight;
 pub use par::{Par, Serial};
 

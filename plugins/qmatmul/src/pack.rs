@@ -22,7 +22,7 @@ impl PackedWeight {
     ///
     /// # Errors
     /// When there are no kernels for the encoding, the instruction set is not this machine's, rows are no multiple
-    /// of the encoding's block, the number of bytes is another, or the system has no memory.
+    /// of the encoding's [`row_step`](crate::row_step), the number of bytes is another, or the system has no memory.
     pub fn pack(
         encoding: &str,
         isa: Isa,
@@ -33,8 +33,9 @@ impl PackedWeight {
     ) -> Result<Self, KernelError> {
         let kernels = kernels::find(encoding, isa)?;
         let (block_len, block_bytes) = kernels.block();
-        if n == 0 || !n.is_multiple_of(block_len) {
-            return Err(KernelError::RowLength { n, block_len });
+        let step = kernels.row_step();
+        if n == 0 || !n.is_multiple_of(step) {
+            return Err(KernelError::RowLength { n, step });
         }
         let row_bytes = n / block_len * block_bytes;
         let expected = row_bytes.saturating_mul(p);

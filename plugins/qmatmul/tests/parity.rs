@@ -135,16 +135,16 @@ fn bits(out: &[f32]) -> Vec<u32> {
     out.iter().map(|x| x.to_bits()).collect()
 }
 
-/// The block's length times each of these is a row.
+/// What rows are a multiple of times each of these is a row.
 const BLOCKS: [usize; 3] = [1, 3, 9];
 
 /// Rows that leave the last row group full, almost empty, and the last pair of groups without its second.
 const ROWS: [usize; 4] = [1, 15, 33, 67];
 
 fn check(encoding: &'static str) {
-    let (block_len, _) = bitquilt_qmatmul::block(encoding).expect("an encoding with kernels");
+    let step = bitquilt_qmatmul::row_step(encoding).expect("an encoding with kernels");
     for (blocks, p) in BLOCKS.into_iter().flat_map(|blocks| ROWS.map(|p| (blocks, p))) {
-        let case = Case::new(encoding, blocks * block_len, p);
+        let case = Case::new(encoding, blocks * step, p);
         let columns = if blocks == 9 && p != 67 { 5 } else { 33 };
         let mut x = values(7, columns * case.n);
         x[..32].fill(0.0);
@@ -200,7 +200,7 @@ fn float_formats() {
 fn every_encoding_is_checked_and_grows_little() {
     for encoding in bitquilt_qmatmul::encodings() {
         let (block_len, block_bytes) = bitquilt_qmatmul::block(encoding).expect("it is listed");
-        let (n, p) = (4 * block_len, 64);
+        let (n, p) = (4 * block_len.max(32), 64);
         let bytes = vec![0; n / block_len * block_bytes * p];
         for isa in isas() {
             let weight = PackedWeight::pack(encoding, isa, n, p, &bytes, &Serial).expect("a valid weight");
@@ -214,7 +214,7 @@ fn every_encoding_is_checked_and_grows_little() {
 fn random_bytes_give_the_same_bits_everywhere() {
     for encoding in bitquilt_qmatmul::encodings() {
         let (block_len, block_bytes) = bitquilt_qmatmul::block(encoding).expect("it is listed");
-        let (n, p) = (2 * block_len, 37);
+        let (n, p) = (2 * block_len.max(32), 37);
         let bytes: Vec<u8> =
             values(3, n / block_len * block_bytes * p).iter().map(|x| (x * 1e6) as i32 as u8).collect();
         let x = values(5, 7 * n);

@@ -1,0 +1,24 @@
+//! `bitquilt bench`
+
+mod qmatmul;
+mod report;
+
+use clap::Subcommand;
+
+use crate::session::SessionArguments;
+
+/// Measures.
+#[derive(Subcommand)]
+pub enum BenchCommand {
+    /// Times products with quantized weights, against what this machine can do at most.
+    Qmatmul(qmatmul::QmatmulArguments),
+}
+
+impl BenchCommand {
+    /// Does it.
+    pub fn execute(&self, session: &SessionArguments) -> miette::Result<()> {
+        match self {
+            Self::Qmatmul(arguments) => arguments.execute(session),
+        }
+    }
+}
