@@ -189,7 +189,7 @@ impl<F: Fn(usize, usize) + Sync> Region<F> {
             match *first {
                 None => *first = Some(Panic { payload, place: guard::take_place() }),
                 // A payload's destructor is the author's code and may panic, too.
-                Some(_) => std::mem::forget(payload),
+                Some(_) => guard::discard(payload),
             }
         }
     }

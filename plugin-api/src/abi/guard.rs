@@ -56,11 +56,12 @@ fn panicked(what: &str, payload: Box<dyn Any + Send>) -> Error {
 
 /// Drops what an author made; a panic in its destructor ends there.
 pub(crate) fn discard<T>(value: T) {
-    if let Err(second) = catch_unwind(AssertUnwindSafe(move || drop(value))) {
-        // The destructor of what a destructor panicked with may panic as well.
-        std::mem::forget(second);
-        take_place();
+    let Err(second) = catch_unwind(AssertUnwindSafe(move || drop(value))) else { return };
+    // What a destructor panicked with may have one that panics as well; what that one panics with is left alone.
+    if let Err(third) = catch_unwind(AssertUnwindSafe(move || drop(second))) {
+        std::mem::forget(third);
     }
+    take_place();
 }
 
 /// An author's value whose destructor cannot panic.
