@@ -95,7 +95,7 @@ impl PluginProbe {
         Self { program, arguments: Vec::new(), time_limit, cache }
     }
 
-    /// Arguments for the child, ahead of nothing else.
+    /// The arguments that the child is started with; none if they are not set.
     #[must_use]
     pub fn arguments(mut self, arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
         self.arguments = arguments.into_iter().map(Into::into).collect();
@@ -118,9 +118,17 @@ impl PluginProbe {
 
     /// Answers whether a file that passed the preflight can be loaded without harm.
     pub(super) fn check(&self, report: &FileReport) -> Result<(), ProbeError> {
-        if std::env::var_os(CHILD_VARIABLE).is_some() {
-            let reason = "this process is such a child itself".to_owned();
-            return Err(ProbeError::NoChild { program: self.program.clone(), reason });
+        let reason = if search::is_elevated() {
+            Some(
+                "this process has more rights than its user, so that a child could not trust what it is told",
+            )
+        } else if std::env::var_os(CHILD_VARIABLE).is_some() {
+            Some("this process is such a child itself")
+        } else {
+            None
+        };
+        if let Some(reason) = reason {
+            return Err(ProbeError::NoChild { program: self.program.clone(), reason: reason.to_owned() });
         }
         let cached = self.cache.as_ref().map(|directory| CachedVerdict::new(directory, report));
         match cached.as_ref().and_then(CachedVerdict::read) {
@@ -168,8 +176,12 @@ const BEGUN: &str = "begun";
 /// Loads the plugin that this process was started to probe or check, and exits; returns at once in any other process.
 ///
 /// A program that probes or checks plugins with children of its own ([`PluginProbe::new`], [`PluginCheck::new`](super::PluginCheck::new))
-/// calls this before anything else.
+/// calls this before anything else. It returns at once in a process that has more rights than its user, too, who is not to say
+/// what such a process loads.
 pub fn child_main() {
+    if search::is_elevated() {
+        return;
+    }
     super::check::child_main();
     if let Some(path) = std::env::var_os(CHILD_VARIABLE) {
         std::process::exit(probe_here(&path));

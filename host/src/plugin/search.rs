@@ -137,7 +137,7 @@ pub(super) fn cache_directory() -> Option<PathBuf> {
 }
 
 /// Whether this process has more rights than the user who started it.
-fn is_elevated() -> bool {
+pub(super) fn is_elevated() -> bool {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
         // SAFETY: takes a number, and answers 0 for what it does not know.
