@@ -206,6 +206,10 @@ fn elevated(host: &Host, dir: &PluginDir) -> Option<String> {
     // The same without the bit loads the plugin, so that the bit is what makes the difference.
     let plain = answer(host.program());
     assert!(plain.contains("plugin fixture-second"), "{plain}");
+    // A probe's child would load the file, whoever asks; a program with more rights is nobody's child.
+    let as_child =
+        Command::new(&program).env("BITQUILT_PROBE_CHILD", tempting.file("second")).output().unwrap();
+    assert!(!String::from_utf8_lossy(&as_child.stdout).contains("bitquilt-probe"));
     Some(answer(&program))
 }
 
