@@ -28,7 +28,7 @@ const AHEAD: usize = 4096;
 /// A multiplication and an addition are two operations.
 const OPERATIONS: f64 = 2.0;
 
-/// Billions of operations a second of products of bytes, on `threads` threads: `isa`'s [`dot`](DotIsa::dot), on registers.
+/// Billions of operations a second of products of bytes, on `threads` threads: `isa`'s dot product instruction, on registers.
 ///
 /// # Errors
 /// When the machine does not have the instruction set.
