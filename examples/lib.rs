@@ -10,5 +10,6 @@
 //!
 //! This library has the parts of the last two.
 
+pub mod minilm;
 pub mod recipe;
 pub mod tinystories;

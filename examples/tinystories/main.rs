@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{GenerateArguments, LogitsArguments, PerplexityArguments, QuantizeArguments};
+use commands::{BenchArguments, GenerateArguments, LogitsArguments, PerplexityArguments, QuantizeArguments};
 
 /// Runs a model of the Llama architecture from a GGUF file or a llama2.c checkpoint, and lets every weight have its own encoding.
 ///
@@ -27,6 +27,8 @@ struct Arguments {
 enum Command {
     /// Continues a text, or answers where the model was trained to: the default.
     Generate(GenerateArguments),
+    /// Measures prefill and decode.
+    Bench(BenchArguments),
     /// Writes the logits after each of given tokens.
     Logits(LogitsArguments),
     /// Compares recipes by how well they predict a text.
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
     bitquilt::plugin::child_main();
     let done = match Arguments::parse_from(command_line()).command {
         Command::Generate(arguments) => commands::generate(&arguments),
+        Command::Bench(arguments) => commands::bench(&arguments),
         Command::Logits(arguments) => commands::logits(&arguments),
         Command::Perplexity(arguments) => commands::perplexity(&arguments),
         Command::Quantize(arguments) => commands::quantize(&arguments),

@@ -1,5 +1,6 @@
 //! The subcommands, a file each.
 
+mod bench;
 mod generate;
 mod load;
 mod logits;
@@ -7,6 +8,7 @@ mod memory;
 mod perplexity;
 mod quantize;
 
+pub use bench::{BenchArguments, bench};
 pub use generate::{GenerateArguments, generate};
 pub use logits::{LogitsArguments, logits};
 pub use perplexity::{PerplexityArguments, perplexity};

@@ -1,0 +1,136 @@
+//! A sentence encoder in full precision and with mixed encodings: how much of the meaning is left.
+//!
+//! ```sh
+//! cargo run --release --example minilm
+//! ```
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use bitquilt::InferenceSession;
+use bitquilt_examples::minilm::encoder::{AnyError, Config, Encoder, cosine, weights};
+use bitquilt_examples::recipe::{Recipe, Sizes};
+use clap::Parser;
+use tokenizers::Tokenizer;
+
+/// Embeds sentences with a BERT encoder, in full precision and quantized by a recipe, and compares the two.
+#[derive(Parser)]
+#[command(name = "minilm", version)]
+struct Arguments {
+    /// The weights, a safetensors file; by default the one that tests/fetch_models.sh fetches.
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+    /// The tokenizer.json; by default the file beside the weights.
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
+    /// The config.json; by default the file beside the weights.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Which weight gets which encoding; by default examples/minilm/recipe.toml.
+    #[arg(long, value_name = "FILE.toml", conflicts_with = "encoding")]
+    recipe: Option<PathBuf>,
+    /// One encoding for every matrix.
+    #[arg(long, value_name = "NAME")]
+    encoding: Option<String>,
+    /// With --encoding: the encoding of matrices whose rows are no multiple of its blocks.
+    #[arg(long, value_name = "NAME", requires = "encoding")]
+    fallback: Option<String>,
+    /// Threads of a run; all of the machine's if it is not given.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// The sentences.
+    #[arg(default_values = [
+        "The cat sits on the warm windowsill.",
+        "A kitten is lying in the sun by the window.",
+        "Interest rates were raised by half a percent.",
+        "She solved the equation in her head, which surprised nobody who knew her.",
+    ])]
+    sentences: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    match minilm(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn minilm(arguments: &Arguments) -> Result<(), AnyError> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
+    let model = arguments.model.clone().unwrap_or_else(|| folder.join("all-MiniLM-L6-v2.safetensors"));
+    let beside = |given: &Option<PathBuf>, name: &str| {
+        let fetched = model.with_file_name(format!("all-MiniLM-L6-v2.{name}"));
+        given.clone().unwrap_or(if fetched.is_file() { fetched } else { model.with_file_name(name) })
+    };
+    let recipe = match (&arguments.recipe, &arguments.encoding) {
+        (Some(path), _) => Recipe::read(path)?,
+        (None, Some(encoding)) => Recipe::uniform(encoding, arguments.fallback.as_deref())?,
+        (None, None) => Recipe::parse(include_str!("recipe.toml"), "recipe.toml")?,
+    };
+    let mut builder = InferenceSession::builder();
+    if let Some(threads) = arguments.threads {
+        builder = builder.threads(threads.into());
+    }
+    let session = builder.build()?;
+    let config = Config::read(&beside(&arguments.config, "config.json"))?;
+    let tokenizer = tokenizer(&beside(&arguments.tokenizer, "tokenizer.json"))?;
+
+    let full = weights(&model, &config, session.registry())?;
+    let mut quantized = full.clone();
+    println!("{}\n", recipe.apply(&mut quantized, session.registry(), |_, _| {})?);
+    let mut encoders =
+        [Encoder::load(&session, &config, &full)?, Encoder::load(&session, &config, &quantized)?];
+    let sizes = [Sizes::of(&full), Sizes::of(&quantized)];
+    drop((full, quantized));
+
+    let mut times = [Duration::ZERO; 2];
+    let mut embeddings: Vec<[Vec<f32>; 2]> = Vec::new();
+    println!("cosine of the two embeddings");
+    for sentence in &arguments.sentences {
+        let encoding = tokenizer.encode(sentence.as_str(), true).map_err(|error| error.to_string())?;
+        let mut pair = [Vec::new(), Vec::new()];
+        for ((encoder, time), embedding) in encoders.iter_mut().zip(&mut times).zip(&mut pair) {
+            *embedding = encoder.embed(encoding.get_ids())?.to_vec();
+            *time += median_time(|| encoder.embed(encoding.get_ids()).map(drop))?;
+        }
+        println!("{:>8.5}  {sentence}", cosine(&pair[0], &pair[1]));
+        embeddings.push(pair);
+    }
+
+    // What such embeddings are for: which sentences mean about the same.
+    println!("\nsimilarity to the first sentence, in full precision and quantized");
+    for ([full, quantized], sentence) in embeddings.iter().zip(&arguments.sentences).skip(1) {
+        let [first_full, first_quantized] = &embeddings[0];
+        let similar = (cosine(first_full, full), cosine(first_quantized, quantized));
+        println!("{:>8.5} {:>8.5}  {sentence}", similar.0, similar.1);
+    }
+    println!("\n{:10} {:>10} {:>24}", "graph", "MB", "time a sentence (median)");
+    for ((name, sizes), time) in ["f32", "quantized"].iter().zip(&sizes).zip(times) {
+        let time = time / arguments.sentences.len().max(1) as u32;
+        println!("{name:10} {:>10.2} {time:>24.2?}", sizes.bytes() as f64 / 1e6);
+    }
+    Ok(())
+}
+
+/// The tokenizer of a file, for single sentences: without padding.
+fn tokenizer(path: &Path) -> Result<Tokenizer, AnyError> {
+    let mut tokenizer = Tokenizer::from_file(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    tokenizer.with_padding(None);
+    Ok(tokenizer)
+}
+
+fn median_time(mut run: impl FnMut() -> Result<(), AnyError>) -> Result<Duration, AnyError> {
+    const RUNS: usize = 15;
+    let mut times = Vec::with_capacity(RUNS);
+    for _ in 0..RUNS {
+        let begin = Instant::now();
+        run()?;
+        times.push(begin.elapsed());
+    }
+    times.sort();
+    Ok(times[RUNS / 2])
+}

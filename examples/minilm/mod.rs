@@ -1,0 +1,4 @@
+//! A sentence encoder in full precision and quantized: the modules of the example `minilm`.
+
+pub mod encoder;
+pub mod graph;

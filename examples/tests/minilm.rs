@@ -1,0 +1,53 @@
+//! The sentence encoder, in full precision and quantized.
+#![allow(clippy::unwrap_used, reason = "tests may")]
+
+mod common;
+
+use std::path::Path;
+
+use bitquilt_examples::minilm::encoder::{Config, Encoder, cosine, weights};
+use bitquilt_examples::recipe::Recipe;
+use common::{fetched, session};
+
+/// [CLS] the cat sits on the warm windowsill . [SEP]
+const SENTENCE: [u32; 10] = [101, 1996, 4937, 7719, 2006, 1996, 4010, 3645, 8591, 102];
+
+#[test]
+fn a_quantized_sentence_means_the_same() {
+    let Some(path) = fetched("all-MiniLM-L6-v2.safetensors") else { return };
+    let session = session(2);
+    let config = Config::read(&path.with_file_name("all-MiniLM-L6-v2.config.json")).unwrap();
+    let full = weights(&path, &config, session.registry()).unwrap();
+    let recipe = Recipe::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("minilm/recipe.toml")).unwrap();
+    let mut quantized = full.clone();
+    let summary = recipe.apply(&mut quantized, session.registry(), |_, _| {}).unwrap();
+    // The first halves of the feed-forward blocks have rows of 384 values.
+    assert_eq!(summary.fallbacks.len(), 6);
+    let embed = |weights| {
+        let mut encoder = Encoder::load(&session, &config, weights).unwrap();
+        let embedding = encoder.embed(&SENTENCE).unwrap().to_vec();
+        // Other lengths before and after leave no trace.
+        encoder.embed(&SENTENCE[..3]).unwrap();
+        assert_eq!(encoder.embed(&SENTENCE).unwrap(), embedding);
+        embedding
+    };
+    let (full, quantized) = (embed(&full), embed(&quantized));
+    let length = full.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>();
+    assert!((length - 1.0).abs() < 1e-5, "{length}");
+    let cosine = cosine(&full, &quantized);
+    assert!((0.99..0.999_999).contains(&cosine), "{cosine}");
+}
+
+#[test]
+fn a_k_encoding_does_not_fit_rows_of_384() {
+    let Some(path) = fetched("all-MiniLM-L6-v2.safetensors") else { return };
+    let session = session(1);
+    let config = Config::read(&path.with_file_name("all-MiniLM-L6-v2.config.json")).unwrap();
+    let mut weights = weights(&path, &config, session.registry()).unwrap();
+    let recipe = Recipe::uniform("q4_k", None).unwrap();
+    let error = recipe.apply(&mut weights, session.registry(), |_, _| {}).unwrap_err().to_string();
+    assert!(
+        error.contains("its rows have 384 values, no multiple of the 256 in a block of `q4_k`"),
+        "{error}"
+    );
+}
