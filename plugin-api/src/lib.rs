@@ -25,7 +25,7 @@
 //!     fn quantize(&self, rows: Rows<'_>, _importance: Option<&[f32]>, dst: &mut [u8]) -> Result<()> {
 //!         for (values, block) in rows.values().chunks_exact(32).zip(dst.chunks_exact_mut(20)) {
 //!             let scale = values.iter().fold(0f32, |max, value| max.max(value.abs())) / 7.0;
-//!             let code = |value: f32| if scale == 0.0 { 8 } else { (value / scale).round() as i8 as u8 + 8 };
+//!             let code = |value: f32| if scale == 0.0 { 8 } else { ((value / scale).round() as i8 + 8) as u8 };
 //!             block[..4].copy_from_slice(&scale.to_le_bytes());
 //!             for (byte, pair) in block[4..].iter_mut().zip(values.chunks_exact(2)) {
 //!                 *byte = code(pair[0]) | code(pair[1]) << 4;
@@ -84,6 +84,11 @@
 //! }
 //!
 //! export_plugin!(plugin);
+//! # #[cfg(feature = "testing")]
+//! # fn main() {
+//! #     bitquilt_plugin_api::testing::assert_conforms(plugin());
+//! # }
+//! # #[cfg(not(feature = "testing"))]
 //! # fn main() {}
 //! ```
 //!
@@ -93,7 +98,8 @@
 //! for an encoding of another plugin is a [`KernelProvider`] whose key names that op and encoding. A panic in any of these
 //! functions, in a parallel task or in a destructor becomes an error of the call; a segfault or an endless loop does not.
 //!
-//! [`mod@host`] is for those who write a host. The feature `testing` adds a small host to test a plugin with, without a file.
+//! [`mod@host`] is for those who write a host. The feature `testing` adds a conformance kit, which tests in one line all that a host relies
+//! on in a plugin, and a small host to test what it computes, both without a file.
 
 mod abi;
 mod attributes;

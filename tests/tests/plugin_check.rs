@@ -84,7 +84,7 @@ const DEFECTS: &[(&str, &str, &str)] = &[
         "encoding defective.reads_far",
         "bounds",
         "the child process was ended by SIGSEGV (an invalid memory access), at: dequantize, 1 x 32 values, buffers that end before a \
-         guard page",
+         guard page: it reads or writes outside them",
     ),
     ("op defective.op_infer_panics", "panics", "so many dimensions"),
     ("op defective.op_infer_changes_its_mind", "types", "the answer is another when it is asked again"),
@@ -107,7 +107,8 @@ const DEFECTS: &[(&str, &str, &str)] = &[
     (
         "kernel defective.op_segfaults_on_nan/plain",
         "panics",
-        "the child process was ended by SIGSEGV (an invalid memory access), at: run, f32 [3, 8], Hostile, 1 threads",
+        "the child process was ended by SIGSEGV (an invalid memory access), at: run, f32 [3, 8], values that are not \
+         finite and odd indices, 1 threads",
     ),
     (
         "kernel defective.op_hangs/plain",

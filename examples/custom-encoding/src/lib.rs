@@ -19,3 +19,11 @@ pub fn plugin() -> Plugin {
 }
 
 export_plugin!(plugin);
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_promise_to_a_host_is_kept() {
+        bitquilt_plugin_api::testing::assert_conforms(crate::plugin());
+    }
+}

@@ -74,3 +74,16 @@ pub(crate) fn plugin() -> Plugin {
     }
     plugin
 }
+
+#[cfg(test)]
+mod tests {
+    use bitquilt_plugin_api::testing::Conformance;
+
+    #[test]
+    fn every_promise_to_a_host_is_kept() {
+        Conformance::of(super::plugin())
+            .and_then(|ops| ops.beside(bitquilt_ggml::plugin()))
+            .unwrap()
+            .assert();
+    }
+}

@@ -251,6 +251,10 @@ fn verdicts(events: Vec<Event>, outcome: &Outcome) -> Vec<(CheckVerdict, String)
         }
     }
     if begun.is_some() || verdicts.is_empty() {
+        let outside = match outcome.end {
+            End::Signalled(_) if place.contains("guard page") => ": it reads or writes outside them",
+            _ => "",
+        };
         let place =
             if place.is_empty() { "before its first call".to_owned() } else { format!("at: {place}") };
         let words = said(&child::last_line(&outcome.stderr));
@@ -258,7 +262,7 @@ fn verdicts(events: Vec<Event>, outcome: &Outcome) -> Vec<(CheckVerdict, String)
             End::TimedOut(limit) => {
                 format!("it hung, and was killed after {} ms without an answer, {place}", limit.as_millis())
             }
-            end => format!("the child process {end}, {place}{words}"),
+            end => format!("the child process {end}, {place}{outside}{words}"),
         };
         verdicts.push((CheckVerdict::Fail, detail));
     }

@@ -85,3 +85,8 @@ fn any_bytes_decode() {
         }
     }
 }
+
+#[test]
+fn every_promise_to_a_host_is_kept() {
+    bitquilt_plugin_api::testing::assert_conforms(bitquilt_ggml::plugin());
+}

@@ -5,8 +5,8 @@ use std::thread;
 use super::values::{DISTRIBUTIONS, Draw, EDGES, Random, draw, normal};
 use super::{At, Check, Verdict};
 use crate::host::EncodingHandle;
+use crate::testing::TestHost;
 use crate::testing::memory::{Buffer, Memory, Placement};
-use crate::testing::{TestHost, TestTensor};
 use crate::{EncodingSpec, Error, ErrorKind, Importance, Result, Rows};
 
 /// The relative error of storing nothing is 1; a coarse encoding may be a little worse where it is at its worst.
@@ -38,13 +38,13 @@ pub(super) fn check(host: &TestHost, handle: &EncodingHandle, check: Check, at: 
 }
 
 /// An encoding, and the rows it is tried with.
-struct Probe<'a> {
+pub(super) struct Probe<'a> {
     handle: &'a EncodingHandle,
-    spec: &'a EncodingSpec,
-    row_len: usize,
+    pub(super) spec: &'a EncodingSpec,
+    pub(super) row_len: usize,
     /// A weight for each column, if the encoding takes some.
     importance: Option<Vec<f32>>,
-    at: At<'a>,
+    pub(super) at: At<'a>,
 }
 
 /// What a call has done.
@@ -112,14 +112,14 @@ impl<'a> Probe<'a> {
     }
 
     /// Encodes whole rows, where a failure is a sentence.
-    fn encode(&self, values: &[f32]) -> Result<Vec<u8>, String> {
+    pub(super) fn encode(&self, values: &[f32]) -> Result<Vec<u8>, String> {
         let called = self.quantize(values, self.row_len, self.importance.as_deref(), Memory::default());
         let dst = called.and_then(|called| called.result).map_err(|error| format!("`quantize`: {error}"))?;
         Ok(dst.as_ref().to_vec())
     }
 
     /// Decodes blocks, where a failure is a sentence.
-    fn decode(&self, blocks: &[u8]) -> Result<Vec<f32>, String> {
+    pub(super) fn decode(&self, blocks: &[u8]) -> Result<Vec<f32>, String> {
         let called = self.dequantize(blocks, Memory::default());
         let dst =
             called.and_then(|called| called.result).map_err(|error| format!("`dequantize`: {error}"))?;
@@ -360,46 +360,6 @@ impl<'a> Probe<'a> {
         let guarded =
             if cfg!(unix) { "with guard pages on both sides" } else { "with margins on both sides" };
         Ok(format!("every buffer, {guarded}"))
-    }
-
-    fn qmatmul(&self, host: &TestHost) -> Verdict {
-        let has_generic = host.kernels.iter().any(|(key, _)| key.op == "qmatmul" && key.name == "generic");
-        if !has_generic {
-            let reason = "there is no `qmatmul` here; `bitquilt plugin check` has it";
-            return Verdict::Skipped(reason.to_owned());
-        }
-        (self.at)("qmatmul, the generic kernel");
-        self.product(host).into()
-    }
-
-    fn product(&self, host: &TestHost) -> Result<String, String> {
-        let (rows, columns, n) = (3, 5, self.row_len);
-        let text = |error: Error| error.to_string();
-        let blocks = self.encode(&normal(columns * n, 8))?;
-        let decoded = self.decode(&blocks)?;
-        let weight = TestTensor::from_encoded(self.spec, &[columns, n], &blocks).map_err(text)?;
-        let x = normal(rows * n, 9);
-        let x_tensor = TestTensor::new(&[rows, n], &x).map_err(text)?;
-        let call = host.call("qmatmul").kernel("generic").attribute("precision", "exact").threads(2);
-        let outputs = call.input(&x_tensor).input(&weight).run().map_err(text)?;
-        let found = outputs.first().ok_or("qmatmul gave no output")?.values::<f32>().map_err(text)?;
-        let mut largest = 0f64;
-        for (index, found) in found.iter().enumerate() {
-            let (row, column) = (&x[index / columns * n..][..n], &decoded[index % columns * n..][..n]);
-            let terms = || row.iter().zip(column).map(|(a, b)| f64::from(*a) * f64::from(*b));
-            let (expected, size) = (terms().sum::<f64>(), terms().map(f64::abs).sum::<f64>());
-            let error = (f64::from(*found) - expected).abs() / size.max(f64::MIN_POSITIVE);
-            // n roundings, each of half a unit in the last place.
-            if error.is_nan() || error > n as f64 * f64::from(f32::EPSILON) {
-                return Err(format!(
-                    "row {}, column {} of the product is {found}; decoding the weight and multiplying gives {expected}",
-                    index / columns,
-                    index % columns
-                ));
-            }
-            largest = largest.max(error);
-        }
-        Ok(format!("agrees with decode-then-matmul to {largest:.1e}"))
     }
 }
 

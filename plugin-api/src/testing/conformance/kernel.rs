@@ -92,7 +92,7 @@ impl Probe<'_> {
     fn case(&self, node: &Node) -> Result<Case, Error> {
         let mut refusal = None;
         for filling in [Filling::Plain, Filling::Zeros, Filling::Ones] {
-            (self.at)(&format!("run, {}, {filling:?}", node.describe()));
+            (self.at)(&format!("run, {}, {filling}", node.describe()));
             let tensors = node.tensors(&self.conformance.host, filling)?;
             match self.run(node, &tensors, 1, Memory::default()) {
                 Ok(_) => return Ok(Case { node: node.clone(), tensors }),
@@ -192,7 +192,7 @@ impl Probe<'_> {
             }
             for filling in [Filling::Plain, Filling::Zeros, Filling::Ones, Filling::Hostile] {
                 for threads in [1, 3] {
-                    let said = format!("run, {}, {filling:?}, {threads} threads", node.describe());
+                    let said = format!("run, {}, {filling}, {threads} threads", node.describe());
                     (self.at)(&said);
                     let tensors =
                         node.tensors(&self.conformance.host, filling).map_err(|error| error.to_string())?;

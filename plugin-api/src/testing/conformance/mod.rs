@@ -37,6 +37,7 @@
 mod encoding;
 mod kernel;
 mod op;
+mod qmatmul;
 mod search;
 mod values;
 
@@ -44,7 +45,7 @@ use std::fmt::{self, Display, Formatter};
 
 use super::TestHost;
 use crate::host::{RegistrarHost, register};
-use crate::{IntoPlugin, Plugin, Result};
+use crate::{IntoPlugin, KernelKey, Plugin, Result, Selector};
 
 /// Runs every check of a plugin.
 ///
@@ -86,7 +87,7 @@ pub enum Subject {
     Kernel {
         /// The op.
         op: String,
-        /// The provider's name.
+        /// The provider's name, and the encoding if it is for one.
         name: String,
         /// Its place among the plugin's.
         index: usize,
@@ -227,9 +228,12 @@ impl Conformance {
         let encodings = self.host.encodings[..self.own.encodings].iter();
         let ops = self.host.ops[..self.own.ops].iter();
         let kernels = self.host.kernels[..self.own.kernels].iter().enumerate();
-        let kernel = |(index, (key, _)): (usize, &(crate::KernelKey, _))| Subject::Kernel {
+        let kernel = |(index, (key, _)): (usize, &(KernelKey, _))| Subject::Kernel {
             op: key.op.clone(),
-            name: key.name.clone(),
+            name: match &key.selector {
+                Selector::Encoding(encoding) => format!("{} for {encoding}", key.name),
+                Selector::Dense | Selector::AnyEncoding => key.name.clone(),
+            },
             index,
         };
         encodings

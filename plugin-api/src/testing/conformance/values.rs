@@ -1,5 +1,7 @@
 //! The values that plugins are tested with.
 
+use std::fmt::{self, Display, Formatter};
+
 use crate::{DType, Element, EncodingSpec, Error, QuantizationEncoding, Result, Rows};
 
 /// A sequence that is the same each time (SplitMix64).
@@ -89,6 +91,17 @@ pub(super) enum Filling {
     Ones,
     /// Floats that are not finite, whole numbers that are no index.
     Hostile,
+}
+
+impl Display for Filling {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plain => "plain values",
+            Self::Zeros => "zeros",
+            Self::Ones => "ones",
+            Self::Hostile => "values that are not finite and odd indices",
+        })
+    }
 }
 
 /// The bytes of `count` values of a dtype.
