@@ -22,7 +22,7 @@ BITQUILT_LONG_RUN=1 cargo test -p bitquilt-tests --test faults --test probing --
 step "the plugin interface under valgrind"
 host=$(rustc -vV | sed -n 's/^host: //p')
 runner=CARGO_TARGET_$(tr 'a-z-' 'A-Z_' <<<"$host")_RUNNER
-export "$runner=valgrind --quiet --error-exitcode=99 --fair-sched=yes --suppressions=$PWD/tests/valgrind.supp"
+export "$runner=valgrind --quiet --error-exitcode=99 --fair-sched=yes"
 cargo test -p bitquilt-plugin-api --lib
 cargo test -p bitquilt-tests --test plugin_loading --test c_plugins
 cargo test -p bitquilt-tests --test faults -- --test-threads=1 functions_that_fail plugins_that_break_the_contract
