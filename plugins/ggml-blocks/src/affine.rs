@@ -41,6 +41,11 @@ pub(crate) struct Affine<V = f32> {
 }
 
 impl Search {
+    /// The search of every format under an importance vector.
+    pub(crate) const fn with_importance(top: u8) -> Self {
+        Self { top, first: -0.9, step: 0.05, steps: 36, measure: Measure::Square }
+    }
+
     /// Finds the fit, as ggml's `make_qkx2_quants` and `make_qkx3_quants` do. Each try fits scale and minimum to
     /// its levels by least squares; a better fit's minimum is the base of the tries after it.
     #[inline(always)]

@@ -1,11 +1,6 @@
 //! `bf16`: the upper half of an f32, one value a block.
 //!
-//! ```text
-//! bit    15     14              7                   0
-//!        | sign | exponent      | mantissa           |
-//! ```
-//!
-//! Rounded to nearest, ties to even. Defined by ggml: `ggml_compute_fp32_to_bf16`.
+//! Defined by ggml: `ggml_compute_fp32_to_bf16`.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -13,6 +8,13 @@ use crate::format::{BlockFormat, Importance};
 use crate::lanes::Lanes;
 
 /// One value, little-endian.
+///
+/// ```text
+/// bit    15     14              7                   0
+///        | sign | exponent      | mantissa           |
+/// ```
+///
+/// Rounded to nearest, ties to even.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct BlockBF16(pub [u8; 2]);
@@ -27,6 +29,7 @@ impl BlockFormat for BF16 {
     const NAME: &'static str = "bf16";
     const BLOCK_LEN: usize = 1;
     const IMPORTANCE: Importance = Importance::Ignored;
+    const ERROR_BOUND: f32 = 0.004;
     type Block = BlockBF16;
 
     #[inline(always)]

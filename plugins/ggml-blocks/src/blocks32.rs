@@ -1,6 +1,6 @@
 //! What the formats with blocks of 32 values share.
 
-use crate::affine::{Affine, Measure, Search};
+use crate::affine::{Affine, Search};
 use crate::elementwise;
 use crate::lanes::Lanes;
 use crate::sums;
@@ -80,7 +80,7 @@ pub(crate) fn affine<V: Lanes, B>(
     blocks: &mut [B],
     write: impl Fn(f32, f32, [i8; 32]) -> B,
 ) {
-    let search = Search { top, first: -0.9, step: 0.05, steps: 36, measure: Measure::Square };
+    let search = Search::with_importance(top);
     let variance = sums::squares(row) / row.len() as f32;
     let mut weights = [[0.0; 32]; GROUP];
     let mut found = [Affine::default(); GROUP];

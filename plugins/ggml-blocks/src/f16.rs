@@ -1,11 +1,6 @@
 //! `f16`: IEEE 754 binary16, one value a block.
 //!
-//! ```text
-//! bit    15     14         10                       0
-//!        | sign | exponent | mantissa                |
-//! ```
-//!
-//! Rounded to nearest, ties to even; beyond 65504 to infinity. Defined by IEEE 754.
+//! Defined by IEEE 754.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -14,6 +9,13 @@ use crate::format::{BlockFormat, Importance};
 use crate::lanes::Lanes;
 
 /// One value.
+///
+/// ```text
+/// bit    15     14         10                       0
+///        | sign | exponent | mantissa                |
+/// ```
+///
+/// Rounded to nearest, ties to even; beyond 65504 to infinity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct BlockF16(pub Half);
@@ -28,6 +30,7 @@ impl BlockFormat for F16 {
     const NAME: &'static str = "f16";
     const BLOCK_LEN: usize = 1;
     const IMPORTANCE: Importance = Importance::Ignored;
+    const ERROR_BOUND: f32 = 0.0005;
     type Block = BlockF16;
 
     #[inline(always)]

@@ -24,6 +24,11 @@ pub trait BlockFormat: Send + Sync + 'static {
     const BLOCK_LEN: usize;
     /// Use of an importance vector.
     const IMPORTANCE: Importance;
+    /// The largest error of a value that is quantized and decoded, as a fraction of the largest magnitude in its block.
+    ///
+    /// It holds without importance and with the same for all columns, for blocks whose largest magnitude is from 2^-5 to
+    /// 2^5: there no scale is rounded to zero or infinity, whatever its format.
+    const ERROR_BOUND: f32;
     /// The bytes of a block: `repr(C)`, alignment 1, no padding, every bit pattern legal.
     type Block: Pod + Send + Sync;
 
@@ -61,6 +66,8 @@ pub struct Format {
     pub block_bytes: usize,
     /// Use of an importance vector.
     pub importance: Importance,
+    /// See [`BlockFormat::ERROR_BOUND`].
+    pub error_bound: f32,
     quantize_row: QuantizeRow,
     dequantize: fn(Isa, &[u8], &mut [f32]),
 }
@@ -74,6 +81,7 @@ impl Format {
             block_len: F::BLOCK_LEN,
             block_bytes: size_of::<F::Block>(),
             importance: F::IMPORTANCE,
+            error_bound: F::ERROR_BOUND,
             quantize_row: |isa, row, importance, bytes| {
                 arch::quantize_row::<F>(isa, row, importance, bytemuck::cast_slice_mut(bytes));
             },

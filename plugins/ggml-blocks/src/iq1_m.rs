@@ -52,6 +52,8 @@ impl BlockFormat for IQ1M {
     const NAME: &'static str = "iq1_m";
     const BLOCK_LEN: usize = grid::LEN;
     const IMPORTANCE: Importance = Importance::Optional;
+    // Without importance zeros weigh nothing, and a value may have an eighth for its level; with it the bound is 1.4.
+    const ERROR_BOUND: f32 = 21.0;
     type Block = BlockIQ1M;
 
     #[inline(always)]

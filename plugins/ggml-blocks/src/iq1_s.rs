@@ -52,6 +52,7 @@ impl BlockFormat for IQ1S {
     const NAME: &'static str = "iq1_s";
     const BLOCK_LEN: usize = grid::LEN;
     const IMPORTANCE: Importance = Importance::Required;
+    const ERROR_BOUND: f32 = 1.3;
     type Block = BlockIQ1S;
 
     #[inline(always)]

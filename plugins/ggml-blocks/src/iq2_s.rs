@@ -64,6 +64,7 @@ impl BlockFormat for IQ2S {
     const NAME: &'static str = "iq2_s";
     const BLOCK_LEN: usize = grid::LEN;
     const IMPORTANCE: Importance = Importance::Optional;
+    const ERROR_BOUND: f32 = 0.85;
     type Block = BlockIQ2S;
 
     #[inline(always)]

@@ -55,6 +55,7 @@ impl BlockFormat for IQ2XS {
     const NAME: &'static str = "iq2_xs";
     const BLOCK_LEN: usize = grid::LEN;
     const IMPORTANCE: Importance = Importance::Required;
+    const ERROR_BOUND: f32 = 1.05;
     type Block = BlockIQ2XS;
 
     #[inline(always)]

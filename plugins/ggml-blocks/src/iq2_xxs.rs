@@ -54,6 +54,7 @@ impl BlockFormat for IQ2XXS {
     const NAME: &'static str = "iq2_xxs";
     const BLOCK_LEN: usize = grid::LEN;
     const IMPORTANCE: Importance = Importance::Required;
+    const ERROR_BOUND: f32 = 1.05;
     type Block = BlockIQ2XXS;
 
     #[inline(always)]

@@ -64,6 +64,8 @@ impl BlockFormat for IQ3S {
     const NAME: &'static str = "iq3_s";
     const BLOCK_LEN: usize = grid::LEN;
     const IMPORTANCE: Importance = Importance::Optional;
+    // In ggml a sub-block of zeros takes no room among the points and signs: from there on they are others'.
+    const ERROR_BOUND: f32 = 2.2;
     type Block = BlockIQ3S;
 
     #[inline(always)]

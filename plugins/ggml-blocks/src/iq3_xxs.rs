@@ -59,6 +59,7 @@ impl BlockFormat for IQ3XXS {
     const NAME: &'static str = "iq3_xxs";
     const BLOCK_LEN: usize = grid::LEN;
     const IMPORTANCE: Importance = Importance::Optional;
+    const ERROR_BOUND: f32 = 1.05;
     type Block = BlockIQ3XXS;
 
     #[inline(always)]

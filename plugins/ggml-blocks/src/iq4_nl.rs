@@ -1,12 +1,6 @@
 //! `iq4_nl`: 32 values, 4 bits each that select one of sixteen unevenly spaced values, one scale. 4.5 bits a value.
 //!
-//! ```text
-//! byte   0        2                                      18
-//!        | d: f16 | qs: 16 bytes                          |
-//! qs[i]  bits 0..4: value i       bits 4..8: value 16 + i
-//! ```
-//!
-//! `x = d * VALUES[q]`. Defined by ggml: `block_iq4_nl`, `quantize_row_iq4_nl_impl`.
+//! Defined by ggml: `block_iq4_nl`, `quantize_row_iq4_nl_impl`.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -19,6 +13,14 @@ use crate::packing;
 use crate::sums;
 
 /// 32 values of 4 bits with a scale.
+///
+/// ```text
+/// byte   0        2                                      18
+///        | d: f16 | qs: 16 bytes                          |
+/// qs[i]  bits 0..4: value i       bits 4..8: value 16 + i
+/// ```
+///
+/// `x = d * VALUES[q]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct BlockIQ4NL {
@@ -43,6 +45,7 @@ impl BlockFormat for IQ4NL {
     const NAME: &'static str = "iq4_nl";
     const BLOCK_LEN: usize = 32;
     const IMPORTANCE: Importance = Importance::Optional;
+    const ERROR_BOUND: f32 = 0.2;
     type Block = BlockIQ4NL;
 
     #[inline(always)]

@@ -1,15 +1,7 @@
 //! `iq4_xs`: 8 x 32 values, 4 bits each that select one of sixteen unevenly spaced values, a 6-bit scale for each
 //! 32. 4.25 bits a value.
 //!
-//! ```text
-//! byte   0        2                    4                    8                     136
-//!        | d: f16 | scales_h: u16      | scales_l: 4 bytes  | qs: 8 x 16 bytes     |
-//! scales_h        bits 2 k..2 k + 2: scale k, upper bits
-//! scales_l[i]     bits 0..4: scale 2 i, lower bits       bits 4..8: scale 2 i + 1, lower bits
-//! qs[16 k + i]    bits 0..4: value 32 k + i              bits 4..8: value 32 k + 16 + i
-//! ```
-//!
-//! `x = d * (scale - 32) * VALUES[q]`. Defined by ggml: `block_iq4_xs`, `quantize_row_iq4_nl_impl`.
+//! Defined by ggml: `block_iq4_xs`, `quantize_row_iq4_nl_impl`.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -23,6 +15,16 @@ use crate::packing;
 use crate::sums;
 
 /// 256 values of 4 bits with eight scales.
+///
+/// ```text
+/// byte   0        2                    4                    8                     136
+///        | d: f16 | scales_h: u16      | scales_l: 4 bytes  | qs: 8 x 16 bytes     |
+/// scales_h        bits 2 k..2 k + 2: scale k, upper bits
+/// scales_l[i]     bits 0..4: scale 2 i, lower bits       bits 4..8: scale 2 i + 1, lower bits
+/// qs[16 k + i]    bits 0..4: value 32 k + i              bits 4..8: value 32 k + 16 + i
+/// ```
+///
+/// `x = d * (scale - 32) * VALUES[q]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct BlockIQ4XS {
@@ -58,6 +60,7 @@ impl BlockFormat for IQ4XS {
     const NAME: &'static str = "iq4_xs";
     const BLOCK_LEN: usize = 256;
     const IMPORTANCE: Importance = Importance::Optional;
+    const ERROR_BOUND: f32 = 0.2;
     type Block = BlockIQ4XS;
 
     #[inline(always)]

@@ -65,6 +65,8 @@ pub trait Lanes:
 
     /// `table[index & 15]` for each index.
     fn look_up(table: &[i8; 16], indices: [i8; 16]) -> [i8; 16];
+    /// A bit for each byte, that of the first lowest: set where it is negative.
+    fn sign_bits(bytes: [i8; 32]) -> u32;
 }
 
 impl Lanes for f32 {
@@ -142,5 +144,9 @@ impl Lanes for f32 {
     #[inline(always)]
     fn look_up(table: &[i8; 16], indices: [i8; 16]) -> [i8; 16] {
         indices.map(|index| table[usize::from(index as u8 & 15)])
+    }
+    #[inline(always)]
+    fn sign_bits(bytes: [i8; 32]) -> u32 {
+        bytes.iter().zip(0..).fold(0, |bits, (&byte, i)| bits | (u32::from(byte < 0) << i))
     }
 }

@@ -1,13 +1,6 @@
 //! `mxfp4`: 32 values in E2M1, one power of two as scale. 4.25 bits a value.
 //!
-//! ```text
-//! byte   0          1                                    17
-//!        | e: E8M0  | qs: 16 bytes                        |
-//! qs[i]  bits 0..4: value i       bits 4..8: value 16 + i
-//! ```
-//!
-//! `x = 2^(e - 127) * E2M1(q)`. Defined by the OCP Microscaling Formats specification; quantized as ggml's
-//! `quantize_row_mxfp4_ref` does.
+//! Defined by the OCP Microscaling Formats specification; quantized as ggml's `quantize_row_mxfp4_ref` does.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -19,6 +12,14 @@ use crate::lanes::Lanes;
 use crate::packing;
 
 /// 32 values of 4 bits with a scale.
+///
+/// ```text
+/// byte   0          1                                    17
+///        | e: E8M0  | qs: 16 bytes                        |
+/// qs[i]  bits 0..4: value i       bits 4..8: value 16 + i
+/// ```
+///
+/// `x = 2^(e - 127) * E2M1(q)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct BlockMXFP4 {
@@ -38,6 +39,7 @@ impl BlockFormat for MXFP4 {
     const NAME: &'static str = "mxfp4";
     const BLOCK_LEN: usize = 32;
     const IMPORTANCE: Importance = Importance::Ignored;
+    const ERROR_BOUND: f32 = 0.255;
     type Block = BlockMXFP4;
 
     #[inline(always)]

@@ -1,12 +1,6 @@
 //! `nvfp4`: 4 x 16 values in E2M1, an UE4M3 scale for each 16. 4.5 bits a value.
 //!
-//! ```text
-//! byte   0                    4                                      36
-//!        | d: 4 x UE4M3       | qs: 4 x 8 bytes                       |
-//! qs[8 k + i]    bits 0..4: value 16 k + i       bits 4..8: value 16 k + 8 + i
-//! ```
-//!
-//! `x = UE4M3(d) * E2M1(q)`. Defined by ggml: `block_nvfp4`, `quantize_row_nvfp4_ref`.
+//! Defined by ggml: `block_nvfp4`, `quantize_row_nvfp4_ref`.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -17,6 +11,14 @@ use crate::lanes::Lanes;
 use crate::packing;
 
 /// 64 values of 4 bits with four scales.
+///
+/// ```text
+/// byte   0                    4                                      36
+///        | d: 4 x UE4M3       | qs: 4 x 8 bytes                       |
+/// qs[8 k + i]    bits 0..4: value 16 k + i       bits 4..8: value 16 k + 8 + i
+/// ```
+///
+/// `x = UE4M3(d) * E2M1(q)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct BlockNVFP4 {
@@ -36,6 +38,7 @@ impl BlockFormat for NVFP4 {
     const NAME: &'static str = "nvfp4";
     const BLOCK_LEN: usize = 64;
     const IMPORTANCE: Importance = Importance::Ignored;
+    const ERROR_BOUND: f32 = 0.255;
     type Block = BlockNVFP4;
 
     #[inline(always)]

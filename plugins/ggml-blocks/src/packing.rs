@@ -1,5 +1,7 @@
 //! Fields of 4, 2 and 1 bits: how levels are laid into bytes.
 
+use crate::lanes::Lanes;
+
 /// The byte at `i` holds `levels[i]` and, above it, `levels[N + i]`; only their low four bits count.
 #[inline(always)]
 pub(crate) fn nibbles<const N: usize>(levels: &[i8]) -> [u8; N] {
@@ -83,12 +85,12 @@ pub(crate) fn join_plane<const BIT: u32>(levels: &mut [i8; 256], bytes: &[u8; 32
 
 /// Bit `i` of the little-endian integer is bit 4 of `levels[i]`.
 #[inline(always)]
-pub(crate) fn fifth_bits(levels: &[i8; 32]) -> [u8; 4] {
-    let mut bits = 0;
-    for (i, &level) in levels.iter().enumerate() {
-        bits |= u32::from((level as u8 >> 4) & 1) << i;
+pub(crate) fn fifth_bits<V: Lanes>(levels: &[i8; 32]) -> [u8; 4] {
+    let mut signs = *levels;
+    for sign in &mut signs {
+        *sign <<= 3;
     }
-    bits.to_le_bytes()
+    V::sign_bits(signs).to_le_bytes()
 }
 
 /// The levels of 32 values with four bits in `qs` and the fifth in `qh`.

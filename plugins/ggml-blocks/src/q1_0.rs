@@ -1,12 +1,6 @@
 //! `q1_0`: 128 signs, one scale. 1.125 bits a value.
 //!
-//! ```text
-//! byte   0        2                                      18
-//!        | d: f16 | qs: 16 bytes                          |
-//! qs[i]  bit k: value 8 i + k, set where it is not negative
-//! ```
-//!
-//! `x = d` or `x = -d`, the mean magnitude. Defined by ggml: `block_q1_0`, `quantize_row_q1_0_ref`.
+//! Defined by ggml: `block_q1_0`, `quantize_row_q1_0_ref`.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -15,6 +9,14 @@ use crate::format::{BlockFormat, Importance};
 use crate::lanes::Lanes;
 
 /// 128 values of 1 bit with a scale.
+///
+/// ```text
+/// byte   0        2                                      18
+///        | d: f16 | qs: 16 bytes                          |
+/// qs[i]  bit k: value 8 i + k, set where it is not negative
+/// ```
+///
+/// `x = d` or `x = -d`, the mean magnitude.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct BlockQ1_0 {
@@ -34,6 +36,7 @@ impl BlockFormat for Q1_0 {
     const NAME: &'static str = "q1_0";
     const BLOCK_LEN: usize = 128;
     const IMPORTANCE: Importance = Importance::Ignored;
+    const ERROR_BOUND: f32 = 1.005;
     type Block = BlockQ1_0;
 
     #[inline(always)]

@@ -1,12 +1,6 @@
 //! `q2_0`: 64 values, 2 bits each, one scale. 2.25 bits a value.
 //!
-//! ```text
-//! byte   0        2                                      18
-//!        | d: f16 | qs: 16 bytes                          |
-//! qs[i]  bits 2 k..2 k + 2: value 4 i + k                        k = 0..4
-//! ```
-//!
-//! `x = d * (q - 1)`: -d, 0, d or 2 d. Defined by ggml: `block_q2_0`, `quantize_row_q2_0_ref`.
+//! Defined by ggml: `block_q2_0`, `quantize_row_q2_0_ref`.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -18,6 +12,14 @@ use crate::ints;
 use crate::lanes::Lanes;
 
 /// 64 values of 2 bits with a scale.
+///
+/// ```text
+/// byte   0        2                                      18
+///        | d: f16 | qs: 16 bytes                          |
+/// qs[i]  bits 2 k..2 k + 2: value 4 i + k                        k = 0..4
+/// ```
+///
+/// `x = d * (q - 1)`: -d, 0, d or 2 d.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct BlockQ2_0 {
@@ -37,6 +39,7 @@ impl BlockFormat for Q2_0 {
     const NAME: &'static str = "q2_0";
     const BLOCK_LEN: usize = 64;
     const IMPORTANCE: Importance = Importance::Ignored;
+    const ERROR_BOUND: f32 = 0.505;
     type Block = BlockQ2_0;
 
     #[inline(always)]

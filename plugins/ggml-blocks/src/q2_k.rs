@@ -1,13 +1,6 @@
 //! `q2_k`: 16 x 16 values, 2 bits each, a 4-bit scale and minimum for each 16. 2.625 bits a value.
 //!
-//! ```text
-//! byte   0                  16                        80       82          84
-//!        | scales: 16 bytes | qs: 2 x 32 bytes         | d: f16 | dmin: f16 |
-//! scales[j]       bits 0..4: scale of values 16 j..      bits 4..8: their minimum
-//! qs[32 h + i]    bits 2 k..2 k + 2: value 128 h + 32 k + i                       k = 0..4
-//! ```
-//!
-//! `x = d * scale * q - dmin * min`. Defined by ggml: `block_q2_K`, `quantize_row_q2_K_ref`, `quantize_row_q2_K_impl`.
+//! Defined by ggml: `block_q2_K`, `quantize_row_q2_K_ref`, `quantize_row_q2_K_impl`.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -21,6 +14,15 @@ use crate::positive;
 use crate::sums;
 
 /// 256 values of 2 bits with sixteen scales and minimums.
+///
+/// ```text
+/// byte   0                  16                        80       82          84
+///        | scales: 16 bytes | qs: 2 x 32 bytes         | d: f16 | dmin: f16 |
+/// scales[j]       bits 0..4: scale of values 16 j..      bits 4..8: their minimum
+/// qs[32 h + i]    bits 2 k..2 k + 2: value 128 h + 32 k + i                       k = 0..4
+/// ```
+///
+/// `x = d * scale * q - dmin * min`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct BlockQ2K {
@@ -41,7 +43,6 @@ const TOP: u8 = 3;
 /// The highest level of a scale.
 const SCALE_TOP: u8 = 15;
 const PLAIN: Search = Search { top: TOP, first: -0.5, step: 0.1, steps: 15, measure: Measure::Absolute };
-const IMPORTANT: Search = Search { top: TOP, first: -0.9, step: 0.05, steps: 36, measure: Measure::Square };
 
 /// The format `q2_k`.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +52,7 @@ impl BlockFormat for Q2K {
     const NAME: &'static str = "q2_k";
     const BLOCK_LEN: usize = 256;
     const IMPORTANCE: Importance = Importance::Optional;
+    const ERROR_BOUND: f32 = 0.9;
     type Block = BlockQ2K;
 
     #[inline(always)]
@@ -97,13 +99,14 @@ fn quantize_plain<V: Lanes>(x: &[f32; 256]) -> BlockQ2K {
 fn quantize_important<V: Lanes>(x: &[f32; 256], importance: &[f32]) -> BlockQ2K {
     let mut weights = [0.0; 256];
     sums::weigh(x, importance, sums::squares(x) / 256.0, &mut weights);
+    let important = Search::with_importance(TOP);
     let (mut found, mut sums) = ([Affine::default(); 16], [0.0; 16]);
     let lanes = x.as_chunks::<16>().0.chunks(V::COUNT).zip(weights.as_chunks::<16>().0.chunks(V::COUNT));
     for (((x, weights), found), sums) in lanes.zip(found.chunks_mut(V::COUNT)).zip(sums.chunks_mut(V::COUNT))
     {
         let weights = V::gather(weights);
         sums::total(&weights).store(sums);
-        IMPORTANT.run(&V::gather(x), &weights).store(found);
+        important.run(&V::gather(x), &weights).store(found);
     }
     let scales = positive::search(&found.map(|found| found.scale), &sums, SCALE_TOP);
     let mins = positive::search(&found.map(|found| found.offset), &sums, SCALE_TOP);

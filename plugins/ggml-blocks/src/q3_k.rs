@@ -1,15 +1,6 @@
 //! `q3_k`: 16 x 16 values, 3 bits each, a 6-bit scale for each 16. 3.4375 bits a value.
 //!
-//! ```text
-//! byte   0                 32                   96                   108      110
-//!        | hmask: 32 bytes | qs: 2 x 32 bytes    | scales: 12 bytes    | d: f16 |
-//! hmask[i]        bit k: value 32 k + i, upper bit                               k = 0..8
-//! qs[32 h + i]    bits 2 k..2 k + 2: value 128 h + 32 k + i, lower bits          k = 0..4
-//! scales[i]       bits 0..4: scale i, lower bits   bits 4..8: scale 8 + i, lower bits    i = 0..8
-//! scales[8 + i]   bits 2 k..2 k + 2: scale 4 k + i, upper bits                   i = 0..4
-//! ```
-//!
-//! `x = d * (scale - 32) * (q - 4)`. Defined by ggml: `block_q3_K`, `quantize_row_q3_K_ref`, `quantize_row_q3_K_impl`.
+//! Defined by ggml: `block_q3_K`, `quantize_row_q3_K_ref`, `quantize_row_q3_K_impl`.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -24,6 +15,17 @@ use crate::sums;
 use crate::symmetric::{self, Symmetric};
 
 /// 256 values of 3 bits with sixteen scales.
+///
+/// ```text
+/// byte   0                 32                   96                   108      110
+///        | hmask: 32 bytes | qs: 2 x 32 bytes    | scales: 12 bytes    | d: f16 |
+/// hmask[i]        bit k: value 32 k + i, upper bit                               k = 0..8
+/// qs[32 h + i]    bits 2 k..2 k + 2: value 128 h + 32 k + i, lower bits          k = 0..4
+/// scales[i]       bits 0..4: scale i, lower bits   bits 4..8: scale 8 + i, lower bits    i = 0..8
+/// scales[8 + i]   bits 2 k..2 k + 2: scale 4 k + i, upper bits                   i = 0..4
+/// ```
+///
+/// `x = d * (scale - 32) * (q - 4)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct BlockQ3K {
@@ -64,6 +66,7 @@ impl BlockFormat for Q3K {
     const NAME: &'static str = "q3_k";
     const BLOCK_LEN: usize = 256;
     const IMPORTANCE: Importance = Importance::Optional;
+    const ERROR_BOUND: f32 = 0.4;
     type Block = BlockQ3K;
 
     #[inline(always)]
@@ -77,7 +80,7 @@ impl BlockFormat for Q3K {
                 }
             }
             None => {
-                for (blocks, rows) in blocks.chunks_mut(2).zip(rows.chunks(2)) {
+                for (blocks, rows) in blocks.chunks_mut(GROUP).zip(rows.chunks(GROUP)) {
                     quantize_plain::<V>(rows, blocks);
                 }
             }
@@ -100,16 +103,25 @@ impl BlockFormat for Q3K {
     }
 }
 
-/// Quantizes one block, or two.
+/// Registers searched side by side.
+const SETS: usize = 4;
+/// Blocks searched at once: with 16 lanes they fill the registers.
+const GROUP: usize = SETS;
+
+/// Quantizes at most [`GROUP`] blocks.
 #[inline(always)]
 fn quantize_plain<V: Lanes>(x: &[[f32; 256]], blocks: &mut [BlockQ3K]) {
-    let mut found = [0.0; 32];
-    let sub_blocks = x.as_flattened().as_chunks::<16>().0.chunks(2 * V::COUNT);
-    for (x, found) in sub_blocks.zip(found.chunks_mut(2 * V::COUNT)) {
-        let (x, more) = x.split_at(x.len().min(V::COUNT));
-        let ([scales, more_scales], _) = refined::search(&[V::gather(x), V::gather(more)], HALF);
-        scales.store(&mut found[..V::COUNT]);
-        more_scales.store(&mut found[V::COUNT..]);
+    let mut found = [0.0; 16 * GROUP];
+    let sub_blocks = x.as_flattened().as_chunks::<16>().0.chunks(SETS * V::COUNT);
+    for (x, found) in sub_blocks.zip(found.chunks_mut(SETS * V::COUNT)) {
+        let mut sets = [[V::splat(0.0); 16]; SETS];
+        for (set, x) in sets.iter_mut().zip(x.chunks(V::COUNT)) {
+            *set = V::gather(x);
+        }
+        let (scales, _) = refined::search(&sets, HALF);
+        for (scales, found) in scales.into_iter().zip(found.chunks_mut(V::COUNT)) {
+            scales.store(found);
+        }
     }
     for ((block, x), found) in blocks.iter_mut().zip(x).zip(found.as_chunks::<16>().0) {
         let (d, scales) = quantize_scales(found);

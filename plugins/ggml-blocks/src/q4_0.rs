@@ -1,12 +1,6 @@
 //! `q4_0`: 32 values, 4 bits each, one scale. 4.5 bits a value.
 //!
-//! ```text
-//! byte   0        2                                      18
-//!        | d: f16 | qs: 16 bytes                          |
-//! qs[i]  bits 0..4: value i       bits 4..8: value 16 + i
-//! ```
-//!
-//! `x = d * (q - 8)`. Defined by ggml: `block_q4_0`, `quantize_row_q4_0_ref`, `quantize_row_q4_0_impl`.
+//! Defined by ggml: `block_q4_0`, `quantize_row_q4_0_ref`, `quantize_row_q4_0_impl`.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -18,6 +12,14 @@ use crate::lanes::Lanes;
 use crate::packing::{self, at_most, shifted};
 
 /// 32 values of 4 bits with a scale.
+///
+/// ```text
+/// byte   0        2                                      18
+///        | d: f16 | qs: 16 bytes                          |
+/// qs[i]  bits 0..4: value i       bits 4..8: value 16 + i
+/// ```
+///
+/// `x = d * (q - 8)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct BlockQ4_0 {
@@ -37,6 +39,7 @@ impl BlockFormat for Q4_0 {
     const NAME: &'static str = "q4_0";
     const BLOCK_LEN: usize = 32;
     const IMPORTANCE: Importance = Importance::Optional;
+    const ERROR_BOUND: f32 = 0.15;
     type Block = BlockQ4_0;
 
     #[inline(always)]

@@ -1,12 +1,6 @@
 //! `q4_1`: 32 values, 4 bits each, one scale and one minimum. 5 bits a value.
 //!
-//! ```text
-//! byte   0        2        4                             20
-//!        | d: f16 | m: f16 | qs: 16 bytes                 |
-//! qs[i]  bits 0..4: value i       bits 4..8: value 16 + i
-//! ```
-//!
-//! `x = d * q + m`. Defined by ggml: `block_q4_1`, `quantize_row_q4_1_ref`, `quantize_row_q4_1_impl`.
+//! Defined by ggml: `block_q4_1`, `quantize_row_q4_1_ref`, `quantize_row_q4_1_impl`.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -18,6 +12,14 @@ use crate::lanes::Lanes;
 use crate::packing;
 
 /// 32 values of 4 bits with a scale and a minimum.
+///
+/// ```text
+/// byte   0        2        4                             20
+///        | d: f16 | m: f16 | qs: 16 bytes                 |
+/// qs[i]  bits 0..4: value i       bits 4..8: value 16 + i
+/// ```
+///
+/// `x = d * q + m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct BlockQ4_1 {
@@ -39,6 +41,7 @@ impl BlockFormat for Q4_1 {
     const NAME: &'static str = "q4_1";
     const BLOCK_LEN: usize = 32;
     const IMPORTANCE: Importance = Importance::Optional;
+    const ERROR_BOUND: f32 = 0.16;
     type Block = BlockQ4_1;
 
     #[inline(always)]

@@ -1,13 +1,6 @@
 //! `q4_k`: 8 x 32 values, 4 bits each, a 6-bit scale and minimum for each 32. 4.5 bits a value.
 //!
-//! ```text
-//! byte   0        2           4                     16                                 144
-//!        | d: f16 | dmin: f16 | scales: 12 bytes     | qs: 4 x 32 bytes                  |
-//! qs[32 c + i]    bits 0..4: value 64 c + i       bits 4..8: value 64 c + 32 + i
-//! ```
-//!
-//! `x = d * scale * q - dmin * min`; the scales are packed as `super_affine` pictures them. Defined by ggml:
-//! `block_q4_K`, `quantize_row_q4_K_ref`, `quantize_row_q4_K_impl`.
+//! Defined by ggml: `block_q4_K`, `quantize_row_q4_K_ref`, `quantize_row_q4_K_impl`.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -20,6 +13,20 @@ use crate::packing;
 use crate::super_affine::{self, SuperBlock, unpack_scales};
 
 /// 256 values of 4 bits with eight scales and minimums.
+///
+/// ```text
+/// byte   0        2           4                     16                                 144
+///        | d: f16 | dmin: f16 | scales: 12 bytes     | qs: 4 x 32 bytes                  |
+/// qs[32 c + i]    bits 0..4: value 64 c + i       bits 4..8: value 64 c + 32 + i
+/// ```
+///
+/// `x = d * scale * q - dmin * min`. The scales and minimums of the eight sub-blocks, 6 bits each:
+///
+/// ```text
+/// byte i          bits 0..6: scale i          bits 6..8: scale 4 + i, upper bits        i = 0..4
+/// byte 4 + i      bits 0..6: minimum i        bits 6..8: minimum 4 + i, upper bits
+/// byte 8 + i      bits 0..4: scale 4 + i      bits 4..8: minimum 4 + i, lower bits
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct BlockQ4K {
@@ -51,6 +58,7 @@ impl BlockFormat for Q4K {
     const NAME: &'static str = "q4_k";
     const BLOCK_LEN: usize = 256;
     const IMPORTANCE: Importance = Importance::Optional;
+    const ERROR_BOUND: f32 = 0.2;
     type Block = BlockQ4K;
 
     #[inline(always)]

@@ -1,13 +1,6 @@
 //! `q5_0`: 32 values, 5 bits each, one scale. 5.5 bits a value.
 //!
-//! ```text
-//! byte   0        2              6                              22
-//!        | d: f16 | qh: 4 bytes  | qs: 16 bytes                  |
-//! qh     bit i of the little-endian u32: value i, upper bit
-//! qs[i]  bits 0..4: value i              bits 4..8: value 16 + i
-//! ```
-//!
-//! `x = d * (q - 16)`. Defined by ggml: `block_q5_0`, `quantize_row_q5_0_ref`, `quantize_row_q5_0_impl`.
+//! Defined by ggml: `block_q5_0`, `quantize_row_q5_0_ref`, `quantize_row_q5_0_impl`.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -19,6 +12,15 @@ use crate::lanes::Lanes;
 use crate::packing::{self, at_most, shifted};
 
 /// 32 values of 5 bits with a scale.
+///
+/// ```text
+/// byte   0        2              6                              22
+///        | d: f16 | qh: 4 bytes  | qs: 16 bytes                  |
+/// qh     bit i of the little-endian u32: value i, upper bit
+/// qs[i]  bits 0..4: value i              bits 4..8: value 16 + i
+/// ```
+///
+/// `x = d * (q - 16)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct BlockQ5_0 {
@@ -40,23 +42,19 @@ impl BlockFormat for Q5_0 {
     const NAME: &'static str = "q5_0";
     const BLOCK_LEN: usize = 32;
     const IMPORTANCE: Importance = Importance::Optional;
+    const ERROR_BOUND: f32 = 0.075;
     type Block = BlockQ5_0;
 
     #[inline(always)]
     fn quantize_row_in<V: Lanes>(row: &[f32], importance: Option<&[f32]>, blocks: &mut [BlockQ5_0]) {
-        let pack = |d, levels| BlockQ5_0 {
-            d: Half::from_f32(d),
-            qh: packing::fifth_bits(&levels),
-            qs: packing::nibbles(&levels),
-        };
         if let Some(importance) = importance {
-            return blocks32::symmetric::<V, _>(row, importance, 16, blocks, pack);
+            return blocks32::symmetric::<V, _>(row, importance, 16, blocks, pack::<V>);
         }
         let (rows, _) = row.as_chunks::<32>();
         for (block, x) in blocks.iter_mut().zip(rows) {
             let d = largest::<V>(x) / -16.0;
             let id = inverse(d);
-            *block = pack(d, at_most(truncated::<V, 32>(x, 0.0, id, 16.5), 31));
+            *block = pack::<V>(d, at_most(truncated::<V, 32>(x, 0.0, id, 16.5), 31));
         }
     }
 
@@ -68,4 +66,9 @@ impl BlockFormat for Q5_0 {
             elementwise::decode::<V>(&levels, d, dst);
         }
     }
+}
+
+#[inline(always)]
+fn pack<V: Lanes>(d: f32, levels: [i8; 32]) -> BlockQ5_0 {
+    BlockQ5_0 { d: Half::from_f32(d), qh: packing::fifth_bits::<V>(&levels), qs: packing::nibbles(&levels) }
 }

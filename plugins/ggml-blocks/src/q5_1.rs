@@ -1,13 +1,6 @@
 //! `q5_1`: 32 values, 5 bits each, one scale and one minimum. 6 bits a value.
 //!
-//! ```text
-//! byte   0        2        4              8                              24
-//!        | d: f16 | m: f16 | qh: 4 bytes  | qs: 16 bytes                  |
-//! qh     bit i of the little-endian u32: value i, upper bit
-//! qs[i]  bits 0..4: value i              bits 4..8: value 16 + i
-//! ```
-//!
-//! `x = d * q + m`. Defined by ggml: `block_q5_1`, `quantize_row_q5_1_ref`, `quantize_row_q5_1_impl`.
+//! Defined by ggml: `block_q5_1`, `quantize_row_q5_1_ref`, `quantize_row_q5_1_impl`.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -19,6 +12,15 @@ use crate::lanes::Lanes;
 use crate::packing;
 
 /// 32 values of 5 bits with a scale and a minimum.
+///
+/// ```text
+/// byte   0        2        4              8                              24
+///        | d: f16 | m: f16 | qh: 4 bytes  | qs: 16 bytes                  |
+/// qh     bit i of the little-endian u32: value i, upper bit
+/// qs[i]  bits 0..4: value i              bits 4..8: value 16 + i
+/// ```
+///
+/// `x = d * q + m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct BlockQ5_1 {
@@ -42,25 +44,20 @@ impl BlockFormat for Q5_1 {
     const NAME: &'static str = "q5_1";
     const BLOCK_LEN: usize = 32;
     const IMPORTANCE: Importance = Importance::Optional;
+    const ERROR_BOUND: f32 = 0.08;
     type Block = BlockQ5_1;
 
     #[inline(always)]
     fn quantize_row_in<V: Lanes>(row: &[f32], importance: Option<&[f32]>, blocks: &mut [BlockQ5_1]) {
-        let pack = |d, m, levels| BlockQ5_1 {
-            d: Half::from_f32(d),
-            m: Half::from_f32(m),
-            qh: packing::fifth_bits(&levels),
-            qs: packing::nibbles(&levels),
-        };
         if let Some(importance) = importance {
-            return blocks32::affine::<V, _>(row, importance, 31, blocks, pack);
+            return blocks32::affine::<V, _>(row, importance, 31, blocks, pack::<V>);
         }
         let (rows, _) = row.as_chunks::<32>();
         for (block, x) in blocks.iter_mut().zip(rows) {
             let (min, max) = range::<V>(x);
             let d = (max - min) / 31.0;
             let id = inverse(d);
-            *block = pack(d, min, truncated::<V, 32>(x, min, id, 0.5));
+            *block = pack::<V>(d, min, truncated::<V, 32>(x, min, id, 0.5));
         }
     }
 
@@ -71,5 +68,15 @@ impl BlockFormat for Q5_1 {
             let levels = packing::join_fifth_bits(&block.qs, block.qh);
             elementwise::decode_affine::<V>(&levels, d, m, dst);
         }
+    }
+}
+
+#[inline(always)]
+fn pack<V: Lanes>(d: f32, m: f32, levels: [i8; 32]) -> BlockQ5_1 {
+    BlockQ5_1 {
+        d: Half::from_f32(d),
+        m: Half::from_f32(m),
+        qh: packing::fifth_bits::<V>(&levels),
+        qs: packing::nibbles(&levels),
     }
 }

@@ -1,14 +1,6 @@
 //! `q5_k`: 8 x 32 values, 5 bits each, a 6-bit scale and minimum for each 32. 5.5 bits a value.
 //!
-//! ```text
-//! byte   0        2           4                     16             48                  176
-//!        | d: f16 | dmin: f16 | scales: 12 bytes     | qh: 32 bytes | qs: 4 x 32 bytes   |
-//! qh[i]           bit k: value 32 k + i, upper bit
-//! qs[32 c + i]    bits 0..4: value 64 c + i       bits 4..8: value 64 c + 32 + i
-//! ```
-//!
-//! `x = d * scale * q - dmin * min`; the scales are packed as `super_affine` pictures them. Defined by ggml:
-//! `block_q5_K`, `quantize_row_q5_K_ref`, `quantize_row_q5_K_impl`.
+//! Defined by ggml: `block_q5_K`, `quantize_row_q5_K_ref`, `quantize_row_q5_K_impl`.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -21,6 +13,15 @@ use crate::packing;
 use crate::super_affine::{self, SuperBlock, unpack_scales};
 
 /// 256 values of 5 bits with eight scales and minimums.
+///
+/// ```text
+/// byte   0        2           4                     16             48                  176
+///        | d: f16 | dmin: f16 | scales: 12 bytes     | qh: 32 bytes | qs: 4 x 32 bytes   |
+/// qh[i]           bit k: value 32 k + i, upper bit
+/// qs[32 c + i]    bits 0..4: value 64 c + i       bits 4..8: value 64 c + 32 + i
+/// ```
+///
+/// `x = d * scale * q - dmin * min`. The scales are packed as those of [`BlockQ4K`](crate::BlockQ4K).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct BlockQ5K {
@@ -54,6 +55,7 @@ impl BlockFormat for Q5K {
     const NAME: &'static str = "q5_k";
     const BLOCK_LEN: usize = 256;
     const IMPORTANCE: Importance = Importance::Optional;
+    const ERROR_BOUND: f32 = 0.12;
     type Block = BlockQ5K;
 
     #[inline(always)]

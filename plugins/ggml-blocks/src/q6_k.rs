@@ -1,14 +1,6 @@
 //! `q6_k`: 16 x 16 values, 6 bits each, an 8-bit scale for each 16. 6.5625 bits a value.
 //!
-//! ```text
-//! byte   0                          128                192                   208      210
-//!        | ql: 2 x 64 bytes          | qh: 2 x 32 bytes | scales: 16 x i8     | d: f16 |
-//! values 128 h + 32 k + i, their upper bits in qh[32 h + i], bits 2 k..2 k + 2      k = 0..4, i = 0..32
-//!   k = 0, 2    lower bits: ql[64 h + i],      bits 0..4 and 4..8
-//!   k = 1, 3    lower bits: ql[64 h + 32 + i], bits 0..4 and 4..8
-//! ```
-//!
-//! `x = d * scale * (q - 32)`. Defined by ggml: `block_q6_K`, `quantize_row_q6_K_ref`, `quantize_row_q6_K_impl`.
+//! Defined by ggml: `block_q6_K`, `quantize_row_q6_K_ref`, `quantize_row_q6_K_impl`.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -22,6 +14,16 @@ use crate::sums;
 use crate::symmetric::{self, EPSILON, Symmetric};
 
 /// 256 values of 6 bits with sixteen scales.
+///
+/// ```text
+/// byte   0                          128                192                   208      210
+///        | ql: 2 x 64 bytes          | qh: 2 x 32 bytes | scales: 16 x i8     | d: f16 |
+/// values 128 h + 32 k + i, their upper bits in qh[32 h + i], bits 2 k..2 k + 2      k = 0..4, i = 0..32
+///   k = 0, 2    lower bits: ql[64 h + i],      bits 0..4 and 4..8
+///   k = 1, 3    lower bits: ql[64 h + 32 + i], bits 0..4 and 4..8
+/// ```
+///
+/// `x = d * scale * (q - 32)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct BlockQ6K {
@@ -45,6 +47,7 @@ impl BlockFormat for Q6K {
     const NAME: &'static str = "q6_k";
     const BLOCK_LEN: usize = 256;
     const IMPORTANCE: Importance = Importance::Optional;
+    const ERROR_BOUND: f32 = 0.05;
     type Block = BlockQ6K;
 
     #[inline(always)]

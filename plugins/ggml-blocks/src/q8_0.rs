@@ -1,11 +1,6 @@
 //! `q8_0`: 32 values, 8 bits each, one scale. 8.5 bits a value.
 //!
-//! ```text
-//! byte   0        2                                      34
-//!        | d: f16 | qs: 32 signed bytes                   |
-//! ```
-//!
-//! `x = d * q`. Defined by ggml: `block_q8_0`, `quantize_row_q8_0_ref`.
+//! Defined by ggml: `block_q8_0`, `quantize_row_q8_0_ref`.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -16,6 +11,13 @@ use crate::format::{BlockFormat, Importance};
 use crate::lanes::Lanes;
 
 /// 32 values of 8 bits with a scale.
+///
+/// ```text
+/// byte   0        2                                      34
+///        | d: f16 | qs: 32 signed bytes                   |
+/// ```
+///
+/// `x = d * q`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct BlockQ8_0 {
@@ -35,6 +37,7 @@ impl BlockFormat for Q8_0 {
     const NAME: &'static str = "q8_0";
     const BLOCK_LEN: usize = 32;
     const IMPORTANCE: Importance = Importance::Ignored;
+    const ERROR_BOUND: f32 = 0.005;
     type Block = BlockQ8_0;
 
     #[inline(always)]

@@ -1,14 +1,8 @@
 //! Super-blocks of 8 x 32 values with a scale and a minimum for each 32: what `q4_k` and `q5_k` share.
 //!
-//! The 8 scales and 8 minimums, 6 bits each, lie in 12 bytes:
-//!
-//! ```text
-//! byte i          bits 0..6: scale i          bits 6..8: scale 4 + i, upper bits        i = 0..4
-//! byte 4 + i      bits 0..6: minimum i        bits 6..8: minimum 4 + i, upper bits
-//! byte 8 + i      bits 0..4: scale 4 + i      bits 4..8: minimum 4 + i, lower bits
-//! ```
+//! The 8 scales and 8 minimums, 6 bits each, lie in 12 bytes, which [`BlockQ4K`](crate::BlockQ4K) pictures.
 
-use crate::affine::{Affine, Measure, Search};
+use crate::affine::{Affine, Search};
 use crate::elementwise;
 use crate::float::Half;
 use crate::lanes::Lanes;
@@ -64,7 +58,7 @@ pub(crate) fn quantize_row<V: Lanes, B>(
     blocks: &mut [B],
     pack: impl Fn(SuperBlock) -> B,
 ) {
-    let important = Search { first: -0.9, step: 0.05, steps: 36, measure: Measure::Square, ..plain };
+    let important = Search::with_importance(plain.top);
     let mut weights = [[0.0; 32]; 8 * GROUP];
     let mut sums = [0.0; 8 * GROUP];
     let mut found = [Affine::default(); 8 * GROUP];

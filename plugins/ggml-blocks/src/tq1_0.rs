@@ -1,15 +1,6 @@
 //! `tq1_0`: 256 trits, five to a byte, one scale. 1.6875 bits a value.
 //!
-//! ```text
-//! byte   0                          48             52       54
-//!        | qs: 32 + 16 bytes        | qh: 4 bytes  | d: f16 |
-//! qs[i]        values 32 n + i          i = 0..32, n = 0..5
-//! qs[32 + i]   values 160 + 16 n + i    i = 0..16, n = 0..5
-//! qh[i]        values 240 + 4 n + i     i = 0..4,  n = 0..4
-//! ```
-//!
-//! A byte is the fraction `0.t0 t1 t2 t3 t4` in base 3, in 256ths and rounded up: multiplying by 3 carries the next
-//! trit out of it. `x = d * (t - 1)`. Defined by ggml: `block_tq1_0`, `quantize_row_tq1_0_ref`.
+//! Defined by ggml: `block_tq1_0`, `quantize_row_tq1_0_ref`.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -19,6 +10,17 @@ use crate::lanes::Lanes;
 use crate::ternary;
 
 /// 256 trits with a scale.
+///
+/// ```text
+/// byte   0                          48             52       54
+///        | qs: 32 + 16 bytes        | qh: 4 bytes  | d: f16 |
+/// qs[i]        values 32 n + i          i = 0..32, n = 0..5
+/// qs[32 + i]   values 160 + 16 n + i    i = 0..16, n = 0..5
+/// qh[i]        values 240 + 4 n + i     i = 0..4,  n = 0..4
+/// ```
+///
+/// A byte is the fraction `0.t0 t1 t2 t3 t4` in base 3, in 256ths and rounded up: multiplying by 3 carries
+/// the next trit out of it. `x = d * (t - 1)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct BlockTQ1_0 {
@@ -40,6 +42,7 @@ impl BlockFormat for TQ1_0 {
     const NAME: &'static str = "tq1_0";
     const BLOCK_LEN: usize = 256;
     const IMPORTANCE: Importance = Importance::Ignored;
+    const ERROR_BOUND: f32 = 0.505;
     type Block = BlockTQ1_0;
 
     #[inline(always)]

@@ -1,12 +1,6 @@
 //! `tq2_0`: 256 trits, 2 bits each, one scale. 2.0625 bits a value.
 //!
-//! ```text
-//! byte   0                                       64       66
-//!        | qs: 2 x 32 bytes                       | d: f16 |
-//! qs[32 h + i]    bits 2 k..2 k + 2: value 128 h + 32 k + i      k = 0..4
-//! ```
-//!
-//! `x = d * (q - 1)`. Defined by ggml: `block_tq2_0`, `quantize_row_tq2_0_ref`.
+//! Defined by ggml: `block_tq2_0`, `quantize_row_tq2_0_ref`.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -18,6 +12,14 @@ use crate::packing;
 use crate::ternary;
 
 /// 256 trits with a scale.
+///
+/// ```text
+/// byte   0                                       64       66
+///        | qs: 2 x 32 bytes                       | d: f16 |
+/// qs[32 h + i]    bits 2 k..2 k + 2: value 128 h + 32 k + i      k = 0..4
+/// ```
+///
+/// `x = d * (q - 1)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct BlockTQ2_0 {
@@ -37,6 +39,7 @@ impl BlockFormat for TQ2_0 {
     const NAME: &'static str = "tq2_0";
     const BLOCK_LEN: usize = 256;
     const IMPORTANCE: Importance = Importance::Ignored;
+    const ERROR_BOUND: f32 = 0.505;
     type Block = BlockTQ2_0;
 
     #[inline(always)]

@@ -251,6 +251,12 @@ impl Lanes for F32x8 {
             values
         }
     }
+
+    #[inline(always)]
+    fn sign_bits(bytes: [i8; 32]) -> u32 {
+        // SAFETY: the features are there, see the type; the array has the 32 bytes that are read.
+        unsafe { _mm256_movemask_epi8(_mm256_loadu_si256(bytes.as_ptr().cast())) as u32 }
+    }
 }
 
 impl CodeLanes for F32x8 {

@@ -8,6 +8,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 
 use std::sync::LazyLock;
 
@@ -24,6 +26,8 @@ enum Kind {
     Avx2,
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
 }
 
 impl Isa {
@@ -45,6 +49,10 @@ impl Isa {
             {
                 available.push(Self(Kind::Avx512));
             }
+        }
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("neon") {
+            available.push(Self(Kind::Neon));
         }
         available
     }
@@ -71,6 +79,9 @@ pub(crate) fn quantize_row<F: BlockFormat>(
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Kind::Avx512 => unsafe { avx512::quantize_row::<F>(row, importance, blocks) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "aarch64")]
+        Kind::Neon => unsafe { neon::quantize_row::<F>(row, importance, blocks) },
     }
 }
 
@@ -84,5 +95,8 @@ pub(crate) fn dequantize<F: BlockFormat>(isa: Isa, blocks: &[F::Block], dst: &mu
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Kind::Avx512 => unsafe { avx512::dequantize::<F>(blocks, dst) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "aarch64")]
+        Kind::Neon => unsafe { neon::dequantize::<F>(blocks, dst) },
     }
 }
