@@ -8,26 +8,20 @@ use safetensors::{Dtype, SafeTensors};
 use crate::ggml::{Ggml, Type};
 use crate::rows::{IMPORTANCES, KINDS, Random, importance, row};
 
-/// Rows of all kinds and weights of files, in every format; exits with 1 if anything differs.
+/// Rows of all kinds, then weights of files, in every format; exits with 1 if anything differs.
 pub fn run(ggml: &Ggml, formats: &[&Format], seeds: u64, weights: &[PathBuf]) {
-    let mut failed = false;
+    let mut differ = 0;
     for format in formats {
-        let mut check = Check { theirs: ggml.format(format), format, rows: 0, aborted: 0, wrong: Vec::new() };
-        check.warm_up();
-        for seed in 0..seeds {
-            check.seed(seed);
-        }
-        for path in weights {
-            check.file(path);
-        }
-        let Check { rows, aborted, wrong, .. } = check;
-        println!("{:8} {rows:>8} rows, {} differ, ggml aborts on {aborted}", format.name, wrong.len());
-        for wrong in wrong.iter().take(20) {
-            println!("    {wrong}");
-        }
-        failed |= !wrong.is_empty();
+        differ += Check::run(ggml, format, "rows", |check| (0..seeds).for_each(|seed| check.seed(seed)));
     }
-    std::process::exit(i32::from(failed));
+    // Not before: a child process of a small one is made sooner.
+    let files: Vec<Vec<u8>> = weights.iter().map(|path| std::fs::read(path).unwrap()).collect();
+    for format in formats {
+        differ += Check::run(ggml, format, "rows of weights", |check| {
+            files.iter().for_each(|file| check.file(file))
+        });
+    }
+    std::process::exit(i32::from(differ > 0));
 }
 
 struct Check<'a> {
@@ -38,7 +32,21 @@ struct Check<'a> {
     wrong: Vec<String>,
 }
 
-impl Check<'_> {
+impl<'a> Check<'a> {
+    /// Checks and prints what was found; the number of rows that differ.
+    fn run(ggml: &Ggml, format: &'a Format, what: &str, rows: impl FnOnce(&mut Self)) -> usize {
+        let theirs = ggml.format(format);
+        let mut check = Self { theirs, format, rows: 0, aborted: 0, wrong: Vec::new() };
+        check.warm_up();
+        rows(&mut check);
+        let Self { rows, aborted, wrong, .. } = check;
+        if rows > 0 {
+            println!("{:8} {rows:>6} {what}: {} differ, ggml aborts on {aborted}", format.name, wrong.len());
+        }
+        wrong.iter().take(20).for_each(|wrong| println!("    {wrong}"));
+        wrong.len()
+    }
+
     /// Lets ggml make its tables, once for all children.
     fn warm_up(&self) {
         let mut bytes = vec![0; self.format.row_bytes(256).unwrap()];
@@ -51,12 +59,13 @@ impl Check<'_> {
             // 256 is a multiple of every block but the largest, which are 256 long.
             for blocks in [1, 2, 5] {
                 let row = row(random, kind, 256 * blocks);
-                self.one(&row, None, &format!("seed {seed}, {name}, {blocks} x 256"));
+                self.one(&row, None, true, &format!("seed {seed}, {name}, {blocks} x 256"));
                 for (kind, importance_name) in IMPORTANCES.iter().enumerate() {
                     let weights = importance(random, kind, row.len());
                     self.one(
                         &row,
                         Some(&weights),
+                        true,
                         &format!("seed {seed}, {name}, {blocks} x 256, importance {importance_name}"),
                     );
                 }
@@ -65,39 +74,41 @@ impl Check<'_> {
     }
 
     /// The f32 matrices of a file, some rows of each.
-    fn file(&mut self, path: &PathBuf) {
-        let bytes = std::fs::read(path).unwrap();
-        let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    fn file(&mut self, file: &[u8]) {
+        let tensors = SafeTensors::deserialize(file).unwrap();
         let random = &mut Random::new(1);
         for (name, tensor) in tensors.iter() {
             let &[rows, columns] = tensor.shape() else { continue };
             if tensor.dtype() != Dtype::F32 || columns % self.format.block_len != 0 {
                 continue;
             }
-            let values: Vec<f32> =
-                tensor.data().as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
-            for row in (0..rows).step_by(rows.div_ceil(24)) {
-                let values = &values[row * columns..][..columns];
+            for row in (0..rows).step_by(rows.div_ceil(12)) {
+                let bytes = tensor.data()[row * columns * 4..][..columns * 4].as_chunks::<4>().0;
+                let values: &[f32] =
+                    &bytes.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect::<Vec<_>>();
                 let weights = importance(random, 0, columns);
-                self.one(values, None, &format!("{name}, row {row}"));
-                self.one(values, Some(&weights), &format!("{name}, row {row}, importance"));
+                self.one(values, None, false, &format!("{name}, row {row}"));
+                self.one(values, Some(&weights), false, &format!("{name}, row {row}, importance"));
             }
         }
     }
 
-    fn one(&mut self, row: &[f32], importance: Option<&[f32]>, what: &str) {
+    fn one(&mut self, row: &[f32], importance: Option<&[f32]>, may_abort: bool, what: &str) {
         let format = self.format;
-        let without = importance.is_none();
-        if without == (format.importance == Importance::Required) && without
-            || importance.is_some() && format.importance == Importance::Ignored
-        {
+        if match format.importance {
+            Importance::Ignored => importance.is_some(),
+            Importance::Optional => false,
+            Importance::Required => importance.is_none(),
+        } {
             return;
         }
         self.rows += 1;
         let bytes = format.row_bytes(row.len()).unwrap();
         let (mut ours, mut theirs) = (vec![0; bytes], vec![0; bytes]);
         format.quantize(row, row.len(), importance, &mut ours);
-        if !self.theirs.try_quantize(format, row, importance, &mut theirs) {
+        if !may_abort {
+            self.theirs.quantize(format, row, row.len(), importance, &mut theirs);
+        } else if !self.theirs.try_quantize(format, row, importance, &mut theirs) {
             self.aborted += 1;
             return;
         }
