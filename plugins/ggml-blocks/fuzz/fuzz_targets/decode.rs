@@ -1,0 +1,9 @@
+//! Any bytes are decoded, by every instruction set alike.
+
+#![no_main]
+
+#[path = "../../tests/guarded/mod.rs"]
+#[allow(dead_code)]
+mod guarded;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| guarded::decode(data));
