@@ -37,7 +37,7 @@ impl<'a> Check<'a> {
     fn run(ggml: &Ggml, format: &'a Format, what: &str, rows: impl FnOnce(&mut Self)) -> usize {
         let theirs = ggml.format(format);
         let mut check = Self { theirs, format, rows: 0, aborted: 0, wrong: Vec::new() };
-        check.warm_up();
+        theirs.warm_up(format);
         rows(&mut check);
         let Self { rows, aborted, wrong, .. } = check;
         if rows > 0 {
@@ -45,12 +45,6 @@ impl<'a> Check<'a> {
         }
         wrong.iter().take(20).for_each(|wrong| println!("    {wrong}"));
         wrong.len()
-    }
-
-    /// Lets ggml make its tables, once for all children.
-    fn warm_up(&self) {
-        let mut bytes = vec![0; self.format.row_bytes(256).unwrap()];
-        self.theirs.quantize(self.format, &[1.0; 256], 256, Some(&[1.0; 256]), &mut bytes);
     }
 
     fn seed(&mut self, seed: u64) {

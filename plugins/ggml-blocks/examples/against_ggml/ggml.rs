@@ -83,6 +83,12 @@ impl Ggml {
 }
 
 impl Type {
+    /// Lets ggml make its tables, once for all children of this process.
+    pub fn warm_up(&self, format: &Format) {
+        let mut bytes = vec![0; format.row_bytes(256).unwrap()];
+        self.quantize(format, &[1.0; 256], 256, Some(&[1.0; 256]), &mut bytes);
+    }
+
     /// `ggml_quantize_chunk`.
     pub fn quantize(
         &self,

@@ -3,6 +3,7 @@
 //! ```text
 //! against_ggml check LIBRARY [--seeds N] [--only FORMATS] [WEIGHTS.safetensors ..]
 //! against_ggml time  LIBRARY [--samples N] [--only FORMATS]
+//! against_ggml digest LIBRARY
 //! ```
 //!
 //! `LIBRARY` is ggml's `libggml-base.so`, of the version that the crate follows, built without fused multiply-adds.
@@ -11,6 +12,7 @@
 #![allow(clippy::unwrap_used, reason = "a tool for developers: a panic is its error message")]
 
 mod check;
+mod digest;
 mod ggml;
 mod rows;
 mod time;
@@ -20,7 +22,8 @@ use std::path::PathBuf;
 use bitquilt_ggml_blocks::{FORMATS, Format};
 use ggml::Ggml;
 
-const USAGE: &str = "against_ggml check|time LIBRARY [--seeds N] [--samples N] [--only FORMATS] [WEIGHTS ..]";
+const USAGE: &str =
+    "against_ggml check|time|digest LIBRARY [--seeds N] [--samples N] [--only FORMATS] [WEIGHTS ..]";
 
 /// What the command line asks for.
 struct Arguments {
@@ -57,6 +60,18 @@ fn main() {
     match arguments.command.as_str() {
         "check" => check::run(&ggml, &arguments.formats, arguments.seeds, &arguments.weights),
         "time" => time::run(&ggml, &arguments.formats, arguments.samples),
+        // What `testdata/edges.txt` holds.
+        "digest" => {
+            for format in &arguments.formats {
+                let theirs = ggml.format(format);
+                theirs.warm_up(format);
+                let quantize = |row: &[f32], importance: Option<&[f32]>, bytes: &mut [u8]| {
+                    theirs.try_quantize(format, row, importance, bytes)
+                };
+                let lines = digest::lines(format, quantize, |bytes, values| theirs.dequantize(bytes, values));
+                lines.iter().for_each(|line| println!("{line}"));
+            }
+        }
         other => panic!("no command {other}: {USAGE}"),
     }
 }

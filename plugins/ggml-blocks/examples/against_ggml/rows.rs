@@ -1,4 +1,6 @@
 //! Rows to quantize: many distributions, and those at the edges.
+//!
+//! Made with operations that are exact or rounded the same everywhere: a seed's rows are the same bits on every machine.
 
 /// xorshift64*: the rows of a seed are the same everywhere.
 pub struct Random(u64);
@@ -36,6 +38,14 @@ impl Random {
     }
 }
 
+fn power_of_two(exponent: i32) -> f32 {
+    f32::from_bits(((127 + exponent) as u32) << 23)
+}
+
+fn cube(x: f32) -> f32 {
+    x * x * x
+}
+
 /// Names of the kinds of rows.
 pub const KINDS: &[&str] = &[
     "normal",
@@ -69,14 +79,14 @@ pub const KINDS: &[&str] = &[
 
 /// A row of `len` values of a kind.
 pub fn row(random: &mut Random, kind: usize, len: usize) -> Vec<f32> {
-    let scale = 10f32.powf(6.0 * random.unit() - 4.0);
+    let scale = power_of_two(random.below(20) as i32 - 13) * (1.0 + random.unit());
     let constant = random.normal() * scale;
     let at = random.below(len as u64) as usize;
     let finite = |x: f32| if x.is_finite() { x } else { 1.0 };
     (0..len)
         .map(|i| match KINDS[kind] {
             "normal" => random.normal() * scale,
-            "heavy tails" => random.normal().powi(3) * scale,
+            "heavy tails" => cube(random.normal()) * scale,
             "very heavy tails" => random.normal() / (random.normal().abs() + 1e-3),
             "least normal numbers" => random.normal() * 1e-38,
             "denormals" => random.normal() * 1e-41,
@@ -88,7 +98,9 @@ pub fn row(random: &mut Random, kind: usize, len: usize) -> Vec<f32> {
             "zeros of both signs and two values" => [0.0, -0.0, scale, -scale][random.below(4) as usize],
             "positive" => random.unit() * scale,
             "negative" => -random.unit() * scale,
-            "tiny, about the thresholds of zero" => random.normal() * 10f32.powi(-(5 + i as i32 / 32 % 14)),
+            "tiny, about the thresholds of zero" => {
+                random.normal() * power_of_two(-(16 + i as i32 / 32 % 40))
+            }
             "runs" => [scale, -0.0, random.normal()][i / 32 % 3],
             "near a constant" => 1.0 + random.normal() * 1e-6,
             "any bits" => finite(f32::from_bits(random.bits() as u32)),
@@ -115,7 +127,7 @@ pub fn row(random: &mut Random, kind: usize, len: usize) -> Vec<f32> {
                 [1.0f32, -1.0][random.below(2) as usize] * (1.0 + random.unit() * 1e-5)
             }
             "powers of two" => {
-                [1.0f32, -1.0][random.below(2) as usize] * (random.below(9) as f32 - 4.0).exp2()
+                [1.0f32, -1.0][random.below(2) as usize] * power_of_two(random.below(9) as i32 - 4)
             }
             other => unreachable!("{other}"),
         })
@@ -131,7 +143,7 @@ pub fn importance(random: &mut Random, kind: usize, len: usize) -> Vec<f32> {
         .map(|_| match IMPORTANCES[kind] {
             "uniform" => random.unit() * 3.0,
             "ones" => 1.0,
-            "heavy tails" => random.normal().powi(4),
+            "heavy tails" => cube(random.normal()).abs(),
             "with zeros" if random.unit() < 0.4 => 0.0,
             "with zeros" => random.unit(),
             "zeros" => 0.0,
