@@ -1,7 +1,6 @@
 //! AVX2 with FMA and F16C: sixteen floats in two registers.
 
 use std::arch::x86_64::*;
-use std::array;
 
 use bitquilt_plugin_api::half::f16;
 
@@ -108,9 +107,25 @@ impl Simd for Avx2 {
             [_mm256_blendv_ps(b[0], a[0], choice[0]), _mm256_blendv_ps(b[1], a[1], choice[1])]
         }
         transpose(rows: [F; LANES]) -> [F; LANES] {{
-            let block = |row: usize, half: usize| transpose8(array::from_fn(|i| rows[8 * row + i][half]));
-            let blocks = [[block(0, 0), block(1, 0)], [block(0, 1), block(1, 1)]];
-            array::from_fn(|row| [blocks[row / 8][0][row % 8], blocks[row / 8][1][row % 8]])
+            let mut columns = rows;
+            let mut quarter = 0;
+            while quarter < 4 {
+                let (row, half) = (quarter & 2, quarter & 1);
+                let mut block = [rows[0][0]; 8];
+                let mut i = 0;
+                while i < 8 {
+                    block[i] = rows[4 * row + i][half];
+                    i += 1;
+                }
+                let block = transpose8(block);
+                i = 0;
+                while i < 8 {
+                    columns[8 * half + i][row / 2] = block[i];
+                    i += 1;
+                }
+                quarter += 1;
+            }
+            columns
         }}
     }
 }
@@ -139,19 +154,41 @@ fn exponent(x: __m256) -> __m256 {
 #[inline]
 #[target_feature(enable = "avx2")]
 fn transpose8(rows: [__m256; 8]) -> [__m256; 8] {
-    // Within each half of a register: pairs, then fours; then halves of two registers.
-    let pairs: [__m256; 8] = array::from_fn(|i| {
-        let (a, b) = (rows[i & !1], rows[i | 1]);
-        if i & 1 == 0 { _mm256_unpacklo_ps(a, b) } else { _mm256_unpackhi_ps(a, b) }
-    });
-    let fours: [__m256; 8] = array::from_fn(|i| {
-        let base = i & !3;
-        let (a, b) = (pairs[base + (i & 2) / 2], pairs[base + 2 + (i & 2) / 2]);
-        let (a, b) = (_mm256_castps_pd(a), _mm256_castps_pd(b));
-        _mm256_castpd_ps(if i & 1 == 0 { _mm256_unpacklo_pd(a, b) } else { _mm256_unpackhi_pd(a, b) })
-    });
-    array::from_fn(|i| {
-        let (a, b) = (fours[i & 3], fours[4 + (i & 3)]);
-        if i < 4 { _mm256_permute2f128_ps::<0x20>(a, b) } else { _mm256_permute2f128_ps::<0x31>(a, b) }
-    })
+    // Within each half of a register: pairs, then fours; then halves of two registers change places.
+    let mut pairs = rows;
+    let mut fours = rows;
+    let mut columns = rows;
+    let mut i = 0;
+    while i < 8 {
+        pairs[i] = _mm256_unpacklo_ps(rows[i], rows[i + 1]);
+        pairs[i + 1] = _mm256_unpackhi_ps(rows[i], rows[i + 1]);
+        i += 2;
+    }
+    i = 0;
+    while i < 8 {
+        fours[i] = unpack_low(pairs[i], pairs[i + 2]);
+        fours[i + 1] = unpack_high(pairs[i], pairs[i + 2]);
+        fours[i + 2] = unpack_low(pairs[i + 1], pairs[i + 3]);
+        fours[i + 3] = unpack_high(pairs[i + 1], pairs[i + 3]);
+        i += 4;
+    }
+    i = 0;
+    while i < 4 {
+        columns[i] = _mm256_permute2f128_ps::<0x20>(fours[i], fours[4 + i]);
+        columns[4 + i] = _mm256_permute2f128_ps::<0x31>(fours[i], fours[4 + i]);
+        i += 1;
+    }
+    columns
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn unpack_low(a: __m256, b: __m256) -> __m256 {
+    _mm256_castpd_ps(_mm256_unpacklo_pd(_mm256_castps_pd(a), _mm256_castps_pd(b)))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn unpack_high(a: __m256, b: __m256) -> __m256 {
+    _mm256_castpd_ps(_mm256_unpackhi_pd(_mm256_castps_pd(a), _mm256_castps_pd(b)))
 }

@@ -1,7 +1,6 @@
 //! AVX-512: sixteen floats in a register.
 
 use std::arch::x86_64::*;
-use std::array;
 
 use bitquilt_plugin_api::half::f16;
 
@@ -10,6 +9,10 @@ use super::{Body, LANES, Simd};
 /// The machine has AVX-512 F and AVX2.
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512(());
+
+/// Quarters 0 and 2, and 1 and 3, of two registers.
+const EVEN: i32 = 0b10_00_10_00;
+const ODD: i32 = 0b11_01_11_01;
 
 impl Avx512 {
     pub(super) fn detect() -> Option<Self> {
@@ -86,36 +89,36 @@ impl Simd for Avx512 {
         select(choice: __mmask16, a: __m512, b: __m512) -> __m512 { _mm512_mask_blend_ps(choice, b, a) }
         transpose(rows: [__m512; LANES]) -> [__m512; LANES] {{
             // Within each quarter of a register: pairs, then fours.
-            let pairs: [__m512; LANES] = array::from_fn(|i| {
-                let (a, b) = (rows[i & !1], rows[i | 1]);
-                if i & 1 == 0 { _mm512_unpacklo_ps(a, b) } else { _mm512_unpackhi_ps(a, b) }
-            });
-            let fours: [__m512; LANES] = array::from_fn(|i| {
-                let base = i & !3;
-                let (a, b) = (pairs[base + (i & 2) / 2], pairs[base + 2 + (i & 2) / 2]);
-                let (a, b) = (_mm512_castps_pd(a), _mm512_castps_pd(b));
-                _mm512_castpd_ps(if i & 1 == 0 { _mm512_unpacklo_pd(a, b) } else { _mm512_unpackhi_pd(a, b) })
-            });
-            // `fours[4 * g + i]` has column `4 * quarter + i` of rows `4 * g ..`; then quarters of four registers.
-            let halves: [__m512; LANES] = array::from_fn(|i| {
-                let (column, part) = (i & 3, i >> 2);
-                let (a, b) = (fours[(part & 2) * 4 + column], fours[(part & 2) * 4 + 4 + column]);
-                if part & 1 == 0 {
-                    _mm512_shuffle_f32x4::<0b10_00_10_00>(a, b)
-                } else {
-                    _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b)
-                }
-            });
-            // `halves[4 * part + column]`: parts 0 and 2 have quarters 0 and 2, parts 1 and 3 have 1 and 3.
-            array::from_fn(|i| {
-                let (column, quarter) = (i & 3, i >> 2);
-                let (a, b) = (halves[(quarter & 1) * 4 + column], halves[(quarter & 1) * 4 + 8 + column]);
-                if quarter & 2 == 0 {
-                    _mm512_shuffle_f32x4::<0b10_00_10_00>(a, b)
-                } else {
-                    _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b)
-                }
-            })
+            let mut pairs = rows;
+            let mut fours = rows;
+            let mut i = 0;
+            while i < LANES {
+                pairs[i] = _mm512_unpacklo_ps(rows[i], rows[i + 1]);
+                pairs[i + 1] = _mm512_unpackhi_ps(rows[i], rows[i + 1]);
+                i += 2;
+            }
+            i = 0;
+            while i < LANES {
+                fours[i] = unpack_low(pairs[i], pairs[i + 2]);
+                fours[i + 1] = unpack_high(pairs[i], pairs[i + 2]);
+                fours[i + 2] = unpack_low(pairs[i + 1], pairs[i + 3]);
+                fours[i + 3] = unpack_high(pairs[i + 1], pairs[i + 3]);
+                i += 4;
+            }
+            // `fours[4 * g + i]` has column `4 * quarter + i` of rows `4 * g ..`: the quarters of each four registers change places.
+            let mut columns = rows;
+            i = 0;
+            while i < 4 {
+                let [a, b, c, d] = [fours[i], fours[4 + i], fours[8 + i], fours[12 + i]];
+                let (even_ab, even_cd) = (_mm512_shuffle_f32x4::<EVEN>(a, b), _mm512_shuffle_f32x4::<EVEN>(c, d));
+                let (odd_ab, odd_cd) = (_mm512_shuffle_f32x4::<ODD>(a, b), _mm512_shuffle_f32x4::<ODD>(c, d));
+                columns[i] = _mm512_shuffle_f32x4::<EVEN>(even_ab, even_cd);
+                columns[4 + i] = _mm512_shuffle_f32x4::<EVEN>(odd_ab, odd_cd);
+                columns[8 + i] = _mm512_shuffle_f32x4::<ODD>(even_ab, even_cd);
+                columns[12 + i] = _mm512_shuffle_f32x4::<ODD>(odd_ab, odd_cd);
+                i += 1;
+            }
+            columns
         }}
     }
 
@@ -129,4 +132,16 @@ impl Simd for Avx512 {
 #[target_feature(enable = "avx512f")]
 fn upper_half(x: __m512) -> __m256 {
     _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(x)))
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn unpack_low(a: __m512, b: __m512) -> __m512 {
+    _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)))
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn unpack_high(a: __m512, b: __m512) -> __m512 {
+    _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)))
 }

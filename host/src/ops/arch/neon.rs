@@ -2,7 +2,6 @@
 
 use std::arch::aarch64::*;
 use std::arch::asm;
-use std::array;
 
 use bitquilt_plugin_api::half::f16;
 
@@ -114,7 +113,13 @@ impl Simd for Neon {
         select(choice: M, a: F, b: F) -> F { each!(i => vbslq_f32(choice[i], a[i], b[i])) }
         transpose(rows: [F; LANES]) -> [F; LANES] {{
             let blocks = each!(quarter => each!(row => transpose4(each!(i => rows[4 * row + i][quarter]))));
-            array::from_fn(|row| each!(part => blocks[row / 4][part][row % 4]))
+            let mut columns = rows;
+            let mut row = 0;
+            while row < LANES {
+                columns[row] = each!(part => blocks[row / 4][part][row % 4]);
+                row += 1;
+            }
+            columns
         }}
     }
 }

@@ -529,10 +529,10 @@ impl<K: Element> TileRows<'_, K> {
                 added[r][g] = simd.mul(simd.load(&before[g]), simd.splat(keep[r]));
             }
         }
-        let row = |key: usize| &values[key * stride + group * LANES..][..G * LANES];
+        let first = group * LANES;
         let all = seen.iter().fold(BLOCK, |least, seen| least.min(*seen));
         for key in 0..all {
-            let from = row(key).as_chunks::<LANES>().0;
+            let from = values[key * stride + first..][..G * LANES].as_chunks::<LANES>().0;
             let mut loaded = [simd.splat(0.0); G];
             for g in 0..G {
                 loaded[g] = simd.load(&from[g]);
@@ -546,7 +546,8 @@ impl<K: Element> TileRows<'_, K> {
         }
         for r in 0..R {
             for key in all..seen[r] {
-                let (weight, from) = (simd.splat(weights[r][key]), row(key).as_chunks::<LANES>().0);
+                let weight = simd.splat(weights[r][key]);
+                let from = values[key * stride + first..][..G * LANES].as_chunks::<LANES>().0;
                 for g in 0..G {
                     added[r][g] = simd.fma(weight, simd.load(&from[g]), added[r][g]);
                 }
