@@ -8,6 +8,7 @@ use bitquilt_plugin_api::{Element, ElementView, EncodingHandle, Executor, Tensor
 use crate::compile::{Layout, Place, Program};
 use crate::memory::AlignedBytes;
 use crate::plugin::Registry;
+use crate::profile::Observer;
 use crate::session::RunError;
 
 /// All that a run's kernels may touch.
@@ -65,14 +66,18 @@ impl<'a> Run<'a> {
     }
 
     /// Runs every step.
-    pub(crate) fn steps(&self) -> Result<(), RunError> {
+    pub(crate) fn steps(&self, observer: &mut impl Observer) -> Result<(), RunError> {
         for (index, step) in self.program.steps.iter().enumerate() {
             for slot in &step.begins {
+                let begin = observer.begin();
                 self.transform(*slot).map_err(|source| RunError::node(step, source))?;
+                observer.transform(*slot, begin, self.program, self.layout);
             }
+            let begin = observer.begin();
             // SAFETY: `StepRun` keeps to the contract, see there.
             unsafe { step.kernel.run(&StepRun { run: self, step: index }) }
                 .map_err(|source| RunError::node(step, source))?;
+            observer.step(index, begin, self.program, self.layout);
         }
         for (index, output) in self.program.outputs.iter().enumerate() {
             if let Some(piece) = self.layout.copy(index)

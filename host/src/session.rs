@@ -360,7 +360,7 @@ pub(crate) fn run_once(program: &Program, loader: &Loader<'_>) -> Result<Vec<Ten
         .ok_or(RunError::TooLarge { bytes: layout.arena_bytes() })?;
     // SAFETY: there are no inputs and states.
     let run = unsafe { Run::new(program, &layout, loader.registry, &mut arena, &[], &[], loader.executor) };
-    run.steps()?;
+    run.steps(&mut ())?;
     let output = |value: usize| {
         let view = run.view(value).ok_or(RunError::TooLarge { bytes: 0 })?;
         tensor_of(&view, loader.registry)

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
+use std::time::Instant;
 
 use bitquilt_plugin_api::{Dim, Element, ElementView, Executor, Scalar, TensorView};
 
 use crate::compile::{Layout, OutputPlace, OutputPort, Place};
 use crate::memory::AlignedBytes;
+use crate::profile::{Profile, Profiler};
 use crate::run::{InputBytes, Run};
 use crate::session::{Model, RunError, describe, tensor_of};
 use crate::tensor::Tensor;
@@ -28,6 +30,7 @@ pub struct State {
     given: Vec<usize>,
     shapes: Vec<Vec<usize>>,
     bindings: Vec<usize>,
+    profiler: Option<Box<Profiler>>,
 }
 
 // SAFETY: the pointers are to memory that the state owns, and to inputs that are used only while a run borrows them.
@@ -58,6 +61,7 @@ impl State {
             given: vec![0; inputs],
             shapes: program.inputs.iter().map(|port| Vec::with_capacity(port.tensor.rank())).collect(),
             bindings: vec![UNBOUND; program.symbols.len()],
+            profiler: None,
             model,
         })
     }
@@ -101,8 +105,27 @@ impl State {
                 executor,
             )
         };
-        run.steps()?;
+        match &mut self.profiler {
+            None => run.steps(&mut ())?,
+            Some(profiler) => {
+                let begin = Instant::now();
+                run.steps(&mut **profiler)?;
+                profiler.run(begin);
+            }
+        }
         Ok(Results { state: self })
+    }
+
+    /// Begins to note how long each node takes, anew if it was noted before, or stops and forgets.
+    ///
+    /// What is noted has its memory from now on: runs still allocate nothing. Reading the clock costs each node some 50 ns.
+    pub fn set_profile(&mut self, on: bool) {
+        self.profiler = on.then(|| Box::new(Profiler::new(&self.model.program)));
+    }
+
+    /// Where the time of the runs since [`Self::set_profile`] went; none if nothing was noted.
+    pub fn profile(&self) -> Option<Profile> {
+        self.profiler.as_ref().map(|profiler| profiler.profile(&self.model.program))
     }
 
     /// Sets every state to zero.

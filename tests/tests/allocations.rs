@@ -7,7 +7,7 @@ use bitquilt::plugin_api::{
     Executor, InferContext, Kernel, Op, OpSignature, OutputType, Result, RunContext, Scratch, Shapes,
     WorkerScratch,
 };
-use bitquilt::{Graph, InferenceSession, Tensor, TensorType, dim};
+use bitquilt::{Graph, InferenceSession, State, Tensor, TensorType, dim};
 
 struct Counting;
 
@@ -70,14 +70,17 @@ fn steady_state_has_no_heap_allocation() {
     let model = session.load(&graph).unwrap();
     let mut state = model.new_state().unwrap();
     let inputs = [Tensor::full([5], 1f32), Tensor::full([1], 1f32), Tensor::full([300], 1f32)];
-    let mut run = |x: &Tensor| {
+    let run = |state: &mut State, x: &Tensor| {
         let results = state.run([("input0", x)]).unwrap();
         assert!(results.get::<f32>("output0").unwrap().iter().all(|y| *y == f32::powi(2.0, 20)));
     };
-    inputs.iter().for_each(&mut run);
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
-    for _ in 0..50 {
-        inputs.iter().for_each(&mut run);
+    for profile in [false, true] {
+        state.set_profile(profile);
+        inputs.iter().for_each(|x| run(&mut state, x));
+        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        for _ in 0..50 {
+            inputs.iter().for_each(|x| run(&mut state, x));
+        }
+        assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0, "profile: {profile}");
     }
-    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0);
 }

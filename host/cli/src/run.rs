@@ -20,6 +20,15 @@ pub struct RunArguments {
     /// An output and the file that is written, such as `y=y.npy`. Outputs that are not named are printed in brief.
     #[arg(long, value_name = "NAME=FILE.npy", value_parser = port)]
     output: Vec<(String, PathBuf)>,
+    /// Shows where the time went, by op.
+    #[arg(long)]
+    profile: bool,
+    /// Writes when each node ran, for `chrome://tracing` or Perfetto.
+    #[arg(long, value_name = "FILE.json")]
+    trace: Option<PathBuf>,
+    /// Runs it this many times, which makes a profile steadier. States go on from run to run.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    repeat: u32,
 }
 
 fn port(text: &str) -> Result<(String, PathBuf), String> {
@@ -44,8 +53,13 @@ impl RunArguments {
             let known: Vec<_> = model.outputs().map(|(known, _)| format!("`{known}`")).collect();
             return Err(miette::miette!("the graph has no output `{name}`; it has {}", known.join(", ")));
         }
-        let results =
-            model.execute(inputs.iter().map(|(name, tensor)| (name.as_str(), tensor))).into_diagnostic()?;
+        let mut state = model.new_state().into_diagnostic()?;
+        state.set_profile(self.profile || self.trace.is_some());
+        let inputs = || inputs.iter().map(|(name, tensor)| (name.as_str(), tensor));
+        for _ in 1..self.repeat {
+            state.run(inputs()).into_diagnostic()?;
+        }
+        let results = state.run(inputs()).and_then(|results| results.to_owned()).into_diagnostic()?;
         for (name, file) in &self.output {
             npy::write(results.tensor(name).into_diagnostic()?, file).into_diagnostic()?;
         }
@@ -53,6 +67,14 @@ impl RunArguments {
             results.iter().filter(|(name, _)| !self.output.iter().any(|(output, _)| output == name))
         {
             println!("{name}: {}{}", tensor.tensor_type(), brief(tensor));
+        }
+        if let Some(profile) = state.profile() {
+            if self.profile {
+                print!("{profile}");
+            }
+            if let Some(file) = &self.trace {
+                profile.write_trace(file).into_diagnostic()?;
+            }
         }
         Ok(())
     }

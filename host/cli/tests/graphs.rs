@@ -67,6 +67,14 @@ fn a_saved_graph_is_inspected_explained_and_run() {
     let brief = succeeds(path, &run);
     assert!(brief.starts_with("y: f32 [2, 3] [4.0"), "{brief}");
     assert_eq!(succeeds(path, &[&run[..], &["--output", "y=y.npy"]].concat()), "");
+    let profiled =
+        succeeds(path, &[&run[..], &["--profile", "--repeat", "3", "--trace", "trace.json"]].concat());
+    assert!(profiled.contains("\nop ") && profiled.contains("qmatmul"), "{profiled}");
+    assert!(profiled.contains("\n3 runs of "), "{profiled}");
+    let trace = std::fs::read(path.join("trace.json")).unwrap();
+    let trace: serde_json::Value = serde_json::from_slice(&trace).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    assert_eq!(events.iter().filter(|event| event["cat"] == "qmatmul").count(), 3);
     let y = npy::read(path.join("y.npy")).unwrap();
     assert_eq!(y.shape(), [2, 3]);
     assert!(y.values::<f32>().unwrap().iter().all(|y| (y - 4.0).abs() < 0.05));

@@ -35,7 +35,7 @@ impl MappedFile {
 ///
 /// An error leaves what was there as it was, and nothing beside it. A link is followed; the permissions stay those
 /// of the file that is replaced.
-pub(super) fn replace(
+pub(crate) fn replace(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), CheckpointError> {

@@ -72,6 +72,7 @@ use std::path::Path;
 
 pub use dict::TensorDict;
 pub use error::{CheckpointError, TensorProblem};
+pub(crate) use file::replace;
 pub use open::{Checkpoint, Format, StoredTensor};
 pub use raw::RawFile;
 pub use writer::CheckpointWriter;

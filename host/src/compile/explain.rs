@@ -44,6 +44,11 @@ impl NodeNote {
         Self { node, op, kernel, others, held_bytes: 0, note, inputs, outputs, step: None }
     }
 
+    /// The step and its kernel, for a node that has one.
+    pub(super) fn step_kernel(&self) -> Option<(usize, &str)> {
+        self.step.zip(self.kernel.as_ref().map(|(kernel, _)| kernel.as_str()))
+    }
+
     pub(super) fn name_node(
         &mut self,
         node: &NodeData,

@@ -103,6 +103,15 @@ pub(crate) struct TransformSlot {
 }
 
 impl Program {
+    /// The name of each step's kernel.
+    pub(crate) fn step_kernels(&self) -> Vec<String> {
+        let mut kernels = vec![String::new(); self.steps.len()];
+        for (step, kernel) in self.notes.iter().filter_map(NodeNote::step_kernel) {
+            kernel.clone_into(&mut kernels[step]);
+        }
+        kernels
+    }
+
     /// The value whose memory a value is.
     pub(crate) fn root(&self, value: usize) -> usize {
         match self.values[value].place {
