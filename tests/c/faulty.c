@@ -1,4 +1,5 @@
 /* A plugin in C that is wrong as FAULT says: a text given to the compiler. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "bitquilt.h"
@@ -124,6 +125,7 @@ BITQUILT_EXPORT bitquilt_plugin plugin __asm__("bitquilt_c_plugin") = {
     .version = "1.0.0", .encoding_count = 1, .encodings = encodings, .op_count = 1, .ops = ops};
 
 __attribute__((constructor)) static void spoil(void) {
+    if (is("constructor aborts")) abort();
     if (is("magic lost in memory")) plugin.magic = 0;
     if (is("other api")) plugin.api = 2;
     if (is("size 0")) plugin.size = 0;

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use bitquilt::plugin::{Entry, Loader, Registry, inspect};
+use bitquilt::plugin::{Entry, Loader, PluginProbe, Registry, inspect};
 use bitquilt::{Graph, InferenceSession, Tensor, TensorType, dim};
 use bitquilt_tests::{PluginDir, c, contents};
 
@@ -102,6 +102,19 @@ fn a_file_whose_entry_is_no_description_is_refused_before_it_is_opened() {
         let path = faulty(&dir, "", &[option, "-Wno-unused"]);
         assert_eq!(inspect(&path).unwrap().refusal.unwrap().to_string(), sentence);
     }
+}
+
+#[test]
+fn a_file_is_probed_before_it_is_opened() {
+    let dir = PluginDir::new();
+    let path = faulty(&dir, "constructor aborts", &[]);
+    let mut registry = Registry::default();
+    let probe = PluginProbe::program(env!("CARGO_BIN_EXE_test-host")).cache(None);
+    let refusal = Loader::new(&mut registry).probe(probe).file(&path).unwrap_err().to_string();
+    assert!(
+        refusal.ends_with("a child process that loaded it was ended by SIGABRT (it aborted)"),
+        "{refusal}"
+    );
 }
 
 /// The fault in a description, and a part of the sentence that refuses it.

@@ -78,12 +78,14 @@ pub(crate) fn plugin() -> Plugin {
 #[cfg(test)]
 mod tests {
     use bitquilt_plugin_api::testing::Conformance;
+    use bitquilt_plugin_api::{Attributes, DType, TensorType};
 
     #[test]
     fn every_promise_to_a_host_is_kept() {
-        Conformance::of(super::plugin())
-            .and_then(|ops| ops.beside(bitquilt_ggml::plugin()))
-            .unwrap()
-            .assert();
+        let ops = Conformance::of(super::plugin()).and_then(|ops| ops.beside(bitquilt_ggml::plugin()));
+        let x = TensorType::f32([2, 3, 4, 8]);
+        let pairing = |text: &str| Attributes::new().with("pairing", text);
+        let positions = TensorType::dense(DType::I64, [0usize; 0]);
+        ops.unwrap().example("rope", [x, positions], pairing("half")).assert();
     }
 }

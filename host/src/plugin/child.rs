@@ -155,7 +155,7 @@ pub(super) struct Limits {
     pub(super) processor: Option<u64>,
 }
 
-/// Sets this process's limits; it leaves no core file.
+/// Sets this process's limits; it leaves no core file, and on Linux ends with its parent.
 pub(super) fn limit_this_process(limits: Limits) {
     #[cfg(unix)]
     {
@@ -165,6 +165,11 @@ pub(super) fn limit_this_process(limits: Limits) {
             unsafe { libc::setrlimit(resource, &raw const limit) };
         };
         set(libc::RLIMIT_CORE, 0);
+        #[cfg(target_os = "linux")]
+        // SAFETY: it changes nothing but which signal this process is sent when the thread that waits for it is gone.
+        unsafe {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong);
+        }
         if let Some(bytes) = limits.memory {
             set(libc::RLIMIT_AS, bytes);
         }

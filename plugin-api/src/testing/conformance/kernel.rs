@@ -36,7 +36,7 @@ pub(super) fn check(
     }
     let probe = Probe { conformance, index, signature, at };
     if check == Check::Panics {
-        return probe.panics(&found.nodes).into();
+        return probe.panics(&found.nodes);
     }
     let mut cases = Vec::new();
     let mut refusal = None;
@@ -183,8 +183,8 @@ impl Probe<'_> {
         }
     }
 
-    fn panics(&self, nodes: &[Node]) -> Result<String, String> {
-        let mut calls = 0;
+    fn panics(&self, nodes: &[Node]) -> Verdict {
+        let (mut calls, mut refusal) = (0, None);
         for node in nodes.iter().chain(&nodes.iter().map(emptied).collect::<Vec<_>>()) {
             let types = self.conformance.host.infer(&self.signature.name, &node.types, &node.attributes);
             if types.is_err() {
@@ -194,19 +194,26 @@ impl Probe<'_> {
                 for threads in [1, 3] {
                     let said = format!("run, {}, {filling}, {threads} threads", node.describe());
                     (self.at)(&said);
-                    let tensors =
-                        node.tensors(&self.conformance.host, filling).map_err(|error| error.to_string())?;
-                    calls += 1;
-                    match self.run(node, &tensors, threads, Memory::default()) {
+                    let tensors = node.tensors(&self.conformance.host, filling);
+                    match tensors.and_then(|tensors| self.run(node, &tensors, threads, Memory::default())) {
+                        Ok(_) => calls += 1,
                         Err(error) if error.kind() == ErrorKind::Panicked => {
-                            return Err(format!("{said}: {error}"));
+                            return Verdict::Failed(format!("{said}: {error}"));
                         }
-                        _ => {}
+                        Err(error) if error.kind() == ErrorKind::Unsupported => {
+                            refusal = refusal.or(Some(format!("no {said}: {error}")));
+                        }
+                        Err(_) => calls += 1,
                     }
                 }
             }
         }
-        Ok(format!("none in {calls} runs with empty tensors, odd indices and values that are not finite"))
+        match refusal {
+            Some(refusal) if calls == 0 => Verdict::Skipped(refusal),
+            _ => Verdict::Passed(format!(
+                "none in {calls} runs with empty tensors, odd indices and values that are not finite"
+            )),
+        }
     }
 }
 

@@ -29,7 +29,8 @@
 //! ```
 //!
 //! Each [`Subject`] (an encoding, an op, or a kernel) has its [`Check`]s. Inputs of ops are found by trying: candidates of many
-//! dtypes and shapes are offered to `infer` until it takes some; an op that takes none of them is skipped, with the reason.
+//! dtypes and shapes are offered to `infer` until it takes some; an op that takes none of them is skipped, with the reason, unless
+//! [`Conformance::example`] gives it some.
 //!
 //! The kit runs in the process of the test: code that hangs, hangs the test, and code that reads or writes far outside its buffers
 //! ends it. `bitquilt plugin check FILE` runs the same checks of a library in child processes with limits, and says where.
@@ -45,7 +46,7 @@ use std::fmt::{self, Display, Formatter};
 
 use super::TestHost;
 use crate::host::{RegistrarHost, register};
-use crate::{IntoPlugin, KernelKey, Plugin, Result, Selector};
+use crate::{Attributes, IntoPlugin, KernelKey, Plugin, Result, Selector, TensorType};
 
 /// Runs every check of a plugin.
 ///
@@ -66,6 +67,8 @@ pub struct Conformance {
     host: TestHost,
     /// The first so many of the host's encodings, ops and kernels are the plugin's.
     own: Own,
+    /// Ops' names, and inputs that they take.
+    examples: Vec<(String, search::Node)>,
 }
 
 #[derive(Clone, Copy)]
@@ -214,13 +217,27 @@ impl Conformance {
         host.add(register)?;
         let (encodings, ops, kernels) = (host.encodings.len(), host.ops.len(), host.kernels.len());
         let own = Own { encodings, ops, kernels };
-        Self { host, own }.beside(Plugin::new("conformance", "1.0.0").encoding(values::PlainBlocks))
+        Self { host, own, examples: Vec::new() }
+            .beside(Plugin::new("conformance", "1.0.0").encoding(values::PlainBlocks))
     }
 
     /// Adds a plugin that is not checked itself: encodings that ops take, ops that kernels are for, `qmatmul`.
     pub fn beside(mut self, plugin: Plugin) -> Result<Self> {
         self.host.add(|registrar| register(plugin, registrar))?;
         Ok(self)
+    }
+
+    /// Adds inputs and attributes that an op takes, for one whose inputs are not found by trying.
+    #[must_use]
+    pub fn example(
+        mut self,
+        op: &str,
+        inputs: impl IntoIterator<Item = TensorType>,
+        attributes: Attributes,
+    ) -> Self {
+        let types = inputs.into_iter().collect();
+        self.examples.push((op.to_owned(), search::Node { types, attributes }));
+        self
     }
 
     /// All that the plugin has.

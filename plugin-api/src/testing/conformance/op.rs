@@ -26,7 +26,9 @@ pub(super) fn nothing_found(signature: &OpSignature, found: &Found) -> Verdict {
             "no inputs found: `{op}` takes encodings that are not here; load the plugin that has them, too"
         )
     } else {
-        format!("no inputs found: `{op}` took none of {offers}; of {refusal}")
+        format!(
+            "no inputs found: `{op}` took none of {offers} (`Conformance::example` gives it some); of {refusal}"
+        )
     };
     if refusal.contains("panicked") { Verdict::Failed(reason) } else { Verdict::Skipped(reason) }
 }

@@ -197,12 +197,19 @@ pub(super) fn legal_nodes(conformance: &Conformance, signature: &OpSignature, wa
         .collect();
     let lengths =
         encodings.iter().flatten().filter_map(|name| Some(host.find_encoding(name)?.spec().block_len));
-    let n = match lengths.fold(1, lcm) {
-        1 => 8,
-        block if block >= 64 => block,
-        block => block * 64usize.div_ceil(block),
+    let n = match lengths.reduce(lcm) {
+        None => 8,
+        Some(block) => block * 64usize.div_ceil(block),
     };
     let mut found = Found { nodes: Vec::new(), offers: 0, refusal: String::new() };
+    let kernel_encoding =
+        |node: &Node| node.types.get(signature.kernel_input?)?.encoding().map(str::to_owned);
+    for (_, node) in conformance.examples.iter().filter(|(op, _)| *op == signature.name) {
+        if wanted.is_some() && kernel_encoding(node).as_deref() != wanted {
+            continue;
+        }
+        offer(host, &signature.name, node.clone(), &mut found);
+    }
     for count in input_counts(signature) {
         let specs = signature.inputs.iter().zip(&encodings);
         let last = specs.clone().next_back();
@@ -238,31 +245,39 @@ fn input_counts(signature: &OpSignature) -> Vec<usize> {
 /// Offers combinations to the op, the cheap first.
 fn offer_all(host: &TestHost, op: &str, choices: &[Choice], found: &mut Found) {
     let costs: Vec<Vec<usize>> = choices.iter().map(Choice::costs).collect();
-    let (mut offers, mut first, mut panics) = (0, None, 0);
+    let (mut offers, mut first, mut panics) = (0usize, None, 0usize);
     for total in 0..=MAX_COST {
         let mut picks = vec![0; choices.len()];
         let go_on = combinations(&costs, total, 0, &mut picks, &mut |picks| {
-            let node = node_of(choices, picks);
-            (offers, found.offers) = (offers + 1, found.offers + 1);
-            match host.infer(op, &node.types, &node.attributes) {
-                Ok(_) => {
-                    first.get_or_insert(offers);
-                    if found.nodes.iter().all(|known| known.profile() != node.profile()) {
-                        found.nodes.push(node);
-                    }
-                }
-                Err(error) => {
-                    panics += usize::from(error.kind() == ErrorKind::Panicked);
-                    if found.refusal.is_empty() {
-                        found.refusal = format!("{}: {error}", node.describe());
-                    }
-                }
+            offers += 1;
+            match offer(host, op, node_of(choices, picks), found) {
+                Some(error) => panics += usize::from(error == ErrorKind::Panicked),
+                None => first = first.or(Some(offers)),
             }
             let limit = first.map_or(MAX_OFFERS, |first| (first + MORE_OFFERS).min(MAX_OFFERS));
             found.nodes.len() < ENOUGH && offers < limit && panics < 10
         });
         if !go_on {
             return;
+        }
+    }
+}
+
+/// Offers a node to the op, keeps it if it is taken and shows another side of it, and answers how it was refused, if it was.
+fn offer(host: &TestHost, op: &str, node: Node, found: &mut Found) -> Option<ErrorKind> {
+    found.offers += 1;
+    match host.infer(op, &node.types, &node.attributes) {
+        Ok(_) => {
+            if found.nodes.iter().all(|known| known.profile() != node.profile()) {
+                found.nodes.push(node);
+            }
+            None
+        }
+        Err(error) => {
+            if found.refusal.is_empty() {
+                found.refusal = format!("{}: {error}", node.describe());
+            }
+            Some(error.kind())
         }
     }
 }
