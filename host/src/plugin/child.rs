@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// The most that is kept of what a child writes to one stream.
 const MAX_OUTPUT: u64 = 1 << 20;
 /// How long the streams of a child that has ended are waited for; a grandchild may hold them open.
-const DRAIN: Duration = Duration::from_millis(200);
+const DRAIN: Duration = Duration::from_secs(2);
 
 /// How a child came to its end, and what it wrote.
 pub(super) struct Outcome {

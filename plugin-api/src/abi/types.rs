@@ -22,6 +22,7 @@ pub(crate) type AbiResult<T> = RResult<T, AbiError>;
 pub struct AbiError {
     kind: u32,
     message: RVec<u8>,
+    extra: RVec<AbiAttribute>,
 }
 
 impl From<Error> for AbiError {
@@ -32,7 +33,7 @@ impl From<Error> for AbiError {
             ErrorKind::Failed => 3,
             ErrorKind::Panicked => 4,
         };
-        Self { kind, message: error.message().as_bytes().to_vec().into() }
+        Self { kind, message: error.message().as_bytes().to_vec().into(), extra: RVec::new() }
     }
 }
 
