@@ -77,6 +77,7 @@ fn cases() -> Vec<Case> {
         case("rms_norm 512", [floats(&[512, 576]), floats(&[576])], |g| {
             g.rms_norm(g.input(0), g.input(1), 1e-5)
         }),
+        case("300 nodes of 16 values", [floats(&[16])], |g| (0..300).try_fold(g.input(0), |x, _| g.relu(x))),
         case("silu 1", [floats(&[1, 1536])], |g| g.silu(g.input(0))),
         case("silu 512", [floats(&[512, 1536])], |g| g.silu(g.input(0))),
         case("mul 1", [floats(&[1, 1536]), floats(&[1, 1536])], |g| g.mul(g.input(0), g.input(1))),

@@ -1,4 +1,4 @@
-//! The standard ops: dense tensor arithmetic, shapes, states, and decoding. A file an op or a family.
+//! The standard ops: dense tensor arithmetic, shapes, attention, states, and decoding. A file an op or a family.
 //!
 //! They are written against the plugin interface alone and register like any plugin's.
 
