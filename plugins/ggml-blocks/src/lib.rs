@@ -5,6 +5,10 @@
 //!
 //! What decides a byte follows ggml 0.25 operation by operation: f32 arithmetic in its order, without fused
 //! multiply-adds, and x86's result where a conversion overflows. So the bytes are the same on every machine.
+//!
+//! The golden files in `testdata` hold that in the tests, `tests/peers/quantize.sh` against ggml's own library, which it also
+//! times; `cargo bench -p bitquilt-ggml-blocks` measures every format, and `fuzz/run.sh` looks for bytes that decode
+//! differently, or that make anything read or write outside its buffer.
 
 mod affine;
 mod arch;
