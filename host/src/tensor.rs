@@ -244,6 +244,23 @@ impl Tensor {
         }
     }
 
+    /// Lets the system have back the memory of a mapped tensor's whole pages, until somebody reads them again. Others do nothing.
+    pub(crate) fn forget_pages(&self) {
+        #[cfg(unix)]
+        if let Storage::Mapped(file, range) = &self.storage {
+            // SAFETY: `sysconf` only answers.
+            let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(0).max(1);
+            let (begin, end) = (range.start.next_multiple_of(page), range.end / page * page);
+            if begin < end {
+                // SAFETY: the mapping is of a file and never written, so that a page that is dropped is read from the file
+                // again with the same bytes. A failure changes nothing.
+                let _ = unsafe {
+                    file.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, begin, end - begin)
+                };
+            }
+        }
+    }
+
     /// The values, row-major; an error if the tensor is encoded or of another dtype.
     pub fn values<T: Scalar>(&self) -> Result<&[T], TensorError> {
         match self.element {

@@ -13,6 +13,7 @@ use super::program::{InputPort, OutputPort, Place, Program, StateSlot, Step, Tra
 use super::{Loader, Part, state_inputs, symbols};
 use crate::graph::{Graph, NodeContext, NodeData, Source};
 use crate::plugin::RegisteredKernel;
+use crate::tensor::Tensor;
 
 /// A kernel that was prepared, for every node that agrees in all that it was shown.
 struct Chosen {
@@ -264,6 +265,9 @@ impl Build<'_> {
             if let Some(problem) = problem {
                 return Err(LoadError::BadKernel { node: name, op, kernel, problem });
             }
+            // The kernel has a copy of its own: a file's pages need not stay beside it.
+            let constants = prepared.released.iter().filter_map(|input| context.constants[*input]);
+            constants.for_each(Tensor::forget_pages);
             let held_bytes = prepared.held_bytes;
             let note = NodeNote::kernel(&kernel, &best.plugin().name, others, held_bytes, prepared.note);
             let transforms =
