@@ -1,6 +1,6 @@
 //! A loaded model at work: tokens in, logits out.
 
-use bitquilt::{Model, RunError, State, TensorView};
+use bitquilt::{Model, Profile, RunError, State, TensorView};
 
 use super::graph::{LOGITS, POSITIONS, ROWS, TOKENS};
 
@@ -76,6 +76,16 @@ impl Runner {
     /// How many tokens fit.
     pub fn context(&self) -> usize {
         self.context
+    }
+
+    /// Begins to note how long each node takes, or stops and forgets.
+    pub fn set_profile(&mut self, on: bool) {
+        self.state.set_profile(on);
+    }
+
+    /// Where the time of the runs since [`Self::set_profile`] went.
+    pub fn profile(&self) -> Option<Profile> {
+        self.state.profile()
     }
 
     /// Begins a new text. What the caches hold need not be cleared: nothing behind the position is looked at.

@@ -7,7 +7,7 @@ use bitquilt_examples::tinystories::runner::{FeedError, Runner};
 use clap::Args;
 
 use super::Done;
-use super::load::{ModelArguments, RecipeArguments, RunArguments, apply, load};
+use super::load::{ModelArguments, ProfileArguments, RecipeArguments, RunArguments, apply, load};
 use super::memory::peak_resident;
 
 /// What `bench` takes.
@@ -19,6 +19,8 @@ pub struct BenchArguments {
     recipe: RecipeArguments,
     #[command(flatten)]
     run: RunArguments,
+    #[command(flatten)]
+    profile: ProfileArguments,
     /// Tokens of the prompt.
     #[arg(short, long, value_name = "N", default_value_t = 512)]
     prompt: usize,
@@ -51,11 +53,12 @@ pub fn bench(arguments: &BenchArguments) -> Done {
     let decode = |runner: &mut Runner| told.iter().try_for_each(|token| runner.feed(&[*token]).map(drop));
     println!("threads {}, weights {:.2} MB", session.threads(), sizes.bytes() as f64 / 1e6);
     report("prefill", prompt.len(), &times(arguments.repetitions, &mut runner, prefill)?);
+    arguments.profile.begin(&mut runner);
     report("decode", told.len(), &times(arguments.repetitions, &mut runner, decode)?);
     if let Some(bytes) = peak_resident() {
         println!("peak memory {:.1} MB", bytes as f64 / 1e6);
     }
-    Ok(())
+    arguments.profile.end(&runner)
 }
 
 /// The times of some repetitions, in order of length.

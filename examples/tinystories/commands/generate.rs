@@ -13,7 +13,7 @@ use bitquilt_examples::tinystories::vocabulary::Vocabulary;
 use clap::Args;
 
 use super::Done;
-use super::load::{ModelArguments, RecipeArguments, RunArguments, apply, load};
+use super::load::{ModelArguments, ProfileArguments, RecipeArguments, RunArguments, apply, load};
 use super::memory::peak_resident;
 
 /// What `generate` takes.
@@ -25,6 +25,8 @@ pub struct GenerateArguments {
     recipe: RecipeArguments,
     #[command(flatten)]
     run: RunArguments,
+    #[command(flatten)]
+    profile: ProfileArguments,
     /// The text to continue, or, for a model with a chat template, to answer.
     #[arg(long, default_value = "Once upon a time")]
     prompt: String,
@@ -86,7 +88,8 @@ pub fn generate(arguments: &GenerateArguments) -> Done {
     }
     let room = runner.context().saturating_sub(prompt.len()) + 1;
     let most = arguments.tokens.unwrap_or(room).min(room);
-    let times = tell(&mut runner, &prompt, &tokenizer, &mut sampler, &mut stream, most)?;
+    let begin = |runner: &mut Runner| arguments.profile.begin(runner);
+    let times = tell(&mut runner, &prompt, &tokenizer, &mut sampler, &mut stream, most, begin)?;
     stream.push(b"\n")?;
     drop(stream.finish()?);
 
@@ -102,7 +105,7 @@ pub fn generate(arguments: &GenerateArguments) -> Done {
         eprint!("; peak memory {:.1} MB", bytes as f64 / 1e6);
     }
     eprintln!("; {} threads\n{sizes}", session.threads());
-    Ok(())
+    arguments.profile.end(&runner)
 }
 
 /// The text that the model sees, and whether it is a conversation.
@@ -132,7 +135,7 @@ struct Times {
     decode: Duration,
 }
 
-/// Feeds the prompt, then each token that is chosen, until the text ends.
+/// Feeds the prompt, then each token that is chosen, until the text ends; `prefilled` is called between the two.
 fn tell(
     runner: &mut Runner,
     prompt: &[i32],
@@ -140,10 +143,12 @@ fn tell(
     sampler: &mut Sampler,
     stream: &mut TextStream<impl io::Write>,
     most: usize,
+    prefilled: impl FnOnce(&mut Runner),
 ) -> Result<Times, Box<dyn std::error::Error>> {
     let begin = Instant::now();
     let mut token = sampler.sample(runner.feed(prompt)?);
     let mut times = Times { prefill: begin.elapsed(), decoded: 0, decode: Duration::ZERO };
+    prefilled(runner);
     let begin = Instant::now();
     for told in 1..=most {
         if tokenizer.is_stop(token) {

@@ -44,6 +44,38 @@ pub struct RunArguments {
     precision: Precision,
 }
 
+/// Whether to say where the time goes.
+#[derive(Args)]
+pub struct ProfileArguments {
+    /// Prints how long each op took, without the prompt.
+    #[arg(long)]
+    profile: bool,
+    /// Writes a trace of the runs, without the prompt, that chrome://tracing and Perfetto show.
+    #[arg(long, value_name = "FILE.json")]
+    trace: Option<PathBuf>,
+}
+
+impl ProfileArguments {
+    /// Begins to note, if it was asked for.
+    pub fn begin(&self, runner: &mut Runner) {
+        if self.profile || self.trace.is_some() {
+            runner.set_profile(true);
+        }
+    }
+
+    /// Prints and writes what was noted.
+    pub fn end(&self, runner: &Runner) -> Result<(), Box<dyn Error>> {
+        let Some(profile) = runner.profile() else { return Ok(()) };
+        if self.profile {
+            eprintln!("\n{profile}");
+        }
+        if let Some(path) = &self.trace {
+            profile.write_trace(path)?;
+        }
+        Ok(())
+    }
+}
+
 /// Which encodings.
 #[derive(Args)]
 pub struct RecipeArguments {
