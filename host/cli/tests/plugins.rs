@@ -163,6 +163,58 @@ fn a_check_that_fails_is_named_and_is_the_exit_code() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_child_that_hangs_ends_with_the_command() {
+    use std::time::{Duration, Instant};
+
+    let directory = tempfile::tempdir().unwrap();
+    let number = directory.path().join("number");
+    let path = c_plugin(
+        directory.path(),
+        &r#"
+        #define _POSIX_C_SOURCE 200809L
+        #include <stdio.h>
+        #include <unistd.h>
+        #include "bitquilt.h"
+        static int32_t quantize(void *user, const float *values, size_t rows, size_t row_len, const float *importance,
+                                uint8_t *dst, bitquilt_error *error) {
+            FILE *file = fopen("NUMBER", "w");
+            fprintf(file, "%ld\n", (long)getpid());
+            fclose(file);
+            for (;;) pause();
+        }
+        static int32_t dequantize(void *user, const uint8_t *blocks, size_t count, float *dst, bitquilt_error *error) {
+            return BITQUILT_FAILED;
+        }
+        static const bitquilt_encoding raw = {.size = sizeof raw, .name = "test.raw", .version = 1, .block_len = 4,
+                                              .block_bytes = 16, .quantize = quantize, .dequantize = dequantize};
+        BITQUILT_EXPORT const bitquilt_plugin bitquilt_c_plugin = {
+            .magic = BITQUILT_MAGIC, .api = BITQUILT_C_API, .size = sizeof(bitquilt_plugin), .name = "test-c",
+            .version = "1.0.0", .encoding_count = 1, .encodings = (const bitquilt_encoding *const[]){&raw}};
+        "#
+        .replace("NUMBER", number.to_str().unwrap()),
+    );
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bitquilt"));
+    command.args(["plugin", "check", "--time", "600", &path]).stdout(std::process::Stdio::null());
+    let mut check = command.spawn().unwrap();
+    let wait_for = |what: &str, done: &dyn Fn() -> bool| {
+        let begin = Instant::now();
+        while !done() {
+            assert!(begin.elapsed() < Duration::from_secs(60), "{what}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let said = || fs::read_to_string(&number).unwrap_or_default();
+    wait_for("the plugin is not called", &|| said().ends_with('\n'));
+    check.kill().unwrap();
+    check.wait().unwrap();
+    let stat = format!("/proc/{}/stat", said().trim());
+    // It is gone, or waits for whoever inherited it to notice.
+    let is_gone = || fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "));
+    wait_for("the child runs on", &is_gone);
+}
+
+#[test]
 fn a_new_crate_is_refused_where_it_cannot_be() {
     let directory = tempfile::tempdir().unwrap();
     let inside = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
