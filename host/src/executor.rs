@@ -1,7 +1,7 @@
 //! The host's threads: a small pool that kernels borrow through the plugin interface.
 //!
 //! A run enters the pool and has its workers until it leaves. While it is in, the workers spin between parallel regions, which
-//! begin and end within a microsecond; between runs they park. If the pool is taken, a run is serial on its caller. A region that
+//! begin and end within a microsecond; between runs they spin for a moment, and park. If the pool is taken, a run is serial on its caller. A region that
 //! begins inside a task runs on that task's thread.
 
 use std::cell::{Cell, UnsafeCell};
@@ -13,6 +13,10 @@ use bitquilt_plugin_api::host::Threads;
 
 /// Pauses that a worker spends waiting for the next region of a run before it parks.
 const SPINS: u32 = 20_000;
+
+/// Pauses that a worker spends waiting for the next run: a caller that comes back at once, as one that decodes token after token
+/// does, need not wake it. A caller that stays away leaves its core to others.
+const SPINS_BETWEEN_RUNS: u32 = 4_000;
 
 /// A pool of threads; the thread that enters it is worker 0.
 pub(crate) struct ThreadPool {
@@ -203,7 +207,7 @@ impl Shared {
                 spins = 0;
             } else if self.stopping.load(Ordering::Relaxed) {
                 return;
-            } else if spins < SPINS && self.taken.load(Ordering::Relaxed) {
+            } else if spins < self.patience() {
                 spins += 1;
                 std::hint::spin_loop();
             } else {
@@ -211,6 +215,11 @@ impl Shared {
                 spins = 0;
             }
         }
+    }
+
+    /// Pauses before a worker parks.
+    fn patience(&self) -> u32 {
+        if self.taken.load(Ordering::Relaxed) { SPINS } else { SPINS_BETWEEN_RUNS }
     }
 
     fn try_enter(&self) -> bool {
