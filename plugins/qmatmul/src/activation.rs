@@ -11,7 +11,7 @@
 use std::ops::Range;
 
 use crate::{
-    arch::{Body, DotIsa},
+    arch::{Body, DotIsa, Isa, vectorize},
     kernels::KernelError,
     par::{Par, part},
     unpack::STRIP_LEN,
@@ -120,14 +120,8 @@ impl ActivationFormat {
     }
 
     fn store_tile(self, x: &[f32], n: usize, dst: &mut [u8]) {
-        let body = StoreTile { format: self, x, n, dst };
-        #[cfg(target_arch = "x86_64")]
-        if crate::arch::Isa::Avx2.is_available() {
-            // SAFETY: the machine has this instruction set.
-            return unsafe { crate::arch::Avx2::vectorize(body) };
-        }
-        // SAFETY: every machine has this instruction set.
-        unsafe { crate::arch::Scalar::vectorize(body) }
+        // SAFETY: the machine has the instruction set that is detected.
+        unsafe { vectorize(Isa::detect(), StoreTile { format: self, x, n, dst }) }
     }
 }
 
@@ -178,8 +172,9 @@ fn store_quantized(
     let (codes, scale) = quantize(block);
     put(record, CODE_BYTES * c, &codes.map(|code| code as u8));
     put(record, CODE_BYTES * width + 4 * c, &scale.to_ne_bytes());
-    for (i, part) in codes.chunks_exact(STRIP_LEN / parts).enumerate() {
-        let total: i32 = part.iter().map(|&code| i32::from(code)).sum();
+    let halves = [&codes[..STRIP_LEN / 2], &codes[STRIP_LEN / 2..]].map(total);
+    for i in 0..parts {
+        let total = if parts == 1 { halves[0] + halves[1] } else { halves[i] };
         let bytes = match sum {
             Sum::Offset(offset) => (-offset * total).to_ne_bytes(),
             Sum::Scaled => (total as f32 * scale).to_ne_bytes(),
@@ -190,7 +185,7 @@ fn store_quantized(
 
 /// The codes and the scale of a block.
 #[inline(always)]
-fn quantize(block: &[f32; STRIP_LEN]) -> ([i8; STRIP_LEN], f32) {
+fn quantize(block: &[f32; STRIP_LEN]) -> ([i32; STRIP_LEN], f32) {
     // The bits of floats without their sign order as the floats do, NaN last: an integer maximum vectorizes.
     let largest = block.iter().fold(0, |largest, x| u32::max(largest, x.to_bits() & 0x7fff_ffff));
     let largest = f32::from_bits(largest);
@@ -202,13 +197,27 @@ fn quantize(block: &[f32; STRIP_LEN]) -> ([i8; STRIP_LEN], f32) {
         return ([0; STRIP_LEN], 0.0);
     }
     let inverse = 127.0 / largest;
-    let mut codes = [0; STRIP_LEN];
-    for (code, x) in codes.iter_mut().zip(block) {
-        let rounded = (x * inverse).round_ties_even();
-        // SAFETY: `|x * inverse|` is at most 127, give or take a rounding that ends at 127 here.
-        *code = unsafe { rounded.to_int_unchecked::<i32>() } as i8;
-    }
+    // Added to a float of less magnitude than 2^22, it leaves the nearest integer in the lowest bits, halves rounded to even.
+    const SHIFT: f32 = (3u32 << 22) as f32;
+    let codes = block.map(|x| (x * inverse + SHIFT).to_bits().wrapping_sub(SHIFT.to_bits()) as i32);
     (codes, scale)
+}
+
+/// The sum of half a block, by pairs of lanes.
+#[inline(always)]
+fn total(half: &[i32]) -> i32 {
+    let mut lanes = [0; STRIP_LEN / 4];
+    for i in 0..lanes.len() {
+        lanes[i] = half[i] + half[i + lanes.len()];
+    }
+    let mut count = lanes.len() / 2;
+    while count > 0 {
+        for i in 0..count {
+            lanes[i] += lanes[i + count];
+        }
+        count /= 2;
+    }
+    lanes[0]
 }
 
 /// A pointer that tasks share; each writes to a part of its own.

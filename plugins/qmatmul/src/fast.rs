@@ -11,7 +11,7 @@ use crate::{ActivationFormat, Isa, KernelError, PackedWeight, Par};
 
 /// A provider for each encoding and instruction set.
 pub(crate) fn providers() -> impl Iterator<Item = Fast> {
-    // f32 is no encoding, and has kernels for comparison alone.
+    // f32 is no encoding: `dense.rs` uses its kernels.
     let encodings = encodings().filter(|encoding| *encoding != "f32");
     encodings.flat_map(|encoding| Isa::ALL.into_iter().map(move |isa| Fast { encoding, isa }))
 }
@@ -66,16 +66,17 @@ impl KernelProvider for Fast {
         let weight = cx.constant(1).ok_or_else(|| Error::failed("the weight is not a constant"))?;
         let packed = PackedWeight::pack(self.encoding, self.isa, n, p, weight.bytes(), &Lent(cx.executor()))?;
         let (format, bytes) = (packed.activations(), packed.byte_len());
-        let [one, few, many] = [1, 4, 512].map(|m| packed.path(m));
+        let note = packed.paths();
         Ok(Prepared::new(Multiply(packed))
             .releases(1)
             .transform(0, format!("qmatmul {format:?}"), Activations { format, n })
             .held_bytes(bytes)
-            .note(format!("one row: {one}; few: {few}; many: {many}")))
+            .note(note))
     }
 }
 
-struct Multiply(PackedWeight);
+/// Multiplies with a prepared weight.
+pub(crate) struct Multiply(pub(crate) PackedWeight);
 
 impl Kernel for Multiply {
     fn run(&self, cx: &mut RunContext<'_>) -> Result<()> {
@@ -87,9 +88,10 @@ impl Kernel for Multiply {
 }
 
 /// The rows of `x` as the kernels take them.
-struct Activations {
-    format: ActivationFormat,
-    n: usize,
+pub(crate) struct Activations {
+    pub(crate) format: ActivationFormat,
+    /// Values of a row.
+    pub(crate) n: usize,
 }
 
 impl InputTransform for Activations {
@@ -104,7 +106,7 @@ impl InputTransform for Activations {
 }
 
 /// The host's threads, as the kernels see them.
-struct Lent<'a>(Executor<'a>);
+pub(crate) struct Lent<'a>(pub(crate) Executor<'a>);
 
 impl Par for Lent<'_> {
     fn threads(&self) -> usize {

@@ -84,18 +84,23 @@ pub(crate) trait Kernels: Sync {
     fn lanes(&self) -> usize;
     /// Row groups that a tile of the product has at most.
     fn tile_groups(&self) -> usize;
+    /// Tiles of columns up to which [`stream`](Self::stream) is the way to multiply.
+    fn streamed_tiles(&self) -> usize;
+    /// Tiles of columns, of `tile_bytes` of activations each, that a call should take at most.
+    fn band_tiles(&self, tile_bytes: usize) -> usize;
     /// Prepared bytes of a group of rows of `n` values.
     fn group_bytes(&self, n: usize) -> usize;
     /// How the activations are stored.
     fn activations(&self) -> ActivationFormat;
     /// Prepares a group of at most [`lanes`](Self::lanes) encoded rows of `n` values; `dst` is zeroed.
     fn pack_group(&self, n: usize, rows: &[u8], dst: &mut [u8]);
-    /// Multiplies the rows of `groups` with all columns, of which there is one tile.
+    /// Multiplies the rows of `groups` with the columns of `tiles`, unpacking in registers.
     ///
     /// # Safety
     /// The machine has the instruction set, and the product is as [`Product`] says.
-    unsafe fn stream(&self, product: Product, groups: Range<usize>);
-    /// Multiplies the rows of `groups` with the columns of `tiles`, at most [`MAX_TILES`](crate::drive::MAX_TILES).
+    unsafe fn stream(&self, product: Product, groups: Range<usize>, tiles: Range<usize>);
+    /// Multiplies the rows of `groups` with the columns of `tiles`, no more than [`band_tiles`](Self::band_tiles) says, unpacking
+    /// into memory.
     ///
     /// # Safety
     /// As for [`stream`](Self::stream).
@@ -122,6 +127,14 @@ impl<E: Unpack, I: DotIsa> Kernels for Strips<E, I> {
         I::GROUPS
     }
 
+    fn streamed_tiles(&self) -> usize {
+        I::streamed_tiles(E::IS_CHEAP)
+    }
+
+    fn band_tiles(&self, tile_bytes: usize) -> usize {
+        (strips::BAND_BYTES / tile_bytes).clamp(1, strips::MAX_TILES)
+    }
+
     fn group_bytes(&self, n: usize) -> usize {
         n / E::BLOCK_LEN * record_bytes::<E>() * I::LANES
     }
@@ -142,9 +155,9 @@ impl<E: Unpack, I: DotIsa> Kernels for Strips<E, I> {
         }
     }
 
-    unsafe fn stream(&self, product: Product, groups: Range<usize>) {
+    unsafe fn stream(&self, product: Product, groups: Range<usize>, tiles: Range<usize>) {
         // SAFETY: the caller's contract is this one's.
-        unsafe { I::vectorize(strips::Stream::<E>::new(product, groups)) }
+        unsafe { I::vectorize(strips::Stream::<E>::new(product, groups, tiles)) }
     }
 
     unsafe fn tiles(&self, product: Product, groups: Range<usize>, tiles: Range<usize>) {
@@ -173,6 +186,14 @@ impl<E: Widen, I: DotIsa> Kernels for Floats<E, I> {
         I::GROUPS
     }
 
+    fn streamed_tiles(&self) -> usize {
+        1
+    }
+
+    fn band_tiles(&self, tile_bytes: usize) -> usize {
+        (floats::BAND_BYTES / tile_bytes).clamp(1, floats::MAX_TILES)
+    }
+
     fn group_bytes(&self, n: usize) -> usize {
         n * E::BYTES * I::LANES
     }
@@ -188,9 +209,9 @@ impl<E: Widen, I: DotIsa> Kernels for Floats<E, I> {
         }
     }
 
-    unsafe fn stream(&self, product: Product, groups: Range<usize>) {
+    unsafe fn stream(&self, product: Product, groups: Range<usize>, tiles: Range<usize>) {
         // SAFETY: the caller's contract is this one's.
-        unsafe { I::vectorize(floats::Stream::<E>::new(product, groups)) }
+        unsafe { I::vectorize(floats::Stream::<E>::new(product, groups, tiles)) }
     }
 
     unsafe fn tiles(&self, product: Product, groups: Range<usize>, tiles: Range<usize>) {

@@ -10,6 +10,7 @@
 
 mod activation;
 mod arch;
+mod dense;
 mod drive;
 mod f32_kernel;
 mod fast;
@@ -32,11 +33,12 @@ pub use kernels::{KernelError, activations, block, encodings, row_step};
 pub use pack::PackedWeight;
 pub use par::{Par, Serial};
 
-/// The plugin: the ops and their kernels.
+/// The plugin: the ops and their kernels, and kernels of the host's `matmul` for a constant matrix.
 pub fn plugin() -> Plugin {
     let plugin = Plugin::new("qmatmul", env!("CARGO_PKG_VERSION"))
         .op(op::QMatmul)
         .kernel(generic::Generic)
         .simple_op(gather::QGather);
-    fast::providers().fold(plugin, Plugin::kernel)
+    let plugin = fast::providers().fold(plugin, Plugin::kernel);
+    dense::providers().fold(plugin, Plugin::kernel)
 }

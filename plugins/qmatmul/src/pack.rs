@@ -3,7 +3,7 @@
 use crate::{
     activation::{ActivationFormat, SendPtr},
     arch::Isa,
-    drive::{self, Product},
+    drive::{self, Path, Product},
     kernels::{self, KernelError, Kernels},
     memory::AlignedBuffer,
     par::{Par, part},
@@ -85,10 +85,21 @@ impl PackedWeight {
         self.kernels.activations()
     }
 
-    /// Which of the kernels a product of `m` columns takes, in words.
+    /// Which kernels serve which numbers of columns, and why, in words.
     #[must_use]
-    pub fn path(&self, m: usize) -> &'static str {
-        drive::path(m).name()
+    pub fn paths(&self) -> String {
+        let gemv =
+            format!("1 row of x: gemv, {} rows of the weight streamed at a time", self.kernels.lanes());
+        let registers = "unpacked in registers for each tile of x";
+        let slabs = "gemm, unpacked into slabs that tiles of x share";
+        // Far more than any number of columns at which the path changes.
+        const MANY: usize = 1 << 16;
+        let last = |path| (2..MANY).take_while(|m| drive::path(self.kernels, *m) == path).last();
+        match last(Path::Registers) {
+            None => format!("{gemv}; 2 or more: {slabs}"),
+            Some(last) if last + 1 == MANY => format!("{gemv}; 2 or more: few and gemm, {registers}"),
+            Some(last) => format!("{gemv}; 2 to {last}: few, {registers}; {} or more: {slabs}", last + 1),
+        }
     }
 
     /// `out[c, r] = sum over k of weight[r, k] * x[c, k]`: `out` is `m` rows of `p` values, and `activations` hold `x`,

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    arch::{Body, CodeSource, DotIsa, Isa, STEP},
+    arch::{Body, CodeSource, DotIsa, Isa, STEP, vectorize},
     kernels::KernelError,
     memory::AlignedBuffer,
     unpack::StripForm,
@@ -64,7 +64,7 @@ pub fn read_rate(isa: Isa, bytes: usize, threads: usize) -> Result<f64, KernelEr
             for _ in 0..repeats {
                 let part = &memory[thread * part..][..part];
                 // SAFETY: the machine has the instruction set.
-                unsafe { run(isa, Read { part, way }) };
+                unsafe { vectorize(isa, Read { part, way }) };
             }
         };
         memory.len() as f64 / seconds_a_repeat(threads, &repeat) / 1e9
@@ -89,27 +89,10 @@ fn peak(isa: Isa, threads: usize, work: Work) -> Result<f64, KernelError> {
     let operations = AtomicUsize::new(0);
     let repeat = |_: usize, repeats: usize| {
         // SAFETY: the machine has the instruction set.
-        unsafe { run(isa, Peak { work, repeats, operations: &operations }) };
+        unsafe { vectorize(isa, Peak { work, repeats, operations: &operations }) };
     };
     let seconds = seconds_a_repeat(threads, &repeat);
     Ok((threads * operations.into_inner()) as f64 * OPERATIONS / seconds / 1e9)
-}
-
-/// # Safety
-/// The machine has the instruction set.
-unsafe fn run(isa: Isa, body: impl Body) {
-    // SAFETY: the caller's contract is this one's.
-    unsafe {
-        match isa {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => crate::arch::Avx2::vectorize(body),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Vnni => crate::arch::Avx512Vnni::vectorize(body),
-            #[cfg(target_arch = "aarch64")]
-            Isa::Neon => crate::arch::Neon::vectorize(body),
-            _ => crate::arch::Scalar::vectorize(body),
-        }
-    }
 }
 
 /// Seconds that `repeat(thread, repeats)` takes for one repeat, on all threads at once: the median of the rounds.

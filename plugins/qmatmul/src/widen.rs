@@ -6,6 +6,8 @@ use crate::arch::DotIsa;
 pub(crate) trait Widen: 'static {
     /// Bytes of a value.
     const BYTES: usize;
+    /// Whether they are single precision already.
+    const IS_WIDE: bool = false;
 
     /// One value of each row.
     ///
@@ -45,6 +47,7 @@ pub(crate) struct F32;
 
 impl Widen for F32 {
     const BYTES: usize = 4;
+    const IS_WIDE: bool = true;
 
     #[inline(always)]
     unsafe fn load<I: DotIsa>(from: *const u8) -> I::F32 {

@@ -1,12 +1,21 @@
 //! AVX-512 with VNNI: sixteen rows in a register.
 
-use std::arch::x86_64::*;
+use std::{arch::x86_64::*, sync::LazyLock};
 
 use super::{Body, CodeSource, DotIsa, STEP};
 use crate::unpack::Form;
 
 /// `vpdpbusd` on 512-bit registers.
 pub(crate) struct Avx512Vnni;
+
+/// Whether the processor has units for shifts and masks of 512 bits beside those that multiply: AMD's do, Intel's do not.
+fn unpacks_beside_products() -> bool {
+    static AMD: LazyLock<bool> = LazyLock::new(|| {
+        let vendor = __cpuid(0);
+        [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).as_flattened() == b"AuthenticAMD"
+    });
+    *AMD
+}
 
 impl DotIsa for Avx512Vnni {
     const LANES: usize = 16;
@@ -18,6 +27,10 @@ impl DotIsa for Avx512Vnni {
     type Codes = __m512i;
     type I32 = __m512i;
     type F32 = __m512;
+
+    fn streamed_tiles(cheap: bool) -> usize {
+        if cheap && unpacks_beside_products() { usize::MAX } else { 2 }
+    }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
     unsafe fn vectorize<B: Body>(body: B) {

@@ -104,6 +104,25 @@ pub(crate) trait Body {
     unsafe fn run<I: DotIsa>(self);
 }
 
+/// Runs `body` compiled for `isa`.
+///
+/// # Safety
+/// The machine has the instruction set.
+pub(crate) unsafe fn vectorize(isa: Isa, body: impl Body) {
+    // SAFETY: the caller's contract is this one's.
+    unsafe {
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => Avx2::vectorize(body),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Vnni => Avx512Vnni::vectorize(body),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => Neon::vectorize(body),
+            _ => Scalar::vectorize(body),
+        }
+    }
+}
+
 /// The registers and instructions of one instruction set.
 ///
 /// # Safety
@@ -126,6 +145,13 @@ pub(crate) trait DotIsa: Sized + 'static {
     type I32: Copy;
     /// `LANES` floats.
     type F32: Copy;
+
+    /// Tiles of columns up to which unpacking a weight again for each tile costs less than keeping it unpacked in memory; `cheap` says
+    /// that unpacking is few instructions.
+    fn streamed_tiles(cheap: bool) -> usize {
+        let _ = cheap;
+        1
+    }
 
     /// Runs `body` compiled with the features of this instruction set.
     unsafe fn vectorize<B: Body>(body: B);

@@ -5,15 +5,22 @@
 
 use std::{marker::PhantomData, mem::MaybeUninit, ops::Range};
 
-use super::{MAX_TILE_COLUMNS, MAX_TILES, Product, strips::prefetch};
+use super::{MAX_TILE_COLUMNS, Product, strips::prefetch};
+use crate::par::part;
 use crate::{
     arch::{Body, DotIsa, MAX_LANES},
     unpack::STRIP_LEN,
     widen::Widen,
 };
 
-/// Values of a row in a slab.
-const SLAB_LEN: usize = 128;
+/// Values of a row in a slab: as many as leave room in the first-level cache for those that are asked for meanwhile.
+const SLAB_LEN: usize = 64;
+
+/// The most tiles of columns in a task.
+pub(crate) const MAX_TILES: usize = 64;
+
+/// Bytes of the activations of a task's columns, at most. Their weights are more than theirs, and are read once a task.
+pub(crate) const BAND_BYTES: usize = 4 << 20;
 
 /// Row groups of a tile, at most.
 const MAX_GROUPS: usize = 3;
@@ -68,7 +75,7 @@ unsafe fn accumulate_value<I: DotIsa, E: Widen, const G: usize, const W: usize>(
     }
 }
 
-/// All columns, one tile of at most four, times the rows of some groups.
+/// The first tile of columns times the rows of some groups.
 pub(crate) struct Stream<E> {
     product: Product,
     groups: Range<usize>,
@@ -76,7 +83,8 @@ pub(crate) struct Stream<E> {
 }
 
 impl<E> Stream<E> {
-    pub(crate) fn new(product: Product, groups: Range<usize>) -> Self {
+    pub(crate) fn new(product: Product, groups: Range<usize>, tiles: Range<usize>) -> Self {
+        debug_assert_eq!(tiles, 0..1);
         Self { product, groups, encoding: PhantomData }
     }
 }
@@ -135,6 +143,9 @@ impl<E> Tiles<E> {
     }
 }
 
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
 /// The values of a slab, widened: one of each row, then the next.
 #[repr(C, align(64))]
 struct Slab([MaybeUninit<f32>; SLAB_LEN * MAX_LANES]);
@@ -181,20 +192,39 @@ impl<E: Widen> Tiles<E> {
             let mut start = 0;
             while start < product.n {
                 let len = SLAB_LEN.min(product.n - start);
+                let mut values = [product.weight; G];
+                let mut next = values;
                 for (g, slab) in slabs.iter_mut().enumerate().take(G) {
-                    let values = product.group(first + g).add(E::BYTES * I::LANES * start);
-                    let slab = slab.0.as_mut_ptr().cast::<f32>();
-                    for k in 0..len {
-                        let value = values.add(E::BYTES * I::LANES * k);
-                        prefetch::<I>(value, 1);
-                        I::store_f32(slab.add(I::LANES * k), E::load::<I>(value));
+                    let at = product.group(first + g).add(E::BYTES * I::LANES * start);
+                    next[g] = at.wrapping_add(E::BYTES * I::LANES * len);
+                    values[g] = if E::IS_WIDE { at } else { slab.0.as_ptr().cast() };
+                    if !E::IS_WIDE {
+                        let slab = slab.0.as_mut_ptr().cast::<f32>();
+                        for k in 0..len {
+                            let value = E::load::<I>(at.add(E::BYTES * I::LANES * k));
+                            I::store_f32(slab.add(I::LANES * k), value);
+                        }
                     }
                 }
+                // The next slab is asked for while this one is multiplied, a part with each tile.
+                let lines = (E::BYTES * I::LANES * SLAB_LEN).div_ceil(LINE);
                 for tile in self.tiles.clone() {
+                    for next in next {
+                        for line in part(lines, self.tiles.len(), tile - self.tiles.start) {
+                            I::prefetch(next.wrapping_add(LINE * line));
+                        }
+                    }
                     let (columns, x) = product.tile(tile);
+                    let bytes = 4 * columns.len() * len;
                     let x = x.add(4 * columns.len() * start);
+                    if tile + 1 < self.tiles.end {
+                        let next = product.tile(tile + 1).1.add(4 * columns.len() * start);
+                        for line in 0..bytes.div_ceil(LINE) {
+                            I::prefetch(next.wrapping_add(LINE * line));
+                        }
+                    }
                     let sums = sums.0.as_mut_ptr().add((tile - self.tiles.start) * tile_sums);
-                    tile_of_width::<I, G>(columns.len(), slabs, len / STRIP_LEN, x, sums);
+                    tile_of_width::<I, G>(columns.len(), values, len / STRIP_LEN, x, sums);
                 }
                 start += len;
             }
@@ -221,7 +251,7 @@ impl<E: Widen> Tiles<E> {
 #[inline(always)]
 unsafe fn tile_of_width<I: DotIsa, const G: usize>(
     width: usize,
-    slabs: &[Slab; MAX_GROUPS],
+    values: [*const u8; G],
     strips: usize,
     x: *const u8,
     sums: *mut f32,
@@ -230,29 +260,28 @@ unsafe fn tile_of_width<I: DotIsa, const G: usize>(
     // SAFETY: the caller's contract is this one's.
     unsafe {
         match width {
-            1 => I::vectorize(Tile::<G, 1> { slabs, strips, x, sums }),
-            2 => I::vectorize(Tile::<G, 2> { slabs, strips, x, sums }),
-            3 => I::vectorize(Tile::<G, 3> { slabs, strips, x, sums }),
-            4 => I::vectorize(Tile::<G, 4> { slabs, strips, x, sums }),
-            5 if I::COLUMNS >= 5 => I::vectorize(Tile::<G, 5> { slabs, strips, x, sums }),
-            _ if I::COLUMNS >= 6 => I::vectorize(Tile::<G, 6> { slabs, strips, x, sums }),
+            1 => I::vectorize(Tile::<G, 1> { values, strips, x, sums }),
+            2 => I::vectorize(Tile::<G, 2> { values, strips, x, sums }),
+            3 => I::vectorize(Tile::<G, 3> { values, strips, x, sums }),
+            4 => I::vectorize(Tile::<G, 4> { values, strips, x, sums }),
+            5 if I::COLUMNS >= 5 => I::vectorize(Tile::<G, 5> { values, strips, x, sums }),
+            _ if I::COLUMNS >= 6 => I::vectorize(Tile::<G, 6> { values, strips, x, sums }),
             _ => unreachable!("a tile is at most as wide as the instruction set allows"),
         }
     }
 }
 
-/// Adds to `sums` the products of `strips` strips of `G` slabs and a tile of `W` columns.
+/// Adds to `sums` the products of `strips` strips of `G` row groups, single precision, and a tile of `W` columns.
 ///
-/// The slabs were stored for the instruction set, `x` is at the tile's record for their first strip, and
-/// `sums` are `2 * G * W * LANES`.
-struct Tile<'a, const G: usize, const W: usize> {
-    slabs: &'a [Slab; MAX_GROUPS],
+/// `x` is at the tile's record for their first strip, and `sums` are `2 * G * W * LANES`.
+struct Tile<const G: usize, const W: usize> {
+    values: [*const u8; G],
     strips: usize,
     x: *const u8,
     sums: *mut f32,
 }
 
-impl<const G: usize, const W: usize> Body for Tile<'_, G, W> {
+impl<const G: usize, const W: usize> Body for Tile<G, W> {
     #[inline(always)]
     unsafe fn run<I: DotIsa>(self) {
         // SAFETY: what the fields are is said above.
@@ -267,9 +296,9 @@ impl<const G: usize, const W: usize> Body for Tile<'_, G, W> {
                 }
             }
             for s in 0..self.strips {
-                let mut values = [std::ptr::null(); G];
-                for g in 0..G {
-                    values[g] = self.slabs[g].0.as_ptr().cast::<u8>().add(4 * STRIP_LEN * I::LANES * s);
+                let mut values = self.values;
+                for values in &mut values {
+                    *values = values.add(4 * STRIP_LEN * I::LANES * s);
                 }
                 let x = self.x.add(4 * STRIP_LEN * W * s);
                 accumulate::<I, crate::widen::F32, G, W>(&mut registers, values, x);

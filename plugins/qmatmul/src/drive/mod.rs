@@ -1,8 +1,8 @@
 //! How a product is cut into tasks.
 //!
-//! With few columns, each row group is streamed once and unpacked in registers, for all columns. With more, a *slab*
-//! of 256 values of one or two row groups is unpacked into the first-level cache, and multiplied with one tile
-//! of columns after the other; the columns of a task are as many as the second-level cache keeps the activations of.
+//! With few columns, some row groups are streamed, and unpacked in registers, for one tile of columns after the other. With more, a
+//! *slab* of some values of these groups is unpacked into the first-level cache, and multiplied with one tile after the other; the
+//! columns of a task are as many as a cache keeps the activations of.
 //!
 //! An element of the result is a sum over the strips in their order, whichever path it takes.
 
@@ -18,20 +18,8 @@ use crate::{
 pub(crate) mod floats;
 pub(crate) mod strips;
 
-/// The most columns that are multiplied with a weight that is unpacked in registers.
-const STREAMED_COLUMNS: usize = 4;
-
-/// The most tiles of columns in a task.
-pub(crate) const MAX_TILES: usize = 16;
-
 /// The most columns in a tile, on any instruction set.
 const MAX_TILE_COLUMNS: usize = 6;
-
-/// Values of a row in a slab.
-const SLAB_LEN: usize = 256;
-
-/// Bytes of the activations of a task's columns, at most: what may stay in a second-level cache.
-const TASK_ACTIVATIONS: usize = 512 << 10;
 
 /// Bytes of weight that make a task worth its start.
 const TASK_WEIGHTS: usize = 32 << 10;
@@ -42,24 +30,21 @@ const PREFETCH: usize = 4096;
 /// A way to multiply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Path {
-    /// Weights unpacked in registers, used once.
-    Stream,
-    /// Weights unpacked into a cache, used for several tiles of columns.
-    Tiles,
-}
-
-impl Path {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Stream => "weights streamed once, unpacked in registers",
-            Self::Tiles => "weights unpacked slab by slab, shared by tiles of columns",
-        }
-    }
+    /// One column: bound by memory.
+    Gemv,
+    /// Weights unpacked in registers, again for each tile of columns.
+    Registers,
+    /// Weights unpacked into a cache, shared by tiles of columns.
+    Slabs,
 }
 
 /// The way that `m` columns are multiplied.
-pub(crate) fn path(m: usize) -> Path {
-    if m <= STREAMED_COLUMNS { Path::Stream } else { Path::Tiles }
+pub(crate) fn path(kernels: &dyn Kernels, m: usize) -> Path {
+    match m {
+        0 | 1 => Path::Gemv,
+        _ if kernels.activations().tiles(m) <= kernels.streamed_tiles() => Path::Registers,
+        _ => Path::Slabs,
+    }
 }
 
 /// A product `out[c, r] = sum over k of weight[r, k] * x[c, k]`.
@@ -135,30 +120,38 @@ pub(crate) unsafe fn multiply(kernels: &dyn Kernels, product: Product, par: &dyn
     }
     let groups = p.div_ceil(kernels.lanes());
     let shared = Shared(product, SendPtr(product.out));
-    match path(m) {
-        Path::Stream => {
-            let tasks = (groups * product.group_bytes / TASK_WEIGHTS).clamp(1, most_tasks(par)).min(groups);
-            par.par_for(tasks, &|task, _| {
-                // SAFETY: the caller's contract is this one's; a group is in one task.
-                unsafe { kernels.stream(shared.product(), part(groups, tasks, task)) };
-            });
-        }
-        Path::Tiles => {
-            let tiles = format.tiles(m);
-            let tile_bytes = format.column_bytes(n) * m.div_ceil(tiles);
-            let bands = tiles.div_ceil((TASK_ACTIVATIONS / tile_bytes).clamp(1, MAX_TILES));
-            let pairs = groups.div_ceil(kernels.tile_groups());
-            let cuts = most_tasks(par).div_ceil(bands).min(pairs);
-            par.par_for(bands * cuts, &|task, _| {
-                let pairs = part(pairs, cuts, task % cuts);
-                let of_pairs = |pair: usize| groups.min(pair * kernels.tile_groups());
-                let groups = of_pairs(pairs.start)..of_pairs(pairs.end);
-                // SAFETY: the caller's contract is this one's; a task has a tile and a group together with no other,
-                // and as `bands` is at least the tiles over `MAX_TILES`, no task has more than so many.
-                unsafe { kernels.tiles(shared.product(), groups, part(tiles, bands, task / cuts)) };
-            });
-        }
+    let path = path(kernels, m);
+    if path == Path::Gemv {
+        let tasks = (groups * product.group_bytes / TASK_WEIGHTS).clamp(1, most_tasks(par)).min(groups);
+        return par.par_for(tasks, &|task, _| {
+            // SAFETY: the caller's contract is this one's; a group is in one task.
+            unsafe { kernels.stream(shared.product(), part(groups, tasks, task), 0..1) };
+        });
     }
+    let tiles = format.tiles(m);
+    let tile_bytes = format.column_bytes(n) * m.div_ceil(tiles);
+    let bands = tiles.div_ceil(kernels.band_tiles(tile_bytes));
+    let sets = groups.div_ceil(kernels.tile_groups());
+    let worth = (groups * product.group_bytes / TASK_WEIGHTS).max(1);
+    let cuts = most_tasks(par).div_ceil(bands).min(sets).min(worth);
+    par.par_for(bands * cuts, &|task, _| {
+        let groups = groups_of(kernels, groups, part(sets, cuts, task % cuts));
+        let tiles = part(tiles, bands, task / cuts);
+        // SAFETY: the caller's contract is this one's; a task has a tile and a group together with no other,
+        // and no task has more tiles than a band, since there are so many bands.
+        unsafe {
+            match path {
+                Path::Slabs => kernels.tiles(shared.product(), groups, tiles),
+                _ => kernels.stream(shared.product(), groups, tiles),
+            }
+        }
+    });
+}
+
+/// The row groups of some sets of as many as a tile takes, of `groups` in all.
+fn groups_of(kernels: &dyn Kernels, groups: usize, sets: Range<usize>) -> Range<usize> {
+    let first = |set: usize| groups.min(set * kernels.tile_groups());
+    first(sets.start)..first(sets.end)
 }
 
 /// Tasks that leave no thread idle for long when another is slower.

@@ -6,12 +6,21 @@
 
 use std::{marker::PhantomData, mem::MaybeUninit, ops::Range};
 
-use super::{MAX_TILE_COLUMNS, MAX_TILES, PREFETCH, Product, SLAB_LEN};
+use super::{MAX_TILE_COLUMNS, PREFETCH, Product};
 use crate::{
     activation::CODE_AND_SCALE_BYTES,
     arch::{Body, CodeSource, DotIsa, MAX_LANES, STEP},
     unpack::{Form, STRIP_CODES, STRIP_LEN, Strip, Unpack, fields::FieldReader, strips},
 };
+
+/// Values of a row in a slab.
+const SLAB_LEN: usize = 256;
+
+/// The most tiles of columns in a task.
+pub(crate) const MAX_TILES: usize = 16;
+
+/// Bytes of the activations of a task's columns, at most: what may stay in a second-level cache.
+pub(crate) const BAND_BYTES: usize = 512 << 10;
 
 /// Strips of a slab.
 const SLAB_STRIPS: usize = SLAB_LEN / STRIP_LEN;
@@ -170,63 +179,113 @@ pub(super) unsafe fn prefetch<I: DotIsa>(at: *const u8, bytes: usize) {
     }
 }
 
-/// All columns, one tile of at most four, times the rows of some groups.
+/// Some tiles of columns times the rows of some groups, unpacked again for each tile.
 pub(crate) struct Stream<E> {
     product: Product,
     groups: Range<usize>,
+    tiles: Range<usize>,
     encoding: PhantomData<E>,
 }
 
 impl<E> Stream<E> {
-    pub(crate) fn new(product: Product, groups: Range<usize>) -> Self {
-        Self { product, groups, encoding: PhantomData }
+    pub(crate) fn new(product: Product, groups: Range<usize>, tiles: Range<usize>) -> Self {
+        Self { product, groups, tiles, encoding: PhantomData }
     }
 }
 
 impl<E: Unpack> Body for Stream<E> {
     #[inline(always)]
     unsafe fn run<I: DotIsa>(self) {
-        // SAFETY: the caller's contract is this one's.
-        unsafe {
-            match self.product.m {
-                1 => self.columns::<I, 1>(),
-                2 => self.columns::<I, 2>(),
-                3 => self.columns::<I, 3>(),
-                _ => self.columns::<I, 4>(),
+        // One column waits for memory, which one stream reads best.
+        let most = if self.product.m == 1 { 1 } else { I::GROUPS };
+        let mut group = self.groups.start;
+        while group < self.groups.end {
+            let count = if self.groups.end - group < most { 1 } else { most };
+            for tile in self.tiles.clone() {
+                // SAFETY: the caller's contract is this one's.
+                unsafe {
+                    match count {
+                        1 => self.tile_of_groups::<I, 1>(group, tile),
+                        2 if I::GROUPS == 2 => self.tile_of_groups::<I, 2>(group, tile),
+                        _ if I::GROUPS == 3 => self.tile_of_groups::<I, 3>(group, tile),
+                        _ => unreachable!("as many groups as the instruction set takes at a time, or one"),
+                    }
+                }
             }
+            group += count;
         }
     }
 }
 
 impl<E: Unpack> Stream<E> {
+    /// Groups `group .. group + G` times tile `tile`.
+    ///
+    /// # Safety
+    /// As for [`Body::run`]; the product has those groups and that tile.
     #[inline(always)]
-    unsafe fn columns<I: DotIsa, const W: usize>(self) {
+    unsafe fn tile_of_groups<I: DotIsa, const G: usize>(&self, group: usize, tile: usize) {
+        // SAFETY: the caller's contract is this one's.
+        unsafe {
+            let (columns, x) = self.product.tile(tile);
+            let first = columns.start;
+            match columns.len() {
+                // A single column is a tile only where it is all there is.
+                1 if G == 1 => self.columns::<I, G, 1>(group, first, x),
+                2 => self.columns::<I, G, 2>(group, first, x),
+                3 => self.columns::<I, G, 3>(group, first, x),
+                4 => self.columns::<I, G, 4>(group, first, x),
+                5 if I::COLUMNS >= 5 => self.columns::<I, G, 5>(group, first, x),
+                _ if I::COLUMNS >= 6 => self.columns::<I, G, 6>(group, first, x),
+                _ => unreachable!("a tile is at most as wide as the instruction set allows"),
+            }
+        }
+    }
+
+    /// Groups `group .. group + G` times the `W` columns from `column` on, whose activations are at `x`.
+    ///
+    /// # Safety
+    /// As for [`Body::run`]; the product has those groups and columns.
+    #[inline(always)]
+    unsafe fn columns<I: DotIsa, const G: usize, const W: usize>(
+        &self,
+        group: usize,
+        column: usize,
+        mut x: *const u8,
+    ) {
         // SAFETY: the product's weight has `n / BLOCK_LEN` records for each group, its activations as many records
         // as a row has strips, and this task alone writes the rows of its groups.
         unsafe {
-            for group in self.groups {
-                let mut sums = [[I::zero(); W]; 1];
-                let mut x = self.product.activations;
-                let mut fields = FieldReader::<I>::new(self.product.group(group));
-                for _ in 0..self.product.n / E::BLOCK_LEN {
-                    prefetch::<I>(fields.position(), E::HEADER_BYTES * I::LANES);
-                    let header = E::header(&mut fields);
-                    for _ in 0..strips::<E>() {
-                        prefetch::<I>(fields.position(), E::STRIP_BYTES * I::LANES);
-                        let strip = E::strip(&mut fields, header);
-                        accumulate::<I, E::Form, _, 1, W>(&mut sums, &[strip], x);
-                        x = x.add(W * record_bytes::<E::Form>());
-                    }
+            let mut sums = [[I::zero(); W]; G];
+            let mut fields = [FieldReader::<I>::new(self.product.weight); G];
+            for g in 0..G {
+                fields[g] = FieldReader::new(self.product.group(group + g));
+            }
+            for _ in 0..self.product.n / E::BLOCK_LEN {
+                let mut headers = [[I::zero(); 2]; G];
+                for g in 0..G {
+                    prefetch::<I>(fields[g].position(), E::HEADER_BYTES * I::LANES);
+                    headers[g] = E::header(&mut fields[g]);
                 }
-                for (c, &sum) in sums[0].iter().enumerate() {
-                    self.product.write::<I>(group, c, sum);
+                for _ in 0..strips::<E>() {
+                    let mut unpacked = [Strip::empty(); G];
+                    for g in 0..G {
+                        prefetch::<I>(fields[g].position(), E::STRIP_BYTES * I::LANES);
+                        unpacked[g] = E::strip(&mut fields[g], headers[g]);
+                    }
+                    accumulate::<I, E::Form, _, G, W>(&mut sums, &unpacked, x);
+                    x = x.add(W * record_bytes::<E::Form>());
+                }
+            }
+            for g in 0..G {
+                for c in 0..W {
+                    self.product.write::<I>(group + g, column + c, sums[g][c]);
                 }
             }
         }
     }
 }
 
-/// Some tiles of columns times the rows of some groups.
+/// Some tiles of columns times the rows of some groups, unpacked once for all.
 pub(crate) struct Tiles<E> {
     product: Product,
     groups: Range<usize>,

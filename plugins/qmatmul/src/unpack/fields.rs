@@ -113,6 +113,15 @@ pub(crate) struct FieldReader<I: DotIsa> {
     isa: std::marker::PhantomData<I>,
 }
 
+impl<I: DotIsa> Clone for FieldReader<I> {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<I: DotIsa> Copy for FieldReader<I> {}
+
 impl<I: DotIsa> FieldReader<I> {
     /// Starts at a record.
     #[inline(always)]

@@ -18,6 +18,7 @@ impl Unpack for Iq4Nl {
     const BLOCK_BYTES: usize = 18;
     const OFFSET: i32 = 128;
     const STRIP_BYTES: usize = 18;
+    const IS_CHEAP: bool = true;
 
     fn pack(block: &[u8], record: &mut FieldWriter<'_>) {
         record.half(half_at(block, 0));

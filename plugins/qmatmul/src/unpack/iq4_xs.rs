@@ -17,6 +17,7 @@ impl Unpack for Iq4Xs {
     const OFFSET: i32 = 128;
     const HEADER_BYTES: usize = 2;
     const STRIP_BYTES: usize = 17;
+    const IS_CHEAP: bool = true;
 
     fn pack(block: &[u8], record: &mut FieldWriter<'_>) {
         record.half(half_at(block, 0));

@@ -75,6 +75,8 @@ pub(crate) trait Unpack: 'static {
     const HEADER_BYTES: usize = 0;
     /// Prepared bytes of a row's strip.
     const STRIP_BYTES: usize;
+    /// Whether a strip unpacks in about a dozen instructions, few enough to hide behind the products of a tile.
+    const IS_CHEAP: bool = false;
 
     /// Writes one row of a record.
     fn pack(block: &[u8], record: &mut FieldWriter<'_>);
@@ -116,7 +118,26 @@ pub(crate) struct Strip<I: DotIsa> {
     pub(crate) mins: [I::F32; 2],
 }
 
+impl<I: DotIsa> Clone for Strip<I> {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<I: DotIsa> Copy for Strip<I> {}
+
 impl<I: DotIsa> Strip<I> {
+    /// Zeros.
+    ///
+    /// # Safety
+    /// As for the methods of [`DotIsa`].
+    #[inline(always)]
+    pub(crate) unsafe fn empty() -> Self {
+        // SAFETY: the caller's contract is this one's.
+        unsafe { Self::scaled([I::splat(0); STRIP_CODES], I::zero()) }
+    }
+
     /// A strip with one scale.
     ///
     /// # Safety

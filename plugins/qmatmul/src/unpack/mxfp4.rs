@@ -29,6 +29,7 @@ impl Unpack for Mxfp4 {
     const BLOCK_BYTES: usize = 17;
     const OFFSET: i32 = 12;
     const STRIP_BYTES: usize = 18;
+    const IS_CHEAP: bool = true;
 
     fn pack(block: &[u8], record: &mut FieldWriter<'_>) {
         record.bfloat(half_scale(block[0]));

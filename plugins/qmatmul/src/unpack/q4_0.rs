@@ -15,6 +15,7 @@ impl Unpack for Q4_0 {
     const BLOCK_BYTES: usize = 18;
     const OFFSET: i32 = 8;
     const STRIP_BYTES: usize = 18;
+    const IS_CHEAP: bool = true;
 
     fn pack(block: &[u8], record: &mut FieldWriter<'_>) {
         record.half(half_at(block, 0));

@@ -15,6 +15,7 @@ impl Unpack for Q4_1 {
     const BLOCK_BYTES: usize = 20;
     const OFFSET: i32 = 0;
     const STRIP_BYTES: usize = 20;
+    const IS_CHEAP: bool = true;
 
     fn pack(block: &[u8], record: &mut FieldWriter<'_>) {
         record.half(half_at(block, 0));

@@ -17,6 +17,7 @@ impl Unpack for Q4K {
     const OFFSET: i32 = 0;
     const HEADER_BYTES: usize = 4;
     const STRIP_BYTES: usize = 18;
+    const IS_CHEAP: bool = true;
 
     fn pack(block: &[u8], record: &mut FieldWriter<'_>) {
         record.half(half_at(block, 0));

@@ -1,0 +1,91 @@
+//! `matmul` with a constant matrix: the dense op of the host, with its second operand prepared once.
+
+use bitquilt_plugin_api::{
+    DType, Error, KernelKey, KernelProvider, NodeView, PrepareContext, Prepared, Result, Selector, Support,
+    TensorType, bytemuck,
+};
+
+use crate::fast::{Activations, Lent, Multiply};
+use crate::{Isa, PackedWeight, Par, row_step};
+
+/// The kernels' name for single precision.
+const F32: &str = "f32";
+
+/// A provider for each instruction set but the plainest, which the host's own kernel outdoes.
+pub(crate) fn providers() -> impl Iterator<Item = ConstantMatrix> {
+    Isa::ALL.into_iter().filter(|isa| *isa != Isa::Scalar).map(ConstantMatrix)
+}
+
+/// Serves `matmul(x, y)` on one instruction set where `y` is a constant `[k, n]`.
+pub(crate) struct ConstantMatrix(Isa);
+
+/// The extents of a matrix of f32, if that is what it is.
+fn matrix(tensor: &TensorType) -> Option<[usize; 2]> {
+    match (&tensor.shape[..], tensor.dtype()) {
+        ([rows, columns], Some(DType::F32)) => Some([rows.fixed()?, columns.fixed()?]),
+        _ => None,
+    }
+}
+
+impl KernelProvider for ConstantMatrix {
+    fn key(&self) -> KernelKey {
+        let fastest_first = Isa::ALL.iter().position(|isa| *isa == self.0).unwrap_or_default();
+        KernelKey::new("matmul", Selector::Dense, self.0.name()).priority(10 + fastest_first as i32)
+    }
+
+    fn supports(&self, node: &NodeView<'_>) -> Support {
+        if !self.0.is_available() {
+            return Support::no("this machine does not have the instructions");
+        }
+        if let Some(wanted) = node.option("isa").filter(|wanted| wanted != self.0.name()) {
+            return Support::no(format!("the session's option `isa` is {wanted}"));
+        }
+        if !node.is_constant(1) {
+            return Support::no("`y` is not a constant");
+        }
+        match (matrix(&node.inputs()[1]), row_step(F32)) {
+            (None, _) => Support::no("`y` is not one matrix"),
+            (Some([k, n]), _) if k == 0 || n == 0 => Support::no("`y` is empty"),
+            (Some([k, _]), Some(step)) if !k.is_multiple_of(step) => {
+                Support::no(format!("columns of {k} values are no multiple of {step}"))
+            }
+            _ => Support::Yes,
+        }
+    }
+
+    fn prepare(&self, cx: &PrepareContext<'_>) -> Result<Prepared> {
+        let constant = cx.constant(1).ok_or_else(|| Error::failed("`y` is not a constant"))?;
+        let [k, n] = matrix(&cx.inputs()[1]).ok_or_else(|| Error::failed("`y` is not one matrix"))?;
+        let par = Lent(cx.executor());
+        let rows = transposed(constant.values()?, k, n, &par);
+        let packed = PackedWeight::pack(F32, self.0, k, n, bytemuck::cast_slice(&rows), &par)?;
+        let (format, bytes, note) = (packed.activations(), packed.byte_len(), packed.paths());
+        Ok(Prepared::new(Multiply(packed))
+            .releases(1)
+            .transform(0, format!("qmatmul {format:?}"), Activations { format, n: k })
+            .held_bytes(bytes)
+            .note(note))
+    }
+}
+
+/// The transpose of `values`, a matrix `[k, n]`.
+fn transposed(values: &[f32], k: usize, n: usize, par: &dyn Par) -> Vec<f32> {
+    /// Rows and columns that are copied at a time, so that both are in a cache.
+    const BLOCK: usize = 32;
+    let mut rows = vec![0.0; values.len()];
+    let dst = crate::activation::SendPtr(rows.as_mut_ptr());
+    par.par_for(n.div_ceil(BLOCK), &|task, _| {
+        let columns = task * BLOCK..n.min((task + 1) * BLOCK);
+        // SAFETY: the rows of the result are those of one task.
+        let dst =
+            unsafe { std::slice::from_raw_parts_mut(dst.get().add(columns.start * k), columns.len() * k) };
+        for first in (0..k).step_by(BLOCK) {
+            for (row, column) in columns.clone().enumerate() {
+                for i in first..k.min(first + BLOCK) {
+                    dst[row * k + i] = values[i * n + column];
+                }
+            }
+        }
+    });
+    rows
+}
