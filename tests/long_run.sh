@@ -6,7 +6,7 @@
 # - the fault table, with 2,000 files that have a flipped bit in their headers, 2,000 in what the linker reads, and 800 with a hole;
 # - 60 seconds of 8 threads that build graphs, load sessions and run models while plugins are loaded, without a wrong answer or a
 #   byte lost;
-# - every test that crosses the plugin interface, under valgrind, without an error. Its children (probes) run outside of it.
+# - loading, calling and failing across the plugin interface, in Rust and C, under valgrind, without an error (probes run outside).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if ! command -v valgrind >/dev/null; then
