@@ -1,0 +1,88 @@
+//! Which kernels serve a product in a session, and that a dense product with a prepared matrix is the product.
+
+#![allow(clippy::unwrap_used)]
+
+use bitquilt::{Graph, InferenceSession, Model, Tensor, TensorType, dim};
+
+/// The fastest instruction set of this machine.
+fn fastest() -> &'static str {
+    bitquilt_qmatmul::Isa::detect().name()
+}
+
+fn session(isa: Option<&str>) -> InferenceSession {
+    let builder = InferenceSession::builder().threads(2);
+    isa.map_or_else(InferenceSession::builder, |isa| builder.option("isa", isa)).build().unwrap()
+}
+
+/// A model that multiplies `x`, `[rows, k]`, with a weight of this encoding, or with a dense `[k, n]` where it is none.
+fn model(session: &InferenceSession, encoding: Option<&str>, k: usize, n: usize) -> Model {
+    let mut graph = Graph::new(session.registry(), []).unwrap();
+    let x = graph.add_input("x", TensorType::f32([dim("rows"), dim(k)])).unwrap();
+    let product = match encoding {
+        Some(encoding) => {
+            let weight = graph.quantize(encoding, &values([n, k])).unwrap();
+            graph.qmatmul(x, weight).unwrap()
+        }
+        None => {
+            let matrix = graph.constant(&values([k, n])).unwrap();
+            graph.matmul(x, matrix).unwrap()
+        }
+    };
+    graph.output_named("y", product).unwrap();
+    session.load(&graph).unwrap()
+}
+
+fn values(shape: [usize; 2]) -> Tensor {
+    let value = |i: usize| ((i * 7919 + shape[0]) % 2003) as f32 / 1001.0 - 1.0;
+    Tensor::new(shape, (0..shape[0] * shape[1]).map(value).collect::<Vec<_>>()).unwrap()
+}
+
+fn kernel(model: &Model) -> String {
+    model.explain().unwrap().nodes[0].kernel.clone().unwrap().0
+}
+
+fn product(model: &Model, x: &Tensor) -> Vec<f32> {
+    model.execute([("x", x)]).unwrap().get::<f32>("y").unwrap().to_vec()
+}
+
+#[test]
+fn encodings_with_kernels_of_their_own_are_served_by_them() {
+    let session = session(None);
+    for encoding in bitquilt_qmatmul::encodings().filter(|encoding| *encoding != "f32") {
+        assert_eq!(kernel(&model(&session, Some(encoding), 256, 5)), fastest(), "{encoding}");
+    }
+    assert_eq!(kernel(&model(&session, Some("tq2_0"), 256, 5)), "generic");
+    // No kernel takes rows of part of a strip.
+    assert_eq!(kernel(&model(&session, Some("bf16"), 40, 5)), "generic");
+}
+
+#[test]
+fn a_session_can_force_the_instruction_set_of_its_kernels() {
+    let forced = model(&session(Some("scalar")), Some("q5_1"), 64, 5);
+    assert_eq!(kernel(&forced), "scalar");
+    let x = values([9, 64]);
+    assert_eq!(product(&forced, &x), product(&model(&session(None), Some("q5_1"), 64, 5), &x));
+}
+
+#[test]
+fn a_dense_product_with_a_constant_matrix_is_the_product() {
+    let (fast, plain) = (session(None), session(Some("none")));
+    for (k, n) in [(32, 1), (96, 17), (320, 50), (40, 7)] {
+        let (prepared, plain) = (model(&fast, None, k, n), model(&plain, None, k, n));
+        let expected = if k % 32 == 0 { fastest() } else { "plain" };
+        if fastest() != "scalar" {
+            assert_eq!(kernel(&prepared), expected, "[{k}, {n}]");
+        }
+        assert_ne!(kernel(&plain), fastest(), "[{k}, {n}]");
+        for rows in [1, 2, 9, 70] {
+            let x = values([rows, k]);
+            let (got, wanted) = (product(&prepared, &x), product(&plain, &x));
+            for (got, wanted) in got.iter().zip(&wanted) {
+                assert!(
+                    (got - wanted).abs() < 1e-5 * k as f32,
+                    "[{rows}, {k}] [{k}, {n}]: {got}, not {wanted}"
+                );
+            }
+        }
+    }
+}
