@@ -1,5 +1,6 @@
 //! Kernels for nodes, and what they prepare.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -37,8 +38,14 @@ pub(super) fn program(graph: &Graph, part: Part, loader: &Loader<'_>) -> Result<
     };
     let mut kernels: HashMap<String, Chosen> = HashMap::new();
     let mut slots: HashMap<(usize, String), usize> = HashMap::new();
+    // A weight is there twice while it is prepared: the largest come first, when little else is there.
+    let mut order: Vec<&NodeData> = part.nodes.iter().map(|node| &graph.nodes[*node]).collect();
+    order.sort_by_key(|node| Reverse(build.constant_bytes(node)));
+    for node in order {
+        build.prepare(node, &mut kernels)?;
+    }
     for node in &part.nodes {
-        build.node(&graph.nodes[*node], &mut kernels, &mut slots)?;
+        build.node(&graph.nodes[*node], &kernels, &mut slots)?;
     }
     for (name, value) in &part.outputs {
         let value = build.value(*value);
@@ -122,7 +129,7 @@ impl Build<'_> {
     fn node(
         &mut self,
         node: &NodeData,
-        kernels: &mut HashMap<String, Chosen>,
+        kernels: &HashMap<String, Chosen>,
         slots: &mut HashMap<(usize, String), usize>,
     ) -> Result<(), LoadError> {
         let writes = state_inputs(node, self.loader.registry);
@@ -136,17 +143,11 @@ impl Build<'_> {
             let place = alias.map_or(Place::Arena, |input| Place::Alias(self.program.root(inputs[input])));
             outputs.push((self.push(*value, place), alias.is_some()));
         }
-        if outputs.iter().all(|(_, alias)| *alias) && !writes.contains(&true) {
+        if self.is_view(node) {
             self.program.notes.push(NodeNote::view(node, &inputs, &outputs));
             return Ok(());
         }
-        let key = self.cache_key(node);
-        if !kernels.contains_key(&key) {
-            let chosen = self.choose(node)?;
-            self.program.held_bytes += chosen.held_bytes;
-            kernels.insert(key.clone(), chosen);
-        }
-        let chosen = &kernels[&key];
+        let chosen = &kernels[&self.cache_key(node)];
         let step_index = self.program.steps.len();
         let mut step = Step {
             node: node.name.clone(),
@@ -180,6 +181,30 @@ impl Build<'_> {
         self.program.notes.push(note);
         self.program.steps.push(step);
         Ok(())
+    }
+
+    /// Chooses and prepares a node's kernel, unless an equal node has it already.
+    fn prepare(&mut self, node: &NodeData, kernels: &mut HashMap<String, Chosen>) -> Result<(), LoadError> {
+        let key = self.cache_key(node);
+        if !self.is_view(node) && !kernels.contains_key(&key) {
+            let chosen = self.choose(node)?;
+            self.program.held_bytes += chosen.held_bytes;
+            kernels.insert(key, chosen);
+        }
+        Ok(())
+    }
+
+    /// Whether all that a node yields is its inputs' memory, as it is: it has no kernel.
+    fn is_view(&self, node: &NodeData) -> bool {
+        let is_alias =
+            |value: &usize| matches!(self.graph.values[*value].source, Source::Node { alias: Some(_), .. });
+        node.outputs.iter().all(is_alias) && !state_inputs(node, self.loader.registry).contains(&true)
+    }
+
+    /// The bytes of the largest constant that a node takes.
+    fn constant_bytes(&self, node: &NodeData) -> usize {
+        let constants = node.inputs.iter().filter_map(|value| self.part.constant(self.graph, *value));
+        constants.map(|tensor| tensor.bytes().len()).max().unwrap_or_default()
     }
 
     /// All that a provider is shown of a node.
