@@ -98,7 +98,10 @@ impl<E: Widen> Body for Stream<E> {
                 1 => self.columns::<I, 1>(),
                 2 => self.columns::<I, 2>(),
                 3 => self.columns::<I, 3>(),
-                _ => self.columns::<I, 4>(),
+                4 => self.columns::<I, 4>(),
+                5 if I::COLUMNS >= 5 => self.columns::<I, 5>(),
+                _ if I::COLUMNS >= 6 => self.columns::<I, 6>(),
+                _ => unreachable!("a tile is at most as wide as the instruction set allows"),
             }
         }
     }
