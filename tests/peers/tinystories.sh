@@ -2,13 +2,13 @@
 # Compares the example tinystories with llama.cpp on the same files, in turn: prefill of 512 tokens, decode of 128, the time from start
 # to the first token, and peak memory. Prints medians and the ratio of bitquilt to llama.cpp; above 1 is better for bitquilt in all columns.
 #
-#   tests/peers.sh LLAMA_CPP_BIN MODEL.gguf...
+#   tests/peers/tinystories.sh LLAMA_CPP_BIN MODEL.gguf...
 #
 # LLAMA_CPP_BIN is the directory with llama-bench and llama-completion. THREADS="1 2", ROUNDS=3 and TINYSTORIES=PATH may be set.
 set -euo pipefail
 bin=$1
 shift
-root=$(cd "$(dirname "$0")/.." && pwd)
+root=$(cd "$(dirname "$0")/../.." && pwd)
 tinystories=${TINYSTORIES:-$root/target/release/examples/tinystories}
 rounds=${ROUNDS:-3}
 python3 - "$bin" "$tinystories" "$rounds" "${THREADS:-1 2}" "$@" <<'PYTHON'
