@@ -231,21 +231,87 @@ fn random_bytes_give_the_same_bits_everywhere() {
     }
 }
 
+/// Encodings with half-precision floats, and where in a block these are.
+const HALVES: [(&str, &[usize]); 12] = [
+    ("q4_0", &[0]),
+    ("q4_1", &[0, 2]),
+    ("q5_0", &[0]),
+    ("q5_1", &[0, 2]),
+    ("q8_0", &[0]),
+    ("q2_k", &[80, 82]),
+    ("q3_k", &[108]),
+    ("q4_k", &[0, 2]),
+    ("q5_k", &[0, 2]),
+    ("q6_k", &[208]),
+    ("iq4_nl", &[0]),
+    ("iq4_xs", &[0]),
+];
+
+/// The largest integer sums that there can be neither saturate nor wrap. Bytes of zeros have the scale -32 and the code 0
+/// of `q3_k`, bytes of ones the largest codes, minima and unsigned scales, 0x80 the scale -128 of `q6_k` and the code
+/// -128 of `q8_0`.
+#[test]
+fn extreme_blocks_are_exact() {
+    for (encoding, halves) in HALVES {
+        let (block_len, block_bytes) = bitquilt_qmatmul::block(encoding).expect("it is listed");
+        let (n, p) = (2 * block_len, 35);
+        for fill in [0x00, 0xff, 0x80, 0x7f, 0x55] {
+            let mut block = vec![fill; block_bytes];
+            for &at in halves {
+                block[at..at + 2].copy_from_slice(&0x3c00u16.to_le_bytes());
+            }
+            let bytes = block.repeat(2 * p);
+            let mut decoded = vec![0.0; n * p];
+            let format = bitquilt_ggml_blocks::format(encoding).expect("a format of every encoding");
+            format.dequantize(&bytes, &mut decoded);
+            let case = Case { encoding, n, p, bytes, decoded };
+            for m in [1, 2, 13] {
+                // Signs alike, by turns, and as those of the weights.
+                for sign in [|_: usize, _: f32| 1.0, |i, _| [1.0, -1.0][i % 2], |_, w: f32| w.signum()] {
+                    let x: Vec<f32> = (0..m * n).map(|i| 127.0 * sign(i, case.decoded[i % n])).collect();
+                    let expected = multiply(&case.pack(Isa::Scalar, &Serial), &x, &Serial);
+                    for (&got, (exact, size)) in expected.iter().zip(case.oracle(&x)) {
+                        let error = (f64::from(got) - exact).abs();
+                        assert!(
+                            error <= TOLERANCE * size,
+                            "{encoding} of {fill:#x}, m={m}: {got}, not {exact}"
+                        );
+                    }
+                    for isa in isas() {
+                        let out = multiply(&case.pack(isa, &Serial), &x, &Serial);
+                        assert!(bits(&out) == bits(&expected), "{encoding} {isa:?} of {fill:#x}, m={m}");
+                    }
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn values_without_a_scale_are_marked() {
-    for isa in isas() {
-        let case = Case::new("q4_0", 64, 5);
-        let weight = case.pack(isa, &Serial);
-        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            let mut x = values(1, 128);
-            x[70] = bad;
+    for (encoding, isa) in HALVES.iter().flat_map(|(encoding, _)| isas().map(move |isa| (*encoding, isa))) {
+        let step = bitquilt_qmatmul::row_step(encoding).expect("an encoding with kernels");
+        let (n, p) = (2 * step, 5);
+        let weight = Case::new(encoding, n, p).pack(isa, &Serial);
+        for (bad, at) in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY]
+            .into_iter()
+            .flat_map(|bad| [0, 6, step - 1, n - 1].map(|at| (bad, at)))
+        {
+            let mut x = values(1, 2 * n);
+            x[n + at] = bad;
             let out = multiply(&weight, &x, &Serial);
-            assert!(out[..5].iter().all(|x| x.is_finite()), "{isa:?}: the other column is untouched");
-            assert!(out[5..].iter().all(|x| x.is_nan()), "{isa:?}: {bad} spoils its column");
+            assert!(
+                out[..p].iter().all(|x| x.is_finite()),
+                "{encoding} {isa:?}: the other column is untouched"
+            );
+            assert!(
+                out[p..].iter().all(|x| x.is_nan()),
+                "{encoding} {isa:?}: {bad} at {at} spoils its column"
+            );
         }
         for tiny in [1e-40, 1e-37, 0.0, -1e-44] {
-            let out = multiply(&weight, &vec![tiny; 64], &Serial);
-            assert!(out.iter().all(|x| x.abs() < 1e-34), "{isa:?}: {tiny} gives {out:?}");
+            let out = multiply(&weight, &vec![tiny; n], &Serial);
+            assert!(out.iter().all(|x| x.abs() < 1e-34), "{encoding} {isa:?}: {tiny} gives {out:?}");
         }
     }
 }
