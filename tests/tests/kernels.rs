@@ -86,3 +86,17 @@ fn a_dense_product_with_a_constant_matrix_is_the_product() {
         }
     }
 }
+
+#[test]
+fn exact_products_with_bf16_do_not_round_their_input() {
+    let session = session(None);
+    let mut graph = Graph::new(session.registry(), [TensorType::f32([3, 64])]).unwrap();
+    let weight = graph.quantize("bf16", &Tensor::full([5, 64], 1.0f32)).unwrap();
+    let product = graph.node("qmatmul", [graph.input(0), weight]).attribute("precision", "exact").value();
+    graph.output(product.unwrap()).unwrap();
+    let model = session.load(&graph).unwrap();
+    // More digits than bfloat16 has.
+    let x = 1.0 + 1.0 / 4096.0;
+    let results = model.execute([("input0", &Tensor::full([3, 64], x))]).unwrap();
+    assert!(results.get::<f32>("output0").unwrap().iter().all(|sum| *sum == 64.0 * x));
+}

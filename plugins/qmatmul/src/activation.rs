@@ -27,6 +27,8 @@ pub struct ActivationFormat {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Values {
     Floats,
+    /// Rounded to bfloat16, halves to even.
+    Bf16,
     /// Signed bytes with a scale, and the sum of each of `parts` parts of the block.
     Quantized {
         parts: usize,
@@ -54,6 +56,10 @@ impl ActivationFormat {
         Self { values: Values::Floats, widest_tile }
     }
 
+    pub(crate) const fn bf16(widest_tile: usize) -> Self {
+        Self { values: Values::Bf16, widest_tile }
+    }
+
     pub(crate) const fn quantized(parts: usize, sum: Sum, widest_tile: usize) -> Self {
         Self { values: Values::Quantized { parts, sum }, widest_tile }
     }
@@ -64,10 +70,17 @@ impl ActivationFormat {
         matches!(self.values, Values::Quantized { .. })
     }
 
+    /// Whether the activations are rounded, to integers or to shorter floats.
+    #[must_use]
+    pub fn is_rounded(self) -> bool {
+        self.values != Values::Floats
+    }
+
     /// Bytes of one column's 32 values with what belongs to them.
     const fn record_bytes(self) -> usize {
         match self.values {
             Values::Floats => 4 * STRIP_LEN,
+            Values::Bf16 => 2 * STRIP_LEN,
             Values::Quantized { parts, .. } => CODE_AND_SCALE_BYTES + 4 * parts,
         }
     }
@@ -148,11 +161,26 @@ impl Body for StoreTile<'_> {
                     Values::Floats => {
                         put(record, 4 * STRIP_LEN * c, block.map(f32::to_ne_bytes).as_flattened())
                     }
+                    Values::Bf16 => put(
+                        record,
+                        2 * STRIP_LEN * c,
+                        block.map(bf16_bits).map(u16::to_ne_bytes).as_flattened(),
+                    ),
                     Values::Quantized { parts, sum } => store_quantized(block, parts, sum, record, c, width),
                 }
             }
         }
     }
+}
+
+/// The nearest bfloat16, of two the even one. A NaN stays one.
+#[inline(always)]
+fn bf16_bits(x: f32) -> u16 {
+    let bits = x.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
+    // The bit makes a NaN of one whose payload was in the lower half alone.
+    let cut = bits >> 16 | 0x40;
+    (if x.is_nan() { cut } else { rounded }) as u16
 }
 
 #[inline(always)]

@@ -40,8 +40,8 @@ impl KernelProvider for Fast {
             Ok(format) => format,
             Err(error) => return Support::no(error.to_string()),
         };
-        if Precision::of(node) == Ok(Precision::Exact) && format.is_quantized() {
-            return Support::no("it quantizes `x`, and `precision` is \"exact\"");
+        if Precision::of(node) == Ok(Precision::Exact) && format.is_rounded() {
+            return Support::no("it rounds `x`, and `precision` is \"exact\"");
         }
         if !node.is_constant(1) {
             return Support::no("the weight is not a constant");

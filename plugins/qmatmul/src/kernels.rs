@@ -171,7 +171,7 @@ struct Floats<E, I>(PhantomData<fn() -> (E, I)>);
 
 impl<E: Widen, I: DotIsa> Kernels for Floats<E, I> {
     fn block(&self) -> (usize, usize) {
-        (1, E::BYTES)
+        (E::VALUES, E::BYTES)
     }
 
     fn row_step(&self) -> usize {
@@ -195,17 +195,19 @@ impl<E: Widen, I: DotIsa> Kernels for Floats<E, I> {
     }
 
     fn group_bytes(&self, n: usize) -> usize {
-        n * E::BYTES * I::LANES
+        n / E::VALUES * E::BYTES * I::LANES
     }
 
     fn activations(&self) -> ActivationFormat {
-        ActivationFormat::floats(I::COLUMNS)
+        E::activations(I::COLUMNS)
     }
 
     fn pack_group(&self, n: usize, rows: &[u8], dst: &mut [u8]) {
-        for (lane, row) in rows.chunks_exact(n * E::BYTES).enumerate() {
+        for (lane, row) in rows.chunks_exact(n / E::VALUES * E::BYTES).enumerate() {
             let places = dst.chunks_exact_mut(E::BYTES).skip(lane).step_by(I::LANES);
-            row.chunks_exact(E::BYTES).zip(places).for_each(|(value, place)| place.copy_from_slice(value));
+            row.chunks_exact(E::BYTES)
+                .zip(places)
+                .for_each(|(element, place)| place.copy_from_slice(element));
         }
     }
 
@@ -227,7 +229,7 @@ fn strips_of<E: Unpack>(isa: Isa) -> &'static dyn Kernels {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => &Strips::<E, crate::arch::Avx2>(PhantomData),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni => &Strips::<E, crate::arch::Avx512Vnni>(PhantomData),
+        Isa::Avx512Vnni | Isa::Avx512Bf16 => &Strips::<E, crate::arch::Avx512Vnni>(PhantomData),
         #[cfg(target_arch = "aarch64")]
         Isa::Neon => &Strips::<E, crate::arch::Neon>(PhantomData),
         _ => &Strips::<E, Scalar>(PhantomData),
@@ -239,10 +241,19 @@ fn floats_of<E: Widen>(isa: Isa) -> &'static dyn Kernels {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => &Floats::<E, crate::arch::Avx2>(PhantomData),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni => &Floats::<E, crate::arch::Avx512Vnni>(PhantomData),
+        Isa::Avx512Vnni | Isa::Avx512Bf16 => &Floats::<E, crate::arch::Avx512Vnni>(PhantomData),
         #[cfg(target_arch = "aarch64")]
         Isa::Neon => &Floats::<E, crate::arch::Neon>(PhantomData),
         _ => &Floats::<E, Scalar>(PhantomData),
+    }
+}
+
+/// The products of bfloat16 are by pairs where the instruction set has them.
+fn bf16_of(isa: Isa) -> &'static dyn Kernels {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Bf16 => &Floats::<widen::Bf16Pairs, crate::arch::Avx512Bf16>(PhantomData),
+        _ => floats_of::<widen::Bf16>(isa),
     }
 }
 
@@ -261,7 +272,7 @@ static ENCODINGS: [(&str, Select); 16] = [
     ("iq4_nl", strips_of::<unpack::Iq4Nl>),
     ("iq4_xs", strips_of::<unpack::Iq4Xs>),
     ("mxfp4", strips_of::<unpack::Mxfp4>),
-    ("bf16", floats_of::<widen::Bf16>),
+    ("bf16", bf16_of),
     ("f16", floats_of::<widen::F16>),
     ("f32", floats_of::<widen::F32>),
 ];

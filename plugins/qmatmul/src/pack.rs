@@ -105,7 +105,8 @@ impl PackedWeight {
     /// `out[c, r] = sum over k of weight[r, k] * x[c, k]`: `out` is `m` rows of `p` values, and `activations` hold `x`,
     /// `m` rows of `n` values, as [`activations`](Self::activations) stored them.
     ///
-    /// An element of the result is the same bits for every instruction set, number of threads and `m`.
+    /// An element of the result is the same bits for every number of threads and `m`, and for every instruction set but for
+    /// [`Isa::Avx512Bf16`] with `bf16`, which rounds `x`.
     ///
     /// # Errors
     /// When a length is wrong.

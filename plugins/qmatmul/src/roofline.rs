@@ -44,6 +44,14 @@ pub fn fma_rate(isa: Isa, threads: usize) -> Result<f64, KernelError> {
     peak(isa, threads, Work::Fma)
 }
 
+/// Billions of operations a second of products of pairs of bfloat16, on `threads` threads, on registers.
+///
+/// # Errors
+/// When the machine does not have the instruction set.
+pub fn bf16_rate(isa: Isa, threads: usize) -> Result<f64, KernelError> {
+    peak(isa, threads, Work::Bf16)
+}
+
 /// Billions of bytes a second that `threads` threads read of `bytes` bytes, each a part of its own, over and over.
 ///
 /// The memory is on large pages where the system has them. So many bytes as a cache holds give the cache's rate.
@@ -80,6 +88,7 @@ fn check(isa: Isa) -> Result<(), KernelError> {
 #[derive(Clone, Copy)]
 enum Work {
     Dot,
+    Bf16,
     Fma,
 }
 
@@ -186,6 +195,19 @@ impl Body for Peak<'_> {
                     }
                     black_box(sums.map(|sums| sums.map(|sum| lanes::<I>(I::to_f32(sum)))));
                 }
+                Work::Bf16 => {
+                    self.operations.store(STEPS * SUMS * 2 * I::LANES, Ordering::Relaxed);
+                    let pair = I::broadcast(black_box(1.0f32).to_ne_bytes().as_ptr());
+                    let mut sums = [I::zero(); SUMS];
+                    for _ in 0..self.repeats {
+                        for _ in 0..STEPS {
+                            for sum in &mut sums {
+                                *sum = I::dot_bf16(pair, pair, *sum);
+                            }
+                        }
+                    }
+                    black_box(sums.map(|sum| lanes::<I>(sum)));
+                }
                 Work::Fma => {
                     self.operations.store(STEPS * SUMS * I::LANES, Ordering::Relaxed);
                     let factor = I::broadcast(black_box(1.0f32).to_ne_bytes().as_ptr());
@@ -284,8 +306,8 @@ mod tests {
     #[test]
     fn rates_are_positive_on_every_instruction_set() {
         for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
-            for rate in [dot_rate(isa, 1), fma_rate(isa, 2), read_rate(isa, 100_000, 2), read_rate(isa, 1, 1)]
-            {
+            let peaks = [dot_rate(isa, 1), bf16_rate(isa, 1), fma_rate(isa, 2)];
+            for rate in peaks.into_iter().chain([read_rate(isa, 100_000, 2), read_rate(isa, 1, 1)]) {
                 let rate = rate.unwrap();
                 assert!(rate.is_finite() && rate > 0.0, "{isa:?}: {rate}");
             }

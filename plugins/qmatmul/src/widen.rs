@@ -1,25 +1,47 @@
-//! Encodings whose values are floats: widened and multiplied as floats.
+//! Encodings whose values are floats: multiplied as floats, an *element* at a time: one value of each row, or a pair.
 
-use crate::arch::DotIsa;
+use crate::{activation::ActivationFormat, arch::DotIsa};
 
-/// An encoding of one float a value.
+/// How the values of an encoding are loaded and multiplied. An element of the activations has 4 bytes.
 pub(crate) trait Widen: 'static {
-    /// Bytes of a value.
+    /// What elements are once they are loaded; its own are of 4 bytes.
+    type Wide: Widen;
+
+    /// Values of a row in an element.
+    const VALUES: usize = 1;
+    /// Bytes of a row's element.
     const BYTES: usize;
-    /// Whether they are single precision already.
+    /// Whether elements are multiplied as they are in memory.
     const IS_WIDE: bool = false;
 
-    /// One value of each row.
+    /// The activations that are multiplied with it.
+    fn activations(widest_tile: usize) -> ActivationFormat {
+        ActivationFormat::floats(widest_tile)
+    }
+
+    /// One element of each row.
     ///
     /// # Safety
     /// As for the methods of [`DotIsa`]; `LANES * BYTES` bytes at `from` are readable.
     unsafe fn load<I: DotIsa>(from: *const u8) -> I::F32;
+
+    /// `sum` and the products of two elements.
+    ///
+    /// # Safety
+    /// As for the methods of [`DotIsa`].
+    #[inline(always)]
+    unsafe fn multiply_add<I: DotIsa>(weight: I::F32, x: I::F32, sum: I::F32) -> I::F32 {
+        // SAFETY: the caller's contract is this one's.
+        unsafe { I::fma(weight, x, sum) }
+    }
 }
 
 /// `bf16`: the upper half of a single-precision float.
 pub(crate) struct Bf16;
 
 impl Widen for Bf16 {
+    type Wide = F32;
+
     const BYTES: usize = 2;
 
     #[inline(always)]
@@ -33,6 +55,8 @@ impl Widen for Bf16 {
 pub(crate) struct F16;
 
 impl Widen for F16 {
+    type Wide = F32;
+
     const BYTES: usize = 2;
 
     #[inline(always)]
@@ -46,6 +70,8 @@ impl Widen for F16 {
 pub(crate) struct F32;
 
 impl Widen for F32 {
+    type Wide = Self;
+
     const BYTES: usize = 4;
     const IS_WIDE: bool = true;
 
@@ -53,5 +79,32 @@ impl Widen for F32 {
     unsafe fn load<I: DotIsa>(from: *const u8) -> I::F32 {
         // SAFETY: the caller's contract is this one's.
         unsafe { I::load_f32(from) }
+    }
+}
+
+/// `bf16` by pairs, for activations that are rounded to bfloat16.
+pub(crate) struct Bf16Pairs;
+
+impl Widen for Bf16Pairs {
+    type Wide = Self;
+
+    const VALUES: usize = 2;
+    const BYTES: usize = 4;
+    const IS_WIDE: bool = true;
+
+    fn activations(widest_tile: usize) -> ActivationFormat {
+        ActivationFormat::bf16(widest_tile)
+    }
+
+    #[inline(always)]
+    unsafe fn load<I: DotIsa>(from: *const u8) -> I::F32 {
+        // SAFETY: the caller's contract is this one's.
+        unsafe { I::load_f32(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add<I: DotIsa>(weight: I::F32, x: I::F32, sum: I::F32) -> I::F32 {
+        // SAFETY: the caller's contract is this one's.
+        unsafe { I::dot_bf16(weight, x, sum) }
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bitquilt::plugin::Registry;
 use bitquilt::plugin_api::Importance;
 use bitquilt::{Graph, InferenceSession, State, Tensor, TensorType};
-use bitquilt_qmatmul::{Isa, roofline};
+use bitquilt_qmatmul::{ActivationFormat, Isa, roofline};
 use clap::{Args, ValueEnum};
 use miette::{IntoDiagnostic, miette};
 
@@ -17,8 +17,8 @@ use crate::session::SessionArguments;
 ///
 /// A row for each combination: the median and the smallest time of a product, the rates that follow from the median, and how large a
 /// part that is of the roofline. The roofline is measured in the same run, for the same number of threads: the rate at which that
-/// many bytes of memory are read over and over on large pages, and the rate of dot products (of fused multiplications and additions
-/// where activations stay floats) on registers. GB/s are those of the encoded bytes. Products of less than 4 million weight bytes
+/// many bytes of memory are read over and over on large pages, and the rate of dot products (of bfloat16 where
+/// activations are rounded to it, of fused multiplications and additions where they stay floats) on registers. GB/s are those of the encoded bytes. Products of less than 4 million weight bytes
 /// (times m) run 64 in a graph, each with an input and a weight of its own.
 #[derive(Args)]
 pub struct QmatmulArguments {
@@ -43,7 +43,7 @@ pub struct QmatmulArguments {
     /// The least time that a row's products are run for.
     #[arg(long, default_value_t = 0.4)]
     seconds: f64,
-    /// The instruction set of the kernels: scalar, avx2, avx512vnni or neon; the fastest that the machine has if it is not given.
+    /// The instruction set of the kernels: scalar, avx2, avx512vnni, avx512bf16 or neon; the fastest that the machine has if it is not given.
     #[arg(long, value_parser = isa)]
     isa: Option<Isa>,
     #[command(flatten)]
@@ -181,10 +181,9 @@ impl QmatmulArguments {
         times.sort_by(f64::total_cmp);
         let (median, min) = (times[times.len() / 2], times[0]);
 
-        let quantizes = matches!(precision, Precision::Fast)
-            && kernel == limits.isa.name()
-            && bitquilt_qmatmul::activations(encoding, limits.isa).is_ok_and(|format| format.is_quantized());
-        let peak = limits.peak(quantizes, threads)?;
+        let fast = matches!(precision, Precision::Fast) && kernel == limits.isa.name();
+        let format = bitquilt_qmatmul::activations(encoding, limits.isa).ok().filter(|_| fast);
+        let peak = limits.peak(format, threads)?;
         let read = limits.read(bytes * products * graphs, threads)?;
         let gflops = 2.0 * m as f64 * n as f64 * k as f64 / median / 1e9;
         let rate = bytes as f64 / median / 1e9;
@@ -284,11 +283,17 @@ struct Limits {
 }
 
 impl Limits {
-    fn peak(&mut self, dot: bool, threads: usize) -> miette::Result<f64> {
+    /// Of products with activations of this format; floats, where it is none.
+    fn peak(&mut self, format: Option<ActivationFormat>, threads: usize) -> miette::Result<f64> {
         let isa = self.isa;
-        match dot {
-            true => self.rate(("dot", 0, threads), || roofline::dot_rate(isa, threads)),
-            false => self.rate(("fma", 0, threads), || roofline::fma_rate(isa, threads)),
+        match format {
+            Some(format) if format.is_quantized() => {
+                self.rate(("dot", 0, threads), || roofline::dot_rate(isa, threads))
+            }
+            Some(format) if format.is_rounded() => {
+                self.rate(("bf16", 0, threads), || roofline::bf16_rate(isa, threads))
+            }
+            _ => self.rate(("fma", 0, threads), || roofline::fma_rate(isa, threads)),
         }
     }
 

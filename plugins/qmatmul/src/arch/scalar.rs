@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-use super::{Body, CodeSource, DotIsa, STEP};
+use super::{Body, CodeSource, DotIsa, MAX_LANES, STEP};
 use crate::unpack::Form;
 
 /// Four rows at a time, an element after the other.
@@ -18,6 +18,34 @@ type Bytes = [u8; 4 * LANES];
 unsafe fn read<const SIZE: usize, const N: usize>(from: *const u8) -> [[u8; SIZE]; N] {
     // SAFETY: arrays of bytes have no alignment, and the caller vouches for the bytes.
     unsafe { from.cast::<[[u8; SIZE]; N]>().read() }
+}
+
+/// `c` and the products of the pairs of bfloat16 that `a` and `b` are, as `vdpbf16ps` rounds them: the upper halves' first, each fused
+/// with its addition; subnormal operands and sums count as zeros.
+pub(super) fn dot_bf16(a: f32, b: f32, c: f32) -> f32 {
+    let flush = |x: f32| if x.is_subnormal() { 0.0f32.copysign(x) } else { x };
+    let halves =
+        |x: f32| [x.to_bits() & 0xffff_0000, x.to_bits() << 16].map(|half| flush(f32::from_bits(half)));
+    let products = halves(a).into_iter().zip(halves(b));
+    products.fold(flush(c), |sum, (a, b)| flush(a.mul_add(b, sum)))
+}
+
+/// [`DotIsa::dot_bf16`] by its definition.
+///
+/// # Safety
+/// As for the methods of [`DotIsa`].
+pub(super) unsafe fn dot_bf16_lanes<I: DotIsa>(a: I::F32, b: I::F32, c: I::F32) -> I::F32 {
+    let [mut pairs, mut factors, mut sums] = [[0.0; MAX_LANES]; 3];
+    // SAFETY: the caller's contract is this one's; there is room for all lanes.
+    unsafe {
+        I::store_f32(pairs.as_mut_ptr(), a);
+        I::store_f32(factors.as_mut_ptr(), b);
+        I::store_f32(sums.as_mut_ptr(), c);
+        for (sum, (a, b)) in sums.iter_mut().zip(pairs.into_iter().zip(factors)) {
+            *sum = dot_bf16(a, b, *sum);
+        }
+        I::load_f32(sums.as_ptr().cast())
+    }
 }
 
 impl DotIsa for Scalar {
@@ -170,4 +198,62 @@ impl DotIsa for Scalar {
     }
 
     unsafe fn prefetch(_at: *const u8) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arch::{Isa, vectorize};
+
+    /// Both ways, of all lanes of `operands`.
+    struct DotBf16<'a> {
+        operands: [[f32; MAX_LANES]; 3],
+        sums: &'a mut [[f32; MAX_LANES]; 2],
+    }
+
+    impl Body for DotBf16<'_> {
+        #[inline(always)]
+        unsafe fn run<I: DotIsa>(self) {
+            // SAFETY: the caller vouches for the instruction set; there is room for all lanes.
+            unsafe {
+                let [a, b, c] = self.operands.map(|lanes| I::load_f32(lanes.as_ptr().cast()));
+                I::store_f32(self.sums[0].as_mut_ptr(), I::dot_bf16(a, b, c));
+                I::store_f32(self.sums[1].as_mut_ptr(), dot_bf16_lanes::<I>(a, b, c));
+            }
+        }
+    }
+
+    #[test]
+    fn products_of_pairs_are_as_defined() {
+        let mut state = 0x9e37_79b9_7f4a_7c15u64;
+        let mut random = move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 32) as u32
+        };
+        // What is fixed of a pair and of a sum: exponents near each other, so that sums cancel and round; those of the
+        // smallest products and sums; subnormals; nothing.
+        const EXPONENT: u32 = 0x7f80_7f80;
+        let kinds = [
+            [(EXPONENT, 0x3f80_3f80), (EXPONENT << 16, 0x3f80_0000)],
+            [(0x7e00_7e00, 0x2000_2000), (EXPONENT << 16, 0x0080_0000)],
+            [(EXPONENT, 0), (EXPONENT << 16, 0)],
+            [(0, 0); 2],
+        ];
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+            for [pair, sum] in kinds.into_iter().cycle().take(4000) {
+                let operands = [pair, pair, sum]
+                    .map(|(mask, fixed)| std::array::from_fn(|_| f32::from_bits(random() & !mask | fixed)));
+                let mut sums = [[0.0; MAX_LANES]; 2];
+                // SAFETY: the machine has the instruction set.
+                unsafe { vectorize(isa, DotBf16 { operands, sums: &mut sums }) };
+                for (i, (got, expected)) in sums[0].into_iter().zip(sums[1]).enumerate() {
+                    let same = got.to_bits() == expected.to_bits() || got.is_nan() && expected.is_nan();
+                    let operands = operands.map(|lanes| lanes[i]);
+                    assert!(same, "{isa:?} {operands:?}: {got:e}, not {expected:e}");
+                }
+            }
+        }
+    }
 }

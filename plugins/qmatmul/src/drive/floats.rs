@@ -1,7 +1,7 @@
-//! Products of weights that are floats, and activations as they are.
+//! Products of weights that are floats, and activations that are floats.
 //!
-//! An element is the sum of two sums, over the values with even and with odd index, each in order and each product
-//! fused with its addition.
+//! Weights and activations are sequences of elements, as [`Widen`] says. A result is the sum of two sums, over the elements with even
+//! and with odd index, each in order and each product fused with its addition.
 
 use std::{marker::PhantomData, mem::MaybeUninit, ops::Range};
 
@@ -13,7 +13,7 @@ use crate::{
     widen::Widen,
 };
 
-/// Values of a row in a slab: as many as leave room in the first-level cache for those that are asked for meanwhile.
+/// Elements of a row in a slab: as many as leave room in the first-level cache for those that are asked for meanwhile.
 const SLAB_LEN: usize = 64;
 
 /// The most tiles of columns in a task.
@@ -25,11 +25,16 @@ pub(crate) const BAND_BYTES: usize = 4 << 20;
 /// Row groups of a tile, at most.
 const MAX_GROUPS: usize = 3;
 
-/// The sums over even and over odd values, of `G` row groups and `W` columns.
+/// Elements in a strip.
+const fn strip_elements<E: Widen>() -> usize {
+    STRIP_LEN / E::VALUES
+}
+
+/// The sums over even and over odd elements, of `G` row groups and `W` columns.
 type SumPairs<I, const G: usize, const W: usize> = [[[<I as DotIsa>::F32; W]; G]; 2];
 
-/// Adds the products of a strip of values, `values + LANES * size * k` being the address of value `k` of every row,
-/// and of a record of activations.
+/// Adds the products of a strip, `values + LANES * size * k` being the address of element `k` of every row, and of a record of
+/// activations.
 ///
 /// # Safety
 /// As for the methods of [`DotIsa`]; each of `values` is at a strip, and `x` at a record of a tile of `W` columns.
@@ -40,21 +45,21 @@ unsafe fn accumulate<I: DotIsa, E: Widen, const G: usize, const W: usize>(
     x: *const u8,
 ) {
     let [even, odd] = sums;
-    for pair in 0..STRIP_LEN / 2 {
+    for pair in 0..strip_elements::<E>() / 2 {
         // SAFETY: the caller's contract is this one's.
         unsafe {
-            accumulate_value::<I, E, G, W>(even, values, x, 2 * pair);
-            accumulate_value::<I, E, G, W>(odd, values, x, 2 * pair + 1);
+            accumulate_element::<I, E, G, W>(even, values, x, 2 * pair);
+            accumulate_element::<I, E, G, W>(odd, values, x, 2 * pair + 1);
         }
     }
 }
 
-/// Adds the products of value `k` of a strip.
+/// Adds the products of element `k` of a strip.
 ///
 /// # Safety
-/// As for [`accumulate`]; `k` is below [`STRIP_LEN`].
+/// As for [`accumulate`]; `k` is below [`strip_elements`].
 #[inline(always)]
-unsafe fn accumulate_value<I: DotIsa, E: Widen, const G: usize, const W: usize>(
+unsafe fn accumulate_element<I: DotIsa, E: Widen, const G: usize, const W: usize>(
     sums: &mut [[I::F32; W]; G],
     values: [*const u8; G],
     x: *const u8,
@@ -67,9 +72,9 @@ unsafe fn accumulate_value<I: DotIsa, E: Widen, const G: usize, const W: usize>(
             weights[g] = E::load::<I>(values[g].add(I::LANES * E::BYTES * k));
         }
         for c in 0..W {
-            let x = I::broadcast(x.add(4 * (STRIP_LEN * c + k)));
+            let x = I::broadcast(x.add(4 * (strip_elements::<E>() * c + k)));
             for g in 0..G {
-                sums[g][c] = I::fma(weights[g], x, sums[g][c]);
+                sums[g][c] = E::multiply_add::<I>(weights[g], x, sums[g][c]);
             }
         }
     }
@@ -110,7 +115,8 @@ impl<E: Widen> Body for Stream<E> {
 impl<E: Widen> Stream<E> {
     #[inline(always)]
     unsafe fn columns<I: DotIsa, const W: usize>(self) {
-        let strip_bytes = STRIP_LEN * E::BYTES * I::LANES;
+        let elements = strip_elements::<E>();
+        let strip_bytes = elements * E::BYTES * I::LANES;
         // SAFETY: the product's weight has `n` values of each row of a group, its activations as many of each
         // column, and this task alone writes the rows of its groups.
         unsafe {
@@ -120,7 +126,7 @@ impl<E: Widen> Stream<E> {
                 for strip in 0..self.product.n / STRIP_LEN {
                     let values = values.add(strip_bytes * strip);
                     prefetch::<I>(values, strip_bytes);
-                    let x = self.product.activations.add(4 * STRIP_LEN * W * strip);
+                    let x = self.product.activations.add(4 * elements * W * strip);
                     accumulate::<I, E, 1, W>(&mut sums, [values], x);
                 }
                 for c in 0..W {
@@ -149,11 +155,11 @@ impl<E> Tiles<E> {
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// The values of a slab, widened: one of each row, then the next.
+/// The elements of a slab, widened: one of each row, then the next.
 #[repr(C, align(64))]
 struct Slab([MaybeUninit<f32>; SLAB_LEN * MAX_LANES]);
 
-/// The sums of a task's columns, for the even and the odd values.
+/// The sums of a task's columns, for the even and the odd elements.
 #[repr(C, align(64))]
 struct Sums([f32; MAX_TILES * MAX_TILE_COLUMNS * MAX_GROUPS * 2 * MAX_LANES]);
 
@@ -192,9 +198,10 @@ impl<E: Widen> Tiles<E> {
         // SAFETY: the product's weight has `n` values of each row of a group, its activations as many of each column;
         // `sums` has room for the tiles of a task, and each slab for a slab.
         unsafe {
+            let elements = product.n / E::VALUES;
             let mut start = 0;
-            while start < product.n {
-                let len = SLAB_LEN.min(product.n - start);
+            while start < elements {
+                let len = SLAB_LEN.min(elements - start);
                 let mut values = [product.weight; G];
                 let mut next = values;
                 for (g, slab) in slabs.iter_mut().enumerate().take(G) {
@@ -227,7 +234,8 @@ impl<E: Widen> Tiles<E> {
                         }
                     }
                     let sums = sums.0.as_mut_ptr().add((tile - self.tiles.start) * tile_sums);
-                    tile_of_width::<I, G>(columns.len(), values, len / STRIP_LEN, x, sums);
+                    let strips = len / strip_elements::<E>();
+                    tile_of_width::<I, E::Wide, G>(columns.len(), values, strips, x, sums);
                 }
                 start += len;
             }
@@ -252,7 +260,7 @@ impl<E: Widen> Tiles<E> {
 /// # Safety
 /// As for [`Tile`]; `width` is at most the instruction set's.
 #[inline(always)]
-unsafe fn tile_of_width<I: DotIsa, const G: usize>(
+unsafe fn tile_of_width<I: DotIsa, E: Widen, const G: usize>(
     width: usize,
     values: [*const u8; G],
     strips: usize,
@@ -260,31 +268,33 @@ unsafe fn tile_of_width<I: DotIsa, const G: usize>(
     sums: *mut f32,
 ) {
     const { assert!(I::COLUMNS <= MAX_TILE_COLUMNS) };
+    let encoding = PhantomData;
     // SAFETY: the caller's contract is this one's.
     unsafe {
         match width {
-            1 => I::vectorize(Tile::<G, 1> { values, strips, x, sums }),
-            2 => I::vectorize(Tile::<G, 2> { values, strips, x, sums }),
-            3 => I::vectorize(Tile::<G, 3> { values, strips, x, sums }),
-            4 => I::vectorize(Tile::<G, 4> { values, strips, x, sums }),
-            5 if I::COLUMNS >= 5 => I::vectorize(Tile::<G, 5> { values, strips, x, sums }),
-            _ if I::COLUMNS >= 6 => I::vectorize(Tile::<G, 6> { values, strips, x, sums }),
+            1 => I::vectorize(Tile::<E, G, 1> { values, strips, x, sums, encoding }),
+            2 => I::vectorize(Tile::<E, G, 2> { values, strips, x, sums, encoding }),
+            3 => I::vectorize(Tile::<E, G, 3> { values, strips, x, sums, encoding }),
+            4 => I::vectorize(Tile::<E, G, 4> { values, strips, x, sums, encoding }),
+            5 if I::COLUMNS >= 5 => I::vectorize(Tile::<E, G, 5> { values, strips, x, sums, encoding }),
+            _ if I::COLUMNS >= 6 => I::vectorize(Tile::<E, G, 6> { values, strips, x, sums, encoding }),
             _ => unreachable!("a tile is at most as wide as the instruction set allows"),
         }
     }
 }
 
-/// Adds to `sums` the products of `strips` strips of `G` row groups, single precision, and a tile of `W` columns.
+/// Adds to `sums` the products of `strips` strips of `G` row groups and a tile of `W` columns.
 ///
 /// `x` is at the tile's record for their first strip, and `sums` are `2 * G * W * LANES`.
-struct Tile<const G: usize, const W: usize> {
+struct Tile<E, const G: usize, const W: usize> {
     values: [*const u8; G],
     strips: usize,
     x: *const u8,
     sums: *mut f32,
+    encoding: PhantomData<E>,
 }
 
-impl<const G: usize, const W: usize> Body for Tile<G, W> {
+impl<E: Widen, const G: usize, const W: usize> Body for Tile<E, G, W> {
     #[inline(always)]
     unsafe fn run<I: DotIsa>(self) {
         // SAFETY: what the fields are is said above.
@@ -301,10 +311,10 @@ impl<const G: usize, const W: usize> Body for Tile<G, W> {
             for s in 0..self.strips {
                 let mut values = self.values;
                 for values in &mut values {
-                    *values = values.add(4 * STRIP_LEN * I::LANES * s);
+                    *values = values.add(E::BYTES * strip_elements::<E>() * I::LANES * s);
                 }
-                let x = self.x.add(4 * STRIP_LEN * W * s);
-                accumulate::<I, crate::widen::F32, G, W>(&mut registers, values, x);
+                let x = self.x.add(4 * strip_elements::<E>() * W * s);
+                accumulate::<I, E, G, W>(&mut registers, values, x);
             }
             for i in 0..2 {
                 for g in 0..G {

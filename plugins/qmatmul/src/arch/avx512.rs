@@ -1,15 +1,67 @@
 //! AVX-512 with VNNI: sixteen rows in a register.
 
-use std::{arch::x86_64::*, sync::LazyLock};
+use std::{arch::x86_64::*, marker::PhantomData, sync::LazyLock};
 
-use super::{Body, CodeSource, DotIsa, STEP};
+use super::{Body, CodeSource, DotIsa, STEP, scalar};
 use crate::unpack::Form;
 
 /// `vpdpbusd` on 512-bit registers.
-pub(crate) struct Avx512Vnni;
+pub(crate) type Avx512Vnni = Avx512<Vnni>;
 
-/// Whether the processor has units for shifts and masks of 512 bits beside those that multiply: AMD's do, Intel's do not.
-fn unpacks_beside_products() -> bool {
+/// The same, and `vdpbf16ps`.
+pub(crate) type Avx512Bf16 = Avx512<Bf16>;
+
+/// AVX-512 with what `E` has.
+pub(crate) struct Avx512<E>(PhantomData<E>);
+
+/// An extension of AVX-512.
+///
+/// # Safety
+/// For every method: as for those of [`DotIsa`].
+pub(crate) trait Extension: Sized + 'static {
+    /// Runs `body` compiled with its features.
+    unsafe fn vectorize<B: Body>(body: B);
+
+    /// As [`DotIsa::dot_bf16`].
+    #[inline(always)]
+    unsafe fn dot_bf16(a: __m512, b: __m512, c: __m512) -> __m512 {
+        // SAFETY: the caller's contract is this one's.
+        unsafe { scalar::dot_bf16_lanes::<Avx512<Self>>(a, b, c) }
+    }
+}
+
+/// VNNI.
+pub(crate) struct Vnni;
+
+impl Extension for Vnni {
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+    unsafe fn vectorize<B: Body>(body: B) {
+        // SAFETY: this function is compiled with the features, and its caller vouches that the machine has them.
+        unsafe { body.run::<Avx512Vnni>() }
+    }
+}
+
+/// VNNI and BF16.
+pub(crate) struct Bf16;
+
+impl Extension for Bf16 {
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512bf16,avx2,fma,f16c")]
+    unsafe fn vectorize<B: Body>(body: B) {
+        // SAFETY: this function is compiled with the features, and its caller vouches that the machine has them.
+        unsafe { body.run::<Avx512Bf16>() }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    #[inline]
+    unsafe fn dot_bf16(a: __m512, b: __m512, c: __m512) -> __m512 {
+        // SAFETY: both are 64 bytes of any value.
+        let [a, b] = unsafe { [a, b].map(|pairs| std::mem::transmute::<__m512, __m512bh>(pairs)) };
+        _mm512_dpbf16_ps(c, a, b)
+    }
+}
+
+/// Whether the processor is AMD's.
+pub(super) fn is_amd() -> bool {
     static AMD: LazyLock<bool> = LazyLock::new(|| {
         let vendor = __cpuid(0);
         [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).as_flattened() == b"AuthenticAMD"
@@ -17,7 +69,12 @@ fn unpacks_beside_products() -> bool {
     *AMD
 }
 
-impl DotIsa for Avx512Vnni {
+/// Whether the processor has units for shifts and masks of 512 bits beside those that multiply: AMD's do, Intel's do not.
+fn unpacks_beside_products() -> bool {
+    is_amd()
+}
+
+impl<E: Extension> DotIsa for Avx512<E> {
     const LANES: usize = 16;
     // Three groups share each broadcast of activations: loads of 512 bits are scarcer than products.
     const GROUPS: usize = 3;
@@ -32,10 +89,10 @@ impl DotIsa for Avx512Vnni {
         if cheap && unpacks_beside_products() { usize::MAX } else { 2 }
     }
 
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+    #[inline(always)]
     unsafe fn vectorize<B: Body>(body: B) {
-        // SAFETY: this function is compiled with the features, and its caller vouches that the machine has them.
-        unsafe { body.run::<Self>() }
+        // SAFETY: the caller's contract is this one's.
+        unsafe { E::vectorize(body) }
     }
 
     #[target_feature(enable = "avx512f")]
@@ -232,5 +289,11 @@ impl DotIsa for Avx512Vnni {
     unsafe fn prefetch(at: *const u8) {
         // SAFETY: a prefetch of an invalid address does nothing.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn dot_bf16(a: __m512, b: __m512, c: __m512) -> __m512 {
+        // SAFETY: the caller's contract is this one's.
+        unsafe { E::dot_bf16(a, b, c) }
     }
 }
