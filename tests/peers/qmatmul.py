@@ -2,9 +2,11 @@
 """Times qmatmul beside ggml's mul_mat, in turns, and prints how many times as fast it is.
 
     tests/peers/qmatmul.py [--encoding q4_0,q4_k] [--m 1,8,32,512] [--shape 4096:4096] [--threads 1,2] [--cold-mb 0] [--rounds 7]
+                           [--json FILE]
 
-Each round runs ggml, plain and repacked, and then bitquilt; what is printed are medians over the rounds, of ggml's quicker
-buffer. Needs `bitquilt` (built with `cargo build --release -p bitquilt-cli`, or named by BITQUILT) and a directory with the
+Each round runs ggml, plain and repacked, and then bitquilt; what is printed, as a Markdown table, are medians over the rounds, of
+ggml's quicker buffer, and the smallest and the largest ratio of a round. `--json` adds a line of JSON for each row to a file, so
+that runs of a few encodings each make one table. Needs `bitquilt` (built with `cargo build --release -p bitquilt-cli`, or named by BITQUILT) and a directory with the
 program `qbench`, linked to ggml: BITQUILT_PEERS, by default ~/.cache/bitquilt-peers. `qbench -t THREADS -T TYPES -s N:K:M -c COLD_MB
 -r SECONDS -R RUNS -M 1` is to time ggml_mul_mat of a weight of N rows of K values and M columns, and print a line a case: type,
 buffer, n, k, m, threads, mode, copies, runs, smallest and median time in us, and more. A machine without it is told so, and the
@@ -13,13 +15,14 @@ script ends with 0: there is nothing to compare with.
 
 import argparse
 import csv
+import json
 import os
 import pathlib
 import statistics
 import subprocess
 import sys
 
-ENCODINGS = "q4_0,q4_1,q5_0,q5_1,q8_0,q2_k,q3_k,q4_k,q5_k,q6_k,iq4_nl"
+ENCODINGS = "q4_0,q4_1,q5_0,q5_1,q8_0,q2_k,q3_k,q4_k,q5_k,q6_k,iq4_nl,bf16,f16,f32"
 SECONDS = "0.03"  # of a case in a round
 
 
@@ -31,6 +34,7 @@ def arguments():
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--cold-mb", default="0")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--json", type=pathlib.Path)
     return parser.parse_args()
 
 
@@ -74,22 +78,25 @@ def main():
     if not (peers / "qbench").is_file():
         print(f"{peers / 'qbench'} is missing, so there is no peer to compare with; set BITQUILT_PEERS to its directory")
         return
-    heading = ["encoding", "m", "threads", "ggml us", "ours us", "times", "GFLOP/s", "GB/s", "roofline"]
-    print(f"# n:k {args.shape}, cold {args.cold_mb} MB, medians of {args.rounds} rounds")
-    print("  ".join(f"{word:>8}" for word in heading))
+    heading = ["encoding", "n:k", "cold MB", "m", "threads", "ggml us", "ours us", "times", "least", "most"]
+    heading += ["GFLOP/s", "GB/s", "roofline"]
+    print(f"| {' | '.join(heading)} |\n|{'---|' * len(heading)}", flush=True)
     for encoding in args.encoding.split(","):
         theirs, ours = [], []
         for _ in range(args.rounds):
             theirs.append(ggml(peers / "qbench", args, encoding))
             ours.append(bitquilt(program, args, encoding))
-        for case in ours[0]:
-            if case not in theirs[0]:
-                continue
+        for case in (case for case in ours[0] if case in theirs[0]):
             median = lambda name: statistics.median(float(row[case][name]) for row in ours)
             them, us = statistics.median(times[case] for times in theirs), median("median_us")
-            cells = [encoding, *case, f"{them:.1f}", f"{us:.1f}", f"{them / us:.2f}", f"{median('gflops'):.0f}"]
-            cells += [f"{median('gb_s'):.1f}", f"{median('roofline_share'):.0%}"]
-            print("  ".join(f"{cell:>8}" for cell in cells), flush=True)
+            ratios = [times[case] / float(row[case]["median_us"]) for times, row in zip(theirs, ours)]
+            values = [encoding, args.shape, args.cold_mb, *case, round(them, 1), round(us, 1), round(them / us, 2)]
+            values += [round(min(ratios), 2), round(max(ratios), 2), round(median("gflops")), round(median("gb_s"), 1)]
+            values += [round(median("roofline_share"), 2)]
+            print(f"| {' | '.join(map(str, values))} |", flush=True)
+            if args.json:
+                with args.json.open("a") as file:
+                    print(json.dumps(dict(zip(heading, values))), file=file)
 
 
 if __name__ == "__main__":
