@@ -1,10 +1,11 @@
 //! Activations as the kernels take them.
 //!
 //! Columns of a product, which are rows of `x`, are gathered into *tiles* of a few columns, each as wide as the
-//! next or wider by one. A tile is a sequence of records, one for each 32 values: the values of every column, then
-//! (where they are quantized) a scale for every column, then its sums.
+//! next or wider by one. A tile is a sequence of records, one for each block: strip by strip of 32 values those of every
+//! column, then (where they are quantized) a scale for every column, then its sums.
 //!
-//! Quantized values are `q = round(x / d)` with `d = max |x| / 127` over the 32 values, halves rounded to even.
+//! A block has as many values as the encoding of the weight: 32, or 256 for encodings with so many.
+//! Quantized values are `q = round(x / d)` with `d = max |x| / 127` over the block, halves rounded to even.
 //! A block whose scale would be subnormal counts as zeros; a scale is NaN where a value is infinite or NaN, and
 //! so is every result that depends on it.
 
@@ -14,7 +15,7 @@ use crate::{
     arch::{Body, DotIsa, Isa, vectorize},
     kernels::KernelError,
     par::{Par, part},
-    unpack::STRIP_LEN,
+    unpack::{Form, STRIP_LEN},
 };
 
 /// How the activations for an encoding on an instruction set are stored. Equal formats may share them.
@@ -29,9 +30,10 @@ enum Values {
     Floats,
     /// Rounded to bfloat16, halves to even.
     Bf16,
-    /// Signed bytes with a scale, and the sum of each of `parts` parts of the block.
+    /// Signed bytes with a scale for each `strips` strips, and sums of as many equal parts of them as it says.
     Quantized {
-        parts: usize,
+        strips: usize,
+        sums: usize,
         sum: Sum,
     },
 }
@@ -39,17 +41,26 @@ enum Values {
 /// What a product needs of the sum of its activations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Sum {
-    /// `-offset * sum(q)`, an integer: where the sum of products starts.
+    /// `-offset * sum(q)`, of 32 bits: where the sum of products starts.
     Offset(i32),
-    /// `d * sum(q)`, a float: the factor of a minimum.
-    Scaled,
+    /// `sum(q)`, a float: the factor of a minimum.
+    Float,
+    /// `sum(q)`, of 16 bits: the factor of an integer minimum.
+    Short,
 }
 
-/// Bytes of the values of one column in a record of quantized activations.
-const CODE_BYTES: usize = STRIP_LEN;
+impl Sum {
+    /// Bytes of a sum.
+    pub(crate) const fn bytes(self) -> usize {
+        match self {
+            Self::Offset(_) | Self::Float => 4,
+            Self::Short => 2,
+        }
+    }
+}
 
-/// Bytes of a record of quantized activations before the sums, a column.
-pub(crate) const CODE_AND_SCALE_BYTES: usize = CODE_BYTES + 4;
+/// Bytes of a scale.
+pub(crate) const SCALE_BYTES: usize = 4;
 
 impl ActivationFormat {
     pub(crate) const fn floats(widest_tile: usize) -> Self {
@@ -60,8 +71,8 @@ impl ActivationFormat {
         Self { values: Values::Bf16, widest_tile }
     }
 
-    pub(crate) const fn quantized(parts: usize, sum: Sum, widest_tile: usize) -> Self {
-        Self { values: Values::Quantized { parts, sum }, widest_tile }
+    pub(crate) const fn quantized<F: Form>(sum: Sum, widest_tile: usize) -> Self {
+        Self { values: Values::Quantized { strips: F::STRIPS, sums: F::SUMS, sum }, widest_tile }
     }
 
     /// Whether the activations are rounded to integers.
@@ -76,24 +87,32 @@ impl ActivationFormat {
         self.values != Values::Floats
     }
 
-    /// Bytes of one column's 32 values with what belongs to them.
+    /// Values of a block.
+    const fn block_len(self) -> usize {
+        match self.values {
+            Values::Floats | Values::Bf16 => STRIP_LEN,
+            Values::Quantized { strips, .. } => strips * STRIP_LEN,
+        }
+    }
+
+    /// Bytes of one column's block with what belongs to it.
     const fn record_bytes(self) -> usize {
         match self.values {
             Values::Floats => 4 * STRIP_LEN,
             Values::Bf16 => 2 * STRIP_LEN,
-            Values::Quantized { parts, .. } => CODE_AND_SCALE_BYTES + 4 * parts,
+            Values::Quantized { strips, sums, sum } => strips * STRIP_LEN + SCALE_BYTES + sums * sum.bytes(),
         }
     }
 
     /// Bytes of one column of `n` values.
     pub(crate) const fn column_bytes(self, n: usize) -> usize {
-        n / STRIP_LEN * self.record_bytes()
+        n / self.block_len() * self.record_bytes()
     }
 
     /// Bytes of the activations of `m` columns of `n` values, or `None` where that overflows.
     #[must_use]
     pub fn bytes(self, n: usize, m: usize) -> Option<usize> {
-        (n / STRIP_LEN).checked_mul(self.record_bytes())?.checked_mul(m)
+        (n / self.block_len()).checked_mul(self.record_bytes())?.checked_mul(m)
     }
 
     /// How many tiles `m` columns make.
@@ -106,8 +125,9 @@ impl ActivationFormat {
     /// # Errors
     /// When a length is wrong.
     pub fn store(self, n: usize, x: &[f32], dst: &mut [u8], par: &dyn Par) -> Result<(), KernelError> {
-        if n == 0 || !n.is_multiple_of(STRIP_LEN) || !x.len().is_multiple_of(n) {
-            return Err(KernelError::Activations { n, values: x.len() });
+        let step = self.block_len();
+        if n == 0 || !n.is_multiple_of(step) || !x.len().is_multiple_of(n) {
+            return Err(KernelError::Activations { n, step, values: x.len() });
         }
         let m = x.len() / n;
         let expected = self.bytes(n, m).unwrap_or(usize::MAX);
@@ -151,22 +171,26 @@ impl Body for StoreTile<'_> {
     unsafe fn run<I: DotIsa>(self) {
         let width = self.x.len() / self.n;
         let records = self.dst.chunks_exact_mut(width * self.format.record_bytes());
-        for (strip, record) in records.enumerate() {
-            let columns = self.x.chunks_exact(self.n).map(|column| {
-                let (blocks, _) = column.as_chunks::<STRIP_LEN>();
-                &blocks[strip]
-            });
-            for (c, block) in columns.enumerate() {
-                match self.format.values {
-                    Values::Floats => {
-                        put(record, 4 * STRIP_LEN * c, block.map(f32::to_ne_bytes).as_flattened())
+        for (block, record) in records.enumerate() {
+            let len = self.format.block_len();
+            for (c, column) in self.x.chunks_exact(self.n).enumerate() {
+                let (strips, _) = column[block * len..(block + 1) * len].as_chunks::<STRIP_LEN>();
+                match (self.format.values, strips) {
+                    (Values::Floats, _) => {
+                        put(record, 4 * STRIP_LEN * c, strips[0].map(f32::to_ne_bytes).as_flattened());
                     }
-                    Values::Bf16 => put(
+                    // The compiler unrolls a block of one strip.
+                    (Values::Quantized { sums, sum, .. }, [strip]) => {
+                        store_quantized(std::slice::from_ref(strip), sums, sum, record, c, width);
+                    }
+                    (Values::Quantized { sums, sum, .. }, _) => {
+                        store_quantized(strips, sums, sum, record, c, width);
+                    }
+                    (Values::Bf16, _) => put(
                         record,
                         2 * STRIP_LEN * c,
-                        block.map(bf16_bits).map(u16::to_ne_bytes).as_flattened(),
+                        strips[0].map(bf16_bits).map(u16::to_ne_bytes).as_flattened(),
                     ),
-                    Values::Quantized { parts, sum } => store_quantized(block, parts, sum, record, c, width),
                 }
             }
         }
@@ -188,50 +212,71 @@ fn put(record: &mut [u8], at: usize, bytes: &[u8]) {
     record[at..at + bytes.len()].copy_from_slice(bytes);
 }
 
+/// Stores the block of column `c` of `width`.
 #[inline(always)]
 fn store_quantized(
-    block: &[f32; STRIP_LEN],
-    parts: usize,
+    block: &[[f32; STRIP_LEN]],
+    sums: usize,
     sum: Sum,
     record: &mut [u8],
     c: usize,
     width: usize,
 ) {
-    let (codes, scale) = quantize(block);
-    put(record, CODE_BYTES * c, &codes.map(|code| code as u8));
-    put(record, CODE_BYTES * width + 4 * c, &scale.to_ne_bytes());
-    let halves = [&codes[..STRIP_LEN / 2], &codes[STRIP_LEN / 2..]].map(total);
-    for i in 0..parts {
-        let total = if parts == 1 { halves[0] + halves[1] } else { halves[i] };
-        let bytes = match sum {
-            Sum::Offset(offset) => (-offset * total).to_ne_bytes(),
-            Sum::Scaled => (total as f32 * scale).to_ne_bytes(),
+    let (scale, inverse) = scale(block.as_flattened());
+    let scales = block.len() * STRIP_LEN * width;
+    put(record, scales + SCALE_BYTES * c, &scale.to_ne_bytes());
+    let first = scales + SCALE_BYTES * width + sum.bytes() * sums * c;
+    let mut of_block = 0;
+    for (s, strip) in block.iter().enumerate() {
+        let codes = quantize(strip, inverse);
+        put(record, STRIP_LEN * (width * s + c), &codes.map(|code| code as u8));
+        let halves = [&codes[..STRIP_LEN / 2], &codes[STRIP_LEN / 2..]].map(total);
+        let mut put_sum = |i: usize, total: i32| match sum {
+            Sum::Offset(offset) => put(record, first + 4 * i, &(-offset * total).to_ne_bytes()),
+            Sum::Float => put(record, first + 4 * i, &(total as f32).to_ne_bytes()),
+            // At most 32 codes of at most 127.
+            Sum::Short => put(record, first + 2 * i, &(total as i16).to_ne_bytes()),
         };
-        put(record, CODE_AND_SCALE_BYTES * width + 4 * (parts * c + i), &bytes);
+        of_block += halves[0] + halves[1];
+        if sums == 2 * block.len() {
+            put_sum(2 * s, halves[0]);
+            put_sum(2 * s + 1, halves[1]);
+        } else if sums == block.len() {
+            put_sum(s, halves[0] + halves[1]);
+        } else if s + 1 == block.len() {
+            put_sum(0, of_block);
+        }
     }
 }
 
-/// The codes and the scale of a block.
+/// The scale of a block, and what its values are multiplied with: zeros where it has none.
 #[inline(always)]
-fn quantize(block: &[f32; STRIP_LEN]) -> ([i32; STRIP_LEN], f32) {
+fn scale(block: &[f32]) -> (f32, f32) {
     // The bits of floats without their sign order as the floats do, NaN last: an integer maximum vectorizes.
     let largest = block.iter().fold(0, |largest, x| u32::max(largest, x.to_bits() & 0x7fff_ffff));
     let largest = f32::from_bits(largest);
-    if !largest.is_finite() {
-        return ([0; STRIP_LEN], f32::NAN);
-    }
     let scale = largest / 127.0;
-    if scale < f32::MIN_POSITIVE {
-        return ([0; STRIP_LEN], 0.0);
+    if !largest.is_finite() {
+        (f32::NAN, 0.0)
+    } else if scale < f32::MIN_POSITIVE {
+        (0.0, 0.0)
+    } else {
+        (scale, 127.0 / largest)
     }
-    let inverse = 127.0 / largest;
-    // Added to a float of less magnitude than 2^22, it leaves the nearest integer in the lowest bits, halves rounded to even.
-    const SHIFT: f32 = (3u32 << 22) as f32;
-    let codes = block.map(|x| (x * inverse + SHIFT).to_bits().wrapping_sub(SHIFT.to_bits()) as i32);
-    (codes, scale)
 }
 
-/// The sum of half a block, by pairs of lanes.
+/// The codes of a strip.
+#[inline(always)]
+fn quantize(strip: &[f32; STRIP_LEN], inverse: f32) -> [i32; STRIP_LEN] {
+    if inverse == 0.0 {
+        return [0; STRIP_LEN];
+    }
+    // Added to a float of less magnitude than 2^22, it leaves the nearest integer in the lowest bits, halves rounded to even.
+    const SHIFT: f32 = (3u32 << 22) as f32;
+    strip.map(|x| (x * inverse + SHIFT).to_bits().wrapping_sub(SHIFT.to_bits()) as i32)
+}
+
+/// The sum of half a strip, by pairs of lanes.
 #[inline(always)]
 fn total(half: &[i32]) -> i32 {
     let mut lanes = [0; STRIP_LEN / 4];

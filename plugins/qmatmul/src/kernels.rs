@@ -6,7 +6,7 @@ use crate::{
     activation::{ActivationFormat, Sum},
     arch::{DotIsa, Isa, Scalar},
     drive::{Product, floats, strips},
-    unpack::{self, Form, Unpack, fields::FieldWriter, record_bytes},
+    unpack::{self, Form, Unpack, block_len, fields::FieldWriter, record_bytes},
     widen::{self, Widen},
 };
 
@@ -46,10 +46,12 @@ pub enum KernelError {
         got: usize,
     },
     /// The activations are not rows of the weight's length.
-    #[error("{values} activations are not rows of {n} values, a positive multiple of 32")]
+    #[error("{values} activations are not rows of {n} values, a positive multiple of {step}")]
     Activations {
         /// Values of a row.
         n: usize,
+        /// What they should be a multiple of.
+        step: usize,
         /// Values that were passed.
         values: usize,
     },
@@ -107,16 +109,26 @@ pub(crate) trait Kernels: Sync {
     unsafe fn tiles(&self, product: Product, groups: Range<usize>, tiles: Range<usize>);
 }
 
+/// What the kernels of encoding `E` on instruction set `I` need of the sums of activations.
+const fn sum<E: Unpack, I: DotIsa>() -> Sum {
+    let taken = if E::Form::BITS == 8 { I::BYTE_OFFSET } else { 0 };
+    match (E::Form::MINS, E::Form::PAIRS) {
+        (0, _) => Sum::Offset(E::OFFSET - taken),
+        (_, false) => Sum::Float,
+        (_, true) => Sum::Short,
+    }
+}
+
 /// The integer kernels of encoding `E` on instruction set `I`.
 struct Strips<E, I>(PhantomData<fn() -> (E, I)>);
 
 impl<E: Unpack, I: DotIsa> Kernels for Strips<E, I> {
     fn block(&self) -> (usize, usize) {
-        (E::BLOCK_LEN, E::BLOCK_BYTES)
+        (block_len::<E>(), E::BLOCK_BYTES)
     }
 
     fn row_step(&self) -> usize {
-        E::BLOCK_LEN
+        block_len::<E>()
     }
 
     fn lanes(&self) -> usize {
@@ -136,17 +148,15 @@ impl<E: Unpack, I: DotIsa> Kernels for Strips<E, I> {
     }
 
     fn group_bytes(&self, n: usize) -> usize {
-        n / E::BLOCK_LEN * record_bytes::<E>() * I::LANES
+        n / block_len::<E>() * record_bytes::<E>() * I::LANES
     }
 
     fn activations(&self) -> ActivationFormat {
-        let taken = if E::Form::BITS == 8 { I::BYTE_OFFSET } else { 0 };
-        let sum = if E::Form::MINS > 0 { Sum::Scaled } else { Sum::Offset(E::OFFSET - taken) };
-        ActivationFormat::quantized(E::Form::SUMS, sum, I::COLUMNS)
+        ActivationFormat::quantized::<E::Form>(sum::<E, I>(), I::COLUMNS)
     }
 
     fn pack_group(&self, n: usize, rows: &[u8], dst: &mut [u8]) {
-        let blocks = n / E::BLOCK_LEN;
+        let blocks = n / block_len::<E>();
         for (lane, row) in rows.chunks_exact(blocks * E::BLOCK_BYTES).enumerate() {
             let records = dst.chunks_exact_mut(record_bytes::<E>() * I::LANES);
             for (block, record) in row.chunks_exact(E::BLOCK_BYTES).zip(records) {

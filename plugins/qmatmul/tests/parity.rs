@@ -93,14 +93,14 @@ impl Case {
     /// The product in f64 of the decoded weight and the activations as the kernels take them, and the sums of the
     /// absolute values.
     fn oracle(&self, x: &[f32]) -> Vec<(f64, f64)> {
+        // As many activations have a scale in common as values of the weight are a block.
+        let (block_len, _) = bitquilt_qmatmul::block(self.encoding).expect("it is listed");
         let x: Vec<f64> = x
-            .as_chunks::<32>()
-            .0
-            .iter()
+            .chunks_exact(block_len.max(32))
             .flat_map(|block| {
                 let scale = block.iter().fold(0f32, |a, x| a.max(x.abs())) / 127.0;
                 let inverse = 127.0 / block.iter().fold(0f32, |a, x| a.max(x.abs()));
-                block.map(|x| match (self.quantizes(), scale > 0.0) {
+                block.iter().map(move |&x| match (self.quantizes(), scale > 0.0) {
                     (false, _) => f64::from(x),
                     (true, true) => f64::from((x * inverse).round_ties_even()) * f64::from(scale),
                     (true, false) => 0.0,
@@ -170,7 +170,8 @@ fn check(encoding: &'static str) {
         let case = Case::new(encoding, blocks * step, p);
         let columns = if blocks == 9 && p != 67 { 5 } else { 33 };
         let mut x = values(7, columns * case.n);
-        x[..32].fill(0.0);
+        // A block of zeros, and a strip of them in the next.
+        x[..step + 32].fill(0.0);
         let oracle = case.oracle(&x);
         let all = multiply(&case.pack(Isa::Scalar, &Serial), &x, &Serial);
         for (i, (&got, (expected, size))) in all.iter().zip(oracle).enumerate() {

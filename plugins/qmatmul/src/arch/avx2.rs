@@ -102,10 +102,11 @@ impl DotIsa for Avx2 {
     // There is no product of bytes: a factor is in both halves of its lane, and multiplies two codes at once.
     #[target_feature(enable = "avx2")]
     #[inline]
-    unsafe fn load_factors(from: *const u8) -> __m256i {
+    unsafe fn load_factors<const SHIFT: u32>(from: *const u8) -> __m256i {
         // SAFETY: the caller vouches for the bytes.
         let bytes = _mm256_cvtepu8_epi32(unsafe { _mm_loadl_epi64(from.cast()) });
-        let factors = _mm256_and_si256(bytes, _mm256_set1_epi32(15));
+        let shifted = _mm256_srl_epi32(bytes, _mm_cvtsi32_si128(SHIFT as i32));
+        let factors = _mm256_and_si256(shifted, _mm256_set1_epi32(15));
         _mm256_or_si256(factors, _mm256_slli_epi32::<16>(factors))
     }
 
@@ -149,6 +150,32 @@ impl DotIsa for Avx2 {
 
     #[target_feature(enable = "avx2")]
     #[inline]
+    unsafe fn load_nibble_pair(from: *const u8) -> __m256i {
+        // SAFETY: the caller vouches for the bytes.
+        let bytes = _mm256_cvtepu8_epi32(unsafe { _mm_loadl_epi64(from.cast()) });
+        _mm256_and_si256(
+            _mm256_or_si256(bytes, _mm256_slli_epi32::<12>(bytes)),
+            _mm256_set1_epi32(0x000f_000f),
+        )
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    unsafe fn load_byte_pair(from: *const u8) -> __m256i {
+        // SAFETY: the caller vouches for the bytes.
+        _mm256_cvtepu8_epi16(unsafe { _mm_loadu_si128(from.cast()) })
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    unsafe fn dot_pair(sums: __m256i, pairs: __m256i, x: *const u8) -> __m256i {
+        // SAFETY: the caller vouches for the bytes.
+        let x = _mm256_set1_epi32(unsafe { x.cast::<i32>().read_unaligned() });
+        _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, x))
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
     unsafe fn broadcast_i32(from: *const u8) -> __m256i {
         // SAFETY: the caller vouches for the bytes.
         _mm256_set1_epi32(unsafe { from.cast::<i32>().read_unaligned() })
@@ -158,6 +185,12 @@ impl DotIsa for Avx2 {
     #[inline]
     unsafe fn zero_i32() -> __m256i {
         _mm256_setzero_si256()
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    unsafe fn add_i32(a: __m256i, b: __m256i) -> __m256i {
+        _mm256_add_epi32(a, b)
     }
 
     #[target_feature(enable = "avx2")]
@@ -213,14 +246,6 @@ impl DotIsa for Avx2 {
     unsafe fn load_i8(from: *const u8) -> __m256 {
         // SAFETY: the caller vouches for the bytes.
         _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(unsafe { _mm_loadl_epi64(from.cast()) }))
-    }
-
-    #[target_feature(enable = "avx2")]
-    #[inline]
-    unsafe fn load_high_nibbles(from: *const u8) -> __m256 {
-        // SAFETY: the caller vouches for the bytes.
-        let bytes = _mm256_cvtepu8_epi32(unsafe { _mm_loadl_epi64(from.cast()) });
-        _mm256_cvtepi32_ps(_mm256_srli_epi32::<4>(bytes))
     }
 
     #[target_feature(enable = "avx2")]

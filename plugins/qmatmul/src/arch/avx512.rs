@@ -150,10 +150,10 @@ impl<E: Extension> DotIsa for Avx512<E> {
     // There is no product of bytes: a factor is in both halves of its lane, and multiplies two codes at once.
     #[target_feature(enable = "avx512f,avx512bw")]
     #[inline]
-    unsafe fn load_factors(from: *const u8) -> __m512i {
+    unsafe fn load_factors<const SHIFT: u32>(from: *const u8) -> __m512i {
         // SAFETY: the caller vouches for the bytes.
         let bytes = _mm512_cvtepu8_epi32(unsafe { _mm_loadu_si128(from.cast()) });
-        let factors = _mm512_and_si512(bytes, _mm512_set1_epi32(15));
+        let factors = _mm512_and_si512(_mm512_srli_epi32::<SHIFT>(bytes), _mm512_set1_epi32(15));
         _mm512_or_si512(factors, _mm512_slli_epi32::<16>(factors))
     }
 
@@ -186,6 +186,32 @@ impl<E: Extension> DotIsa for Avx512<E> {
 
     #[target_feature(enable = "avx512f")]
     #[inline]
+    unsafe fn load_nibble_pair(from: *const u8) -> __m512i {
+        // SAFETY: the caller vouches for the bytes.
+        let bytes = _mm512_cvtepu8_epi32(unsafe { _mm_loadu_si128(from.cast()) });
+        _mm512_and_si512(
+            _mm512_or_si512(bytes, _mm512_slli_epi32::<12>(bytes)),
+            _mm512_set1_epi32(0x000f_000f),
+        )
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw")]
+    #[inline]
+    unsafe fn load_byte_pair(from: *const u8) -> __m512i {
+        // SAFETY: the caller vouches for the bytes.
+        _mm512_cvtepu8_epi16(unsafe { _mm256_loadu_si256(from.cast()) })
+    }
+
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    #[inline]
+    unsafe fn dot_pair(sums: __m512i, pairs: __m512i, x: *const u8) -> __m512i {
+        // SAFETY: the caller vouches for the bytes.
+        let x = unsafe { x.cast::<i32>().read_unaligned() };
+        _mm512_dpwssd_epi32(sums, pairs, _mm512_set1_epi32(x))
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
     unsafe fn broadcast_i32(from: *const u8) -> __m512i {
         // SAFETY: the caller vouches for the bytes.
         _mm512_set1_epi32(unsafe { from.cast::<i32>().read_unaligned() })
@@ -195,6 +221,12 @@ impl<E: Extension> DotIsa for Avx512<E> {
     #[inline]
     unsafe fn zero_i32() -> __m512i {
         _mm512_setzero_si512()
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn add_i32(a: __m512i, b: __m512i) -> __m512i {
+        _mm512_add_epi32(a, b)
     }
 
     #[target_feature(enable = "avx512f")]
@@ -250,14 +282,6 @@ impl<E: Extension> DotIsa for Avx512<E> {
     unsafe fn load_i8(from: *const u8) -> __m512 {
         // SAFETY: the caller vouches for the bytes.
         _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(unsafe { _mm_loadu_si128(from.cast()) }))
-    }
-
-    #[target_feature(enable = "avx512f")]
-    #[inline]
-    unsafe fn load_high_nibbles(from: *const u8) -> __m512 {
-        // SAFETY: the caller vouches for the bytes.
-        let bytes = _mm512_cvtepu8_epi32(unsafe { _mm_loadu_si128(from.cast()) });
-        _mm512_cvtepi32_ps(_mm512_srli_epi32::<4>(bytes))
     }
 
     #[target_feature(enable = "avx512f")]

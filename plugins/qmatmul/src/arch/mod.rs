@@ -186,8 +186,8 @@ pub(crate) trait DotIsa: Sized + 'static {
     /// `table[code]` for each code, all below 16.
     unsafe fn lookup(table: &[u8; 16], codes: Self::Codes) -> Self::Codes;
 
-    /// The lower 4 bits of `LANES` bytes at `from`, as [`scale`](Self::scale) takes them.
-    unsafe fn load_factors(from: *const u8) -> Self::Codes;
+    /// The 4 bits from bit `SHIFT` on of `LANES` bytes at `from`, as [`scale`](Self::scale) takes them.
+    unsafe fn load_factors<const SHIFT: u32>(from: *const u8) -> Self::Codes;
     /// Each code times the factor of its lane; the products are below 256.
     unsafe fn scale(codes: Self::Codes, factors: Self::Codes) -> Self::Codes;
 
@@ -200,10 +200,18 @@ pub(crate) trait DotIsa: Sized + 'static {
         first: usize,
         x: *const i8,
     );
+    /// The lower and the upper 4 bits of `LANES` bytes at `from`, two numbers of 16 bits a lane.
+    unsafe fn load_nibble_pair(from: *const u8) -> Self::Codes;
+    /// `2 * LANES` bytes at `from`, two numbers of 16 bits a lane.
+    unsafe fn load_byte_pair(from: *const u8) -> Self::Codes;
+    /// `sums` and the products of the two numbers of each lane, signed ones of 16 bits, with the two at `x`.
+    unsafe fn dot_pair(sums: Self::I32, pairs: Self::Codes, x: *const u8) -> Self::I32;
     /// The `i32` at `from` in every lane.
     unsafe fn broadcast_i32(from: *const u8) -> Self::I32;
     /// Zero in every lane.
     unsafe fn zero_i32() -> Self::I32;
+    /// `a + b`, which does not overflow.
+    unsafe fn add_i32(a: Self::I32, b: Self::I32) -> Self::I32;
     /// Rounded to the nearest float.
     unsafe fn to_f32(sums: Self::I32) -> Self::F32;
 
@@ -221,8 +229,6 @@ pub(crate) trait DotIsa: Sized + 'static {
     unsafe fn load_u8(from: *const u8) -> Self::F32;
     /// `LANES` signed bytes at `from`.
     unsafe fn load_i8(from: *const u8) -> Self::F32;
-    /// The upper 4 bits of `LANES` bytes at `from`.
-    unsafe fn load_high_nibbles(from: *const u8) -> Self::F32;
     /// `LANES` floats to `to`.
     unsafe fn store_f32(to: *mut f32, x: Self::F32);
     /// `a * b`.

@@ -109,11 +109,12 @@ impl DotIsa for Neon {
 
     #[target_feature(enable = "neon")]
     #[inline]
-    unsafe fn load_factors(from: *const u8) -> uint8x16_t {
+    unsafe fn load_factors<const SHIFT: u32>(from: *const u8) -> uint8x16_t {
         // SAFETY: the caller vouches for the bytes.
         let bytes = vdupq_n_u32(unsafe { from.cast::<u32>().read_unaligned() });
         let lanes = vcombine_u8(vcreate_u8(0x0101_0101_0000_0000), vcreate_u8(0x0303_0303_0202_0202));
-        vandq_u8(vqtbl1q_u8(vreinterpretq_u8_u32(bytes), lanes), vdupq_n_u8(15))
+        let bytes = vqtbl1q_u8(vreinterpretq_u8_u32(bytes), lanes);
+        vandq_u8(vshlq_u8(bytes, vdupq_n_s8(-(SHIFT as i8))), vdupq_n_u8(15))
     }
 
     #[target_feature(enable = "neon")]
@@ -150,6 +151,34 @@ impl DotIsa for Neon {
 
     #[target_feature(enable = "neon")]
     #[inline]
+    unsafe fn load_nibble_pair(from: *const u8) -> uint8x16_t {
+        // SAFETY: the caller vouches for the bytes.
+        let bytes = vcreate_u8(u64::from(unsafe { from.cast::<u32>().read_unaligned() }));
+        let bytes = vmovl_u16(vget_low_u16(vmovl_u8(bytes)));
+        let pairs = vorrq_u32(bytes, vshlq_n_u32::<12>(bytes));
+        vreinterpretq_u8_u32(vandq_u32(pairs, vdupq_n_u32(0x000f_000f)))
+    }
+
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn load_byte_pair(from: *const u8) -> uint8x16_t {
+        // SAFETY: the caller vouches for the bytes.
+        vreinterpretq_u8_u16(vmovl_u8(unsafe { vld1_u8(from) }))
+    }
+
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn dot_pair(sums: int32x4_t, pairs: uint8x16_t, x: *const u8) -> int32x4_t {
+        // SAFETY: the caller vouches for the bytes.
+        let x = vreinterpretq_s16_s32(vdupq_n_s32(unsafe { x.cast::<i32>().read_unaligned() }));
+        let pairs = vreinterpretq_s16_u8(pairs);
+        let low = vmull_s16(vget_low_s16(pairs), vget_low_s16(x));
+        let high = vmull_s16(vget_high_s16(pairs), vget_high_s16(x));
+        vaddq_s32(sums, vpaddq_s32(low, high))
+    }
+
+    #[target_feature(enable = "neon")]
+    #[inline]
     unsafe fn broadcast_i32(from: *const u8) -> int32x4_t {
         // SAFETY: the caller vouches for the bytes.
         vdupq_n_s32(unsafe { from.cast::<i32>().read_unaligned() })
@@ -159,6 +188,12 @@ impl DotIsa for Neon {
     #[inline]
     unsafe fn zero_i32() -> int32x4_t {
         vdupq_n_s32(0)
+    }
+
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn add_i32(a: int32x4_t, b: int32x4_t) -> int32x4_t {
+        vaddq_s32(a, b)
     }
 
     #[target_feature(enable = "neon")]
@@ -216,15 +251,6 @@ impl DotIsa for Neon {
         // SAFETY: the caller vouches for the bytes.
         let bytes = vcreate_s8(u64::from(unsafe { from.cast::<u32>().read_unaligned() }));
         vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(bytes))))
-    }
-
-    #[target_feature(enable = "neon")]
-    #[inline]
-    unsafe fn load_high_nibbles(from: *const u8) -> float32x4_t {
-        // SAFETY: the caller vouches for the bytes.
-        let bytes = vcreate_u8(u64::from(unsafe { from.cast::<u32>().read_unaligned() }));
-        let bytes = vmovl_u16(vget_low_u16(vmovl_u8(bytes)));
-        vcvtq_f32_u32(vshrq_n_u32::<4>(bytes))
     }
 
     #[target_feature(enable = "neon")]

@@ -97,10 +97,10 @@ impl DotIsa for Scalar {
         codes.map(|code| table[usize::from(code & 15)])
     }
 
-    unsafe fn load_factors(from: *const u8) -> Bytes {
+    unsafe fn load_factors<const SHIFT: u32>(from: *const u8) -> Bytes {
         // SAFETY: the caller vouches for the bytes.
         let bytes = unsafe { read::<1, LANES>(from) };
-        std::array::from_fn(|i| bytes[i / 4][0] & 15)
+        std::array::from_fn(|i| bytes[i / 4][0] >> SHIFT & 15)
     }
 
     unsafe fn scale(codes: Bytes, factors: Bytes) -> Bytes {
@@ -128,6 +128,31 @@ impl DotIsa for Scalar {
         }
     }
 
+    unsafe fn load_nibble_pair(from: *const u8) -> Bytes {
+        // SAFETY: the caller vouches for the bytes.
+        let bytes = unsafe { read::<1, LANES>(from) };
+        std::array::from_fn(|i| match i % 4 {
+            0 => bytes[i / 4][0] & 15,
+            2 => bytes[i / 4][0] >> 4,
+            _ => 0,
+        })
+    }
+
+    unsafe fn load_byte_pair(from: *const u8) -> Bytes {
+        // SAFETY: the caller vouches for the bytes.
+        let bytes = unsafe { read::<2, LANES>(from) };
+        std::array::from_fn(|i| if i % 2 == 0 { bytes[i / 4][i % 4 / 2] } else { 0 })
+    }
+
+    unsafe fn dot_pair(mut sums: [i32; LANES], pairs: Bytes, x: *const u8) -> [i32; LANES] {
+        // SAFETY: the caller vouches for the bytes.
+        let x = unsafe { read::<2, 2>(x) }.map(|bytes| i32::from(i16::from_ne_bytes(bytes)));
+        for (i, &number) in pairs.as_chunks::<2>().0.iter().enumerate() {
+            sums[i / 2] += i32::from(i16::from_le_bytes(number)) * x[i % 2];
+        }
+        sums
+    }
+
     unsafe fn broadcast_i32(from: *const u8) -> [i32; LANES] {
         // SAFETY: the caller vouches for the bytes.
         [i32::from_ne_bytes(unsafe { read::<4, 1>(from) }[0]); LANES]
@@ -135,6 +160,10 @@ impl DotIsa for Scalar {
 
     unsafe fn zero_i32() -> [i32; LANES] {
         [0; LANES]
+    }
+
+    unsafe fn add_i32(a: [i32; LANES], b: [i32; LANES]) -> [i32; LANES] {
+        std::array::from_fn(|i| a[i] + b[i])
     }
 
     unsafe fn to_f32(sums: [i32; LANES]) -> [f32; LANES] {
@@ -173,11 +202,6 @@ impl DotIsa for Scalar {
     unsafe fn load_i8(from: *const u8) -> [f32; LANES] {
         // SAFETY: the caller vouches for the bytes.
         unsafe { read::<1, LANES>(from) }.map(|[byte]| f32::from(byte as i8))
-    }
-
-    unsafe fn load_high_nibbles(from: *const u8) -> [f32; LANES] {
-        // SAFETY: the caller vouches for the bytes.
-        unsafe { read::<1, LANES>(from) }.map(|[byte]| f32::from(byte >> 4))
     }
 
     unsafe fn store_f32(to: *mut f32, x: [f32; LANES]) {

@@ -15,6 +15,7 @@ use crate::{
     par::{Par, part},
 };
 
+mod block;
 pub(crate) mod floats;
 pub(crate) mod strips;
 

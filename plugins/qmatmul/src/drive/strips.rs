@@ -1,169 +1,24 @@
-//! Products of quantized weights and quantized activations.
-//!
-//! For each strip, and each part of it that has a scale of its own, in this order:
-//! `sum = fma(f32(products) * scale, d, sum)`, `products` being the exact integer sum of `(q - o) * x` over the part
-//! and `d` the scale of the activations; then for each minimum `sum = fma(min, d * sum(x), sum)`.
+//! How the strips of a weight are streamed, and kept for tiles of columns; what is computed of them is in `block.rs`.
 
 use std::{marker::PhantomData, mem::MaybeUninit, ops::Range};
 
-use super::{MAX_TILE_COLUMNS, PREFETCH, Product};
+use super::{
+    MAX_TILE_COLUMNS, PREFETCH, Product,
+    block::{Block, Stored, StoredHeader, StoredStrip, record_bytes},
+};
 use crate::{
-    activation::CODE_AND_SCALE_BYTES,
-    arch::{Body, CodeSource, DotIsa, MAX_LANES, STEP},
-    unpack::{Form, STRIP_CODES, STRIP_LEN, Strip, Unpack, fields::FieldReader, strips},
+    arch::{Body, DotIsa, MAX_LANES},
+    unpack::{Form, Header, MAX_STRIPS, STRIP_LEN, Strip, Unpack, block_len, fields::FieldReader},
 };
 
-/// Values of a row in a slab.
-const SLAB_LEN: usize = 256;
-
 /// The most tiles of columns in a task.
-pub(crate) const MAX_TILES: usize = 16;
+pub(crate) const MAX_TILES: usize = 32;
 
 /// Bytes of the activations of a task's columns, at most: what may stay in a second-level cache.
-pub(crate) const BAND_BYTES: usize = 512 << 10;
-
-/// Strips of a slab.
-const SLAB_STRIPS: usize = SLAB_LEN / STRIP_LEN;
+pub(crate) const BAND_BYTES: usize = 640 << 10;
 
 /// Row groups of a tile, at most.
 const MAX_GROUPS: usize = 3;
-
-/// An unpacked strip, in registers or in memory.
-trait StripSource<I: DotIsa>: CodeSource<I> {
-    /// The scale of part `part`.
-    ///
-    /// # Safety
-    /// As for the methods of [`DotIsa`].
-    unsafe fn scale(&self, part: usize) -> I::F32;
-    /// The minimum of part `part`.
-    ///
-    /// # Safety
-    /// As for the methods of [`DotIsa`].
-    unsafe fn min(&self, part: usize) -> I::F32;
-}
-
-impl<I: DotIsa> StripSource<I> for Strip<I> {
-    #[inline(always)]
-    unsafe fn scale(&self, part: usize) -> I::F32 {
-        self.scales[part]
-    }
-
-    #[inline(always)]
-    unsafe fn min(&self, part: usize) -> I::F32 {
-        self.mins[part]
-    }
-}
-
-/// A strip unpacked into memory, for the widest instruction set.
-#[repr(C, align(64))]
-struct StoredStrip {
-    codes: [u8; STRIP_CODES * 4 * MAX_LANES],
-    scales: [f32; 2 * MAX_LANES],
-    mins: [f32; 2 * MAX_LANES],
-}
-
-impl StoredStrip {
-    /// Stores what the form of the strip has.
-    ///
-    /// # Safety
-    /// As for the methods of [`DotIsa`]; `at` is writable.
-    #[inline(always)]
-    unsafe fn store<I: DotIsa, F: Form>(at: *mut Self, strip: &Strip<I>) {
-        // SAFETY: there is room for the registers of the widest instruction set.
-        unsafe {
-            let codes = (&raw mut (*at).codes).cast::<u8>();
-            for k in 0..STRIP_CODES {
-                I::store(codes.add(4 * I::LANES * k), strip.codes[k]);
-            }
-            let (scales, mins) = ((&raw mut (*at).scales).cast::<f32>(), (&raw mut (*at).mins).cast::<f32>());
-            for i in 0..F::SCALES {
-                I::store_f32(scales.add(I::LANES * i), strip.scales[i]);
-            }
-            for i in 0..F::MINS {
-                I::store_f32(mins.add(I::LANES * i), strip.mins[i]);
-            }
-        }
-    }
-}
-
-/// A pointer to a [`StoredStrip`] that was stored for the same form and instruction set.
-#[derive(Clone, Copy)]
-struct Stored(*const StoredStrip);
-
-impl<I: DotIsa> CodeSource<I> for Stored {
-    #[inline(always)]
-    unsafe fn codes(&self, k: usize) -> I::Codes {
-        // SAFETY: the caller vouches for `k`, and the strip was stored for `I`.
-        unsafe { I::load((&raw const (*self.0).codes).cast::<u8>().add(4 * I::LANES * k)) }
-    }
-}
-
-impl<I: DotIsa> StripSource<I> for Stored {
-    #[inline(always)]
-    unsafe fn scale(&self, part: usize) -> I::F32 {
-        // SAFETY: the strip was stored for `I` and its form, which has this part.
-        unsafe { I::load_f32((&raw const (*self.0).scales).cast::<u8>().add(4 * I::LANES * part)) }
-    }
-
-    #[inline(always)]
-    unsafe fn min(&self, part: usize) -> I::F32 {
-        // SAFETY: the strip was stored for `I` and its form, which has this part.
-        unsafe { I::load_f32((&raw const (*self.0).mins).cast::<u8>().add(4 * I::LANES * part)) }
-    }
-}
-
-/// Bytes of a record of activations, a column.
-const fn record_bytes<F: Form>() -> usize {
-    CODE_AND_SCALE_BYTES + 4 * F::SUMS
-}
-
-/// Adds the products of `G` strips and `W` columns to `sums`.
-///
-/// # Safety
-/// As for the methods of [`DotIsa`]; `x` is a record of a tile of `W` columns for the form `F`.
-#[inline(always)]
-unsafe fn accumulate<I: DotIsa, F: Form, S: StripSource<I>, const G: usize, const W: usize>(
-    sums: &mut [[I::F32; W]; G],
-    strips: &[S; G],
-    x: *const u8,
-) {
-    // SAFETY: the record has what is read: codes, a scale and the sums of each column.
-    unsafe {
-        let scales = x.add(STRIP_LEN * W);
-        let sums_of_x = x.add(CODE_AND_SCALE_BYTES * W);
-        let steps = STRIP_CODES / STEP / F::SCALES;
-        for part in 0..F::SCALES {
-            let mut dots = [[I::zero_i32(); W]; G];
-            if F::MINS == 0 {
-                for c in 0..W {
-                    let start = I::broadcast_i32(sums_of_x.add(4 * (F::SUMS * c + part)));
-                    for dots in &mut dots {
-                        dots[c] = start;
-                    }
-                }
-            }
-            for step in 0..steps {
-                I::dot::<F, S, G, W>(&mut dots, strips, STEP * (steps * part + step), x.cast());
-            }
-            for g in 0..G {
-                let scale = strips[g].scale(part);
-                for c in 0..W {
-                    let scaled = I::mul(I::to_f32(dots[g][c]), scale);
-                    sums[g][c] = I::fma(scaled, I::broadcast(scales.add(4 * c)), sums[g][c]);
-                }
-            }
-        }
-        for part in 0..F::MINS {
-            for g in 0..G {
-                let min = strips[g].min(part);
-                for c in 0..W {
-                    let sum_of_x = I::broadcast(sums_of_x.add(4 * (F::SUMS * c + part)));
-                    sums[g][c] = I::fma(min, sum_of_x, sums[g][c]);
-                }
-            }
-        }
-    }
-}
 
 /// Asks for the `bytes` that lie [`PREFETCH`] beyond `at`.
 ///
@@ -252,29 +107,31 @@ impl<E: Unpack> Stream<E> {
         column: usize,
         mut x: *const u8,
     ) {
-        // SAFETY: the product's weight has `n / BLOCK_LEN` records for each group, its activations as many records
-        // as a row has strips, and this task alone writes the rows of its groups.
+        // SAFETY: the product's weight has a record for each block of each group, its activations as many for the tile,
+        // and this task alone writes the rows of its groups.
         unsafe {
             let mut sums = [[I::zero(); W]; G];
             let mut fields = [FieldReader::<I>::new(self.product.weight); G];
             for g in 0..G {
                 fields[g] = FieldReader::new(self.product.group(group + g));
             }
-            for _ in 0..self.product.n / E::BLOCK_LEN {
-                let mut headers = [[I::zero(); 2]; G];
+            for _ in 0..self.product.n / block_len::<E>() {
+                let mut headers = [Header::scaled(I::zero()); G];
                 for g in 0..G {
                     prefetch::<I>(fields[g].position(), E::HEADER_BYTES * I::LANES);
                     headers[g] = E::header(&mut fields[g]);
                 }
-                for _ in 0..strips::<E>() {
+                let mut block = Block::<I, G, W>::new::<E::Form>(x);
+                for s in 0..E::Form::STRIPS {
                     let mut unpacked = [Strip::empty(); G];
                     for g in 0..G {
                         prefetch::<I>(fields[g].position(), E::STRIP_BYTES * I::LANES);
-                        unpacked[g] = E::strip(&mut fields[g], headers[g]);
+                        unpacked[g] = E::strip(&mut fields[g], &headers[g]);
                     }
-                    accumulate::<I, E::Form, _, G, W>(&mut sums, &unpacked, x);
-                    x = x.add(W * record_bytes::<E::Form>());
+                    block.strip::<E::Form, _>(&unpacked, x, s);
                 }
+                block.finish::<E::Form, _>(&headers, x, &mut sums);
+                x = x.add(W * record_bytes::<E::Form>());
             }
             for g in 0..G {
                 for c in 0..W {
@@ -300,8 +157,19 @@ impl<E> Tiles<E> {
     }
 }
 
+/// Some strips of a row group, unpacked into memory, and the header of those of a block with more than one.
+struct Slab {
+    header: MaybeUninit<StoredHeader>,
+    strips: [MaybeUninit<StoredStrip>; MAX_STRIPS],
+}
+
+impl Slab {
+    const EMPTY: Self =
+        Self { header: MaybeUninit::uninit(), strips: [const { MaybeUninit::uninit() }; MAX_STRIPS] };
+}
+
 /// The slabs of a tile's row groups.
-type Slabs = [[MaybeUninit<StoredStrip>; SLAB_STRIPS]; MAX_GROUPS];
+type Slabs = [Slab; MAX_GROUPS];
 
 /// The sums of a task's columns: those of each tile, column by column in each of its row groups.
 #[repr(C, align(64))]
@@ -312,7 +180,7 @@ impl<E: Unpack> Body for Tiles<E> {
     unsafe fn run<I: DotIsa>(self) {
         // SAFETY: the caller's contract is this one's.
         unsafe {
-            let mut slabs: Slabs = [const { [const { MaybeUninit::uninit() }; SLAB_STRIPS] }; MAX_GROUPS];
+            let mut slabs: Slabs = [const { Slab::EMPTY }; MAX_GROUPS];
             let mut group = self.groups.start;
             while group < self.groups.end {
                 let count = I::GROUPS.min(self.groups.end - group);
@@ -338,20 +206,20 @@ impl<E: Unpack> Tiles<E> {
         let product = &self.product;
         let mut sums = Sums([0.0; _]);
         let tile_sums = G * MAX_TILE_COLUMNS * I::LANES;
-        // SAFETY: the product's weight has `n / BLOCK_LEN` records for each group, its activations as many records
-        // a tile as a row has strips; `sums` has room for the tiles of a task, and `slabs` for a slab of each group.
+        // SAFETY: the product's weight has a record for each block of each group, its activations as many for each tile;
+        // `sums` has room for the tiles of a task, and `slabs` for a slab of each group.
         unsafe {
             let mut fields: [FieldReader<I>; G] =
                 std::array::from_fn(|g| FieldReader::new(product.group(first + g)));
             let mut strip = 0;
             while strip < product.n / STRIP_LEN {
-                let count = SLAB_STRIPS.min(product.n / STRIP_LEN - strip);
+                let count = MAX_STRIPS.min(product.n / STRIP_LEN - strip);
                 for (fields, slab) in fields.iter_mut().zip(slabs.iter_mut()) {
-                    unpack_slab::<I, E>(fields, &mut slab[..count]);
+                    unpack_slab::<I, E>(fields, slab, count);
                 }
                 for tile in self.tiles.clone() {
                     let (columns, x) = product.tile(tile);
-                    let x = x.add(columns.len() * record_bytes::<E::Form>() * strip);
+                    let x = x.add(columns.len() * record_bytes::<E::Form>() * (strip / E::Form::STRIPS));
                     let sums = sums.0.as_mut_ptr().add((tile - self.tiles.start) * tile_sums);
                     tile_of_width::<I, E::Form, G>(columns.len(), slabs, count, x, sums);
                 }
@@ -371,22 +239,21 @@ impl<E: Unpack> Tiles<E> {
     }
 }
 
-/// Unpacks the next strips into a slab.
+/// Unpacks the next `count` strips, whole blocks, into a slab.
 ///
 /// # Safety
 /// As for the methods of [`DotIsa`]; `fields` are at a record, and whole records with as many strips follow.
 #[inline(always)]
-unsafe fn unpack_slab<I: DotIsa, E: Unpack>(
-    fields: &mut FieldReader<I>,
-    slab: &mut [MaybeUninit<StoredStrip>],
-) {
+unsafe fn unpack_slab<I: DotIsa, E: Unpack>(fields: &mut FieldReader<I>, slab: &mut Slab, count: usize) {
     // SAFETY: the caller's contract is this one's.
     unsafe {
-        for block in slab.chunks_mut(strips::<E>()) {
+        for block in slab.strips[..count].chunks_mut(E::Form::STRIPS) {
+            prefetch::<I>(fields.position(), E::HEADER_BYTES * I::LANES);
             let header = E::header(fields);
+            StoredHeader::store::<I, E::Form>(slab.header.as_mut_ptr(), &header);
             for stored in block {
                 prefetch::<I>(fields.position(), E::STRIP_BYTES * I::LANES);
-                StoredStrip::store::<I, E::Form>(stored.as_mut_ptr(), &E::strip(fields, header));
+                StoredStrip::store::<I, E::Form>(stored.as_mut_ptr(), &E::strip(fields, &header));
             }
         }
     }
@@ -436,6 +303,34 @@ impl<'a, F: Form, const G: usize, const W: usize> Tile<'a, F, G, W> {
     fn new(slabs: &'a Slabs, count: usize, x: *const u8, sums: *mut f32) -> Self {
         Self { slabs, count, x, sums, form: PhantomData }
     }
+
+    /// Reads the sums.
+    ///
+    /// # Safety
+    /// As for the methods of [`DotIsa`].
+    #[inline(always)]
+    unsafe fn load<I: DotIsa>(&self, registers: &mut [[I::F32; W]; G]) {
+        for (g, registers) in registers.iter_mut().enumerate() {
+            for (c, register) in registers.iter_mut().enumerate() {
+                // SAFETY: there are `G * W * LANES` sums.
+                *register = unsafe { I::load_f32(self.sums.add((g * W + c) * I::LANES).cast()) };
+            }
+        }
+    }
+
+    /// Writes the sums.
+    ///
+    /// # Safety
+    /// As for the methods of [`DotIsa`].
+    #[inline(always)]
+    unsafe fn store<I: DotIsa>(&self, registers: &[[I::F32; W]; G]) {
+        for (g, registers) in registers.iter().enumerate() {
+            for (c, register) in registers.iter().enumerate() {
+                // SAFETY: there are `G * W * LANES` sums.
+                unsafe { I::store_f32(self.sums.add((g * W + c) * I::LANES), *register) };
+            }
+        }
+    }
 }
 
 impl<F: Form, const G: usize, const W: usize> Body for Tile<'_, F, G, W> {
@@ -443,24 +338,31 @@ impl<F: Form, const G: usize, const W: usize> Body for Tile<'_, F, G, W> {
     unsafe fn run<I: DotIsa>(self) {
         // SAFETY: what the fields are is said above.
         unsafe {
+            let headers = std::array::from_fn(|g| self.slabs[g].header.as_ptr());
             let mut registers = [[I::zero(); W]; G];
-            for g in 0..G {
-                for c in 0..W {
-                    registers[g][c] = I::load_f32(self.sums.add((g * W + c) * I::LANES).cast());
+            // There are no registers for sums beside those of a block of many strips.
+            let before = F::STRIPS == 1;
+            if before {
+                self.load::<I>(&mut registers);
+            }
+            for block in 0..self.count / F::STRIPS {
+                let x = self.x.add(W * record_bytes::<F>() * block);
+                let mut products = Block::<I, G, W>::new::<F>(x);
+                for s in 0..F::STRIPS {
+                    let strips: [_; G] =
+                        std::array::from_fn(|g| Stored(self.slabs[g].strips[F::STRIPS * block + s].as_ptr()));
+                    products.strip::<F, _>(&strips, x, s);
+                }
+                if !before {
+                    self.load::<I>(&mut registers);
+                }
+                products.finish::<F, _>(&headers, x, &mut registers);
+                if !before {
+                    self.store::<I>(&registers);
                 }
             }
-            for s in 0..self.count {
-                let mut strips = [Stored(std::ptr::null()); G];
-                for g in 0..G {
-                    strips[g] = Stored(self.slabs[g][s].as_ptr());
-                }
-                let x = self.x.add(W * record_bytes::<F>() * s);
-                accumulate::<I, F, _, G, W>(&mut registers, &strips, x);
-            }
-            for g in 0..G {
-                for c in 0..W {
-                    I::store_f32(self.sums.add((g * W + c) * I::LANES), registers[g][c]);
-                }
+            if before {
+                self.store::<I>(&registers);
             }
         }
     }

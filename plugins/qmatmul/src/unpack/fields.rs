@@ -68,6 +68,11 @@ impl<'a> FieldWriter<'a> {
         self.put([byte]);
     }
 
+    /// Two bytes.
+    pub(crate) fn byte_pair(&mut self, pair: [u8; 2]) {
+        self.put(pair);
+    }
+
     /// A half-precision float.
     pub(crate) fn half(&mut self, value: f16) {
         self.put(value.to_le_bytes());
@@ -167,17 +172,37 @@ impl<I: DotIsa> FieldReader<I> {
         unsafe { I::load_i8(self.take(1)) }
     }
 
-    /// What [`FieldWriter::byte`] wrote: the lower 4 bits as factors for codes, the upper 4 bits.
+    /// The lower and the upper 4 bits of what [`FieldWriter::byte`] wrote, each as [`DotIsa::scale`] takes them.
     ///
     /// # Safety
     /// As for the methods of [`DotIsa`]; the record has that field.
     #[inline(always)]
-    pub(crate) unsafe fn factor_and_nibble(&mut self) -> (I::Codes, I::F32) {
+    pub(crate) unsafe fn factors(&mut self) -> [I::Codes; 2] {
         // SAFETY: the caller's contract is this one's.
         unsafe {
             let field = self.take(1);
-            (I::load_factors(field), I::load_high_nibbles(field))
+            [I::load_factors::<0>(field), I::load_factors::<4>(field)]
         }
+    }
+
+    /// The lower and the upper 4 bits of what [`FieldWriter::byte`] wrote, as [`DotIsa::dot_pair`] takes them.
+    ///
+    /// # Safety
+    /// As for the methods of [`DotIsa`]; the record has that field.
+    #[inline(always)]
+    pub(crate) unsafe fn nibble_pair(&mut self) -> I::Codes {
+        // SAFETY: the caller's contract is this one's.
+        unsafe { I::load_nibble_pair(self.take(1)) }
+    }
+
+    /// What [`FieldWriter::byte_pair`] wrote, as [`DotIsa::dot_pair`] takes them.
+    ///
+    /// # Safety
+    /// As for the methods of [`DotIsa`]; the record has that field.
+    #[inline(always)]
+    pub(crate) unsafe fn byte_pair(&mut self) -> I::Codes {
+        // SAFETY: the caller's contract is this one's.
+        unsafe { I::load_byte_pair(self.take(2)) }
     }
 
     /// What [`FieldWriter::half`] wrote.

@@ -1,7 +1,7 @@
 //! `iq4_nl`: a scale for 32 indices of 4 bits into a table of signed bytes.
 
 use super::{
-    Strip, StripForm, Unpack,
+    Header, Strip, StripForm, Unpack,
     fields::{FieldReader, FieldWriter, half_at, split_nibbles, translate},
 };
 use crate::arch::DotIsa;
@@ -14,7 +14,6 @@ pub(crate) struct Iq4Nl;
 
 impl Unpack for Iq4Nl {
     type Form = StripForm<1, 0, 8>;
-    const BLOCK_LEN: usize = 32;
     const BLOCK_BYTES: usize = 18;
     const OFFSET: i32 = 128;
     const STRIP_BYTES: usize = 18;
@@ -26,7 +25,7 @@ impl Unpack for Iq4Nl {
     }
 
     #[inline(always)]
-    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, _header: [I::F32; 2]) -> Strip<I> {
+    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, _header: &Header<I>) -> Strip<I> {
         // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
         unsafe {
             let scale = fields.half();

@@ -1,7 +1,7 @@
 //! `iq4_xs`: a scale for a block, a signed scale of 6 bits for each 32 indices into the table of `iq4_nl`.
 
 use super::{
-    Strip, StripForm, Unpack,
+    BlockForm, Header, Strip, Unpack,
     fields::{FieldReader, FieldWriter, half_at, split_nibbles, translate},
     iq4_nl::VALUES,
 };
@@ -11,8 +11,7 @@ use crate::arch::DotIsa;
 pub(crate) struct Iq4Xs;
 
 impl Unpack for Iq4Xs {
-    type Form = StripForm<1, 0, 8>;
-    const BLOCK_LEN: usize = 256;
+    type Form = BlockForm<1, 0, 8>;
     const BLOCK_BYTES: usize = 136;
     const OFFSET: i32 = 128;
     const HEADER_BYTES: usize = 2;
@@ -31,16 +30,16 @@ impl Unpack for Iq4Xs {
     }
 
     #[inline(always)]
-    unsafe fn header<I: DotIsa>(fields: &mut FieldReader<I>) -> [I::F32; 2] {
+    unsafe fn header<I: DotIsa>(fields: &mut FieldReader<I>) -> Header<I> {
         // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
-        unsafe { [fields.half(), I::zero()] }
+        unsafe { Header::scaled(fields.half()) }
     }
 
     #[inline(always)]
-    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, header: [I::F32; 2]) -> Strip<I> {
+    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, header: &Header<I>) -> Strip<I> {
         // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
         unsafe {
-            let scale = I::mul(header[0], fields.signed_byte());
+            let scale = I::mul(header.scale, fields.signed_byte());
             Strip::scaled(translate::<I>(&VALUES, fields.nibbles()), scale)
         }
     }

@@ -8,7 +8,8 @@
 //!
 //! A strip unpacks to unsigned codes, and factors for them. With codes `q`, the encoding's offset `o`, a scale `s` for
 //! each part of the strip (the whole, or two halves) and a minimum `m` for each part, its values are
-//! `s * (q - o) + m`; an encoding has an offset or minima, never both.
+//! `s * (q - o) + m`; an encoding has an offset or minima, never both. Encodings with blocks of 256 values are multiplied
+//! with blocks of as many activations, and their minima are in the header: integers, and one scale for all.
 
 pub(crate) mod fields;
 mod iq4_nl;
@@ -37,25 +38,47 @@ pub(crate) use self::{
 /// Values of a row in a strip, and in a block of activations.
 pub(crate) const STRIP_LEN: usize = 32;
 
+/// The most strips of a block.
+pub(crate) const MAX_STRIPS: usize = 8;
+
 /// Registers of codes in a strip: four codes of each row in each.
 pub(crate) const STRIP_CODES: usize = STRIP_LEN / 4;
 
-/// What the products of a strip need to know of its encoding; encodings of one form share compiled code.
+/// What the products of a block need to know of its encoding; encodings of one form share compiled code.
 pub(crate) trait Form: 'static {
-    /// Scales of a strip: one, or one for each half.
+    /// Strips of a block of activations: those of an encoded block.
+    const STRIPS: usize;
+    /// Scales of a strip: one, or one for each half; none where the codes have taken theirs, and the header has one for all.
     const SCALES: usize;
-    /// Minima of a strip: none, one, or one for each half.
+    /// Minima of a strip: none, one, or one for each half. A block of one strip has them in the strip, others in the header.
     const MINS: usize;
     /// Bits of the largest code.
     const BITS: u32;
-    /// Sums of activations that a strip's products take: one for each scale or minimum.
-    const SUMS: usize = if Self::SCALES > Self::MINS { Self::SCALES } else { Self::MINS };
+    /// Sums of activations that the products of a block take: one for each minimum, or else one for each scale.
+    const SUMS: usize = match (Self::MINS, Self::SCALES) {
+        (0, 0) => 1,
+        (0, scales) => Self::STRIPS * scales,
+        (mins, _) => Self::STRIPS * mins,
+    };
+    /// Whether the header has minima, two in a lane.
+    const PAIRS: bool = Self::MINS > 0 && Self::STRIPS > 1;
 }
 
-/// The one implementation of [`Form`].
+/// Blocks of one strip.
 pub(crate) struct StripForm<const SCALES: usize, const MINS: usize, const BITS: u32>;
 
 impl<const SCALES: usize, const MINS: usize, const BITS: u32> Form for StripForm<SCALES, MINS, BITS> {
+    const STRIPS: usize = 1;
+    const SCALES: usize = SCALES;
+    const MINS: usize = MINS;
+    const BITS: u32 = BITS;
+}
+
+/// Blocks of [`MAX_STRIPS`] strips.
+pub(crate) struct BlockForm<const SCALES: usize, const MINS: usize, const BITS: u32>;
+
+impl<const SCALES: usize, const MINS: usize, const BITS: u32> Form for BlockForm<SCALES, MINS, BITS> {
+    const STRIPS: usize = MAX_STRIPS;
     const SCALES: usize = SCALES;
     const MINS: usize = MINS;
     const BITS: u32 = BITS;
@@ -65,8 +88,6 @@ impl<const SCALES: usize, const MINS: usize, const BITS: u32> Form for StripForm
 pub(crate) trait Unpack: 'static {
     /// The form of its strips.
     type Form: Form;
-    /// Values of an encoded block, a multiple of [`STRIP_LEN`].
-    const BLOCK_LEN: usize;
     /// Bytes of an encoded block.
     const BLOCK_BYTES: usize;
     /// What is to be taken from each code.
@@ -86,26 +107,57 @@ pub(crate) trait Unpack: 'static {
     /// # Safety
     /// As for the methods of [`DotIsa`]; `fields` are at a record.
     #[inline(always)]
-    unsafe fn header<I: DotIsa>(_fields: &mut FieldReader<I>) -> [I::F32; 2] {
+    unsafe fn header<I: DotIsa>(_fields: &mut FieldReader<I>) -> Header<I> {
         // SAFETY: the caller's contract is this one's.
-        [unsafe { I::zero() }; 2]
+        unsafe { Header::scaled(I::zero()) }
     }
 
     /// Reads a strip.
     ///
     /// # Safety
     /// As for the methods of [`DotIsa`]; `fields` are at a strip of the record that has this header.
-    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, header: [I::F32; 2]) -> Strip<I>;
+    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, header: &Header<I>) -> Strip<I>;
 }
 
-/// Strips of an encoded block.
-pub(crate) const fn strips<E: Unpack>() -> usize {
-    E::BLOCK_LEN / STRIP_LEN
+/// Values of an encoded block.
+pub(crate) const fn block_len<E: Unpack>() -> usize {
+    E::Form::STRIPS * STRIP_LEN
 }
 
 /// Prepared bytes of a row's record.
 pub(crate) const fn record_bytes<E: Unpack>() -> usize {
-    E::HEADER_BYTES + strips::<E>() * E::STRIP_BYTES
+    E::HEADER_BYTES + E::Form::STRIPS * E::STRIP_BYTES
+}
+
+/// An unpacked header of a row group.
+pub(crate) struct Header<I: DotIsa> {
+    /// What the scales of the strips are multiples of, or the scale of the whole block.
+    pub(crate) scale: I::F32,
+    /// What the minima are multiples of.
+    pub(crate) min_scale: I::F32,
+    /// Two minima a lane, half of those that the form says.
+    pub(crate) mins: [I::Codes; MAX_STRIPS],
+}
+
+impl<I: DotIsa> Clone for Header<I> {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<I: DotIsa> Copy for Header<I> {}
+
+impl<I: DotIsa> Header<I> {
+    /// A header without minima.
+    ///
+    /// # Safety
+    /// As for the methods of [`DotIsa`].
+    #[inline(always)]
+    pub(crate) unsafe fn scaled(scale: I::F32) -> Self {
+        // SAFETY: the caller's contract is this one's.
+        unsafe { Self { scale, min_scale: I::zero(), mins: [I::splat(0); MAX_STRIPS] } }
+    }
 }
 
 /// An unpacked strip of a row group.

@@ -3,7 +3,7 @@
 use half::bf16;
 
 use super::{
-    Strip, StripForm, Unpack,
+    Header, Strip, StripForm, Unpack,
     fields::{FieldReader, FieldWriter, split_nibbles, translate},
 };
 use crate::arch::DotIsa;
@@ -25,7 +25,6 @@ pub(crate) struct Mxfp4;
 
 impl Unpack for Mxfp4 {
     type Form = StripForm<1, 0, 5>;
-    const BLOCK_LEN: usize = 32;
     const BLOCK_BYTES: usize = 17;
     const OFFSET: i32 = 12;
     const STRIP_BYTES: usize = 18;
@@ -37,7 +36,7 @@ impl Unpack for Mxfp4 {
     }
 
     #[inline(always)]
-    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, _header: [I::F32; 2]) -> Strip<I> {
+    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, _header: &Header<I>) -> Strip<I> {
         // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
         unsafe {
             let scale = fields.bfloat();

@@ -1,7 +1,7 @@
 //! `q2_k`: a scale and a minimum of 4 bits for each 16 codes of 2 bits, times a scale for each kind for the block.
 
 use super::{
-    STRIP_CODES, Strip, StripForm, Unpack,
+    BlockForm, Header, STRIP_CODES, Strip, Unpack,
     fields::{FieldReader, FieldWriter, bits_of, half_at},
 };
 use crate::arch::DotIsa;
@@ -10,42 +10,50 @@ use crate::arch::DotIsa;
 pub(crate) struct Q2K;
 
 impl Unpack for Q2K {
-    type Form = StripForm<1, 2, 6>;
-    const BLOCK_LEN: usize = 256;
+    type Form = BlockForm<0, 2, 6>;
     const BLOCK_BYTES: usize = 84;
     const OFFSET: i32 = 0;
-    const HEADER_BYTES: usize = 4;
-    const STRIP_BYTES: usize = 10;
+    const HEADER_BYTES: usize = 12;
+    const STRIP_BYTES: usize = 9;
 
     fn pack(block: &[u8], record: &mut FieldWriter<'_>) {
         record.half(half_at(block, 80));
         record.half(-half_at(block, 82));
-        for s in 0..8 {
-            record.byte(block[2 * s]);
-            record.byte(block[2 * s + 1]);
+        // A byte has a scale in its lower half, a minimum in its upper.
+        let scales_and_mins = block[..16].as_chunks::<2>().0;
+        for [even, odd] in scales_and_mins {
+            record.byte(even >> 4 | odd & 0xf0);
+        }
+        for (s, [even, odd]) in scales_and_mins.iter().enumerate() {
+            record.byte(even & 15 | odd << 4);
             record.crumbs(bits_of(&block[16 + s / 4 * 32..], s % 4 * 2, 3));
         }
     }
 
     #[inline(always)]
-    unsafe fn header<I: DotIsa>(fields: &mut FieldReader<I>) -> [I::F32; 2] {
+    unsafe fn header<I: DotIsa>(fields: &mut FieldReader<I>) -> Header<I> {
         // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
-        unsafe { [fields.half(), fields.half()] }
+        unsafe {
+            let mut header = Header::scaled(fields.half());
+            header.min_scale = fields.half();
+            for pair in &mut header.mins {
+                *pair = fields.nibble_pair();
+            }
+            header
+        }
     }
 
     #[inline(always)]
-    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, header: [I::F32; 2]) -> Strip<I> {
+    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, _header: &Header<I>) -> Strip<I> {
         // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
         unsafe {
             // A scale times a code is at most 45: the products are codes in their own right.
-            let (scale0, min0) = fields.factor_and_nibble();
-            let (scale1, min1) = fields.factor_and_nibble();
+            let scales = fields.factors();
             let mut codes = fields.crumbs::<0>();
             for (k, codes) in codes.iter_mut().enumerate() {
-                *codes = I::scale(*codes, if k < STRIP_CODES / 2 { scale0 } else { scale1 });
+                *codes = I::scale(*codes, scales[k / (STRIP_CODES / 2)]);
             }
-            let mins = [I::mul(header[1], min0), I::mul(header[1], min1)];
-            Strip { codes, scales: [header[0], I::zero()], mins }
+            Strip::scaled(codes, I::zero())
         }
     }
 }

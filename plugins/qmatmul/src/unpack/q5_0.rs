@@ -1,7 +1,7 @@
 //! `q5_0`: a scale for 32 codes of 5 bits.
 
 use super::{
-    Strip, StripForm, Unpack,
+    Header, Strip, StripForm, Unpack,
     fields::{FieldReader, FieldWriter, half_at, merge, split_nibbles, spread_bits},
 };
 use crate::arch::DotIsa;
@@ -11,7 +11,6 @@ pub(crate) struct Q5_0;
 
 impl Unpack for Q5_0 {
     type Form = StripForm<1, 0, 5>;
-    const BLOCK_LEN: usize = 32;
     const BLOCK_BYTES: usize = 22;
     const OFFSET: i32 = 16;
     const STRIP_BYTES: usize = 22;
@@ -23,7 +22,7 @@ impl Unpack for Q5_0 {
     }
 
     #[inline(always)]
-    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, _header: [I::F32; 2]) -> Strip<I> {
+    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, _header: &Header<I>) -> Strip<I> {
         // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
         unsafe {
             let scale = fields.half();

@@ -1,7 +1,7 @@
 //! `q5_1`: a scale and a minimum for 32 codes of 5 bits.
 
 use super::{
-    Strip, StripForm, Unpack,
+    Header, Strip, StripForm, Unpack,
     fields::{FieldReader, FieldWriter, half_at, merge, split_nibbles, spread_bits},
 };
 use crate::arch::DotIsa;
@@ -11,7 +11,6 @@ pub(crate) struct Q5_1;
 
 impl Unpack for Q5_1 {
     type Form = StripForm<1, 1, 5>;
-    const BLOCK_LEN: usize = 32;
     const BLOCK_BYTES: usize = 24;
     const OFFSET: i32 = 0;
     const STRIP_BYTES: usize = 24;
@@ -25,7 +24,7 @@ impl Unpack for Q5_1 {
     }
 
     #[inline(always)]
-    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, _header: [I::F32; 2]) -> Strip<I> {
+    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, _header: &Header<I>) -> Strip<I> {
         // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
         unsafe {
             let (scale, min) = (fields.half(), fields.half());

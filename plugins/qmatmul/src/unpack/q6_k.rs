@@ -1,7 +1,7 @@
 //! `q6_k`: a signed scale of 8 bits for each 16 codes of 6 bits, times a scale for the block.
 
 use super::{
-    Strip, StripForm, Unpack,
+    BlockForm, Header, Strip, Unpack,
     fields::{FieldReader, FieldWriter, bits_of, half_at, merge},
 };
 use crate::arch::DotIsa;
@@ -10,8 +10,7 @@ use crate::arch::DotIsa;
 pub(crate) struct Q6K;
 
 impl Unpack for Q6K {
-    type Form = StripForm<2, 0, 6>;
-    const BLOCK_LEN: usize = 256;
+    type Form = BlockForm<2, 0, 6>;
     const BLOCK_BYTES: usize = 210;
     const OFFSET: i32 = 32;
     const HEADER_BYTES: usize = 2;
@@ -29,16 +28,17 @@ impl Unpack for Q6K {
     }
 
     #[inline(always)]
-    unsafe fn header<I: DotIsa>(fields: &mut FieldReader<I>) -> [I::F32; 2] {
+    unsafe fn header<I: DotIsa>(fields: &mut FieldReader<I>) -> Header<I> {
         // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
-        unsafe { [fields.half(), I::zero()] }
+        unsafe { Header::scaled(fields.half()) }
     }
 
     #[inline(always)]
-    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, header: [I::F32; 2]) -> Strip<I> {
+    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, header: &Header<I>) -> Strip<I> {
         // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
         unsafe {
-            let scales = [I::mul(header[0], fields.signed_byte()), I::mul(header[0], fields.signed_byte())];
+            let scales =
+                [I::mul(header.scale, fields.signed_byte()), I::mul(header.scale, fields.signed_byte())];
             let low = fields.nibbles();
             Strip { codes: merge::<I>(low, fields.crumbs::<4>()), scales, mins: [I::zero(); 2] }
         }
