@@ -4,6 +4,7 @@
 mod common;
 
 use bitquilt_examples::tinystories::model::Llama;
+use bitquilt_examples::tinystories::yarn::Yarn;
 use common::registry;
 
 /// A metadata value.
@@ -118,6 +119,26 @@ fn the_whole_file_is_a_model() {
         .tensor("rope_freqs.weight", &[2])
         .tensor("output.weight", &[8, 5]);
     assert_eq!(scaled.open().unwrap().config.rope_scale, 0.25);
+    // A factor without a type is linear; the older key says the same; `none` means none; 0 is no factor.
+    for (key, factor, kind, scale) in [
+        ("llama.rope.scaling.factor", 4.0, None, 0.25),
+        ("llama.rope.scale_linear", 2.0, None, 0.5),
+        ("llama.rope.scaling.factor", 4.0, Some("none"), 1.0),
+        ("llama.rope.scaling.factor", 0.0, Some("linear"), 1.0),
+    ] {
+        let file = File::new().set(key, Value::F32(factor));
+        let file = match kind {
+            Some(kind) => file.set("llama.rope.scaling.type", Value::Text(kind)),
+            None => file,
+        };
+        assert_eq!(file.open().unwrap().config.rope_scale, scale, "{key} {factor} {kind:?}");
+    }
+    let stretched = File::new()
+        .set("llama.rope.scaling.type", Value::Text("yarn"))
+        .set("llama.rope.scaling.factor", Value::F32(4.0))
+        .set("llama.rope.scaling.original_context_length", Value::U32(8));
+    let yarn = Yarn { factor: 4.0, trained: 8, beta_fast: 32.0, beta_slow: 1.0 };
+    assert_eq!(stretched.open().unwrap().config.yarn, Some(yarn));
 }
 
 #[test]
@@ -157,8 +178,25 @@ fn what_is_no_model_is_a_sentence() {
             "FILE: it is a mixture of 8 experts; this example runs dense models",
         ),
         (
-            file().set("llama.rope.scaling.type", Value::Text("yarn")),
-            "FILE: its rope scaling is `yarn`; this example runs `none` and `linear`",
+            file().set("llama.rope.scaling.type", Value::Text("longrope")),
+            "FILE: its rope scaling is `longrope`; this example runs `none`, `linear` and `yarn`",
+        ),
+        (
+            file().set("llama.rope.scaling.attn_factor", Value::F32(2.0)),
+            "FILE: its `llama.rope.scaling.attn_factor` is 2; this example runs 1",
+        ),
+        (
+            file()
+                .set("llama.rope.scaling.type", Value::Text("yarn"))
+                .set("llama.rope.scaling.factor", Value::F32(0.5)),
+            "FILE: its rope scaling `yarn` has the factor 0.5, 16 trained tokens, and the bounds 1 and 32; \
+             a factor of at least 1, a token or more, and positive bounds in this order were expected",
+        ),
+        (
+            file()
+                .set("llama.rope.scaling.type", Value::Text("yarn"))
+                .set("llama.rope.dimension_count", Value::U32(2)),
+            "FILE: its rope scaling is `yarn` and 2 of the 4 values of a head turn; this example runs it where all do",
         ),
         (
             file().set("llama.rope.dimension_count", Value::U32(3)),

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use bitquilt::TensorDict;
 use serde::{Deserialize, Serialize};
 
+use super::yarn::Yarn;
+
 /// The hyper-parameters of a model of the Llama architecture.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,6 +35,9 @@ pub struct Config {
     pub rope_theta: f64,
     /// What positions are multiplied by.
     pub rope_scale: f64,
+    /// How the context was stretched, if it was by YaRN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub yarn: Option<Yarn>,
 }
 
 /// No dimension of a model is larger: products of two of them stay far from overflowing.
@@ -71,6 +76,16 @@ impl Config {
             return Err(format!(
                 "its eps is {eps}, rope base {rope_theta} and rope scale {rope_scale}; positive numbers were expected"
             ));
+        }
+        if let Some(yarn) = &self.yarn {
+            yarn.check()?;
+            // Attention's scale stands for the magnitude of the values that turn, which must be all.
+            if self.rope_dims != self.head {
+                let (dims, head) = (self.rope_dims, self.head);
+                return Err(format!(
+                    "its rope scaling is `yarn` and {dims} of the {head} values of a head turn; this example runs it where all do"
+                ));
+            }
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use super::config::{Config, EMBEDDING};
 use super::model::{Llama, ModelError};
 use super::tokenizer::is_llama3;
 use super::vocabulary::{Merges, Vocabulary};
+use super::yarn::Yarn;
 
 /// The model in a GGUF file.
 pub(super) fn read(file: &Checkpoint, header: &Header, registry: &Registry) -> Result<Llama, ModelError> {
@@ -42,11 +43,30 @@ fn config(header: &Header, rows: Option<usize>) -> Result<Config, String> {
             "its value heads have {values} values and its key heads {head}; the same was expected"
         ));
     }
-    let rope_scale = match header.find::<&str>("llama.rope.scaling.type").map_err(text)? {
-        None | Some("none") => 1.0,
-        Some("linear") => 1.0 / number("rope.scaling.factor")?.unwrap_or(1.0),
+    let context = required("context_length")?;
+    // What llama.cpp would do otherwise with these is not done here.
+    for (key, expected) in [("attn_factor", 1.0), ("yarn_ext_factor", 1.0), ("yarn_log_multiplier", 0.0)] {
+        let key = format!("rope.scaling.{key}");
+        if let Some(value) = number(&key)?.filter(|value| *value != expected) {
+            return Err(format!("its `llama.{key}` is {value}; this example runs {expected}"));
+        }
+    }
+    // Files of before the scaling had types have `scale_linear`. Zero stands for none.
+    let factor = number("rope.scaling.factor")?.or(number("rope.scale_linear")?);
+    let factor = factor.filter(|factor| *factor != 0.0).unwrap_or(1.0);
+    let (rope_scale, yarn) = match header.find::<&str>("llama.rope.scaling.type").map_err(text)? {
+        Some("none") => (1.0, None),
+        None | Some("linear") => (1.0 / factor, None),
+        Some("yarn") => {
+            let trained = optional("rope.scaling.original_context_length")?.unwrap_or(context);
+            let beta_fast = number("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0);
+            let beta_slow = number("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0);
+            (1.0, Some(Yarn { factor, trained, beta_fast, beta_slow }))
+        }
         Some(other) => {
-            return Err(format!("its rope scaling is `{other}`; this example runs `none` and `linear`"));
+            return Err(format!(
+                "its rope scaling is `{other}`; this example runs `none`, `linear` and `yarn`"
+            ));
         }
     };
     Ok(Config {
@@ -60,11 +80,12 @@ fn config(header: &Header, rows: Option<usize>) -> Result<Config, String> {
             Some(vocabulary) => vocabulary,
             None => return Err(format!("it has neither `llama.vocab_size` nor the tensor `{EMBEDDING}`")),
         },
-        context: required("context_length")?,
+        context,
         eps: header.require::<f64>("llama.attention.layer_norm_rms_epsilon").map_err(text)? as f32,
         rope_dims: optional("rope.dimension_count")?.unwrap_or(head),
         rope_theta: number("rope.freq_base")?.unwrap_or(10_000.0),
         rope_scale,
+        yarn,
     })
 }
 

@@ -44,7 +44,7 @@ pub fn build(
     let tokens = graph.add_input(TOKENS, TensorType::dense(DType::I32, [dim("seq")]))?;
     let positions = graph.add_input(POSITIONS, TensorType::dense(DType::I32, [dim("seq")]))?;
     let rows = graph.add_input(ROWS, TensorType::dense(DType::I32, [dim("rows")]))?;
-    let factors = weights.get(ROPE_FACTORS).map(|factors| graph.constant(factors)).transpose()?;
+    let factors = rope_factors(config, weights)?.map(|factors| graph.constant(&factors)).transpose()?;
     let embedding = constant(&mut graph, weights, EMBEDDING)?;
     let mut llama = Llama { graph, config, weights, options, positions, factors };
 
@@ -109,7 +109,11 @@ impl Llama<'_> {
         let value_cache = graph.state(format!("values.{layer}"), cache)?;
         let key_cache = graph.append(key_cache, keys, self.positions)?;
         let value_cache = graph.append(value_cache, values, self.positions)?;
-        let causal = Attention { causal: true, positions: Some(self.positions), ..Attention::default() };
+        // YaRN multiplies queries and keys by its magnitude, and so their product by its square.
+        let yarn = self.config.yarn.as_ref();
+        let scale = yarn.map(|yarn| (yarn.magnitude().powi(2) / (head as f64).sqrt()) as f32);
+        let causal =
+            Attention { causal: true, positions: Some(self.positions), scale, ..Attention::default() };
         let attended = graph.attention(queries, key_cache, value_cache, causal)?;
         let attended = graph.reshape(attended, [dim("seq"), dim(self.config.query_width())])?;
         self.linear(attended, &layer_weight(layer, "attn_output"))
@@ -152,6 +156,17 @@ impl Llama<'_> {
             None => Ok(self.graph.gather(table, rows, 0)?),
         }
     }
+}
+
+/// What the frequencies of the rotation are divided by, if they are: the file's factors, those of YaRN, or both.
+fn rope_factors(config: &Config, weights: &TensorDict) -> Result<Option<Tensor>, Error> {
+    let listed = weights.get(ROPE_FACTORS);
+    let Some(yarn) = &config.yarn else { return Ok(listed.cloned()) };
+    let mut factors = yarn.divisors(config.rope_dims, config.rope_theta);
+    if let Some(listed) = listed {
+        factors.iter_mut().zip(listed.values::<f32>()?).for_each(|(factor, listed)| *factor *= listed);
+    }
+    Ok(Some(Tensor::new([factors.len()], factors)?))
 }
 
 /// A weight as a constant. Matrices of f16 and bf16 become encoded: those are encodings, too.

@@ -53,6 +53,7 @@ pub(super) fn open(path: &Path) -> Result<Llama, ModelError> {
         rope_dims: head,
         rope_theta: 10_000.0,
         rope_scale: 1.0,
+        yarn: None,
     };
     config.check().map_err(|problem| wrong(format!("{problem}; it begins with {numbers:?}")))?;
     let weights = weights(&file, &config, vocabulary < 0)?;

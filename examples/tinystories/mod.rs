@@ -3,7 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `graph.rs` | **the graph**, with bitquilt's public API alone: begin here |
-//! | `config.rs` | the hyper-parameters, and which weights follow from them |
+//! | `config.rs`, `yarn.rs` | the hyper-parameters, and which weights follow from them; a stretched context |
 //! | `model.rs` | a model as files hold it; `gguf.rs`, `llama2c.rs` and `saved.rs` read one format each |
 //! | `vocabulary.rs`, `tokenizer.rs`, `chat.rs` | tokens: as files hold them, from and to text, and the templates of conversations |
 //! | `runner.rs` | a loaded model at work: tokens in, logits out |
@@ -26,3 +26,4 @@ pub mod scores;
 pub mod stream;
 pub mod tokenizer;
 pub mod vocabulary;
+pub mod yarn;
