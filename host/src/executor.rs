@@ -257,6 +257,7 @@ fn relax(spins: &mut u32) {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicU32;
+    use std::time::{Duration, Instant};
 
     use bitquilt_plugin_api::Executor;
 
@@ -321,6 +322,27 @@ mod tests {
         each_task_runs_once(&inner, 4);
         drop(inner);
         each_task_runs_once(&outer, 4);
+    }
+
+    #[test]
+    fn workers_park_while_the_caller_is_away() {
+        let pool = ThreadPool::new(3).unwrap();
+        let all_park = || {
+            let start = Instant::now();
+            while pool.shared.parked.load(Ordering::SeqCst) < 2 {
+                assert!(
+                    start.elapsed() < Duration::from_secs(20),
+                    "workers spin while there is nothing to do"
+                );
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        let entered = pool.enter();
+        each_task_runs_once(&entered, 17);
+        all_park();
+        each_task_runs_once(&entered, 17);
+        drop(entered);
+        all_park();
     }
 
     #[test]
