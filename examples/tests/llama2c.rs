@@ -11,7 +11,7 @@ use bitquilt::{Element, Tensor};
 use bitquilt_examples::recipe::Recipe;
 use bitquilt_examples::tinystories::model::Llama;
 use bitquilt_examples::tinystories::tokenizer::Tokenizer;
-use common::{all_logits, data, distance, options, registry, runner, session};
+use common::{all_logits, data, distance, numpy, options, registry, runner, session};
 
 /// Compares a made model with the logits beside it, then quantizes it, saves it and loads it again; the bytes of that file.
 fn check(directory: &Path) -> u64 {
@@ -46,11 +46,7 @@ fn a_small_model() {
 
 #[test]
 fn fifteen_million_parameters() {
-    let python = std::env::var("BITQUILT_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let has_numpy = Command::new(&python).args(["-c", "import numpy"]).output();
-    if !has_numpy.is_ok_and(|output| output.status.success()) {
-        return eprintln!("skipped: {python} has no numpy; name one that has in BITQUILT_PYTHON");
-    }
+    let Some(python) = numpy() else { return };
     let folder = tempfile::tempdir().unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/make_llama2c.py");
     let made = Command::new(&python).arg(script).arg(folder.path()).output().unwrap();

@@ -4,10 +4,12 @@
 mod common;
 
 use std::path::Path;
+use std::process::Command;
 
+use bitquilt::checkpoint::npy;
 use bitquilt_examples::minilm::encoder::{Config, Encoder, cosine, weights};
 use bitquilt_examples::recipe::Recipe;
-use common::{fetched, session};
+use common::{fetched, numpy, session};
 
 /// [CLS] the cat sits on the warm windowsill . [SEP]
 const SENTENCE: [u32; 10] = [101, 1996, 4937, 7719, 2006, 1996, 4010, 3645, 8591, 102];
@@ -36,6 +38,37 @@ fn a_quantized_sentence_means_the_same() {
     assert!((length - 1.0).abs() < 1e-5, "{length}");
     let cosine = cosine(&full, &quantized);
     assert!((0.99..0.999_999).contains(&cosine), "{cosine}");
+}
+
+#[test]
+fn full_precision_is_an_independent_forward_pass() {
+    let Some(path) = fetched("all-MiniLM-L6-v2.safetensors") else { return };
+    let Some(python) = numpy() else { return };
+    let config_path = path.with_file_name("all-MiniLM-L6-v2.config.json");
+    let session = session(2);
+    let config = Config::read(&config_path).unwrap();
+    let full = weights(&path, &config, session.registry()).unwrap();
+    let mut encoder = Encoder::load(&session, &config, &full).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("embedding.npy");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/minilm_embedding.py");
+    let scattered: Vec<u32> = (0..100).map(|index| 1000 + index * index * 31 % 29_000).collect();
+    for tokens in [&SENTENCE[..], &SENTENCE[..1], &scattered] {
+        let made = Command::new(&python)
+            .arg(&script)
+            .args([&path, &config_path, &output])
+            .args(tokens.iter().map(u32::to_string))
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let expected = npy::read(&output).unwrap();
+        let expected: &[f64] = expected.values().unwrap();
+        let found = encoder.embed(tokens).unwrap();
+        assert_eq!(found.len(), expected.len());
+        let apart = found.iter().zip(expected).map(|(found, expected)| (f64::from(*found) - expected).abs());
+        let apart = apart.fold(0.0, f64::max);
+        assert!(apart < 1e-5, "{apart} with {} tokens", tokens.len());
+    }
 }
 
 #[test]

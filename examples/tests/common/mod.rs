@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test uses a part")]
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use bitquilt::plugin::Registry;
@@ -28,6 +29,17 @@ pub fn fetched(name: &str) -> Option<PathBuf> {
 /// SmolLM2, if it was fetched.
 pub fn smollm2() -> Option<PathBuf> {
     fetched("SmolLM2-135M-Instruct.Q4_1.gguf")
+}
+
+/// A Python that has numpy, if there is one: `BITQUILT_PYTHON`, or `python3`.
+pub fn numpy() -> Option<String> {
+    let python = std::env::var("BITQUILT_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let imported = Command::new(&python).args(["-c", "import numpy"]).output();
+    if imported.is_ok_and(|output| output.status.success()) {
+        return Some(python);
+    }
+    eprintln!("skipped: {python} has no numpy; name one that has in BITQUILT_PYTHON");
+    None
 }
 
 /// A session of so many threads.
