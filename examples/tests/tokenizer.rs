@@ -64,6 +64,31 @@ fn scores() {
     check("scored", &vocabulary(&data("scored_vocabulary.gguf")));
 }
 
+/// Of each vocabulary llama.cpp has texts in a file `.inp`, apart by a line, and a line of tokens for each in `.out`.
+#[test]
+fn the_vocabularies_that_llama_cpp_comes_with() {
+    let Some(folder) = std::env::var_os("BITQUILT_LLAMA_CPP_MODELS") else {
+        return eprintln!("skipped: name llama.cpp's folder `models` in BITQUILT_LLAMA_CPP_MODELS");
+    };
+    for name in
+        ["llama-spm", "phi-3", "gpt-2", "mpt", "command-r", "refact", "starcoder", "llama-bpe", "qwen2"]
+    {
+        let path = Path::new(&folder).join(format!("ggml-vocab-{name}.gguf"));
+        let tokenizer = Tokenizer::new(&vocabulary(&path)).unwrap();
+        let texts = std::fs::read_to_string(path.with_extension("gguf.inp")).unwrap();
+        let tokens = std::fs::read_to_string(path.with_extension("gguf.out")).unwrap();
+        let texts: Vec<&str> = texts.split("\n__ggml_vocab_test__\n").collect();
+        let tokens: Vec<&str> = tokens.split('\n').collect();
+        assert!(texts.len() > 40 && texts.len() == tokens.len(), "{name}");
+        for (text, tokens) in texts.iter().zip(tokens) {
+            let expected: Vec<u32> = tokens.split_whitespace().map(|token| token.parse().unwrap()).collect();
+            let found = tokenizer.encode(text, false).unwrap();
+            assert_eq!(found, expected, "{name}: {text:?}");
+            assert_eq!(tokenizer.decode(&found), *text, "{name}");
+        }
+    }
+}
+
 #[test]
 fn what_is_not_known_is_a_sentence() {
     let mut vocabulary = vocabulary(&data("bytes_vocabulary.gguf"));

@@ -169,7 +169,7 @@ fn pre_tokenizers(name: &str) -> Result<(Vec<PreTokenizerWrapper>, bool), Tokeni
             .map_err(|error| TokenizerError(error.to_string()))
     };
     Ok(match name {
-        "gpt-2" | "gpt2" | "olmo" | "jais" => (vec![gpt2.into()], false),
+        "gpt-2" | "gpt2" | "mpt" | "olmo" | "jais" => (vec![gpt2.into()], false),
         "smollm" | "starcoder" | "refact" | "command-r" | "codeshell" => {
             (vec![Digits::new(true).into(), gpt2.into()], false)
         }
