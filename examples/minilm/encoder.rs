@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bitquilt::checkpoint::Checkpoint;
+use bitquilt::checkpoint::{Checkpoint, CheckpointError};
 use bitquilt::plugin::Registry;
 use bitquilt::{InferenceSession, State, TensorDict, TensorView};
 use serde::Deserialize;
@@ -37,7 +37,9 @@ impl Config {
     /// Reads a `config.json`.
     pub fn read(path: &Path) -> Result<Self, AnyError> {
         let wrong = |problem: String| format!("{}: {problem}", path.display());
-        let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            format!("cannot read {}: {error}; the encoder's config.json was expected there", path.display())
+        })?;
         let config: Self = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
         if config.hidden_act != "gelu" {
             let found = &config.hidden_act;
@@ -56,7 +58,10 @@ pub fn weights(path: &Path, config: &Config, registry: &Registry) -> Result<Tens
     let file = Checkpoint::open(path)?;
     let mut weights = TensorDict::new();
     for (name, shape) in graph::weights(config) {
-        let tensor = file.tensor(&name, registry)?;
+        let tensor = file.tensor(&name, registry).map_err(|error| match error {
+            CheckpointError::Missing { .. } => format!("{}: {error}; is it a BERT encoder?", path.display()),
+            other => other.to_string(),
+        })?;
         if tensor.shape() != shape {
             let (path, found) = (path.display(), tensor.tensor_type());
             return Err(

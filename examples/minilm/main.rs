@@ -76,6 +76,10 @@ fn minilm(arguments: &Arguments) -> Result<(), AnyError> {
         builder = builder.threads(threads.into());
     }
     let session = builder.build()?;
+    if !model.is_file() {
+        let model = model.display();
+        return Err(format!("there is no file {model}; tests/fetch_models.sh fetches the encoder").into());
+    }
     let config = Config::read(&beside(&arguments.config, "config.json"))?;
     let tokenizer = tokenizer(&beside(&arguments.tokenizer, "tokenizer.json"))?;
 

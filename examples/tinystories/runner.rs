@@ -27,7 +27,8 @@ pub struct Runner {
 pub enum FeedError {
     /// There is no room for more.
     #[error(
-        "{tokens} tokens after {position} are more than the context of {context}; choose a longer one with --context"
+        "the text has {} tokens, more than the context of {context}; choose a longer one with --context",
+        .position + .tokens
     )]
     Full {
         /// How many were to be fed.

@@ -39,14 +39,14 @@ pub struct GenerateArguments {
     /// Tokens to generate, at most; by default until the text ends or the context is full.
     #[arg(short = 'n', long, value_name = "N")]
     tokens: Option<usize>,
-    /// What logits are divided by: above 1 for more surprise, below for less.
-    #[arg(long, value_name = "T", default_value_t = 0.8)]
+    /// What logits are divided by: above 1 for more surprise, below for less; 0 is the same as --greedy.
+    #[arg(long, value_name = "T", default_value_t = 0.8, value_parser = temperature, allow_negative_numbers = true)]
     temperature: f32,
     /// Only the K most likely tokens are considered; 0 means all.
     #[arg(long, value_name = "K", default_value_t = 40)]
     top_k: usize,
     /// Only the most likely tokens are considered whose probabilities sum up to P.
-    #[arg(long, value_name = "P", default_value_t = 0.95)]
+    #[arg(long, value_name = "P", default_value_t = 0.95, value_parser = probability, allow_negative_numbers = true)]
     top_p: f32,
     /// The seed of the random choices; equal seeds tell equal stories.
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -54,6 +54,18 @@ pub struct GenerateArguments {
     /// Takes the most likely token always.
     #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p", "seed"])]
     greedy: bool,
+}
+
+/// A number to divide by, or 0.
+fn temperature(text: &str) -> Result<f32, String> {
+    let finite = |value: &f32| (0.0..f32::INFINITY).contains(value);
+    text.parse().ok().filter(finite).ok_or_else(|| "a finite number of at least 0 was expected".to_owned())
+}
+
+/// A probability.
+fn probability(text: &str) -> Result<f32, String> {
+    let fits = |value: &f32| (0.0..=1.0).contains(value);
+    text.parse().ok().filter(fits).ok_or_else(|| "a number from 0 to 1 was expected".to_owned())
 }
 
 /// Continues a text on standard output; all else goes to standard error.

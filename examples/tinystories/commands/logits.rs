@@ -42,10 +42,11 @@ pub fn logits(arguments: &LogitsArguments) -> Done {
     let vocabulary = model.config.vocabulary;
     drop(model);
     let mut logits = Vec::with_capacity(tokens.len() * vocabulary);
-    runner.feed_all(&tokens, |rows| {
+    let fed = runner.feed_all(&tokens, |rows| {
         logits.extend_from_slice(rows);
         Ok::<(), FeedError>(())
-    })?;
+    });
+    fed.map_err(|error| format!("{}: {error}", arguments.tokens.display()))?;
     npy::write(&Tensor::new([tokens.len(), vocabulary], logits)?, &arguments.output)?;
     Ok(())
 }
