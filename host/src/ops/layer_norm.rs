@@ -1,12 +1,12 @@
 //! `layer_norm`: rows scaled to a mean of 0 and a variance of 1.
 
 use bitquilt_plugin_api::{
-    Arity, Error, InferContext, InputKind, Kernel, KernelKey, KernelProvider, Op, OpSignature, OutputType,
-    PrepareContext, Prepared, Result, RunContext, Selector, TensorType,
+    Arity, InferContext, InputKind, Kernel, KernelKey, KernelProvider, Op, OpSignature, OutputType,
+    PrepareContext, Prepared, Result, RunContext, Selector,
 };
 
 use super::arch::{Body, Isa, LANES, Simd};
-use super::check::Input;
+use super::norm;
 use super::parallel::for_each_piece;
 
 /// `layer_norm(x, weight, bias)`: `(x - mean) / sqrt(variance + eps) * weight + bias`, with mean and variance of each row of `x`,
@@ -24,21 +24,7 @@ impl Op for LayerNorm {
     }
 
     fn infer(&self, cx: &InferContext<'_>) -> Result<Vec<OutputType>> {
-        let x = Input::of(cx, 0, "x")?.f32()?;
-        let n = x.shape().last().ok_or_else(|| x.refuse("a tensor with rows"))?;
-        for (index, name) in ["weight", "bias"].into_iter().enumerate().take(cx.inputs().len() - 1) {
-            let input = Input::of(cx, index + 1, name)?.f32()?;
-            if input.shape() != std::slice::from_ref(n) {
-                return Err(input.refuse(format_args!("f32 [{n}], one for each column of `x` {}", x.tensor)));
-            }
-        }
-        let eps = cx.attributes().float("eps")?;
-        if !(eps >= 0.0 && eps.is_finite()) {
-            return Err(Error::invalid(format_args!(
-                "`eps` is {eps}; expected a finite number that is not negative"
-            )));
-        }
-        Ok(vec![TensorType::f32(x.shape()).into()])
+        norm::infer(cx, &["weight", "bias"])
     }
 }
 

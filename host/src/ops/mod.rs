@@ -14,6 +14,7 @@ mod greatest;
 mod layer_norm;
 mod math;
 mod matmul;
+mod norm;
 mod parallel;
 mod positions;
 mod reduce;

@@ -1,12 +1,12 @@
 //! `rms_norm`: rows scaled to a root mean square of 1.
 
 use bitquilt_plugin_api::{
-    Error, InferContext, Kernel, KernelKey, KernelProvider, Op, OpSignature, OutputType, PrepareContext,
-    Prepared, Result, RunContext, Selector, TensorType,
+    InferContext, Kernel, KernelKey, KernelProvider, Op, OpSignature, OutputType, PrepareContext, Prepared,
+    Result, RunContext, Selector,
 };
 
 use super::arch::{Body, Isa, LANES, Simd};
-use super::check::Input;
+use super::norm;
 use super::parallel::for_each_piece;
 
 /// `rms_norm(x, weight)`: `x / sqrt(mean(x^2) + eps) * weight`, the mean over each row of `x`, f32 `[.., n]`, with `weight` f32
@@ -23,20 +23,7 @@ impl Op for RmsNorm {
     }
 
     fn infer(&self, cx: &InferContext<'_>) -> Result<Vec<OutputType>> {
-        let (x, weight) = (Input::of(cx, 0, "x")?.f32()?, Input::of(cx, 1, "weight")?.f32()?);
-        let n = x.shape().last().ok_or_else(|| x.refuse("a tensor with rows"))?;
-        if weight.shape() != std::slice::from_ref(n) {
-            return Err(
-                weight.refuse(format_args!("f32 [{n}], a weight for each column of `x` {}", x.tensor))
-            );
-        }
-        let eps = cx.attributes().float("eps")?;
-        if !(eps >= 0.0 && eps.is_finite()) {
-            return Err(Error::invalid(format_args!(
-                "`eps` is {eps}; expected a finite number that is not negative"
-            )));
-        }
-        Ok(vec![TensorType::f32(x.shape()).into()])
+        norm::infer(cx, &["weight"])
     }
 }
 
@@ -163,7 +150,7 @@ mod tests {
                 (
                     none(),
                     &["f32 [seq, 64]", "f32 [32]"],
-                    "error: `weight` is f32 [32]; expected f32 [64], a weight for each column of `x` f32 [seq, 64]",
+                    "error: `weight` is f32 [32]; expected f32 [64], one for each column of `x` f32 [seq, 64]",
                 ),
                 (none(), &["f16 [2, 64]", "f32 [64]"], "error: `x` is f16 [2, 64]; expected f32 values"),
                 (none(), &["f32 [2, 64]", "f16 [64]"], "error: `weight` is f16 [64]; expected f32 values"),
