@@ -3,32 +3,13 @@
 
 mod common;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use bitquilt_examples::recipe::Recipe;
 use bitquilt_examples::tinystories::model::Llama;
 use bitquilt_examples::tinystories::sampler::{Sampler, Sampling};
 use bitquilt_examples::tinystories::stream::TextStream;
 use bitquilt_examples::tinystories::tokenizer::Tokenizer;
+use bitquilt_tests::allocations::Counting;
 use common::{data, options, runner, session};
-
-struct Counting;
-
-static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: all is done by the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -52,7 +33,7 @@ fn a_token_costs_no_allocation() {
         }
     };
     tell(2);
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    let before = Counting::allocations();
     tell(27);
-    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0);
+    assert_eq!(Counting::allocations() - before, 0);
 }

@@ -1,5 +1,6 @@
 //! What the integration tests in `tests/` share: their plugins, directories to put them into, and hosts to load them.
 
+pub mod allocations;
 pub mod c;
 #[cfg(target_os = "linux")]
 pub mod elf;

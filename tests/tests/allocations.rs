@@ -1,30 +1,11 @@
 //! A run whose binding was seen before allocates nothing.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use bitquilt::plugin_api::{
     Executor, InferContext, Kernel, Op, OpSignature, OutputType, Result, RunContext, Scratch, Shapes,
     WorkerScratch,
 };
 use bitquilt::{Graph, InferenceSession, State, Tensor, TensorType, dim};
-
-struct Counting;
-
-static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: all is done by the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
+use bitquilt_tests::allocations::Counting;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -77,10 +58,10 @@ fn steady_state_has_no_heap_allocation() {
     for profile in [false, true] {
         state.set_profile(profile);
         inputs.iter().for_each(|x| run(&mut state, x));
-        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        let before = Counting::allocations();
         for _ in 0..50 {
             inputs.iter().for_each(|x| run(&mut state, x));
         }
-        assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0, "profile: {profile}");
+        assert_eq!(Counting::allocations() - before, 0, "profile: {profile}");
     }
 }
