@@ -191,8 +191,8 @@ unsafe impl RunHost for StepRun<'_> {
     }
     fn transformed(&self, index: usize) -> Option<&[u8]> {
         let piece = self.run.layout.transform(*self.step().transforms.get(index)?);
-        // SAFETY: computed before this step, and not written again.
-        Some(unsafe { self.run.piece(piece.offset, piece.bytes) })
+        // SAFETY: the layout's pieces lie inside the arena; this one was written before the step and is only read now.
+        Some(unsafe { std::slice::from_raw_parts(self.run.arena.add(piece.offset).as_ptr(), piece.bytes) })
     }
     fn shared_scratch(&self) -> &mut [u8] {
         let piece = self.run.layout.step(self.step).shared;
