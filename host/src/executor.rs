@@ -256,7 +256,7 @@ fn relax(spins: &mut u32) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicU32;
+    use std::sync::{Barrier, atomic::AtomicU32};
     use std::time::{Duration, Instant};
 
     use bitquilt_plugin_api::Executor;
@@ -337,10 +337,17 @@ mod tests {
                 std::thread::sleep(Duration::from_millis(1));
             }
         };
+        // No worker sleeps through a region whose tasks wait for each other.
+        let all_work = |entered: &Entered<'_>| {
+            let barrier = Barrier::new(3);
+            Executor::of(entered).par_for(3, |_, _| {
+                barrier.wait();
+            });
+        };
         let entered = pool.enter();
-        each_task_runs_once(&entered, 17);
+        all_work(&entered);
         all_park();
-        each_task_runs_once(&entered, 17);
+        all_work(&entered);
         drop(entered);
         all_park();
     }
