@@ -169,6 +169,24 @@ impl<K: Element> Problem<'_, K> {
         ((task.batch * seq) + task.query + row / group) * heads + task.kv_head * group + row % group
     }
 
+    /// The row of `k` and of `v` that key `index` of a task has.
+    #[inline(always)]
+    pub(super) fn kv_row(&self, task: &Task, index: usize) -> usize {
+        (task.batch * self.dims.keys + index) * self.dims.kv_heads + task.kv_head
+    }
+
+    /// Key `index` of a task.
+    #[inline(always)]
+    pub(super) fn key(&self, task: &Task, index: usize) -> &[K] {
+        &self.k[self.kv_row(task, index) * self.dims.n..][..self.dims.n]
+    }
+
+    /// The value of key `index` of a task.
+    #[inline(always)]
+    pub(super) fn value(&self, task: &Task, index: usize) -> &[K] {
+        &self.v[self.kv_row(task, index) * self.dims.m..][..self.dims.m]
+    }
+
     /// Adds the mask of keys `start ..` to a row's products with them.
     pub(super) fn add_mask(&self, task: &Task, row: usize, start: usize, scores: &mut [f32]) {
         let Some(mask) = &self.mask else { return };

@@ -3,7 +3,7 @@
 use bitquilt_plugin_api::bytemuck;
 
 use super::problem::{Dims, Element, Output, Problem, Task};
-use crate::ops::arch::{Body, LANES, Simd};
+use crate::ops::arch::{Body, LANES, Simd, prefetch};
 use crate::ops::math::exp;
 
 /// Keys whose products with the rows are at hand together.
@@ -156,16 +156,18 @@ impl<K: Element> Rows<'_, K> {
     /// The values of keys `start .. end`: in place, or converted and filled up to whole registers in `memory`.
     #[inline(always)]
     fn values<'v, S: Simd>(&'v self, simd: S, start: usize, end: usize, memory: &'v mut [f32]) -> Values<'v> {
-        let Dims { m, kv_heads, keys, .. } = self.problem.dims;
-        let place = |index: usize| ((self.task.batch * keys + index) * kv_heads + self.task.kv_head) * m;
+        let Dims { m, kv_heads, .. } = self.problem.dims;
         if m.is_multiple_of(LANES)
             && let Some(values) = K::as_f32(self.problem.v)
         {
-            return Values { values: &values[place(start)..], stride: kv_heads * m };
+            return Values {
+                values: &values[self.problem.kv_row(&self.task, start) * m..],
+                stride: kv_heads * m,
+            };
         }
         let stride = m.next_multiple_of(LANES);
         for (to, index) in memory.chunks_exact_mut(stride.max(1)).zip(start..end) {
-            let from = &self.problem.v[place(index)..][..m];
+            let from = self.problem.value(&self.task, index);
             for (group, to) in to.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
                 simd.store(to, load_from(simd, &from[group * LANES..]));
             }
@@ -302,14 +304,13 @@ impl<'a, K: Element> Tile<'a, K> {
         }
     }
 
-    /// Packs keys `start .. end` as `[n][BLOCK]`, with zeros for what a block lacks.
+    /// Packs keys `start .. end` as `[n][BLOCK]`. What a register lacks is zeros; registers that lack all are left alone.
     #[inline(always)]
     fn pack_keys<S: Simd>(&mut self, simd: S, start: usize, end: usize) {
         let Rows { problem, task } = &self.rows;
-        let Dims { n, kv_heads, keys, .. } = problem.dims;
-        let key =
-            |index: usize| &problem.k[((task.batch * keys + index) * kv_heads + task.kv_head) * n..][..n];
-        for vector in 0..VECTORS {
+        let n = problem.dims.n;
+        let key = |index: usize| problem.key(task, index);
+        for vector in 0..(end - start).div_ceil(LANES) {
             for first in (0..n).step_by(LANES) {
                 let mut rows = [simd.splat(0.0); LANES];
                 for (row, index) in rows.iter_mut().zip(start + vector * LANES..end) {
@@ -331,6 +332,13 @@ impl<'a, K: Element> Tile<'a, K> {
         let most = self.most;
         for start in starts.take_while(|start| *start < most) {
             let end = most.min(start + BLOCK);
+            // One head's keys are apart, and few rows leave no time to wait for them.
+            let Rows { problem, task } = &self.rows;
+            if start == 0 || start == chunk * CHUNK {
+                (start..end).for_each(|index| prefetch(problem.key(task, index)));
+            }
+            (start..end).for_each(|index| prefetch(problem.value(task, index)));
+            (end..most.min(end + BLOCK)).for_each(|index| prefetch(problem.key(task, index)));
             self.pack_keys(simd, start, end);
             let values = self.rows.values(simd, start, end, self.values);
             let block = Block { start, end, visible: self.visible, q: self.q, keys: self.keys, values };
