@@ -244,20 +244,25 @@ impl Tensor {
         }
     }
 
-    /// Lets the system have back the memory of a mapped tensor's whole pages, until somebody reads them again. Others do nothing.
+    /// Lets the system have back the pages of a mapped tensor, until somebody reads them again. Others do nothing.
     pub(crate) fn forget_pages(&self) {
         #[cfg(unix)]
         if let Storage::Mapped(file, range) = &self.storage {
-            // SAFETY: `sysconf` only answers.
-            let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(0).max(1);
-            let (begin, end) = (range.start.next_multiple_of(page), range.end / page * page);
-            if begin < end {
-                // SAFETY: the mapping is of a file and never written, so that a page that is dropped is read from the file
-                // again with the same bytes. A failure changes nothing.
-                let _ = unsafe {
-                    file.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, begin, end - begin)
-                };
-            }
+            // SAFETY: the mapping is of a file and never written, so that a page that is dropped is read from the file again with
+            // the same bytes, those of tensors that share it too. A failure changes nothing.
+            let _ = unsafe {
+                file.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len())
+            };
+        }
+    }
+
+    /// Moves a small mapped tensor to memory of its own: to read it is to have a large piece of the file around it resident.
+    pub(crate) fn detach_small(&mut self) {
+        const SMALL: usize = 64 << 10;
+        if matches!(&self.storage, Storage::Mapped(_, range) if range.len() <= SMALL) {
+            let data = AlignedBytes::copy_of(self.bytes());
+            self.forget_pages();
+            self.storage = Storage::Owned(Arc::new(data));
         }
     }
 
@@ -415,6 +420,24 @@ mod tests {
         ));
         let huge = [usize::MAX, usize::MAX, 0];
         assert!(matches!(Tensor::from_bytes(DType::U8, huge, &[]), Err(TensorError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn a_mapped_tensor_is_the_same_in_memory_of_its_own() {
+        let bytes: Vec<u8> = (0..100_000u32).map(|index| (index % 251) as u8).collect();
+        let mut file = tempfile::tempfile().unwrap();
+        std::io::Write::write_all(&mut file, &bytes).unwrap();
+        // SAFETY: nobody else has the file.
+        let file = Arc::new(unsafe { Mmap::map(&file) }.unwrap());
+        let mapped = |range: Range<usize>| {
+            let (element, shape) = (TensorElement::Dense(DType::U8), vec![range.len()]);
+            Tensor::from_mapped(element, shape, &file, range).unwrap()
+        };
+        let (mut small, mut large) = (mapped(5000..9000), mapped(9000..100_000));
+        small.detach_small();
+        large.detach_small();
+        assert!(matches!(small.storage, Storage::Owned(_)) && matches!(large.storage, Storage::Mapped(..)));
+        assert_eq!((small.bytes(), large.bytes()), (&bytes[5000..9000], &bytes[9000..]));
     }
 
     #[test]

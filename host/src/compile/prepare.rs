@@ -55,8 +55,10 @@ pub(super) fn program(graph: &Graph, part: Part, loader: &Loader<'_>) -> Result<
     }
     let Build { mut program, readers, .. } = build;
     for (slot, readers) in program.values.iter_mut().zip(readers) {
-        if let (Place::Constant(tensor), 0) = (&mut slot.place, readers) {
-            *tensor = None;
+        match (&mut slot.place, readers) {
+            (Place::Constant(tensor), 0) => *tensor = None,
+            (Place::Constant(Some(tensor)), _) => tensor.detach_small(),
+            _ => {}
         }
     }
     Ok(program)
