@@ -43,6 +43,8 @@ enum Values {
 pub(crate) enum Sum {
     /// `-offset * sum(q)`, of 32 bits: where the sum of products starts.
     Offset(i32),
+    /// The same for the parts, and once more, with another offset, for the block.
+    Offsets { parts: i32, block: i32 },
     /// `sum(q)`, a float: the factor of a minimum.
     Float,
     /// `sum(q)`, of 16 bits: the factor of an integer minimum.
@@ -53,7 +55,7 @@ impl Sum {
     /// Bytes of a sum.
     pub(crate) const fn bytes(self) -> usize {
         match self {
-            Self::Offset(_) | Self::Float => 4,
+            Self::Offset(_) | Self::Offsets { .. } | Self::Float => 4,
             Self::Short => 2,
         }
     }
@@ -232,13 +234,15 @@ fn store_quantized(
         put(record, STRIP_LEN * (width * s + c), &codes.map(|code| code as u8));
         let halves = [&codes[..STRIP_LEN / 2], &codes[STRIP_LEN / 2..]].map(total);
         let mut put_sum = |i: usize, total: i32| match sum {
-            Sum::Offset(offset) => put(record, first + 4 * i, &(-offset * total).to_ne_bytes()),
+            Sum::Offset(offset) | Sum::Offsets { parts: offset, .. } => {
+                put(record, first + 4 * i, &(-offset * total).to_ne_bytes());
+            }
             Sum::Float => put(record, first + 4 * i, &(total as f32).to_ne_bytes()),
             // At most 32 codes of at most 127.
             Sum::Short => put(record, first + 2 * i, &(total as i16).to_ne_bytes()),
         };
         of_block += halves[0] + halves[1];
-        if sums == 2 * block.len() {
+        if sums >= 2 * block.len() {
             put_sum(2 * s, halves[0]);
             put_sum(2 * s + 1, halves[1]);
         } else if sums == block.len() {
@@ -246,6 +250,9 @@ fn store_quantized(
         } else if s + 1 == block.len() {
             put_sum(0, of_block);
         }
+    }
+    if let Sum::Offsets { block, .. } = sum {
+        put(record, first + 4 * (sums - 1), &(-block * of_block).to_ne_bytes());
     }
 }
 

@@ -112,6 +112,9 @@ pub(crate) trait Kernels: Sync {
 /// What the kernels of encoding `E` on instruction set `I` need of the sums of activations.
 const fn sum<E: Unpack, I: DotIsa>() -> Sum {
     let taken = if E::Form::BITS == 8 { I::BYTE_OFFSET } else { 0 };
+    if let Some(block) = E::SCALED_OFFSET {
+        return Sum::Offsets { parts: E::OFFSET - taken, block: block - I::BYTE_OFFSET };
+    }
     match (E::Form::MINS, E::Form::PAIRS) {
         (0, _) => Sum::Offset(E::OFFSET - taken),
         (_, false) => Sum::Float,

@@ -118,6 +118,31 @@ impl DotIsa for Avx2 {
 
     #[target_feature(enable = "avx2")]
     #[inline]
+    unsafe fn load_lane_bytes(from: *const u8) -> __m256i {
+        let first_of_four = _mm_setr_epi8(0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12);
+        // SAFETY: the caller vouches for the bytes.
+        let bytes = _mm256_cvtepu8_epi32(unsafe { _mm_loadl_epi64(from.cast()) });
+        _mm256_shuffle_epi8(bytes, _mm256_broadcastsi128_si256(first_of_four))
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    unsafe fn sub(a: __m256i, b: __m256i) -> __m256i {
+        _mm256_sub_epi8(a, b)
+    }
+
+    // The lower byte of a product of 16 bits is right, and the upper one where the lower code is zero.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    unsafe fn scale_add(codes: __m256i, factors: __m256i, terms: __m256i) -> __m256i {
+        let odd = _mm256_set1_epi16(-256);
+        let odd_products = _mm256_mullo_epi16(_mm256_and_si256(codes, odd), factors);
+        let even_products = _mm256_andnot_si256(odd, _mm256_mullo_epi16(codes, factors));
+        _mm256_add_epi8(_mm256_or_si256(odd_products, even_products), terms)
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
     unsafe fn dot<F: Form, S: CodeSource<Self>, const G: usize, const W: usize>(
         sums: &mut [[__m256i; W]; G],
         sources: &[S; G],

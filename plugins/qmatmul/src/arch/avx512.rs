@@ -163,6 +163,31 @@ impl<E: Extension> DotIsa for Avx512<E> {
         _mm512_mullo_epi16(codes, factors)
     }
 
+    #[target_feature(enable = "avx512f,avx512bw")]
+    #[inline]
+    unsafe fn load_lane_bytes(from: *const u8) -> __m512i {
+        let first_of_four = _mm_setr_epi8(0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12);
+        // SAFETY: the caller vouches for the bytes.
+        let bytes = _mm512_cvtepu8_epi32(unsafe { _mm_loadu_si128(from.cast()) });
+        _mm512_shuffle_epi8(bytes, _mm512_broadcast_i32x4(first_of_four))
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw")]
+    #[inline]
+    unsafe fn sub(a: __m512i, b: __m512i) -> __m512i {
+        _mm512_sub_epi8(a, b)
+    }
+
+    // The lower byte of a product of 16 bits is right, and the upper one where the lower code is zero.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    #[inline]
+    unsafe fn scale_add(codes: __m512i, factors: __m512i, terms: __m512i) -> __m512i {
+        let odd = _mm512_set1_epi16(-256);
+        let odd_products = _mm512_mullo_epi16(_mm512_and_si512(codes, odd), factors);
+        let even_products = _mm512_andnot_si512(odd, _mm512_mullo_epi16(codes, factors));
+        _mm512_add_epi8(_mm512_or_si512(odd_products, even_products), terms)
+    }
+
     #[target_feature(enable = "avx512f,avx512vnni")]
     #[inline]
     unsafe fn dot<F: Form, S: CodeSource<Self>, const G: usize, const W: usize>(

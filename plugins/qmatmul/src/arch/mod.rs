@@ -190,6 +190,12 @@ pub(crate) trait DotIsa: Sized + 'static {
     unsafe fn load_factors<const SHIFT: u32>(from: *const u8) -> Self::Codes;
     /// Each code times the factor of its lane; the products are below 256.
     unsafe fn scale(codes: Self::Codes, factors: Self::Codes) -> Self::Codes;
+    /// `LANES` bytes at `from`, each in the four codes of its lane.
+    unsafe fn load_lane_bytes(from: *const u8) -> Self::Codes;
+    /// `a - b` modulo 256, code by code.
+    unsafe fn sub(a: Self::Codes, b: Self::Codes) -> Self::Codes;
+    /// `codes * factors + terms` modulo 256; a factor is that of all four codes in a lane.
+    unsafe fn scale_add(codes: Self::Codes, factors: Self::Codes, terms: Self::Codes) -> Self::Codes;
 
     /// Adds to `sums[g][c]` the products of `STEP * 4` codes of group `g`, steps `first..` of `codes`, and as many
     /// activations of column `c`. A column's activations are 32 bytes from the next's; `x` is the first's, at

@@ -123,6 +123,27 @@ impl DotIsa for Neon {
         vmulq_u8(codes, factors)
     }
 
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn load_lane_bytes(from: *const u8) -> uint8x16_t {
+        // SAFETY: the caller vouches for the bytes.
+        let bytes = vdupq_n_u32(unsafe { from.cast::<u32>().read_unaligned() });
+        let lanes = vcombine_u8(vcreate_u8(0x0101_0101_0000_0000), vcreate_u8(0x0303_0303_0202_0202));
+        vqtbl1q_u8(vreinterpretq_u8_u32(bytes), lanes)
+    }
+
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn sub(a: uint8x16_t, b: uint8x16_t) -> uint8x16_t {
+        vsubq_u8(a, b)
+    }
+
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn scale_add(codes: uint8x16_t, factors: uint8x16_t, terms: uint8x16_t) -> uint8x16_t {
+        vmlaq_u8(terms, codes, factors)
+    }
+
     #[target_feature(enable = "neon,dotprod")]
     #[inline]
     unsafe fn dot<F: Form, S: CodeSource<Self>, const G: usize, const W: usize>(

@@ -107,6 +107,20 @@ impl DotIsa for Scalar {
         std::array::from_fn(|i| codes[i] * factors[i])
     }
 
+    unsafe fn load_lane_bytes(from: *const u8) -> Bytes {
+        // SAFETY: the caller vouches for the bytes.
+        let bytes = unsafe { read::<1, LANES>(from) };
+        std::array::from_fn(|i| bytes[i / 4][0])
+    }
+
+    unsafe fn sub(a: Bytes, b: Bytes) -> Bytes {
+        std::array::from_fn(|i| a[i].wrapping_sub(b[i]))
+    }
+
+    unsafe fn scale_add(codes: Bytes, factors: Bytes, terms: Bytes) -> Bytes {
+        std::array::from_fn(|i| codes[i].wrapping_mul(factors[i]).wrapping_add(terms[i]))
+    }
+
     unsafe fn dot<F: Form, S: CodeSource<Self>, const G: usize, const W: usize>(
         sums: &mut [[Self::I32; W]; G],
         codes: &[S; G],

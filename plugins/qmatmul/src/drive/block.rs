@@ -2,8 +2,8 @@
 //!
 //! A block of activations is as long as one of the weight, and its products are summed for each of its strips, and each part
 //! of it that has a scale of its own, in this order: `block = fma(f32(products), scale, block)`, `products` being the exact
-//! integer sum of `(q - o) * x` over the part. Where codes have taken their integer scales, `products` is that of the whole
-//! block. Then come the minima: for a block of one strip each is a float, `block = fma(min, sum(x), block)`; for a longer
+//! integer sum of `(q - o) * x` over the part. Where codes can take their integer scales, `block` is an integer too, whether they
+//! have or not, and then multiplied with the scale of the whole block. Then come the minima: for a block of one strip each is a float, `block = fma(min, sum(x), block)`; for a longer
 //! one they are integers, `block = fma(f32(sum of min * sum(x)), min scale, block)`. At last
 //! `sum = fma(block, d, sum)`, `d` being the scale of the activations.
 
@@ -153,7 +153,7 @@ impl StoredHeader {
     pub(super) unsafe fn store<I: DotIsa, F: Form>(at: *mut Self, header: &Header<I>) {
         // SAFETY: there is room for the registers of the widest instruction set.
         unsafe {
-            if F::SCALES == 0 {
+            if F::HEADER_SCALE {
                 I::store_f32((&raw mut (*at).scale).cast(), header.scale);
             }
             if F::PAIRS {
@@ -213,7 +213,8 @@ impl<I: DotIsa, const G: usize, const W: usize> Block<I, G, W> {
     pub(super) unsafe fn new<F: Form>(x: *const u8) -> Self {
         // SAFETY: the caller's contract is this one's.
         unsafe {
-            let dots = if F::SCALES == 0 { Self::start::<F>(x, 0) } else { [[I::zero_i32(); W]; G] };
+            let dots =
+                if F::SCALES == 0 { Self::start::<F>(x, F::SUMS - 1) } else { [[I::zero_i32(); W]; G] };
             Self { dots, sums: [[I::zero(); W]; G] }
         }
     }
@@ -317,11 +318,13 @@ impl<I: DotIsa, const G: usize, const W: usize> Block<I, G, W> {
         unsafe {
             let scales = x.add(F::STRIPS * STRIP_LEN * W);
             let sums_of_x = scales.add(SCALE_BYTES * W);
-            if F::SCALES == 0 {
+            if F::HEADER_SCALE {
                 for g in 0..G {
                     let scale = headers[g].scale();
                     for c in 0..W {
-                        self.sums[g][c] = I::mul(I::to_f32(self.dots[g][c]), scale);
+                        let products =
+                            if F::SCALES == 0 { I::to_f32(self.dots[g][c]) } else { self.sums[g][c] };
+                        self.sums[g][c] = I::mul(products, scale);
                     }
                 }
             }

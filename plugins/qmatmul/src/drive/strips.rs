@@ -8,7 +8,9 @@ use super::{
 };
 use crate::{
     arch::{Body, DotIsa, MAX_LANES},
-    unpack::{Form, Header, MAX_STRIPS, STRIP_LEN, Strip, Unpack, block_len, fields::FieldReader},
+    unpack::{
+        Form, Header, MAX_STRIPS, STRIP_LEN, ScaledForm, Strip, Unpack, block_len, fields::FieldReader,
+    },
 };
 
 /// The most tiles of columns in a task.
@@ -221,7 +223,11 @@ impl<E: Unpack> Tiles<E> {
                     let (columns, x) = product.tile(tile);
                     let x = x.add(columns.len() * record_bytes::<E::Form>() * (strip / E::Form::STRIPS));
                     let sums = sums.0.as_mut_ptr().add((tile - self.tiles.start) * tile_sums);
-                    tile_of_width::<I, E::Form, G>(columns.len(), slabs, count, x, sums);
+                    if E::SCALED_OFFSET.is_some() {
+                        tile_of_width::<I, ScaledForm, G>(columns.len(), slabs, count, x, sums);
+                    } else {
+                        tile_of_width::<I, E::Form, G>(columns.len(), slabs, count, x, sums);
+                    }
                 }
                 strip += count;
             }
@@ -253,7 +259,7 @@ unsafe fn unpack_slab<I: DotIsa, E: Unpack>(fields: &mut FieldReader<I>, slab: &
             StoredHeader::store::<I, E::Form>(slab.header.as_mut_ptr(), &header);
             for stored in block {
                 prefetch::<I>(fields.position(), E::STRIP_BYTES * I::LANES);
-                StoredStrip::store::<I, E::Form>(stored.as_mut_ptr(), &E::strip(fields, &header));
+                StoredStrip::store::<I, E::Form>(stored.as_mut_ptr(), &E::scaled_strip(fields, &header));
             }
         }
     }

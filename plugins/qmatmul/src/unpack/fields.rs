@@ -205,6 +205,16 @@ impl<I: DotIsa> FieldReader<I> {
         unsafe { I::load_byte_pair(self.take(2)) }
     }
 
+    /// What [`FieldWriter::byte`] wrote, in each code of its row.
+    ///
+    /// # Safety
+    /// As for the methods of [`DotIsa`]; the record has that field.
+    #[inline(always)]
+    pub(crate) unsafe fn lane_byte(&mut self) -> I::Codes {
+        // SAFETY: the caller's contract is this one's.
+        unsafe { I::load_lane_bytes(self.take(1)) }
+    }
+
     /// What [`FieldWriter::half`] wrote.
     ///
     /// # Safety

@@ -60,6 +60,8 @@ pub(crate) trait Form: 'static {
         (0, scales) => Self::STRIPS * scales,
         (mins, _) => Self::STRIPS * mins,
     };
+    /// Whether the header's scale is that of the block, and those of its strips are integers.
+    const HEADER_SCALE: bool = Self::SCALES == 0;
     /// Whether the header has minima, two in a lane.
     const PAIRS: bool = Self::MINS > 0 && Self::STRIPS > 1;
 }
@@ -84,6 +86,32 @@ impl<const SCALES: usize, const MINS: usize, const BITS: u32> Form for BlockForm
     const BITS: u32 = BITS;
 }
 
+/// Blocks of [`MAX_STRIPS`] strips whose integer scales can be multiplied with the codes: [`ScaledForm`].
+///
+/// The sum over a block of codes times scale times activation is an integer below 2^24, and so exact as a float, whether a code or a sum is
+/// multiplied with the scale.
+pub(crate) struct IntegerForm<const BITS: u32>;
+
+impl<const BITS: u32> Form for IntegerForm<BITS> {
+    const STRIPS: usize = MAX_STRIPS;
+    const SCALES: usize = 2;
+    const MINS: usize = 0;
+    const BITS: u32 = BITS;
+    const SUMS: usize = 2 * MAX_STRIPS + 1;
+    const HEADER_SCALE: bool = true;
+}
+
+/// Blocks of an [`IntegerForm`] whose codes have been multiplied.
+pub(crate) struct ScaledForm;
+
+impl Form for ScaledForm {
+    const STRIPS: usize = MAX_STRIPS;
+    const SCALES: usize = 0;
+    const MINS: usize = 0;
+    const BITS: u32 = 8;
+    const SUMS: usize = 2 * MAX_STRIPS + 1;
+}
+
 /// An encoding that the integer kernels can unpack.
 pub(crate) trait Unpack: 'static {
     /// The form of its strips.
@@ -92,6 +120,8 @@ pub(crate) trait Unpack: 'static {
     const BLOCK_BYTES: usize;
     /// What is to be taken from each code.
     const OFFSET: i32;
+    /// What is to be taken from the codes of a [`scaled_strip`](Self::scaled_strip), of an encoding that has an [`IntegerForm`].
+    const SCALED_OFFSET: Option<i32> = None;
     /// Prepared bytes of a row's header of a block.
     const HEADER_BYTES: usize = 0;
     /// Prepared bytes of a row's strip.
@@ -117,6 +147,16 @@ pub(crate) trait Unpack: 'static {
     /// # Safety
     /// As for the methods of [`DotIsa`]; `fields` are at a strip of the record that has this header.
     unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, header: &Header<I>) -> Strip<I>;
+
+    /// Reads a strip to be kept in memory: with a [`SCALED_OFFSET`](Self::SCALED_OFFSET), one of a [`ScaledForm`].
+    ///
+    /// # Safety
+    /// As for [`strip`](Self::strip).
+    #[inline(always)]
+    unsafe fn scaled_strip<I: DotIsa>(fields: &mut FieldReader<I>, header: &Header<I>) -> Strip<I> {
+        // SAFETY: the caller's contract is this one's.
+        unsafe { Self::strip(fields, header) }
+    }
 }
 
 /// Values of an encoded block.

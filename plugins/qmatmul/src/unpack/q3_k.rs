@@ -1,7 +1,7 @@
 //! `q3_k`: a signed scale of 6 bits for each 16 codes of 3 bits, times a scale for the block.
 
 use super::{
-    BlockForm, Header, Strip, Unpack,
+    Header, IntegerForm, STRIP_CODES, Strip, Unpack,
     fields::{FieldReader, FieldWriter, bits_of, half_at, merge},
     scales::signed_scales,
 };
@@ -11,7 +11,8 @@ use crate::arch::DotIsa;
 pub(crate) struct Q3K;
 
 impl Unpack for Q3K {
-    type Form = BlockForm<2, 0, 3>;
+    type Form = IntegerForm<3>;
+    const SCALED_OFFSET: Option<i32> = Some(127);
     const BLOCK_BYTES: usize = 110;
     const OFFSET: i32 = 4;
     const HEADER_BYTES: usize = 2;
@@ -36,13 +37,30 @@ impl Unpack for Q3K {
     }
 
     #[inline(always)]
-    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, header: &Header<I>) -> Strip<I> {
+    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, _header: &Header<I>) -> Strip<I> {
         // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
         unsafe {
-            let scales =
-                [I::mul(header.scale, fields.signed_byte()), I::mul(header.scale, fields.signed_byte())];
+            let scales = [fields.signed_byte(), fields.signed_byte()];
             let low = fields.crumbs::<0>();
             Strip { codes: merge::<I>(low, fields.bits::<2>()), scales, mins: [I::zero(); 2] }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn scaled_strip<I: DotIsa>(fields: &mut FieldReader<I>, _header: &Header<I>) -> Strip<I> {
+        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
+        unsafe {
+            let scales = [fields.lane_byte(), fields.lane_byte()];
+            let low = fields.crumbs::<0>();
+            let mut codes = merge::<I>(low, fields.bits::<2>());
+            for (scale, codes) in scales.into_iter().zip(codes.as_chunks_mut::<{ STRIP_CODES / 2 }>().0) {
+                // `(code - 4) * scale` is from -124 to 128: 127 more is a byte.
+                let start = I::sub(I::splat(127), I::and(I::shl::<2>(scale), I::splat(0xfc)));
+                for codes in codes {
+                    *codes = I::scale_add(*codes, scale, start);
+                }
+            }
+            Strip::scaled(codes, I::zero())
         }
     }
 }
