@@ -69,6 +69,10 @@ impl ActivationFormat {
         Self { values: Values::Floats, widest_tile }
     }
 
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        expect(dead_code, reason = "only kernels of x86 multiply by pairs")
+    )]
     pub(crate) const fn bf16(widest_tile: usize) -> Self {
         Self { values: Values::Bf16, widest_tile }
     }

@@ -83,6 +83,7 @@ impl Widen for F32 {
 }
 
 /// `bf16` by pairs, for activations that are rounded to bfloat16.
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only kernels of x86 multiply by pairs"))]
 pub(crate) struct Bf16Pairs;
 
 impl Widen for Bf16Pairs {
