@@ -128,18 +128,20 @@ fn multiply(weight: &PackedWeight, x: &[f32], par: &dyn Par) -> Vec<f32> {
     out
 }
 
-/// The product of bfloat16 and activations that are rounded to it, `decoded` being rows of `n` values: two sums, of even and of odd
-/// pairs, each pair's second product first, and subnormal operands and sums as zeros.
+/// The product of bfloat16 and activations that are rounded to it, `decoded` being rows of `n` values: for each 64 pairs two sums, of
+/// even and of odd pairs, each pair's second product first, and subnormal operands and sums as zeros.
 fn pairs(decoded: &[f32], n: usize, x: &[f32]) -> Vec<f32> {
     let flush = |x: f32| if x.is_subnormal() { 0.0 } else { x };
     let x: Vec<f32> = x.iter().map(|&x| flush(half::bf16::from_f32(x).to_f32())).collect();
     let element = |row: &[f32], column: &[f32]| {
-        let mut sums = [0.0f32; 2];
-        for (i, (w, x)) in row.chunks_exact(2).zip(column.chunks_exact(2)).enumerate() {
-            let sum = flush(flush(w[1]).mul_add(x[1], sums[i % 2]));
-            sums[i % 2] = flush(flush(w[0]).mul_add(x[0], sum));
-        }
-        sums[0] + sums[1]
+        row.chunks(128).zip(column.chunks(128)).fold(0.0, |total, (row, column)| {
+            let mut sums = [0.0f32; 2];
+            for (i, (w, x)) in row.chunks_exact(2).zip(column.chunks_exact(2)).enumerate() {
+                let sum = flush(flush(w[1]).mul_add(x[1], sums[i % 2]));
+                sums[i % 2] = flush(flush(w[0]).mul_add(x[0], sum));
+            }
+            total + (sums[0] + sums[1])
+        })
     };
     let columns = x.chunks_exact(n);
     columns.flat_map(|column| decoded.chunks_exact(n).map(move |row| element(row, column))).collect()

@@ -1,7 +1,7 @@
 //! Products of weights that are floats, and activations that are floats.
 //!
-//! Weights and activations are sequences of elements, as [`Widen`] says. A result is the sum of two sums, over the elements with even
-//! and with odd index, each in order and each product fused with its addition.
+//! Weights and activations are sequences of elements, as [`Widen`] says. A result is the sum over slabs, in order, of the sum of two
+//! sums: over the elements of the slab with even and with odd index, each in order and each product fused with its addition.
 
 use std::{marker::PhantomData, mem::MaybeUninit, ops::Range};
 
@@ -13,7 +13,8 @@ use crate::{
     widen::Widen,
 };
 
-/// Elements of a row in a slab: as many as leave room in the first-level cache for those that are asked for meanwhile.
+/// Elements of a row in a slab: as many as leave room in the first-level cache for those that are asked for meanwhile. Sums of so
+/// few lose little by rounding.
 const SLAB_LEN: usize = 64;
 
 /// The most tiles of columns in a task.
@@ -121,16 +122,26 @@ impl<E: Widen> Stream<E> {
         // column, and this task alone writes the rows of its groups.
         unsafe {
             for group in self.groups {
-                let mut sums = [[[I::zero(); W]; 1]; 2];
+                let mut sums = [I::zero(); W];
                 let values = self.product.group(group);
-                for strip in 0..self.product.n / STRIP_LEN {
-                    let values = values.add(strip_bytes * strip);
-                    prefetch::<I>(values, strip_bytes);
-                    let x = self.product.activations.add(4 * elements * W * strip);
-                    accumulate::<I, E, 1, W>(&mut sums, [values], x);
+                let strips = self.product.n / STRIP_LEN;
+                let mut start = 0;
+                while start < strips {
+                    let end = strips.min(start + SLAB_LEN / elements);
+                    let mut of_slab = [[[I::zero(); W]; 1]; 2];
+                    for strip in start..end {
+                        let values = values.add(strip_bytes * strip);
+                        prefetch::<I>(values, strip_bytes);
+                        let x = self.product.activations.add(4 * elements * W * strip);
+                        accumulate::<I, E, 1, W>(&mut of_slab, [values], x);
+                    }
+                    for c in 0..W {
+                        sums[c] = I::add(sums[c], I::add(of_slab[0][0][c], of_slab[1][0][c]));
+                    }
+                    start = end;
                 }
                 for c in 0..W {
-                    self.product.write::<I>(group, c, I::add(sums[0][0][c], sums[1][0][c]));
+                    self.product.write::<I>(group, c, sums[c]);
                 }
             }
         }
@@ -159,9 +170,9 @@ const LINE: usize = 64;
 #[repr(C, align(64))]
 struct Slab([MaybeUninit<f32>; SLAB_LEN * MAX_LANES]);
 
-/// The sums of a task's columns, for the even and the odd elements.
+/// The sums of a task's columns.
 #[repr(C, align(64))]
-struct Sums([f32; MAX_TILES * MAX_TILE_COLUMNS * MAX_GROUPS * 2 * MAX_LANES]);
+struct Sums([f32; MAX_TILES * MAX_TILE_COLUMNS * MAX_GROUPS * MAX_LANES]);
 
 impl<E: Widen> Body for Tiles<E> {
     #[inline(always)]
@@ -194,7 +205,7 @@ impl<E: Widen> Tiles<E> {
     unsafe fn rows<I: DotIsa, const G: usize>(&self, first: usize, slabs: &mut [Slab; MAX_GROUPS]) {
         let product = &self.product;
         let mut sums = Sums([0.0; _]);
-        let tile_sums = 2 * G * MAX_TILE_COLUMNS * I::LANES;
+        let tile_sums = G * MAX_TILE_COLUMNS * I::LANES;
         // SAFETY: the product's weight has `n` values of each row of a group, its activations as many of each column;
         // `sums` has room for the tiles of a task, and each slab for a slab.
         unsafe {
@@ -244,10 +255,8 @@ impl<E: Widen> Tiles<E> {
                 let sums = sums.0.as_ptr().add((tile - self.tiles.start) * tile_sums);
                 for g in 0..G {
                     for (c, column) in columns.clone().enumerate() {
-                        let even = sums.add((g * columns.len() + c) * I::LANES);
-                        let odd = even.add(G * columns.len() * I::LANES);
-                        let sum = I::add(I::load_f32(even.cast()), I::load_f32(odd.cast()));
-                        product.write::<I>(first + g, column, sum);
+                        let sum = sums.add((g * columns.len() + c) * I::LANES);
+                        product.write::<I>(first + g, column, I::load_f32(sum.cast()));
                     }
                 }
             }
@@ -283,9 +292,9 @@ unsafe fn tile_of_width<I: DotIsa, E: Widen, const G: usize>(
     }
 }
 
-/// Adds to `sums` the products of `strips` strips of `G` row groups and a tile of `W` columns.
+/// Adds to `sums` the products of a slab, `strips` strips of `G` row groups, and a tile of `W` columns.
 ///
-/// `x` is at the tile's record for their first strip, and `sums` are `2 * G * W * LANES`.
+/// `x` is at the tile's record for the first strip, and `sums` are `G * W * LANES`.
 struct Tile<E, const G: usize, const W: usize> {
     values: [*const u8; G],
     strips: usize,
@@ -299,29 +308,20 @@ impl<E: Widen, const G: usize, const W: usize> Body for Tile<E, G, W> {
     unsafe fn run<I: DotIsa>(self) {
         // SAFETY: what the fields are is said above.
         unsafe {
-            let mut registers: SumPairs<I, G, W> = [[[I::zero(); W]; G]; 2];
-            for i in 0..2 {
-                for g in 0..G {
-                    for c in 0..W {
-                        let sum = self.sums.add(((i * G + g) * W + c) * I::LANES);
-                        registers[i][g][c] = I::load_f32(sum.cast());
-                    }
-                }
-            }
+            let mut of_slab: SumPairs<I, G, W> = [[[I::zero(); W]; G]; 2];
             for s in 0..self.strips {
                 let mut values = self.values;
                 for values in &mut values {
                     *values = values.add(E::BYTES * strip_elements::<E>() * I::LANES * s);
                 }
                 let x = self.x.add(4 * strip_elements::<E>() * W * s);
-                accumulate::<I, E, G, W>(&mut registers, values, x);
+                accumulate::<I, E, G, W>(&mut of_slab, values, x);
             }
-            for i in 0..2 {
-                for g in 0..G {
-                    for c in 0..W {
-                        let sum = self.sums.add(((i * G + g) * W + c) * I::LANES);
-                        I::store_f32(sum, registers[i][g][c]);
-                    }
+            for g in 0..G {
+                for c in 0..W {
+                    let sum = self.sums.add((g * W + c) * I::LANES);
+                    let added = I::add(of_slab[0][g][c], of_slab[1][g][c]);
+                    I::store_f32(sum, I::add(I::load_f32(sum.cast()), added));
                 }
             }
         }
