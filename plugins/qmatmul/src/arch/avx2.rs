@@ -36,6 +36,7 @@ impl DotIsa for Avx2 {
     const COLUMNS: usize = 4;
     // `vpmaddubsw` saturates: codes of 8 bits are taken as signed, and their signs moved to the activations.
     const BYTE_OFFSET: i32 = 128;
+    const BYTES_ARE_QUICK: bool = false;
 
     type Codes = __m256i;
     type I32 = __m256i;

@@ -151,6 +151,8 @@ pub(crate) trait DotIsa: Sized + 'static {
     const COLUMNS: usize;
     /// What [`dot`](Self::dot) takes from each code of a form with 8-bit codes.
     const BYTE_OFFSET: i32;
+    /// Whether products of 8-bit codes cost no more than those of narrower ones.
+    const BYTES_ARE_QUICK: bool = true;
 
     /// `4 * LANES` bytes.
     type Codes: Copy;

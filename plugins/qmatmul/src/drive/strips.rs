@@ -223,7 +223,7 @@ impl<E: Unpack> Tiles<E> {
                     let (columns, x) = product.tile(tile);
                     let x = x.add(columns.len() * record_bytes::<E::Form>() * (strip / E::Form::STRIPS));
                     let sums = sums.0.as_mut_ptr().add((tile - self.tiles.start) * tile_sums);
-                    if E::SCALED_OFFSET.is_some() {
+                    if keeps_scaled::<I, E>() {
                         tile_of_width::<I, ScaledForm, G>(columns.len(), slabs, count, x, sums);
                     } else {
                         tile_of_width::<I, E::Form, G>(columns.len(), slabs, count, x, sums);
@@ -245,6 +245,11 @@ impl<E: Unpack> Tiles<E> {
     }
 }
 
+/// Whether slabs have codes that have taken their scales.
+const fn keeps_scaled<I: DotIsa, E: Unpack>() -> bool {
+    E::SCALED_OFFSET.is_some() && I::BYTES_ARE_QUICK
+}
+
 /// Unpacks the next `count` strips, whole blocks, into a slab.
 ///
 /// # Safety
@@ -259,7 +264,12 @@ unsafe fn unpack_slab<I: DotIsa, E: Unpack>(fields: &mut FieldReader<I>, slab: &
             StoredHeader::store::<I, E::Form>(slab.header.as_mut_ptr(), &header);
             for stored in block {
                 prefetch::<I>(fields.position(), E::STRIP_BYTES * I::LANES);
-                StoredStrip::store::<I, E::Form>(stored.as_mut_ptr(), &E::scaled_strip(fields, &header));
+                let strip = if keeps_scaled::<I, E>() {
+                    E::scaled_strip(fields, &header)
+                } else {
+                    E::strip(fields, &header)
+                };
+                StoredStrip::store::<I, E::Form>(stored.as_mut_ptr(), &strip);
             }
         }
     }
