@@ -10,12 +10,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a tool for developers: a panic is its error message")]
 
+#[path = "../tests/random/mod.rs"]
+mod random;
+
 use std::ffi::{c_char, c_int, c_void};
 use std::path::Path;
 use std::process::ExitCode;
 
 use bitquilt_qmatmul::{Isa, PackedWeight, Serial};
 use libloading::Library;
+use random::normal;
 
 const USAGE: &str =
     "errors_beside_ggml LIBRARIES [--seeds N] [--only ENCODINGS] [--weight FILE.safetensors TENSOR]";
@@ -133,18 +137,6 @@ fn multiply(encoding: &str, row_len: usize, weight: &[u8], rows: usize, x: &[f32
     out
 }
 
-/// Roughly normal values.
-fn normal(seed: u64, len: usize) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut uniform = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1 << 24) as f32 - 0.5
-    };
-    (0..len).map(|_| (0..12).map(|_| uniform()).sum()).collect()
-}
-
 /// In f64, as the kernels lay their results out.
 fn exact(row_len: usize, weight: &[f32], x: &[f32]) -> Vec<f64> {
     let dot = |row: &[f32], column: &[f32]| -> f64 {
@@ -230,11 +222,11 @@ fn main() -> ExitCode {
                 let (values, row_len) = match &arguments.weight {
                     Some((values, row_len)) => (values, *row_len),
                     None => {
-                        random = normal(seed, ROWS * ROW_LEN);
+                        random = normal(seed, ROWS * ROW_LEN, 12);
                         (&random, ROW_LEN)
                     }
                 };
-                let x = normal(seed + 1000, m * row_len);
+                let x = normal(seed + 1000, m * row_len, 12);
                 let one = compare(&ggml, (encoding, kind), values, row_len, &x);
                 sums.iter_mut().zip(one).for_each(|(sum, one)| *sum += one);
             }

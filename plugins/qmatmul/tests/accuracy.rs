@@ -3,7 +3,10 @@
 //! ggml's are modelled by their definitions: the decoded activations, multiplied and summed in f64, so that its rounding
 //! of sums does not count against it.
 
+mod random;
+
 use bitquilt_qmatmul::{Isa, PackedWeight, Serial};
+use random::normal;
 
 /// How ggml stores the activations for a weight's encoding.
 #[derive(Clone, Copy, PartialEq)]
@@ -42,18 +45,6 @@ const M: usize = 4;
 
 /// Of ggml's error.
 const LIMIT: f64 = 1.02;
-
-/// Roughly normal values.
-fn normal(seed: u64, len: usize) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut uniform = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1 << 24) as f32 - 0.5
-    };
-    (0..len).map(|_| (0..12).map(|_| uniform()).sum()).collect()
-}
 
 fn half(x: f32) -> f32 {
     half::f16::from_f32(x).to_f32()
@@ -105,8 +96,8 @@ fn no_worse_than_ggml() {
         let format = bitquilt_ggml_blocks::format(encoding).expect("a format of every encoding");
         let (mut ours, mut theirs) = (0.0, 0.0);
         for seed in 1..=10 {
-            let rows = normal(seed, P * N);
-            let x = normal(seed + 100, M * N);
+            let rows = normal(seed, P * N, 12);
+            let x = normal(seed + 100, M * N, 12);
             let row_bytes = format.row_bytes(N).expect("whole blocks");
             let mut bytes = vec![0; row_bytes * P];
             format.quantize(&rows, N, None, &mut bytes);

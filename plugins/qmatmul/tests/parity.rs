@@ -6,6 +6,8 @@
 //! - Between instruction sets, thread counts and numbers of columns the results are the same bits; those of `bf16` by pairs are those
 //!   of [`pairs`].
 
+mod random;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bitquilt_ggml_blocks::Format;
@@ -43,19 +45,9 @@ impl Par for Threads {
 
 /// Values that look like a weight's: roughly normal, a few larger.
 fn values(seed: u64, len: usize) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut uniform = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1 << 24) as f32 - 0.5
-    };
-    (0..len)
-        .map(|i| {
-            let sum: f32 = (0..4).map(|_| uniform()).sum();
-            if i % 97 == 0 { sum * 6.0 } else { sum }
-        })
-        .collect()
+    let mut values = random::normal(seed, len, 4);
+    values.iter_mut().step_by(97).for_each(|value| *value *= 6.0);
+    values
 }
 
 /// Rows and columns of one case, encoded and decoded.

@@ -17,9 +17,9 @@ use crate::session::SessionArguments;
 ///
 /// A row for each combination: the median and the smallest time of a product, the rates that follow from the median, and how large a
 /// part that is of the roofline. The roofline is measured in the same run, for the same number of threads: the rate at which that
-/// many bytes of memory are read over and over on large pages, and the rate of dot products (of bfloat16 where
-/// activations are rounded to it, of fused multiplications and additions where they stay floats) on registers. GB/s are those of the encoded bytes. Products of less than 4 million weight bytes
-/// (times m) run 64 in a graph, each with an input and a weight of its own.
+/// many bytes of memory are read over and over on large pages, and the rate of dot products (of bfloat16 where activations are rounded
+/// to it, of fused multiplications and additions where they stay floats) on registers. GB/s are those of the encoded bytes. Products of
+/// less than 4 million weight bytes (times m) run 64 in a graph, each with an input and a weight of its own.
 #[derive(Args)]
 pub struct QmatmulArguments {
     /// Encodings of the weight, built in or a plugin's; `f32` is the dense `matmul` with a constant weight.

@@ -1,11 +1,11 @@
 //! Products of quantized weights and quantized activations.
 //!
-//! A block of activations is as long as one of the weight, and its products are summed for each of its strips, and each part
-//! of it that has a scale of its own, in this order: `block = fma(f32(products), scale, block)`, `products` being the exact
-//! integer sum of `(q - o) * x` over the part. Where codes can take their integer scales, `block` is an integer too, whether they
-//! have or not, and then multiplied with the scale of the whole block. Then come the minima: for a block of one strip each is a float, `block = fma(min, sum(x), block)`; for a longer
-//! one they are integers, `block = fma(f32(sum of min * sum(x)), min scale, block)`. At last
-//! `sum = fma(block, d, sum)`, `d` being the scale of the activations.
+//! A block of activations is as long as one of the weight, and its products are summed for each of its strips, and each part of it
+//! that has a scale of its own, in this order: `block = fma(f32(products), scale, block)`, `products` being the exact integer sum of
+//! `(q - o) * x` over the part. Where codes can take their integer scales, `block` is an integer too, whether they have or not, and
+//! then multiplied with the scale of the whole block. Then come the minima: for a block of one strip each is a float,
+//! `block = fma(min, sum(x), block)`; for a longer one they are integers, `block = fma(f32(sum of min * sum(x)), min scale, block)`. At
+//! last `sum = fma(block, d, sum)`, `d` being the scale of the activations.
 
 use crate::{
     activation::SCALE_BYTES,
@@ -102,7 +102,7 @@ impl<I: DotIsa> StripSource<I> for Stored {
 
 /// An unpacked header, in registers or in memory.
 pub(super) trait HeaderSource<I: DotIsa> {
-    /// The scale of a block whose codes have taken theirs.
+    /// The scale of a block whose strips have integer scales.
     ///
     /// # Safety
     /// As for the methods of [`DotIsa`].

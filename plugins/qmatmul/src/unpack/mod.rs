@@ -88,8 +88,8 @@ impl<const SCALES: usize, const MINS: usize, const BITS: u32> Form for BlockForm
 
 /// Blocks of [`MAX_STRIPS`] strips whose integer scales can be multiplied with the codes: [`ScaledForm`].
 ///
-/// The sum over a block of codes times scale times activation is an integer below 2^24, and so exact as a float, whether a code or a sum is
-/// multiplied with the scale.
+/// The sum over a block of codes times scale times activation is an integer below 2^24, and so exact as a float, whether a code or a
+/// sum is multiplied with the scale.
 pub(crate) struct IntegerForm<const BITS: u32>;
 
 impl<const BITS: u32> Form for IntegerForm<BITS> {
@@ -171,7 +171,7 @@ pub(crate) const fn record_bytes<E: Unpack>() -> usize {
 
 /// An unpacked header of a row group.
 pub(crate) struct Header<I: DotIsa> {
-    /// What the scales of the strips are multiples of, or the scale of the whole block.
+    /// What the scales of the strips are multiples of.
     pub(crate) scale: I::F32,
     /// What the minima are multiples of.
     pub(crate) min_scale: I::F32,

@@ -2,8 +2,8 @@
 
 use super::{
     BlockForm, Header, Strip, Unpack,
-    fields::{FieldReader, FieldWriter, bits_of, half_at},
-    scales::scales_and_mins,
+    fields::{FieldReader, FieldWriter, bits_of},
+    scales,
 };
 use crate::arch::DotIsa;
 
@@ -14,18 +14,12 @@ impl Unpack for Q4K {
     type Form = BlockForm<1, 1, 4>;
     const BLOCK_BYTES: usize = 144;
     const OFFSET: i32 = 0;
-    const HEADER_BYTES: usize = 12;
+    const HEADER_BYTES: usize = scales::HEADER_BYTES;
     const STRIP_BYTES: usize = 17;
     const IS_CHEAP: bool = true;
 
     fn pack(block: &[u8], record: &mut FieldWriter<'_>) {
-        record.half(half_at(block, 0));
-        record.half(-half_at(block, 2));
-        let scales_and_mins = scales_and_mins(&block[4..16]);
-        for [(_, even), (_, odd)] in scales_and_mins.as_chunks().0 {
-            record.byte_pair([*even, *odd]);
-        }
-        for (s, (scale, _)) in scales_and_mins.into_iter().enumerate() {
+        for (s, scale) in scales::pack_header(block, record).into_iter().enumerate() {
             record.byte(scale);
             record.nibbles(bits_of(&block[16 + s / 2 * 32..], s % 2 * 4, 15));
         }
@@ -34,14 +28,7 @@ impl Unpack for Q4K {
     #[inline(always)]
     unsafe fn header<I: DotIsa>(fields: &mut FieldReader<I>) -> Header<I> {
         // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
-        unsafe {
-            let mut header = Header::scaled(fields.half());
-            header.min_scale = fields.half();
-            for pair in &mut header.mins[..4] {
-                *pair = fields.byte_pair();
-            }
-            header
-        }
+        unsafe { scales::header(fields) }
     }
 
     #[inline(always)]

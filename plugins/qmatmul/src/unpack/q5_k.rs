@@ -2,8 +2,8 @@
 
 use super::{
     BlockForm, Header, Strip, Unpack,
-    fields::{FieldReader, FieldWriter, bits_of, half_at, merge},
-    scales::scales_and_mins,
+    fields::{FieldReader, FieldWriter, bits_of, merge},
+    scales,
 };
 use crate::arch::DotIsa;
 
@@ -14,17 +14,11 @@ impl Unpack for Q5K {
     type Form = BlockForm<1, 1, 5>;
     const BLOCK_BYTES: usize = 176;
     const OFFSET: i32 = 0;
-    const HEADER_BYTES: usize = 12;
+    const HEADER_BYTES: usize = scales::HEADER_BYTES;
     const STRIP_BYTES: usize = 21;
 
     fn pack(block: &[u8], record: &mut FieldWriter<'_>) {
-        record.half(half_at(block, 0));
-        record.half(-half_at(block, 2));
-        let scales_and_mins = scales_and_mins(&block[4..16]);
-        for [(_, even), (_, odd)] in scales_and_mins.as_chunks().0 {
-            record.byte_pair([*even, *odd]);
-        }
-        for (s, (scale, _)) in scales_and_mins.into_iter().enumerate() {
+        for (s, scale) in scales::pack_header(block, record).into_iter().enumerate() {
             record.byte(scale);
             record.nibbles(bits_of(&block[48 + s / 2 * 32..], s % 2 * 4, 15));
             record.bits(bits_of(&block[16..48], s, 1));
@@ -34,14 +28,7 @@ impl Unpack for Q5K {
     #[inline(always)]
     unsafe fn header<I: DotIsa>(fields: &mut FieldReader<I>) -> Header<I> {
         // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
-        unsafe {
-            let mut header = Header::scaled(fields.half());
-            header.min_scale = fields.half();
-            for pair in &mut header.mins[..4] {
-                *pair = fields.byte_pair();
-            }
-            header
-        }
+        unsafe { scales::header(fields) }
     }
 
     #[inline(always)]
