@@ -25,8 +25,8 @@ const MAX_TILE_COLUMNS: usize = 6;
 /// Bytes of weight that make a task worth its start.
 const TASK_WEIGHTS: usize = 32 << 10;
 
-/// How far ahead of its use a weight is asked for, in bytes.
-const PREFETCH: usize = 4096;
+/// How far ahead of its use a weight is asked for, in bytes: what a core waits for at a time, and as much again.
+const PREFETCH: usize = 8192;
 
 /// A way to multiply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
