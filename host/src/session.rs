@@ -254,7 +254,7 @@ impl SessionBuilder {
     /// Sets an option that kernels may ask for.
     ///
     /// `isa` (`scalar`, `avx2`, `avx512vnni`, `avx512bf16`, `neon`) has `qmatmul` use the kernels for that instruction set alone, and
-    /// the generic ones where there are none.
+    /// the generic ones where there are none. `avx512bf16` adds kernels for `bf16` to those of `avx512vnni`.
     pub fn option(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.options.push((name.into(), value.into()));
         self

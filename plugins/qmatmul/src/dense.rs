@@ -5,7 +5,7 @@ use bitquilt_plugin_api::{
     TensorType, bytemuck,
 };
 
-use crate::fast::{Activations, Lent, Multiply};
+use crate::fast::{Activations, Lent, Multiply, another_isa};
 use crate::{Isa, PackedWeight, Par, row_step};
 
 /// The kernels' name for single precision.
@@ -13,7 +13,8 @@ const F32: &str = "f32";
 
 /// A provider for each instruction set but the plainest, which the host's own kernel outdoes.
 pub(crate) fn providers() -> impl Iterator<Item = ConstantMatrix> {
-    Isa::ALL.into_iter().filter(|isa| *isa != Isa::Scalar).map(ConstantMatrix)
+    let fast = |isa: &Isa| *isa != Isa::Scalar && isa.serving(F32) == *isa;
+    Isa::ALL.into_iter().filter(fast).map(ConstantMatrix)
 }
 
 /// Serves `matmul(x, y)` on one instruction set where `y` is a constant `[k, n]`.
@@ -37,7 +38,7 @@ impl KernelProvider for ConstantMatrix {
         if !self.0.is_available() {
             return Support::no("this machine does not have the instructions");
         }
-        if let Some(wanted) = node.option("isa").filter(|wanted| wanted != self.0.name()) {
+        if let Some(wanted) = another_isa(node, F32, self.0) {
             return Support::no(format!("the session's option `isa` is {wanted}"));
         }
         if !node.is_constant(1) {

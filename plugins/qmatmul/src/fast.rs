@@ -13,7 +13,16 @@ use crate::{ActivationFormat, Isa, KernelError, PackedWeight, Par};
 pub(crate) fn providers() -> impl Iterator<Item = Fast> {
     // f32 is no encoding: `dense.rs` uses its kernels.
     let encodings = encodings().filter(|encoding| *encoding != "f32");
-    encodings.flat_map(|encoding| Isa::ALL.into_iter().map(move |isa| Fast { encoding, isa }))
+    encodings.flat_map(|encoding| {
+        let isas = Isa::ALL.into_iter().filter(move |isa| isa.serving(encoding) == *isa);
+        isas.map(move |isa| Fast { encoding, isa })
+    })
+}
+
+/// The session's option `isa`, if it has kernels for another instruction set than `isa` multiply with `encoding`.
+pub(crate) fn another_isa(node: &NodeView<'_>, encoding: &str, isa: Isa) -> Option<String> {
+    let serves = |wanted: &str| Isa::by_name(wanted).is_some_and(|wanted| wanted.serving(encoding) == isa);
+    node.option("isa").filter(|wanted| !serves(wanted))
 }
 
 /// Serves one encoding on one instruction set: the weight is repacked once, and `x` quantized once for all weights that take it.
@@ -33,7 +42,7 @@ impl KernelProvider for Fast {
         if !self.isa.is_available() {
             return Support::no("this machine does not have the instructions");
         }
-        if let Some(wanted) = node.option("isa").filter(|wanted| wanted != self.isa.name()) {
+        if let Some(wanted) = another_isa(node, self.encoding, self.isa) {
             return Support::no(format!("the session's option `isa` is {wanted}"));
         }
         let format = match activations(self.encoding, self.isa) {

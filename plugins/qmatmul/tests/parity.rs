@@ -144,8 +144,9 @@ fn by_pairs(encoding: &str, isa: Isa) -> bool {
     encoding == "bf16" && isa == Isa::Avx512Bf16
 }
 
-fn isas() -> impl Iterator<Item = Isa> {
-    Isa::ALL.into_iter().filter(|isa| isa.is_available())
+/// The instruction sets of this machine that have kernels for an encoding.
+fn isas(encoding: &str) -> impl Iterator<Item = Isa> {
+    Isa::ALL.into_iter().filter(move |isa| isa.is_available() && isa.serving(encoding) == *isa)
 }
 
 fn bits(out: &[f32]) -> Vec<u32> {
@@ -177,7 +178,7 @@ fn check(encoding: &'static str) {
             );
         }
         let rounded = pairs(&case.decoded, case.n, &x);
-        for isa in isas() {
+        for isa in isas(encoding) {
             let all = if by_pairs(encoding, isa) { &rounded } else { &all };
             for threads in 1..=3 {
                 let weight = case.pack(isa, &Threads(threads));
@@ -222,7 +223,7 @@ fn every_encoding_is_checked_and_grows_little() {
         let (block_len, block_bytes) = bitquilt_qmatmul::block(encoding).expect("it is listed");
         let (n, p) = (4 * block_len.max(32), 64);
         let bytes = vec![0; n / block_len * block_bytes * p];
-        for isa in isas() {
+        for isa in isas(encoding) {
             let weight = PackedWeight::pack(encoding, isa, n, p, &bytes, &Serial).expect("a valid weight");
             assert!(weight.byte_len() * 10 <= bytes.len() * 11, "{encoding} grows to {}", weight.byte_len());
         }
@@ -246,7 +247,7 @@ fn random_bytes_give_the_same_bits_everywhere() {
             let decoded: Vec<f32> = halves.map(|&half| half::bf16::from_le_bytes(half).to_f32()).collect();
             pairs(&decoded, n, &x)
         });
-        for isa in isas() {
+        for isa in isas(encoding) {
             let weight = PackedWeight::pack(encoding, isa, n, p, &bytes, &Serial).expect("a valid weight");
             let expected = rounded.as_ref().filter(|_| by_pairs(encoding, isa)).unwrap_or(&expected);
             for (i, (got, expected)) in multiply(&weight, &x, &Serial).iter().zip(expected).enumerate() {
@@ -303,7 +304,7 @@ fn extreme_blocks_are_exact() {
                             "{encoding} of {fill:#x}, m={m}: {got}, not {exact}"
                         );
                     }
-                    for isa in isas() {
+                    for isa in isas(encoding) {
                         let out = multiply(&case.pack(isa, &Serial), &x, &Serial);
                         assert!(bits(&out) == bits(&expected), "{encoding} {isa:?} of {fill:#x}, m={m}");
                     }
@@ -315,7 +316,9 @@ fn extreme_blocks_are_exact() {
 
 #[test]
 fn values_without_a_scale_are_marked() {
-    for (encoding, isa) in HALVES.iter().flat_map(|(encoding, _)| isas().map(move |isa| (*encoding, isa))) {
+    for (encoding, isa) in
+        HALVES.iter().flat_map(|(encoding, _)| isas(encoding).map(move |isa| (*encoding, isa)))
+    {
         let step = bitquilt_qmatmul::row_step(encoding).expect("an encoding with kernels");
         let (n, p) = (2 * step, 5);
         let weight = Case::new(encoding, n, p).pack(isa, &Serial);

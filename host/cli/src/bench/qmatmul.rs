@@ -181,7 +181,7 @@ impl QmatmulArguments {
         times.sort_by(f64::total_cmp);
         let (median, min) = (times[times.len() / 2], times[0]);
 
-        let fast = matches!(precision, Precision::Fast) && kernel == limits.isa.name();
+        let fast = matches!(precision, Precision::Fast) && kernel == limits.isa.serving(encoding).name();
         let format = bitquilt_qmatmul::activations(encoding, limits.isa).ok().filter(|_| fast);
         let peak = limits.peak(format, threads)?;
         let read = limits.read(bytes * products * graphs, threads)?;

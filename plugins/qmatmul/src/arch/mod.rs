@@ -59,6 +59,16 @@ impl Isa {
         Self::ALL.into_iter().find(|isa| isa.name() == name)
     }
 
+    /// The instruction set whose kernels multiply with weights of `encoding` where this one is chosen: one that adds nothing for an
+    /// encoding has no kernels of its own for it.
+    #[must_use]
+    pub fn serving(self, encoding: &str) -> Self {
+        match self {
+            Self::Avx512Bf16 if encoding != "bf16" => Self::Avx512Vnni,
+            isa => isa,
+        }
+    }
+
     /// Its name in settings and reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
