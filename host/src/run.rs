@@ -3,10 +3,11 @@
 use std::ptr::NonNull;
 
 use bitquilt_plugin_api::host::{RunHost, WorkerMemory};
-use bitquilt_plugin_api::{Element, ElementView, EncodingHandle, Executor, TensorView, TensorViewMut};
+use bitquilt_plugin_api::{ElementView, EncodingHandle, Executor, TensorView, TensorViewMut};
 
-use crate::compile::{Layout, Place, Program};
+use crate::compile::{Layout, Origin, PlacedValue, Program};
 use crate::memory::AlignedBytes;
+use crate::ops::arch::prefetch;
 use crate::plugin::Registry;
 use crate::profile::Observer;
 use crate::session::RunError;
@@ -68,6 +69,7 @@ impl<'a> Run<'a> {
     /// Runs every step.
     pub(crate) fn steps(&self, observer: &mut impl Observer) -> Result<(), RunError> {
         for (index, step) in self.program.steps.iter().enumerate() {
+            self.prefetch(index);
             for slot in &step.begins {
                 let begin = observer.begin();
                 self.transform(*slot).map_err(|source| RunError::node(step, source))?;
@@ -88,6 +90,39 @@ impl<'a> Run<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Asks for what is looked up before the kernels of the steps after `step` run. Weights of a large model drive it from the caches
+    /// between two runs of a step, and each part says where the next one is: a step's parts are asked for one after the other.
+    fn prefetch(&self, step: usize) {
+        let (program, layout) = (self.program, self.layout);
+        if let Some(next) = program.steps.get(step + 4) {
+            prefetch(std::slice::from_ref(next));
+        }
+        if let Some(next) = program.steps.get(step + 3) {
+            prefetch(&next.inputs);
+            prefetch(&next.outputs);
+            prefetch(&next.transforms);
+            prefetch(&next.begins);
+            prefetch(std::slice::from_ref(&*next.kernel));
+            prefetch(std::slice::from_ref(layout.step(step + 3)));
+        }
+        if let Some(next) = program.steps.get(step + 2) {
+            for (value, _) in next.inputs.iter().chain(&next.outputs) {
+                prefetch(std::slice::from_ref(layout.value(*value)));
+            }
+            for slot in &next.begins {
+                prefetch(std::slice::from_ref(&program.transforms[*slot]));
+            }
+        }
+        if let Some(next) = program.steps.get(step + 1) {
+            for (value, _) in next.inputs.iter().chain(&next.outputs) {
+                prefetch(layout.shape(*value));
+            }
+            for slot in &next.begins {
+                prefetch(std::slice::from_ref(&*program.transforms[*slot].transform));
+            }
+        }
     }
 
     fn transform(&self, slot: usize) -> Result<(), bitquilt_plugin_api::Error> {
@@ -113,31 +148,31 @@ impl<'a> Run<'a> {
     }
 
     /// Where a value's bytes are; none for a constant that was released.
-    fn bytes(&self, value: usize) -> Option<NonNull<u8>> {
-        let root = self.program.root(value);
-        match &self.program.values[root].place {
-            Place::Input(input) => {
-                debug_assert_eq!(self.inputs[*input].len, self.layout.bytes(value));
-                Some(self.inputs[*input].data)
+    fn bytes(&self, value: &PlacedValue) -> Option<NonNull<u8>> {
+        match value.origin {
+            Origin::Input(input) => {
+                debug_assert_eq!(self.inputs[input].len, value.bytes);
+                Some(self.inputs[input].data)
             }
-            Place::Constant(tensor) => tensor.as_ref().map(|tensor| NonNull::from(tensor.bytes()).cast()),
-            Place::State(state) => Some(self.states[*state]),
+            Origin::Constant(data) => Some(data),
+            Origin::Released => None,
+            Origin::State(state) => Some(self.states[state]),
             // SAFETY: the layout's pieces lie inside the arena.
-            Place::Arena => self.layout.offset(root).map(|offset| unsafe { self.arena.add(offset) }),
-            Place::Alias(_) => None,
+            Origin::Arena(offset) => Some(unsafe { self.arena.add(offset) }),
         }
     }
 
     fn element(&self, value: usize) -> ElementView<'a> {
-        match &self.program.values[value].tensor.element {
-            Element::Dense(dtype) => ElementView::Dense(*dtype),
-            Element::Encoded(name) => ElementView::Encoded(name),
+        match self.layout.value(value).dtype {
+            Some(dtype) => ElementView::Dense(dtype),
+            None => ElementView::Encoded(self.program.values[value].tensor.encoding().unwrap_or_default()),
         }
     }
 
     /// A value, to read.
     pub(crate) fn view(&self, value: usize) -> Option<TensorView<'_>> {
-        let (data, len) = (self.bytes(value)?, self.layout.bytes(value));
+        let placed = self.layout.value(value);
+        let (data, len) = (self.bytes(placed)?, placed.bytes);
         // SAFETY: every place has the bytes of its value (inputs were checked, constants are tensors of that type, states and
         // pieces were made so), and no step that reads a value runs while another writes its memory.
         let bytes = unsafe { std::slice::from_raw_parts(data.as_ptr(), len) };
@@ -149,7 +184,8 @@ impl<'a> Run<'a> {
     /// # Safety
     /// Only the step that writes the value may ask, once.
     unsafe fn view_mut(&self, value: usize) -> Option<TensorViewMut<'_>> {
-        let (data, len) = (self.bytes(value)?, self.layout.bytes(value));
+        let placed = self.layout.value(value);
+        let (data, len) = (self.bytes(placed)?, placed.bytes);
         // SAFETY: as in `view`; values of the arena that are alive together do not overlap, a state has one writer at a time, and
         // the caller is the only user.
         let bytes = unsafe { std::slice::from_raw_parts_mut(data.as_ptr(), len) };

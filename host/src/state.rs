@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bitquilt_plugin_api::{Dim, Element, ElementView, Executor, Scalar, TensorView};
 
-use crate::compile::{Layout, OutputPlace, OutputPort, Place};
+use crate::compile::{Layout, Origin, OutputPort, Place};
 use crate::memory::AlignedBytes;
 use crate::profile::{Profile, Profiler};
 use crate::run::{InputBytes, Run};
@@ -296,18 +296,12 @@ impl<'s> Results<'s> {
         let program = &state.model.program;
         // A result exists only after a run, which has made its layout the last.
         let Some(layout) = state.layouts.last() else { return Err(RunError::TooLarge { bytes: 0 }) };
-        let (root, len) = (port.root, layout.bytes(port.value));
-        let bytes: &[u8] = match (program.output_place(port), &program.values[root].place) {
-            (OutputPlace::Copy, _) => {
-                let piece = layout.copy(index).unwrap_or_default();
-                &state.arena[piece.offset..piece.offset + piece.bytes]
-            }
+        let of_arena = |offset: usize| &state.arena[offset..][..layout.bytes(port.value)];
+        let bytes: &[u8] = match (layout.value(port.value).origin, &program.values[port.root].place) {
+            (Origin::Arena(offset), _) => of_arena(offset),
+            (Origin::State(slot), _) => &state.states[slot],
             (_, Place::Constant(tensor)) => tensor.as_ref().map_or(&[], Tensor::bytes),
-            (_, Place::State(slot)) => &state.states[*slot],
-            _ => {
-                let offset = layout.offset(root).unwrap_or_default();
-                &state.arena[offset..offset + len]
-            }
+            _ => layout.copy(index).map_or(&[], |piece| of_arena(piece.offset)),
         };
         let element = match &program.values[port.value].tensor.element {
             Element::Dense(dtype) => ElementView::Dense(*dtype),

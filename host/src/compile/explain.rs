@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::layout::Layout;
+use super::layout::{Layout, Origin};
 use super::program::{Place, Program};
 use crate::graph::NodeData;
 
@@ -126,7 +126,10 @@ pub(crate) fn explain(program: &Program, layout: Option<&Layout>) -> Explanation
     let output = |value: &usize| ExplainedOutput {
         tensor: tensor(*value),
         bytes: layout.map(|layout| layout.bytes(*value)),
-        offset: layout.and_then(|layout| layout.offset(program.root(*value))),
+        offset: layout.and_then(|layout| match layout.value(*value).origin {
+            Origin::Arena(offset) => Some(offset),
+            _ => None,
+        }),
     };
     let nodes = program.notes.iter().map(|note| ExplainedNode {
         node: note.node.clone(),

@@ -1,29 +1,64 @@
-//! Where everything is in a state's arena, for one binding of the symbols.
+//! Where everything is, for one binding of the symbols.
+
+use std::ptr::NonNull;
 
 use bitquilt_plugin_api::{DType, Element, Shapes};
 
 use super::bindings_of;
 use super::planner::{Buffer, plan};
-use super::program::{OutputPlace, Place, Program};
+use super::program::{Place, Program};
 use crate::memory::ALIGNMENT;
 use crate::plugin::Registry;
 use crate::session::RunError;
 use crate::tensor::{dense_bytes, encoded_bytes};
 
-/// Shapes in numbers, and the arena.
+/// Shapes in numbers, the arena, and where each value is.
+///
+/// What a run looks up of a value is in one place, and values lie in the order in which steps come to them: a large model's weights
+/// drive all else from the caches between two runs of a step.
 pub(crate) struct Layout {
     /// The value of each symbol.
     bindings: Vec<usize>,
-    shapes: Vec<Vec<usize>>,
-    bytes: Vec<usize>,
-    /// Of each value that lives in the arena.
-    offsets: Vec<Option<usize>>,
+    values: Vec<PlacedValue>,
+    /// The dimensions of all values.
+    dims: Vec<usize>,
     steps: Vec<StepMemory>,
     transforms: Vec<Piece>,
     /// Of each output that is copied.
     copies: Vec<Option<Piece>>,
     arena_bytes: usize,
 }
+
+/// A value in memory.
+#[derive(Clone, Copy)]
+pub(crate) struct PlacedValue {
+    pub(crate) origin: Origin,
+    pub(crate) bytes: usize,
+    /// None if it is encoded.
+    pub(crate) dtype: Option<DType>,
+    /// Where its dimensions begin, and how many there are.
+    dims: (u32, u32),
+}
+
+/// Where a value's bytes are.
+#[derive(Clone, Copy)]
+pub(crate) enum Origin {
+    /// They are those of a run's input.
+    Input(usize),
+    /// The program's; a tensor's that it keeps.
+    Constant(NonNull<u8>),
+    /// Nowhere: a constant that was released.
+    Released,
+    /// They are a state's.
+    State(usize),
+    /// They begin here in the arena.
+    Arena(usize),
+}
+
+// SAFETY: a constant's bytes are a tensor's, which may be read from any thread.
+unsafe impl Send for Origin {}
+// SAFETY: as above.
+unsafe impl Sync for Origin {}
 
 /// A piece of the arena.
 #[derive(Clone, Copy, Debug, Default)]
@@ -98,17 +133,42 @@ impl Layout {
         let copies: Vec<Option<(usize, usize)>> = program
             .outputs
             .iter()
-            .map(|output| match program.output_place(output) {
-                OutputPlace::Value => None,
-                OutputPlace::Copy => Some((bytes[output.value], add(bytes[output.value], end, end))),
+            .map(|output| {
+                // The caller keeps its inputs: an output that is one is a copy.
+                let copied = matches!(program.values[output.root].place, Place::Input(_));
+                copied.then(|| (bytes[output.value], add(bytes[output.value], end, end)))
             })
             .collect();
         let total = buffers.iter().fold(0usize, |sum, buffer| sum.saturating_add(buffer.bytes));
         let (offsets, arena_bytes) = plan(&buffers).ok_or(RunError::TooLarge { bytes: total })?;
         let piece = |bytes: usize, buffer: usize| Piece { offset: offsets[buffer], bytes };
+        let mut placed = Vec::with_capacity(program.values.len());
+        let mut dims = Vec::with_capacity(shapes.iter().map(Vec::len).sum());
+        for (value, shape) in shapes.iter().enumerate() {
+            let root = program.root(value);
+            let origin = match &program.values[root].place {
+                Place::Input(input) => Origin::Input(*input),
+                Place::Constant(Some(tensor)) => Origin::Constant(NonNull::from(tensor.bytes()).cast()),
+                Place::State(state) => Origin::State(*state),
+                Place::Arena => {
+                    values[root].map_or(Origin::Released, |buffer| Origin::Arena(offsets[buffer]))
+                }
+                Place::Constant(None) | Place::Alias(_) => Origin::Released,
+            };
+            let dtype = program.values[value].tensor.dtype();
+            let place = |count: usize| u32::try_from(count).map_err(|_| RunError::TooLarge { bytes: total });
+            placed.push(PlacedValue {
+                origin,
+                bytes: bytes[value],
+                dtype,
+                dims: (place(dims.len())?, place(shape.len())?),
+            });
+            dims.extend_from_slice(shape);
+        }
         Ok(Self {
             bindings: bindings.to_vec(),
-            offsets: values.iter().map(|buffer| buffer.map(|buffer| offsets[buffer])).collect(),
+            values: placed,
+            dims,
             steps: steps
                 .into_iter()
                 .map(|(need, stride, all_workers, shared, workers)| StepMemory {
@@ -120,8 +180,6 @@ impl Layout {
                 .collect(),
             transforms: transforms.into_iter().map(|(bytes, buffer)| piece(bytes, buffer)).collect(),
             copies: copies.into_iter().map(|copy| copy.map(|(bytes, buffer)| piece(bytes, buffer))).collect(),
-            shapes,
-            bytes,
             arena_bytes,
         })
     }
@@ -131,17 +189,17 @@ impl Layout {
         self.bindings == bindings
     }
 
+    pub(crate) fn value(&self, value: usize) -> &PlacedValue {
+        &self.values[value]
+    }
+
     pub(crate) fn shape(&self, value: usize) -> &[usize] {
-        &self.shapes[value]
+        let (first, rank) = self.values[value].dims;
+        &self.dims[first as usize..][..rank as usize]
     }
 
     pub(crate) fn bytes(&self, value: usize) -> usize {
-        self.bytes[value]
-    }
-
-    /// Where a value is in the arena, if it lives there.
-    pub(crate) fn offset(&self, value: usize) -> Option<usize> {
-        self.offsets[value]
+        self.values[value].bytes
     }
 
     pub(crate) fn step(&self, step: usize) -> &StepMemory {

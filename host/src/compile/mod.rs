@@ -21,8 +21,8 @@ use crate::tensor::Tensor;
 pub use error::LoadError;
 pub(crate) use explain::explain;
 pub use explain::{ExplainedNode, ExplainedOutput, Explanation};
-pub(crate) use layout::Layout;
-pub(crate) use program::{OutputPlace, OutputPort, Place, Program, Step};
+pub(crate) use layout::{Layout, Origin, PlacedValue};
+pub(crate) use program::{OutputPort, Place, Program, Step};
 
 /// What a session has for loading graphs.
 pub(crate) struct Loader<'a> {

@@ -38,23 +38,6 @@ pub(crate) struct OutputPort {
     pub(crate) root: usize,
 }
 
-/// Where an output's bytes are when a run ends.
-pub(crate) enum OutputPlace {
-    /// Where the value is.
-    Value,
-    /// In the arena: a copy, since the value is an input, which the caller keeps.
-    Copy,
-}
-
-impl Program {
-    pub(crate) fn output_place(&self, output: &OutputPort) -> OutputPlace {
-        match self.values[output.root].place {
-            Place::Input(_) => OutputPlace::Copy,
-            _ => OutputPlace::Value,
-        }
-    }
-}
-
 pub(crate) struct StateSlot {
     pub(crate) name: String,
     pub(crate) tensor: TensorType,

@@ -128,15 +128,23 @@ fn fold(mut lanes: [f32; LANES], combine: impl Fn(f32, f32) -> f32) -> f32 {
 
 /// Asks for the cache lines of `values`, ahead of their use, where the machine can.
 #[inline(always)]
-pub(super) fn prefetch<T>(values: &[T]) {
-    #[cfg(target_arch = "x86_64")]
+pub(crate) fn prefetch<T>(values: &[T]) {
     for line in (0..size_of_val(values)).step_by(64) {
+        prefetch_line(values.as_ptr().cast::<u8>().wrapping_add(line));
+    }
+}
+
+/// Asks for the cache line of an address, which need not be readable.
+#[inline(always)]
+pub(crate) fn prefetch_line(address: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: SSE is part of x86-64, and a prefetch neither reads nor faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(values.as_ptr().cast::<i8>().wrapping_add(line)) }
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast::<i8>()) }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = values;
+    let _ = address;
 }
 
 /// Code that is compiled once for each instruction set. Implementations are `#[inline(always)]`, as is all they call with it.
