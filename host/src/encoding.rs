@@ -253,6 +253,7 @@ impl RegisteredEncoding {
                 done.map_err(|source| self.failed(tensor, source))
             })?;
         }
+        tensor.forget_pages();
         Ok(Tensor::from_encoded_memory(Arc::new(spec.clone()), tensor.shape().to_vec(), data)?)
     }
 

@@ -9,7 +9,7 @@ use bitquilt_plugin_api::{
 };
 use memmap2::Mmap;
 
-use crate::memory::AlignedBytes;
+use crate::memory::{self, AlignedBytes};
 
 /// A tensor: a dtype or an encoding, a shape, and bytes that never change.
 ///
@@ -246,13 +246,8 @@ impl Tensor {
 
     /// Lets the system have back the pages of a mapped tensor, until somebody reads them again. Others do nothing.
     pub(crate) fn forget_pages(&self) {
-        #[cfg(unix)]
         if let Storage::Mapped(file, range) = &self.storage {
-            // SAFETY: the mapping is of a file and never written, so that a page that is dropped is read from the file again with
-            // the same bytes, those of tensors that share it too. A failure changes nothing.
-            let _ = unsafe {
-                file.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len())
-            };
+            memory::forget_pages(file, range.clone());
         }
     }
 

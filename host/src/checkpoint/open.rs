@@ -11,6 +11,7 @@ use bitquilt_plugin_api::{DType, Element, EncodingSpec};
 use super::error::{Fault, TensorProblem};
 use super::file::MappedFile;
 use super::{CheckpointError, TensorDict, dict, gguf, safetensors};
+use crate::memory;
 use crate::plugin::Registry;
 use crate::tensor::{Tensor, TensorElement};
 
@@ -72,6 +73,7 @@ impl Checkpoint {
             };
             return Err(CheckpointError::UnknownFormat { path: file.path, found });
         };
+        memory::forget_pages(&file.map, 0..file.map.len());
         Ok(Self { file, format, metadata, tensors })
     }
 
