@@ -1,13 +1,14 @@
 //! States: a caller's memory for running a model.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::time::Instant;
 
 use bitquilt_plugin_api::{Dim, Element, ElementView, Executor, Scalar, TensorView};
 
 use crate::compile::{Layout, Origin, OutputPort, Place};
-use crate::memory::AlignedBytes;
+use crate::memory::{ALIGNMENT, AlignedBytes};
 use crate::profile::{Profile, Profiler};
 use crate::run::{InputBytes, Run};
 use crate::session::{Model, RunError, describe, tensor_of};
@@ -22,7 +23,9 @@ const MAX_LAYOUTS: usize = 64;
 pub struct State {
     model: Model,
     arena: AlignedBytes,
-    states: Vec<AlignedBytes>,
+    /// The memory of all states, and where in it each is.
+    states: AlignedBytes,
+    state_ranges: Vec<Range<usize>>,
     state_pointers: Vec<NonNull<u8>>,
     /// The most recently used last.
     layouts: Vec<Layout>,
@@ -44,17 +47,27 @@ const UNBOUND: usize = usize::MAX;
 impl State {
     pub(crate) fn new(model: Model) -> Result<Self, RunError> {
         let program = &model.program;
-        let mut states = Vec::with_capacity(program.states.len());
+        let mut state_ranges = Vec::with_capacity(program.states.len());
+        let mut end = 0usize;
         for state in &program.states {
-            states.push(
-                AlignedBytes::try_zeroed(state.bytes).ok_or(RunError::TooLarge { bytes: state.bytes })?,
-            );
+            // One piece of memory is a large one, which the system gives page by page as states are written.
+            let range = end
+                .checked_next_multiple_of(ALIGNMENT)
+                .and_then(|begin| Some(begin..begin.checked_add(state.bytes)?));
+            let range = range.ok_or(RunError::TooLarge { bytes: state.bytes })?;
+            end = range.end;
+            state_ranges.push(range);
         }
-        let state_pointers = states.iter_mut().map(|state| NonNull::from(&mut **state).cast()).collect();
+        let mut states = AlignedBytes::try_zeroed(end).ok_or(RunError::TooLarge { bytes: end })?;
+        let base: NonNull<u8> = NonNull::from(&mut *states).cast();
+        // SAFETY: the ranges are within the memory.
+        let pointer = |range: &Range<usize>| unsafe { base.add(range.start) };
+        let state_pointers = state_ranges.iter().map(pointer).collect();
         let inputs = program.inputs.len();
         Ok(Self {
             arena: AlignedBytes::zeroed(0),
             states,
+            state_ranges,
             state_pointers,
             layouts: Vec::new(),
             inputs: vec![InputBytes::new(&[]); inputs],
@@ -130,7 +143,7 @@ impl State {
 
     /// Sets every state to zero.
     pub fn reset(&mut self) {
-        self.states.iter_mut().for_each(|state| state.fill(0));
+        self.states.fill(0);
     }
 
     /// What a state holds.
@@ -138,7 +151,7 @@ impl State {
         let index = self.model.program.states.iter().position(|state| state.name == name)?;
         let slot = &self.model.program.states[index];
         let element = ElementView::Dense(slot.tensor.dtype()?);
-        Some(TensorView::from_parts(element, &slot.shape, &self.states[index]))
+        Some(TensorView::from_parts(element, &slot.shape, &self.states[self.state_ranges[index].clone()]))
     }
 
     fn take_inputs<'t, V: Into<TensorView<'t>>>(
@@ -299,7 +312,7 @@ impl<'s> Results<'s> {
         let of_arena = |offset: usize| &state.arena[offset..][..layout.bytes(port.value)];
         let bytes: &[u8] = match (layout.value(port.value).origin, &program.values[port.root].place) {
             (Origin::Arena(offset), _) => of_arena(offset),
-            (Origin::State(slot), _) => &state.states[slot],
+            (Origin::State(slot), _) => &state.states[state.state_ranges[slot].clone()],
             (_, Place::Constant(tensor)) => tensor.as_ref().map_or(&[], Tensor::bytes),
             _ => layout.copy(index).map_or(&[], |piece| of_arena(piece.offset)),
         };
