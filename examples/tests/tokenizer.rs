@@ -14,8 +14,8 @@ fn data(name: &str) -> PathBuf {
 }
 
 fn vocabulary(path: &Path) -> Vocabulary {
-    let file = Checkpoint::open(path).unwrap();
-    gguf::vocabulary(file.gguf().unwrap()).unwrap().unwrap()
+    let mut file = Checkpoint::open(path).unwrap();
+    gguf::vocabulary(file.gguf_mut().unwrap()).unwrap().unwrap()
 }
 
 /// Compares all texts with what llama.cpp made of them.

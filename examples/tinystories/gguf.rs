@@ -1,22 +1,15 @@
 //! GGUF files of the architecture `llama`: hyper-parameters, weights, vocabulary.
 
-use bitquilt::checkpoint::Checkpoint;
-use bitquilt::checkpoint::gguf::{Header, MetadataError};
-use bitquilt::plugin::Registry;
+use bitquilt::checkpoint::gguf::{Array, Header, MetadataError, Value};
 
 use super::config::{Config, EMBEDDING};
-use super::model::{Llama, ModelError};
 use super::tokenizer::is_llama3;
 use super::vocabulary::{Merges, Vocabulary};
 use super::yarn::Yarn;
 
-/// The model in a GGUF file.
-pub(super) fn read(file: &Checkpoint, header: &Header, registry: &Registry) -> Result<Llama, ModelError> {
-    let wrong = |problem: String| ModelError::contents(file.path(), problem);
-    let embedding = file.tensors().find(|(name, _)| *name == EMBEDDING).map(|(_, tensor)| tensor.shape());
-    let config = config(header, embedding.and_then(|shape| shape.first()).copied()).map_err(wrong)?;
-    let vocabulary = vocabulary(header).map_err(|error| wrong(error.to_string()))?;
-    Ok(Llama { config, weights: file.load(registry)?, vocabulary })
+/// The hyper-parameters and tokens of a model whose embedding has so many `rows`; the header's lists are taken out.
+pub(super) fn read(header: &mut Header, rows: Option<usize>) -> Result<(Config, Option<Vocabulary>), String> {
+    Ok((config(header, rows)?, vocabulary(header)?))
 }
 
 /// The hyper-parameters; `rows` are those of the embedding.
@@ -89,22 +82,23 @@ fn config(header: &Header, rows: Option<usize>) -> Result<Config, String> {
     })
 }
 
-/// The tokens; none if the file has none.
-pub fn vocabulary(header: &Header) -> Result<Option<Vocabulary>, String> {
+/// The tokens, whose lists are taken out of the header; none if the file has none.
+pub fn vocabulary(header: &mut Header) -> Result<Option<Vocabulary>, String> {
     let text = |error: MetadataError| error.to_string();
     let key = |name: &str| format!("tokenizer.ggml.{name}");
-    let model: &str = match header.find(&key("model")).map_err(text)? {
+    let model = match header.find(&key("model")).map_err(text)? {
         None | Some("no_vocab" | "none") => return Ok(None),
-        Some(model) => model,
+        Some(model) => model.to_owned(),
     };
-    let tokens: &[String] = header.require(&key("tokens")).map_err(text)?;
-    let scores = || header.require::<&[f32]>(&key("scores")).map_err(text);
-    let merges = match model {
+    let tokens = take_texts(header, &key("tokens")).map_err(text)?;
+    let merges = match model.as_str() {
         "gpt2" => Merges::Listed {
-            merges: header.require::<&[String]>(&key("merges")).map_err(text)?.to_vec(),
             pre_tokenizer: header.find::<&str>(&key("pre")).map_err(text)?.unwrap_or("default").to_owned(),
+            merges: take_texts(header, &key("merges")).map_err(text)?,
         },
-        "llama" => Merges::Scored { scores: scores()?.to_vec() },
+        "llama" => {
+            Merges::Scored { scores: header.require::<&[f32]>(&key("scores")).map_err(text)?.to_vec() }
+        }
         other => return Err(format!("its tokenizer is `{other}`; this example knows `gpt2` and `llama`")),
     };
     let scored = matches!(merges, Merges::Scored { .. });
@@ -116,7 +110,7 @@ pub fn vocabulary(header: &Header) -> Result<Option<Vocabulary>, String> {
         None => Vec::new(),
     };
     let vocabulary = Vocabulary {
-        tokens: tokens.to_vec(),
+        tokens,
         kinds: kinds.iter().map(|kind| u8::try_from(*kind).unwrap_or_default()).collect(),
         merges,
         bos: id("bos_token_id")?,
@@ -130,4 +124,13 @@ pub fn vocabulary(header: &Header) -> Result<Option<Vocabulary>, String> {
     };
     vocabulary.check()?;
     Ok(Some(vocabulary))
+}
+
+/// Takes an array of texts out of the header, which need not be there twice.
+fn take_texts(header: &mut Header, key: &str) -> Result<Vec<String>, MetadataError> {
+    header.require::<&[String]>(key)?;
+    Ok(match header.take(key) {
+        Some(Value::Array(Array::String(texts))) => texts,
+        _ => Vec::new(),
+    })
 }

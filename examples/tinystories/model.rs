@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use bitquilt::checkpoint::{Checkpoint, CheckpointError, Format};
+use bitquilt::checkpoint::{Checkpoint, CheckpointError};
 use bitquilt::plugin::Registry;
 use bitquilt::{TensorDict, checkpoint};
 
-use super::config::Config;
+use super::config::{Config, EMBEDDING};
 use super::vocabulary::Vocabulary;
 use super::{gguf, llama2c, saved};
 
@@ -51,10 +51,16 @@ impl Llama {
         let mut model = match path.extension().is_some_and(|extension| extension == "bin") {
             true => llama2c::open(path)?,
             false => {
-                let file = Checkpoint::open(path)?;
-                match file.format() {
-                    Format::Gguf(header) => gguf::read(&file, header, registry)?,
-                    _ => saved::read(&file, registry)?,
+                let mut file = Checkpoint::open(path)?;
+                let embedding = file.tensors().find(|(name, _)| *name == EMBEDDING);
+                let rows = embedding.and_then(|(_, tensor)| tensor.shape().first()).copied();
+                match file.gguf_mut() {
+                    Some(header) => {
+                        let (config, vocabulary) = gguf::read(header, rows)
+                            .map_err(|problem| ModelError::contents(path, problem))?;
+                        Llama { config, weights: file.load(registry)?, vocabulary }
+                    }
+                    None => saved::read(&file, registry)?,
                 }
             }
         };

@@ -100,6 +100,14 @@ impl Checkpoint {
         }
     }
 
+    /// The header of a GGUF file, to take large values out of it.
+    pub fn gguf_mut(&mut self) -> Option<&mut gguf::Header> {
+        match &mut self.format {
+            Format::Gguf(header) => Some(header),
+            Format::SafeTensors => None,
+        }
+    }
+
     /// What tensors there are, by name.
     pub fn tensors(&self) -> impl ExactSizeIterator<Item = (&str, &StoredTensor)> {
         self.tensors.iter().map(|(name, stored)| (name.as_str(), stored))

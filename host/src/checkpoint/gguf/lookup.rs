@@ -146,7 +146,7 @@ mod tests {
             ("scores", Value::Array(Array::F32(vec![0.5]))),
         ];
         let metadata = entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        let header = Header { version: 3, alignment: 32, metadata };
+        let mut header = Header { version: 3, alignment: 32, metadata };
         assert_eq!(header.require("count"), Ok(7usize));
         assert_eq!(header.find("count"), Ok(Some(7u32)));
         assert_eq!(header.find::<usize>("other"), Ok(None));
@@ -170,5 +170,7 @@ mod tests {
                 Err(format!("the metadata `{key}` is {found}; {expected}"))
             );
         }
+        assert_eq!(header.take("count"), Some(Value::U32(7)));
+        assert_eq!(header.take("count"), None);
     }
 }

@@ -64,6 +64,11 @@ impl Header {
         self.metadata.get(key)
     }
 
+    /// Takes the value of this key out.
+    pub fn take(&mut self, key: &str) -> Option<Value> {
+        self.metadata.remove(key)
+    }
+
     /// The values that are no arrays, as text.
     pub(super) fn scalars_as_text(&self) -> BTreeMap<String, String> {
         let scalars = self.metadata.iter().filter(|(_, value)| value.as_array().is_none());
