@@ -3,6 +3,7 @@
 //! The ops' vector code is written once, over [`Simd`]. Each instruction set has sixteen lanes, in one register or several, and the
 //! same results to the bit where it fuses multiplication and addition: what is summed across lanes has one order.
 
+use bitquilt_plugin_api::bytemuck::{self, Pod};
 use bitquilt_plugin_api::half::f16;
 
 #[cfg(target_arch = "x86_64")]
@@ -145,6 +146,16 @@ pub(crate) fn prefetch_line(address: *const u8) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = address;
+}
+
+/// Reads from every cache line of `values`, so that they are near when they are used. Where memory is walked on through, the machine
+/// fetches ahead by itself, from where it sees reads: that is faster than to ask for each line, but within a page alone, so that the
+/// first line of each page is asked for before.
+#[inline(always)]
+pub(super) fn touch<T: Pod>(values: &[T]) {
+    let bytes: &[u8] = bytemuck::cast_slice(values);
+    bytes.chunks(4096).for_each(|page| prefetch(&page[..1]));
+    std::hint::black_box((0..bytes.len()).step_by(64).fold(0, |all, line| all | bytes[line]));
 }
 
 /// Code that is compiled once for each instruction set. Implementations are `#[inline(always)]`, as is all they call with it.

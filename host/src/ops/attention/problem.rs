@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use bitquilt_plugin_api::half::f16;
 use bitquilt_plugin_api::{Error, Result, Scalar};
 
-use crate::ops::arch::{LANES, Simd};
+use crate::ops::arch::{LANES, Simd, prefetch, touch};
 use crate::ops::positions::Positions;
 use crate::ops::walk::Walk;
 
@@ -131,18 +131,58 @@ pub(super) struct Task {
     pub(super) kv_head: usize,
     pub(super) query: usize,
     pub(super) queries: usize,
+    fetches: Fetches,
+}
+
+/// Which keys and values a task fetches ahead of their use.
+#[derive(Clone, Copy)]
+enum Fetches {
+    /// Those of its head.
+    Own,
+    /// Those of all heads, which lie side by side.
+    All,
+    /// None: a task before it has.
+    Nothing,
 }
 
 impl<K: Element> Problem<'_, K> {
-    /// The task of an index. Those of the first queries come first.
-    pub(super) fn task(&self, index: usize) -> Task {
+    /// The task of an index. Those of the first queries come first; they run from the last one on, by so many workers.
+    pub(super) fn task(&self, index: usize, workers: usize) -> Task {
         let Dims { batch, kv_heads, seq, .. } = self.dims;
         let query = index / (batch * kv_heads) * self.dims.queries();
-        Task {
-            batch: index / kv_heads % batch,
-            kv_head: index % kv_heads,
-            query,
-            queries: self.dims.queries().min(seq - query),
+        let kv_head = index % kv_heads;
+        let fetches = match workers {
+            1 if kv_head + 1 == kv_heads => Fetches::All,
+            1 => Fetches::Nothing,
+            _ => Fetches::Own,
+        };
+        let queries = self.dims.queries().min(seq - query);
+        Task { batch: index / kv_heads % batch, kv_head, query, queries, fetches }
+    }
+
+    /// Fetches keys `start .. end`, ahead of their use, if that is for this task to do.
+    #[inline(always)]
+    pub(super) fn fetch_keys(&self, task: &Task, start: usize, end: usize) {
+        self.fetch(self.k, self.dims.n, task, start, end);
+    }
+
+    /// Fetches the values of keys `start .. end`, ahead of their use, if that is for this task to do.
+    #[inline(always)]
+    pub(super) fn fetch_values(&self, task: &Task, start: usize, end: usize) {
+        self.fetch(self.v, self.dims.m, task, start, end);
+    }
+
+    #[inline(always)]
+    fn fetch(&self, rows: &[K], len: usize, task: &Task, start: usize, end: usize) {
+        let Dims { keys, kv_heads, .. } = self.dims;
+        let (first, count) = ((task.batch * keys + start) * kv_heads, (end - start) * kv_heads);
+        let rows = &rows[first * len..][..count * len];
+        match task.fetches {
+            Fetches::All => touch(rows),
+            Fetches::Own => rows.chunks_exact(kv_heads * len.max(1)).for_each(|heads| {
+                prefetch(&heads[task.kv_head * len..][..len]);
+            }),
+            Fetches::Nothing => {}
         }
     }
 
@@ -250,28 +290,22 @@ impl<'a> Output<'a> {
 pub(super) trait Element: Scalar {
     /// Sixteen of them, as f32.
     fn load<S: Simd>(simd: S, from: &[Self; LANES]) -> S::F;
-    /// The values themselves, if they are f32.
-    fn as_f32(values: &[Self]) -> Option<&[f32]>;
+    /// Whether they are f32.
+    const F32: bool;
 }
 
 impl Element for f32 {
+    const F32: bool = true;
     #[inline(always)]
     fn load<S: Simd>(simd: S, from: &[Self; LANES]) -> S::F {
         simd.load(from)
     }
-    #[inline(always)]
-    fn as_f32(values: &[Self]) -> Option<&[f32]> {
-        Some(values)
-    }
 }
 
 impl Element for f16 {
+    const F32: bool = false;
     #[inline(always)]
     fn load<S: Simd>(simd: S, from: &[Self; LANES]) -> S::F {
         simd.load_f16(from)
-    }
-    #[inline(always)]
-    fn as_f32(_: &[Self]) -> Option<&[f32]> {
-        None
     }
 }

@@ -2,8 +2,9 @@
 
 use bitquilt_plugin_api::bytemuck;
 
-use super::problem::{Dims, Element, Output, Problem, Task};
-use crate::ops::arch::{Body, LANES, Simd, prefetch};
+use super::problem::{Dims, Element, Problem, Task};
+use super::sums::{Part, Rows};
+use crate::ops::arch::{LANES, Simd};
 use crate::ops::math::exp;
 
 /// Keys whose products with the rows are at hand together.
@@ -22,10 +23,10 @@ const COUNT: usize = size_of::<usize>() / size_of::<f32>();
 #[derive(Clone, Copy)]
 pub(super) struct Sizes {
     /// Rows, filled up to whole registers.
-    rows: usize,
+    pub(super) rows: usize,
     n: usize,
     /// Values of a row of sums, filled up to whole registers.
-    m: usize,
+    pub(super) m: usize,
 }
 
 impl Sizes {
@@ -34,7 +35,7 @@ impl Sizes {
         Self { rows, n: dims.n, m: dims.m.next_multiple_of(LANES) }
     }
 
-    /// What [`OneChunk`] writes: sums of values, the greatest products, and the sums of weights.
+    /// What a chunk of keys gives: sums of values, the greatest products, and the sums of weights.
     pub(super) fn part(&self) -> usize {
         self.rows * (self.m + 2)
     }
@@ -45,211 +46,17 @@ impl Sizes {
     }
 }
 
-/// All of a task.
-pub(super) struct Whole<'a, K> {
-    pub(super) problem: &'a Problem<'a, K>,
-    pub(super) task: Task,
-    pub(super) sizes: Sizes,
-    pub(super) scratch: &'a mut [f32],
-    pub(super) output: &'a Output<'a>,
-}
-
-/// What one chunk of keys gives a task's rows.
-pub(super) struct OneChunk<'a, K> {
-    pub(super) problem: &'a Problem<'a, K>,
-    pub(super) task: Task,
-    pub(super) chunk: usize,
-    pub(super) sizes: Sizes,
-    pub(super) scratch: &'a mut [f32],
-    pub(super) part: &'a mut [f32],
-}
-
-/// A task's output, of what its chunks gave.
-pub(super) struct Merge<'a, K> {
-    pub(super) problem: &'a Problem<'a, K>,
-    pub(super) task: Task,
-    pub(super) sizes: Sizes,
-    pub(super) parts: &'a mut [f32],
-    pub(super) output: &'a Output<'a>,
-}
-
-impl<K: Element> Body for Whole<'_, K> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let (scratch, parts) = self.scratch.split_at_mut(self.sizes.worker() - 2 * self.sizes.part());
-        let (total, next) = parts.split_at_mut(self.sizes.part());
-        let mut total = Part::of(total, &self.sizes);
-        let mut next = Part::of(next, &self.sizes);
-        let mut tile = Tile::new(simd, self.problem, self.task, self.sizes, scratch);
-        tile.chunk(simd, 0, &mut total);
-        for chunk in 1..tile.most.div_ceil(CHUNK) {
-            tile.chunk(simd, chunk, &mut next);
-            tile.rows.merge(simd, chunk, &mut total, &next);
-        }
-        tile.rows.finish(simd, &total, self.output);
-    }
-}
-
-impl<K: Element> Body for OneChunk<'_, K> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let mut part = Part::of(self.part, &self.sizes);
-        Tile::new(simd, self.problem, self.task, self.sizes, self.scratch).chunk(simd, self.chunk, &mut part);
-    }
-}
-
-impl<K: Element> Body for Merge<'_, K> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let rows = Rows { problem: self.problem, task: self.task };
-        let mut parts = self.parts.chunks_exact_mut(self.sizes.part());
-        let Some(total) = parts.next() else { return };
-        let mut total = Part::of(total, &self.sizes);
-        for (chunk, part) in (1..).zip(parts) {
-            rows.merge(simd, chunk, &mut total, &Part::of(part, &self.sizes));
-        }
-        rows.finish(simd, &total, self.output);
-    }
-}
-
-/// Sums of some keys: for each row the greatest product, the weights relative to it, and the weighted values.
-struct Part<'a> {
-    /// `m` values a row.
-    sums: &'a mut [f32],
-    m: usize,
-    greatest: &'a mut [f32],
-    weight: &'a mut [f32],
-}
-
-impl<'a> Part<'a> {
-    #[inline(always)]
-    fn of(memory: &'a mut [f32], sizes: &Sizes) -> Self {
-        let (sums, rest) = memory.split_at_mut(sizes.rows * sizes.m);
-        let (greatest, rest) = rest.split_at_mut(sizes.rows);
-        Self { sums, m: sizes.m, greatest, weight: &mut rest[..sizes.rows] }
-    }
-
-    fn clear(&mut self) {
-        self.sums.fill(0.0);
-        self.greatest.fill(f32::NEG_INFINITY);
-        self.weight.fill(0.0);
-    }
-}
-
-/// The rows of a task.
-struct Rows<'a, K> {
-    problem: &'a Problem<'a, K>,
-    task: Task,
-}
-
-impl<K: Element> Rows<'_, K> {
-    fn count(&self) -> usize {
-        self.task.queries * self.problem.dims.group()
-    }
-
-    /// The values of keys `start .. end`: in place, or converted and filled up to whole registers in `memory`.
-    #[inline(always)]
-    fn values<'v, S: Simd>(&'v self, simd: S, start: usize, end: usize, memory: &'v mut [f32]) -> Values<'v> {
-        let Dims { m, kv_heads, .. } = self.problem.dims;
-        if m.is_multiple_of(LANES)
-            && let Some(values) = K::as_f32(self.problem.v)
-        {
-            return Values {
-                values: &values[self.problem.kv_row(&self.task, start) * m..],
-                stride: kv_heads * m,
-            };
-        }
-        let stride = m.next_multiple_of(LANES);
-        for (to, index) in memory.chunks_exact_mut(stride.max(1)).zip(start..end) {
-            let from = self.problem.value(&self.task, index);
-            for (group, to) in to.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-                simd.store(to, load_from(simd, &from[group * LANES..]));
-            }
-        }
-        Values { values: memory, stride }
-    }
-
-    /// Adds the sums of a chunk to those of the chunks before it.
-    #[inline(always)]
-    fn merge<S: Simd>(&self, simd: S, chunk: usize, total: &mut Part<'_>, part: &Part<'_>) {
-        let groups = total.greatest.as_chunks_mut::<LANES>().0.iter_mut().zip(total.weight.as_chunks_mut().0);
-        let parts = part.greatest.as_chunks::<LANES>().0.iter().zip(part.weight.as_chunks().0);
-        for (group, ((greatest, weight), (more, more_weight))) in groups.zip(parts).enumerate() {
-            let (before, own) = (simd.load(greatest), simd.load(more));
-            let most = simd.max(own, before);
-            let base = finite(simd, most);
-            let (keep, take) = (exp(simd, simd.sub(before, base)), exp(simd, simd.sub(own, base)));
-            let weights = simd.fma(simd.load(more_weight), take, simd.mul(simd.load(weight), keep));
-            simd.store(greatest, most);
-            simd.store(weight, weights);
-            let (mut keeps, mut takes) = ([0.0; LANES], [0.0; LANES]);
-            simd.store(&mut keeps, keep);
-            simd.store(&mut takes, take);
-            for row in 0..LANES.min(self.count().saturating_sub(group * LANES)) {
-                let index = group * LANES + row;
-                if self.problem.visible(&self.task, index) <= chunk * CHUNK {
-                    continue;
-                }
-                let (keep, take) = (simd.splat(keeps[row]), simd.splat(takes[row]));
-                let sums = total.sums[index * total.m..][..total.m].as_chunks_mut::<LANES>().0;
-                let more = part.sums[index * total.m..][..total.m].as_chunks::<LANES>().0;
-                for (sum, more) in sums.iter_mut().zip(more) {
-                    simd.store(sum, simd.fma(simd.load(more), take, simd.mul(simd.load(sum), keep)));
-                }
-            }
-        }
-    }
-
-    /// Writes the rows: weighted values by weights; zeros where no key was seen.
-    #[inline(always)]
-    fn finish<S: Simd>(&self, simd: S, total: &Part<'_>, output: &Output<'_>) {
-        let m = self.problem.dims.m;
-        for row in 0..self.count() {
-            // SAFETY: each row is of one task, which one worker finishes, once.
-            let to = unsafe { output.row(self.problem.place(&self.task, row), m) };
-            let weight = total.weight[row];
-            if weight == 0.0 {
-                to.fill(0.0);
-                continue;
-            }
-            let weight = simd.splat(weight);
-            let sums = total.sums[row * total.m..][..total.m].as_chunks::<LANES>().0;
-            let (whole, rest) = to.as_chunks_mut::<LANES>();
-            for (to, sum) in whole.iter_mut().zip(sums) {
-                simd.store(to, simd.div(simd.load(sum), weight));
-            }
-            if let (false, Some(sum)) = (rest.is_empty(), sums.last()) {
-                let mut lanes = [0.0; LANES];
-                simd.store(&mut lanes, simd.div(simd.load(sum), weight));
-                rest.copy_from_slice(&lanes[..rest.len()]);
-            }
-        }
-    }
-}
-
-/// `x`, and 0 where it is minus infinity: where all products are, each weight is to be 0, not NaN.
-#[inline(always)]
-fn finite<S: Simd>(simd: S, x: S::F) -> S::F {
-    simd.select(simd.less(x, simd.splat(f32::MIN)), simd.splat(0.0), x)
-}
-
 /// Rows of a tile: as many as registers hold the products of.
 const fn tile_rows<S: Simd>() -> usize {
     if S::WIDE { 6 } else { 2 }
 }
 
 /// A task at work.
-struct Tile<'a, K> {
-    rows: Rows<'a, K>,
+pub(super) struct Tile<'a, K> {
+    pub(super) rows: Rows<'a, K>,
     sizes: Sizes,
     /// The most keys that a row sees.
-    most: usize,
+    pub(super) most: usize,
     /// Keys that each row sees.
     visible: &'a mut [usize],
     /// Scaled queries: for each tile of `R` rows `[n][R]`.
@@ -264,7 +71,7 @@ struct Tile<'a, K> {
 
 impl<'a, K: Element> Tile<'a, K> {
     #[inline(always)]
-    fn new<S: Simd>(
+    pub(super) fn new<S: Simd>(
         _: S,
         problem: &'a Problem<'a, K>,
         task: Task,
@@ -309,12 +116,11 @@ impl<'a, K: Element> Tile<'a, K> {
     fn pack_keys<S: Simd>(&mut self, simd: S, start: usize, end: usize) {
         let Rows { problem, task } = &self.rows;
         let n = problem.dims.n;
-        let key = |index: usize| problem.key(task, index);
         for vector in 0..(end - start).div_ceil(LANES) {
             for first in (0..n).step_by(LANES) {
                 let mut rows = [simd.splat(0.0); LANES];
                 for (row, index) in rows.iter_mut().zip(start + vector * LANES..end) {
-                    *row = load_from(simd, &key(index)[first..]);
+                    *row = load_from(simd, &problem.key(task, index)[first..]);
                 }
                 let packed = self.keys[first * BLOCK..].as_chunks_mut::<BLOCK>().0;
                 for (to, row) in packed.iter_mut().zip(simd.transpose(rows)).take(n - first) {
@@ -326,37 +132,86 @@ impl<'a, K: Element> Tile<'a, K> {
 
     /// The sums of a chunk of keys.
     #[inline(always)]
-    fn chunk<S: Simd>(&mut self, simd: S, chunk: usize, part: &mut Part<'_>) {
-        part.clear();
+    pub(super) fn chunk<S: Simd>(&mut self, simd: S, chunk: usize, part: &mut Part<'_>) {
+        part.clear(self.rows.count());
         let starts = (chunk * CHUNK..(chunk + 1) * CHUNK).step_by(BLOCK);
         let most = self.most;
         for start in starts.take_while(|start| *start < most) {
             let end = most.min(start + BLOCK);
-            // One head's keys are apart, and few rows leave no time to wait for them.
             let Rows { problem, task } = &self.rows;
-            if start == 0 || start == chunk * CHUNK {
-                (start..end).for_each(|index| prefetch(problem.key(task, index)));
+            // Few rows leave no time to wait for memory.
+            if start == chunk * CHUNK {
+                problem.fetch_keys(task, start, end);
             }
-            (start..end).for_each(|index| prefetch(problem.value(task, index)));
-            (end..most.min(end + BLOCK)).for_each(|index| prefetch(problem.key(task, index)));
             self.pack_keys(simd, start, end);
-            let values = self.rows.values(simd, start, end, self.values);
-            let block = Block { start, end, visible: self.visible, q: self.q, keys: self.keys, values };
-            let count = self.rows.count();
-            let mut row = 0;
-            while row < count {
-                let tile = TileRows { rows: &self.rows, block: &block, row };
-                let scores = &mut self.scores[row * BLOCK..];
-                row += match count - row {
-                    1 => tile.run::<S, 1, VECTORS>(simd, scores, part),
-                    2 if S::WIDE => tile.run::<S, 2, VECTORS>(simd, scores, part),
-                    3 if S::WIDE => tile.run::<S, 3, VECTORS>(simd, scores, part),
-                    4 if S::WIDE => tile.run::<S, 4, VECTORS>(simd, scores, part),
-                    5 if S::WIDE => tile.run::<S, 5, VECTORS>(simd, scores, part),
-                    _ if S::WIDE => tile.run::<S, 6, VECTORS>(simd, scores, part),
-                    _ => tile.run::<S, 2, 2>(simd, scores, part),
-                };
+            let Rows { problem, task } = &self.rows;
+            problem.fetch_values(task, start, end);
+            problem.fetch_keys(task, end, most.min(end + BLOCK));
+            let (visible, q, keys) = (&*self.visible, &*self.q, &*self.keys);
+            let few = self.rows.count() <= tile_rows::<S>();
+            if problem.dims.m.is_multiple_of(LANES) && (K::F32 || few) {
+                let values = self.rows.values(start);
+                let block = Block { start, end, visible, q, keys, values };
+                self.rows.add_block(simd, &block, self.scores, part);
+            } else {
+                let values = self.rows.converted_values(simd, start, end, self.values);
+                let block = Block { start, end, visible, q, keys, values };
+                self.rows.add_block(simd, &block, self.scores, part);
             }
+        }
+    }
+}
+
+impl<K: Element> Rows<'_, K> {
+    /// The values of keys `start ..`, in place.
+    #[inline(always)]
+    fn values(&self, start: usize) -> Values<'_, K> {
+        let Dims { m, kv_heads, .. } = self.problem.dims;
+        Values { values: &self.problem.v[self.problem.kv_row(&self.task, start) * m..], stride: kv_heads * m }
+    }
+
+    /// The values of keys `start .. end`, converted and filled up to whole registers in `memory`.
+    #[inline(always)]
+    fn converted_values<'v, S: Simd>(
+        &self,
+        simd: S,
+        start: usize,
+        end: usize,
+        memory: &'v mut [f32],
+    ) -> Values<'v, f32> {
+        let stride = self.problem.dims.m.next_multiple_of(LANES);
+        for (to, index) in memory.chunks_exact_mut(stride.max(1)).zip(start..end) {
+            let from = self.problem.value(&self.task, index);
+            for (group, to) in to.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+                simd.store(to, load_from(simd, &from[group * LANES..]));
+            }
+        }
+        Values { values: memory, stride }
+    }
+
+    /// Adds to `part` what a block gives the rows. `scores` is memory for `[rows][BLOCK]`.
+    #[inline(always)]
+    fn add_block<S: Simd, V: Element>(
+        &self,
+        simd: S,
+        block: &Block<'_, V>,
+        scores: &mut [f32],
+        part: &mut Part<'_>,
+    ) {
+        let count = self.count();
+        let mut row = 0;
+        while row < count {
+            let tile = TileRows { rows: self, block, row };
+            let scores = &mut scores[row * BLOCK..];
+            row += match count - row {
+                1 => tile.run::<S, 1, VECTORS>(simd, scores, part),
+                2 if S::WIDE => tile.run::<S, 2, VECTORS>(simd, scores, part),
+                3 if S::WIDE => tile.run::<S, 3, VECTORS>(simd, scores, part),
+                4 if S::WIDE => tile.run::<S, 4, VECTORS>(simd, scores, part),
+                5 if S::WIDE => tile.run::<S, 5, VECTORS>(simd, scores, part),
+                _ if S::WIDE => tile.run::<S, 6, VECTORS>(simd, scores, part),
+                _ => tile.run::<S, 2, 2>(simd, scores, part),
+            };
         }
     }
 }
@@ -376,29 +231,29 @@ fn load_from<S: Simd, K: Element>(simd: S, from: &[K]) -> S::F {
 
 /// Values of keys, `stride` from one key's to the next's.
 #[derive(Clone, Copy)]
-struct Values<'a> {
-    values: &'a [f32],
+struct Values<'a, V> {
+    values: &'a [V],
     stride: usize,
 }
 
 /// A block of keys, packed, and the rows' queries.
-struct Block<'a> {
+struct Block<'a, V> {
     start: usize,
     end: usize,
     visible: &'a [usize],
     q: &'a [f32],
     keys: &'a [f32],
-    values: Values<'a>,
+    values: Values<'a, V>,
 }
 
 /// Some rows in a row, from `row` on.
-struct TileRows<'a, K> {
+struct TileRows<'a, K, V> {
     rows: &'a Rows<'a, K>,
-    block: &'a Block<'a>,
+    block: &'a Block<'a, V>,
     row: usize,
 }
 
-impl<K: Element> TileRows<'_, K> {
+impl<K: Element, E: Element> TileRows<'_, K, E> {
     /// Adds to `part` what the block gives `R` rows, `V` registers of products at a time; `R`. `scores` is their memory.
     #[inline(always)]
     fn run<S: Simd, const R: usize, const V: usize>(
@@ -543,7 +398,7 @@ impl<K: Element> TileRows<'_, K> {
             let from = values[key * stride + first..][..G * LANES].as_chunks::<LANES>().0;
             let mut loaded = [simd.splat(0.0); G];
             for g in 0..G {
-                loaded[g] = simd.load(&from[g]);
+                loaded[g] = E::load(simd, &from[g]);
             }
             for r in 0..R {
                 let weight = simd.splat(weights[r][key]);
@@ -557,7 +412,7 @@ impl<K: Element> TileRows<'_, K> {
                 let weight = simd.splat(weights[r][key]);
                 let from = values[key * stride + first..][..G * LANES].as_chunks::<LANES>().0;
                 for g in 0..G {
-                    added[r][g] = simd.fma(weight, simd.load(&from[g]), added[r][g]);
+                    added[r][g] = simd.fma(weight, E::load(simd, &from[g]), added[r][g]);
                 }
             }
             let to = &mut sums[r * m..][..m].as_chunks_mut::<LANES>().0[group..][..G];
