@@ -65,6 +65,9 @@ impl SessionArguments {
         &self,
         set: impl FnOnce(SessionBuilder) -> SessionBuilder,
     ) -> miette::Result<InferenceSession> {
+        if let Some(missing) = self.plugin_dir.iter().find(|directory| !directory.is_dir()) {
+            return Err(miette!("--plugin-dir {}: there is no such directory", missing.display()));
+        }
         let path = self.search_path();
         for note in &path.notes {
             tracing::warn!("{note}");

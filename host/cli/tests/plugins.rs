@@ -106,6 +106,18 @@ fn a_file_that_is_no_plugin_is_inspected_too_and_not_loaded() {
 }
 
 #[test]
+fn a_directory_that_is_named_is_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = directory.path().join("plugins");
+    let missing = missing.to_str().unwrap();
+    let said = fails(&["--plugin-dir", missing, "plugin", "list"]);
+    assert!(said.contains("there is no such directory"), "{said}");
+    assert!(succeeds(&["--plugin-dir", missing, "plugin", "paths"]).contains("does not exist"));
+    fs::create_dir(missing).unwrap();
+    succeeds(&["--plugin-dir", missing, "plugin", "list"]);
+}
+
+#[test]
 fn a_checked_plugin_passes_line_by_line() {
     let said = succeeds(&["plugin", "check", &example()]);
     let mut lines: Vec<&str> = said.lines().collect();
