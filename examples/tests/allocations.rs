@@ -25,11 +25,11 @@ fn a_token_costs_no_allocation() {
     let sampling = Sampling { temperature: 1.0, top_k: 40, top_p: 0.95, seed: 1 };
     let mut sampler = Sampler::new(sampling, model.config.vocabulary);
     let mut stream = TextStream::new(std::io::sink(), true);
-    let mut token = sampler.sample(runner.feed(&[1, 263, 264]).unwrap());
+    let mut token = sampler.sample(runner.feed(&[1, 263, 264]).unwrap()).unwrap();
     let mut tell = |count: usize| {
         for _ in 0..count {
             stream.push(tokenizer.bytes(token)).unwrap();
-            token = sampler.sample(runner.feed(&[token as i32]).unwrap());
+            token = sampler.sample(runner.feed(&[token as i32]).unwrap()).unwrap();
         }
     };
     tell(2);

@@ -13,6 +13,13 @@ pub struct Sampling {
     pub seed: u64,
 }
 
+/// Why no token can be chosen.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[error(
+    "the model gives logits that are not a number: its weights are damaged, or too large for their dtype or encoding"
+)]
+pub struct NotNumbers;
+
 /// Chooses tokens. It allocates when it is made, and not again.
 pub struct Sampler {
     sampling: Sampling,
@@ -27,8 +34,17 @@ impl Sampler {
         Self { sampling, random: sampling.seed, candidates: Vec::with_capacity(vocabulary) }
     }
 
-    /// The next token. Equal inputs and an equal seed choose equally.
-    pub fn sample(&mut self, logits: &[f32]) -> u32 {
+    /// The next token; an error if a logit is NaN. Equal inputs and an equal seed choose equally.
+    pub fn sample(&mut self, logits: &[f32]) -> Result<u32, NotNumbers> {
+        // Without branches for the values of a piece.
+        let has_nan = |piece: &[f32]| piece.iter().fold(false, |nan, logit| nan | logit.is_nan());
+        match logits.chunks(256).any(has_nan) {
+            true => Err(NotNumbers),
+            false => Ok(self.choose(logits)),
+        }
+    }
+
+    fn choose(&mut self, logits: &[f32]) -> u32 {
         let Sampling { temperature, top_k, top_p, .. } = self.sampling;
         if temperature <= 0.0 || top_k == 1 {
             return argmax(logits);
@@ -99,7 +115,7 @@ mod tests {
     fn counts(mut sampler: Sampler) -> [usize; 4] {
         let logits = [0.1f32, 0.4, 0.3, 0.2].map(f32::ln);
         let mut counts = [0; 4];
-        (0..10_000).for_each(|_| counts[sampler.sample(&logits) as usize] += 1);
+        (0..10_000).for_each(|_| counts[sampler.sample(&logits).unwrap() as usize] += 1);
         counts
     }
 
@@ -118,6 +134,15 @@ mod tests {
         // Half the temperature squares the probabilities.
         near(counts(sampler(0.5, 0, 1.0)), [1.0 / 30.0, 16.0 / 30.0, 9.0 / 30.0, 4.0 / 30.0]);
         assert_eq!(counts(sampler(0.0, 0, 1.0)), [0, 10_000, 0, 0]);
+    }
+
+    #[test]
+    fn what_is_no_number_is_an_error() {
+        for temperature in [0.0, 1.0] {
+            let mut sampler = sampler(temperature, 0, 1.0);
+            assert_eq!(sampler.sample(&[0.5, f32::NAN, 0.0, 0.0]), Err(NotNumbers));
+            assert!(sampler.sample(&[0.5, f32::NEG_INFINITY, 0.0, 0.0]).is_ok());
+        }
     }
 
     #[test]

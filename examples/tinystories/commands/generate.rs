@@ -158,7 +158,7 @@ fn tell(
     prefilled: impl FnOnce(&mut Runner),
 ) -> Result<Times, Box<dyn std::error::Error>> {
     let begin = Instant::now();
-    let mut token = sampler.sample(runner.feed(prompt)?);
+    let mut token = sampler.sample(runner.feed(prompt)?)?;
     let mut times = Times { prefill: begin.elapsed(), decoded: 0, decode: Duration::ZERO };
     prefilled(runner);
     let begin = Instant::now();
@@ -168,7 +168,7 @@ fn tell(
         }
         stream.push(tokenizer.bytes(token))?;
         if told < most {
-            token = sampler.sample(runner.feed(&[token as i32])?);
+            token = sampler.sample(runner.feed(&[token as i32])?)?;
             times.decoded += 1;
         }
     }
