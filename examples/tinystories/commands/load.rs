@@ -18,7 +18,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 pub struct ModelArguments {
     /// A GGUF file of the architecture `llama`, a llama2.c checkpoint (.bin), or what `quantize` has saved.
     #[arg(long, value_name = "FILE")]
-    model: PathBuf,
+    pub model: PathBuf,
     /// The tokenizer.bin of a llama2.c checkpoint, if it is not beside it.
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
