@@ -54,6 +54,7 @@ fn command_line() -> Vec<OsString> {
 fn main() -> ExitCode {
     // A child that tries a plugin is this program, too.
     bitquilt::plugin::child_main();
+    end_with_the_reader();
     let done = match Arguments::parse_from(command_line()).command {
         Command::Generate(arguments) => commands::generate(&arguments),
         Command::Bench(arguments) => commands::bench(&arguments),
@@ -67,5 +68,14 @@ fn main() -> ExitCode {
             eprintln!("error: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Has a write to a pipe that nobody reads any more end the program quietly, as `| head` expects; Rust's default is a panic.
+fn end_with_the_reader() {
+    #[cfg(unix)]
+    // SAFETY: no other thread runs yet, and the default action is no handler that could be called.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
     }
 }
