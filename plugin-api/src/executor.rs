@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::abi::{AbiExecutor, AbiTask, guard};
@@ -59,22 +59,21 @@ impl<'a> Executor<'a> {
     /// # Panics
     /// If a task does, and on a thread that the host did not start: it would have no worker index of its own.
     pub fn par_for<F: Fn(usize, usize) + Sync>(&self, tasks: usize, body: F) {
-        let region = Region { body, failed: AtomicBool::new(false), panic: Mutex::new(None) };
+        let region = Region { body, panic: First::none() };
         let task = AbiTask::new((&raw const region).cast(), Region::<F>::call);
         let ran = self.raw.par_for(tasks, task);
         assert!(
             ran,
             "`par_for` was called on a thread that the host did not start; plugins have no threads of their own"
         );
-        let panic = region.panic.into_inner().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Panic { payload, place }) = panic {
+        if let Some(Panic { payload, place }) = region.panic.into_inner() {
             guard::set_place(place);
             resume_unwind(payload);
         }
     }
 
     /// Runs `body(task, scratch)` for each task in `0..tasks`, where `scratch` is the memory of the worker that runs it. The
-    /// first error is answered, and tasks not begun are left out.
+    /// error of the lowest task that has one is answered, for any number of threads; tasks after it that were not begun are left out.
     ///
     /// # Panics
     /// If `scratch` is for fewer workers than the executor has.
@@ -84,15 +83,16 @@ impl<'a> Executor<'a> {
         scratch: WorkerScratch<'_>,
         body: impl Fn(usize, &mut [u8]) -> Result<()> + Sync,
     ) -> Result<()> {
-        let outcome = Outcome::default();
+        let error = First::none();
         self.par_for(tasks, |task, worker| {
             // SAFETY: tasks of one worker run one after the other.
-            outcome.attempt(|| body(task, unsafe { scratch.worker(worker) }));
+            error.attempt(task, || body(task, unsafe { scratch.worker(worker) }));
         });
-        outcome.into_result()
+        error.into_inner().map_or(Ok(()), Err)
     }
 
-    /// Like [`Self::par_chunks_mut`], for a body that can fail: the first error is answered, and chunks not begun are left out.
+    /// Like [`Self::par_chunks_mut`], for a body that can fail: the error of the first chunk that has one is answered, for any
+    /// number of threads; chunks after it that were not begun are left out.
     ///
     /// # Panics
     /// As [`Self::par_chunks_mut`] does.
@@ -103,11 +103,11 @@ impl<'a> Executor<'a> {
         scratch: WorkerScratch<'_>,
         body: impl Fn(usize, &mut [T], &mut [u8]) -> Result<()> + Sync,
     ) -> Result<()> {
-        let outcome = Outcome::default();
+        let error = First::none();
         self.par_chunks_mut(data, chunk_len, scratch, |index, chunk, scratch| {
-            outcome.attempt(|| body(index, chunk, scratch));
+            error.attempt(index, || body(index, chunk, scratch));
         });
-        outcome.into_result()
+        error.into_inner().map_or(Ok(()), Err)
     }
 
     /// Runs `body(index, chunk, scratch)` for each chunk of `chunk_len` elements of `data` (the last may be shorter), where
@@ -135,38 +135,57 @@ impl<'a> Executor<'a> {
     }
 }
 
-/// The first error among a region's tasks.
-#[derive(Default)]
-struct Outcome {
-    failed: AtomicBool,
-    error: Mutex<Option<Error>>,
+/// What went wrong in the lowest task of a region in which something did: the same for any number of threads.
+struct First<T> {
+    /// Its number; written under the lock alone.
+    task: AtomicUsize,
+    fault: Mutex<Option<T>>,
 }
 
-impl Outcome {
-    /// Runs one task, unless another has failed.
-    fn attempt(&self, task: impl FnOnce() -> Result<()>) {
-        if self.failed.load(Ordering::Relaxed) {
-            return;
-        }
-        if let Err(error) = task() {
-            self.failed.store(true, Ordering::Relaxed);
-            self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-        }
+impl<T> First<T> {
+    fn none() -> Self {
+        Self { task: AtomicUsize::new(usize::MAX), fault: Mutex::new(None) }
     }
 
-    fn into_result(self) -> Result<()> {
-        self.error.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    /// Whether something went wrong in a task before this one.
+    fn is_before(&self, task: usize) -> bool {
+        self.task.load(Ordering::Relaxed) < task
+    }
+
+    /// Keeps the fault of `task` if no task before it has one. Answers the one that is not kept.
+    fn keep(&self, task: usize, fault: T) -> Option<T> {
+        let mut first = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        if first.is_some() && self.is_before(task) {
+            return Some(fault);
+        }
+        self.task.store(task, Ordering::Relaxed);
+        first.replace(fault)
+    }
+
+    fn into_inner(self) -> Option<T> {
+        self.fault.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl First<Error> {
+    /// Runs one task, unless one before it has failed.
+    fn attempt(&self, task: usize, body: impl FnOnce() -> Result<()>) {
+        if self.is_before(task) {
+            return;
+        }
+        if let Err(error) = body() {
+            self.keep(task, error);
+        }
     }
 }
 
 /// One call of `par_for`: what its tasks share.
 struct Region<F> {
     body: F,
-    failed: AtomicBool,
-    panic: Mutex<Option<Panic>>,
+    panic: First<Panic>,
 }
 
-/// The first panic among a region's tasks: what it carried, and where it happened.
+/// A panic of a task: what it carried, and where it happened.
 struct Panic {
     payload: Box<dyn Any + Send>,
     place: Option<String>,
@@ -180,16 +199,14 @@ impl<F: Fn(usize, usize) + Sync> Region<F> {
     unsafe extern "C" fn call(data: *const (), task: usize, worker: usize) {
         // SAFETY: as the caller promises.
         let region = unsafe { &*data.cast::<Self>() };
-        if region.failed.load(Ordering::Relaxed) {
+        if region.panic.is_before(task) {
             return;
         }
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| (region.body)(task, worker))) {
-            region.failed.store(true, Ordering::Relaxed);
-            let mut first = region.panic.lock().unwrap_or_else(PoisonError::into_inner);
-            match *first {
-                None => *first = Some(Panic { payload, place: guard::take_place() }),
+            let panic = Panic { payload, place: guard::take_place() };
+            if let Some(other) = region.panic.keep(task, panic) {
                 // A payload's destructor is the author's code and may panic, too.
-                Some(_) => guard::discard(payload),
+                guard::discard(other.payload);
             }
         }
     }
@@ -229,6 +246,23 @@ mod tests {
         });
         assert_eq!(result.unwrap_err().message(), "task 2");
         assert_eq!(ran.into_inner().unwrap(), [0, 1, 2]);
+    }
+
+    #[test]
+    fn the_fault_of_the_lowest_task_is_kept_in_any_order() {
+        let error = First::none();
+        for task in [5, 3, 7, 2, 4] {
+            error.attempt(task, || Err(Error::failed(format_args!("task {task}"))));
+        }
+        error.attempt(1, || Ok(()));
+        assert!(error.is_before(3) && !error.is_before(2));
+        assert_eq!(error.into_inner().unwrap().message(), "task 2");
+        let other = First::none();
+        assert_eq!(
+            (other.keep(2, "b"), other.keep(1, "a"), other.keep(3, "c")),
+            (None, Some("b"), Some("c"))
+        );
+        assert_eq!(other.into_inner(), Some("a"));
     }
 
     #[test]
