@@ -3,10 +3,11 @@
 use abi_stable::std_types::{RResult, RSlice, RSliceMut};
 
 use crate::abi::host::{NodeAdapter, RunAdapter};
+use crate::abi::lent::AbiView;
 use crate::abi::traits::{
     AbiEncodingBox, AbiEncodingLent, AbiKernelBox, AbiOpBox, AbiProviderBox, AbiTransformBox,
 };
-use crate::abi::types::{AbiOutputType, AbiView, from_abi};
+use crate::abi::types::{AbiOutputType, from_abi};
 use crate::encoding::{EncodingSpec, Importance, Rows};
 use crate::executor::Executor;
 use crate::host::{NodeHost, RunHost};

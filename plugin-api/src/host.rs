@@ -8,8 +8,8 @@ use abi_stable::std_types::RResult;
 
 use crate::abi::host::RegistrarAdapter;
 use crate::abi::layout::{self, Mismatch};
+use crate::abi::lent::{AbiExecutor, AbiTask};
 use crate::abi::module::PluginModuleRef;
-use crate::abi::types::{AbiExecutor, AbiTask};
 pub use crate::handle::{
     EncodingHandle, KernelHandle, KernelProviderHandle, OpHandle, PreparedHandle, TransformHandle,
 };

@@ -5,6 +5,7 @@ use abi_stable::std_types::{ROption, RResult, RSlice, RSliceMut, RString, RVec};
 
 use super::guard::{Guarded, guard};
 use super::host::{AbiNodeRef, AbiRunRef};
+use super::lent::*;
 use super::traits::*;
 use super::types::*;
 use crate::encoding::{EncodingSpec, QuantizationEncoding, Rows};

@@ -4,6 +4,7 @@ use abi_stable::sabi_trait::TD_Opaque;
 use abi_stable::sabi_types::RRef;
 use abi_stable::std_types::{ROption, RSlice, RString, RVec};
 
+use super::lent::*;
 use super::traits::*;
 use super::types::*;
 use crate::executor::Executor;

@@ -1,6 +1,7 @@
 //! All that knows abi_stable: what crosses between a host and a shared library, and the adapters on both sides.
 //!
-//! - [`types`]: plain data. Frozen in 1.x; records end in `extra`, views in reserved words.
+//! - [`types`]: what is described by value. Frozen in 1.x; records end in `extra`.
+//! - [`lent`]: threads and memory that a host lends for a call. Frozen in 1.x; structures end in reserved words.
 //! - [`traits`]: the vtables. They grow at their end: a method added in 1.1 gets a default body, which a library built with
 //!   1.0 runs.
 //! - [`author`]: an author's traits as vtables, each call under the panic guard.
@@ -12,6 +13,7 @@ pub(crate) mod author;
 pub(crate) mod guard;
 pub(crate) mod host;
 pub(crate) mod layout;
+pub(crate) mod lent;
 pub(crate) mod module;
 #[allow(
     missing_docs,
@@ -24,4 +26,4 @@ pub(crate) mod traits;
 pub(crate) mod types;
 
 pub(crate) use host::{AbiNodeRef, AbiRunRef};
-pub(crate) use types::{AbiExecutor, AbiTask};
+pub(crate) use lent::{AbiExecutor, AbiTask};

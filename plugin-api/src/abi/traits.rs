@@ -5,6 +5,7 @@ use abi_stable::StableAbi;
 use abi_stable::sabi_trait;
 use abi_stable::std_types::{RBox, ROption, RSlice, RSliceMut, RString, RVec};
 
+use super::lent::*;
 use super::types::*;
 
 /// The data of an author's objects.
