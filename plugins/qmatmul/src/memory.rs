@@ -29,20 +29,42 @@ const ALIGNMENT: usize = 64;
 const SLACK: usize = 64;
 
 /// The region that the next buffer goes to, while any buffer in it lives.
-static CURRENT: Mutex<Weak<Region>> = Mutex::new(Weak::new());
+static CURRENT: Mutex<Current> = Mutex::new(Current { region: Weak::new(), taken: 0 });
+
+struct Current {
+    region: Weak<Region>,
+    /// Bytes of the region that were given to buffers.
+    taken: usize,
+}
+
+impl Current {
+    /// The next `len` bytes of the region, or of a new one.
+    fn take(&mut self, len: usize) -> io::Result<(Arc<Region>, Range<usize>)> {
+        let fits = |region: &Arc<Region>| region.len - self.taken >= len;
+        let region = match self.region.upgrade().filter(fits) {
+            Some(region) => region,
+            None => {
+                let region = Arc::new(Region::new(len)?);
+                *self = Self { region: Arc::downgrade(&region), taken: 0 };
+                region
+            }
+        };
+        let start = self.taken;
+        self.taken += len;
+        Ok((region, start..self.taken))
+    }
+}
 
 /// A mapping that buffers share.
 struct Region {
     map: MmapMut,
     start: NonNull<u8>,
     len: usize,
-    /// Bytes that were given to buffers.
-    taken: Mutex<usize>,
 }
 
 // SAFETY: a byte of the mapping is reached by one buffer alone, which was given it.
 unsafe impl Send for Region {}
-// SAFETY: as above; what the buffers share is behind a lock.
+// SAFETY: as above.
 unsafe impl Sync for Region {}
 
 impl Region {
@@ -56,15 +78,7 @@ impl Region {
         let _ = map.advise(memmap2::Advice::HugePage);
         let padding = map.as_ptr().align_offset(LARGE_PAGE);
         let start = NonNull::from(&mut map[padding..]).cast();
-        Ok(Self { map, start, len, taken: Mutex::new(0) })
-    }
-
-    /// The next `len` bytes, if there are so many.
-    fn take(&self, len: usize) -> Option<Range<usize>> {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let range = *taken..taken.checked_add(len).filter(|end| *end <= self.len)?;
-        *taken = range.end;
-        Some(range)
+        Ok(Self { map, start, len })
     }
 }
 
@@ -81,15 +95,7 @@ impl AlignedBuffer {
     pub(crate) fn zeroed(len: usize) -> io::Result<Self> {
         let whole = len.checked_add(SLACK).and_then(|len| len.checked_next_multiple_of(ALIGNMENT));
         let whole = whole.ok_or(io::ErrorKind::OutOfMemory)?;
-        let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(region) = current.upgrade()
-            && let Some(range) = region.take(whole)
-        {
-            return Ok(Self { region, range, len });
-        }
-        let region = Arc::new(Region::new(whole)?);
-        let range = region.take(whole).ok_or(io::ErrorKind::OutOfMemory)?;
-        *current = Arc::downgrade(&region);
+        let (region, range) = CURRENT.lock().unwrap_or_else(PoisonError::into_inner).take(whole)?;
         Ok(Self { region, range, len })
     }
 
