@@ -50,8 +50,8 @@ impl<'a> Run<'a> {
     /// A run over an arena that has the layout's bytes.
     ///
     /// # Safety
-    /// What `inputs` and `states` were made of must be alive for `'a`, and the states nobody else's. Each input has the bytes of its
-    /// value in the layout.
+    /// The layout is one of the program. What `inputs` and `states` were made of must be alive for `'a`, and the states nobody else's.
+    /// Each input has the bytes of its value in the layout.
     pub(crate) unsafe fn new(
         program: &'a Program,
         layout: &'a Layout,
@@ -154,6 +154,7 @@ impl<'a> Run<'a> {
                 debug_assert_eq!(self.inputs[input].len, value.bytes);
                 Some(self.inputs[input].data)
             }
+            // A tensor's of the program, which `'a` borrows.
             Origin::Constant(data) => Some(data),
             Origin::Released => None,
             Origin::State(state) => Some(self.states[state]),
