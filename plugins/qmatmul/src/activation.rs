@@ -164,7 +164,7 @@ impl ActivationFormat {
     }
 }
 
-/// Stores a tile in plain Rust, which the compiler vectorizes for the instruction set it is run on.
+/// Stores a tile.
 struct StoreTile<'a> {
     format: ActivationFormat,
     x: &'a [f32],
@@ -182,21 +182,18 @@ impl Body for StoreTile<'_> {
             for (c, column) in self.x.chunks_exact(self.n).enumerate() {
                 let (strips, _) = column[block * len..(block + 1) * len].as_chunks::<STRIP_LEN>();
                 match (self.format.values, strips) {
-                    (Values::Floats, _) => {
-                        put(record, 4 * STRIP_LEN * c, strips[0].map(f32::to_ne_bytes).as_flattened());
-                    }
+                    (Values::Floats, _) => put_each(record, c, &strips[0], f32::to_ne_bytes),
+                    (Values::Bf16, _) => put_each(record, c, &strips[0], |x| bf16_bits(x).to_ne_bytes()),
                     // The compiler unrolls a block of one strip.
                     (Values::Quantized { sums, sum, .. }, [strip]) => {
-                        store_quantized(std::slice::from_ref(strip), sums, sum, record, c, width);
+                        let strips = std::slice::from_ref(strip);
+                        // SAFETY: the caller's contract is this one's.
+                        unsafe { store_quantized::<I>(strips, sums, sum, record, c, width) };
                     }
                     (Values::Quantized { sums, sum, .. }, _) => {
-                        store_quantized(strips, sums, sum, record, c, width);
+                        // SAFETY: the caller's contract is this one's.
+                        unsafe { store_quantized::<I>(strips, sums, sum, record, c, width) };
                     }
-                    (Values::Bf16, _) => put(
-                        record,
-                        2 * STRIP_LEN * c,
-                        strips[0].map(bf16_bits).map(u16::to_ne_bytes).as_flattened(),
-                    ),
                 }
             }
         }
@@ -218,9 +215,26 @@ fn put(record: &mut [u8], at: usize, bytes: &[u8]) {
     record[at..at + bytes.len()].copy_from_slice(bytes);
 }
 
-/// Stores the block of column `c` of `width`.
+/// Stores what `bytes` makes of each value of the strip of column `c`.
 #[inline(always)]
-fn store_quantized(
+fn put_each<const N: usize>(
+    record: &mut [u8],
+    c: usize,
+    strip: &[f32; STRIP_LEN],
+    bytes: impl Fn(f32) -> [u8; N],
+) {
+    let (places, _) = record[N * STRIP_LEN * c..N * STRIP_LEN * (c + 1)].as_chunks_mut();
+    for (place, x) in places.iter_mut().zip(strip) {
+        *place = bytes(*x);
+    }
+}
+
+/// Stores the block of column `c` of `width`.
+///
+/// # Safety
+/// As for the methods of [`DotIsa`].
+#[inline(always)]
+unsafe fn store_quantized<I: DotIsa>(
     block: &[[f32; STRIP_LEN]],
     sums: usize,
     sum: Sum,
@@ -234,9 +248,13 @@ fn store_quantized(
     let first = scales + SCALE_BYTES * width + sum.bytes() * sums * c;
     let mut of_block = 0;
     for (s, strip) in block.iter().enumerate() {
-        let codes = quantize(strip, inverse);
-        put(record, STRIP_LEN * (width * s + c), &codes.map(|code| code as u8));
-        let halves = [&codes[..STRIP_LEN / 2], &codes[STRIP_LEN / 2..]].map(total);
+        let mut codes = [0; STRIP_LEN];
+        let mut halves = [0; 2];
+        if inverse != 0.0 {
+            // SAFETY: the caller's contract is this one's.
+            halves = unsafe { I::quantize(strip, inverse, &mut codes) };
+        }
+        put(record, STRIP_LEN * (width * s + c), &codes);
         let mut put_sum = |i: usize, total: i32| match sum {
             Sum::Offset(offset) | Sum::Offsets { parts: offset, .. } => {
                 put(record, first + 4 * i, &(-offset * total).to_ne_bytes());
@@ -276,34 +294,6 @@ fn scale(block: &[f32]) -> (f32, f32) {
     }
 }
 
-/// The codes of a strip.
-#[inline(always)]
-fn quantize(strip: &[f32; STRIP_LEN], inverse: f32) -> [i32; STRIP_LEN] {
-    if inverse == 0.0 {
-        return [0; STRIP_LEN];
-    }
-    // Added to a float of less magnitude than 2^22, it leaves the nearest integer in the lowest bits, halves rounded to even.
-    const SHIFT: f32 = (3u32 << 22) as f32;
-    strip.map(|x| (x * inverse + SHIFT).to_bits().wrapping_sub(SHIFT.to_bits()) as i32)
-}
-
-/// The sum of half a strip, by pairs of lanes.
-#[inline(always)]
-fn total(half: &[i32]) -> i32 {
-    let mut lanes = [0; STRIP_LEN / 4];
-    for i in 0..lanes.len() {
-        lanes[i] = half[i] + half[i + lanes.len()];
-    }
-    let mut count = lanes.len() / 2;
-    while count > 0 {
-        for i in 0..count {
-            lanes[i] += lanes[i + count];
-        }
-        count /= 2;
-    }
-    lanes[0]
-}
-
 /// A pointer that tasks share; each writes to a part of its own.
 #[derive(Clone, Copy)]
 pub(crate) struct SendPtr<T>(pub(crate) *mut T);
@@ -322,4 +312,66 @@ impl<T> SendPtr<T> {
 /// The columns of tile `tile` of `m` columns in `tiles` tiles.
 pub(crate) fn tile_columns(m: usize, tiles: usize, tile: usize) -> Range<usize> {
     part(m, tiles, tile)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::unpack::MAX_STRIPS;
+
+    /// What every instruction set stores is what the scalar one does.
+    #[test]
+    fn activations_are_the_same_bytes_on_every_instruction_set() {
+        const BLOCK: usize = MAX_STRIPS * STRIP_LEN;
+        let quantized = |strips, sums, sum| Values::Quantized { strips, sums, sum };
+        let layouts = [
+            Values::Floats,
+            Values::Bf16,
+            quantized(1, 1, Sum::Offset(8)),
+            quantized(1, 2, Sum::Float),
+            quantized(MAX_STRIPS, MAX_STRIPS, Sum::Short),
+            quantized(MAX_STRIPS, 2 * MAX_STRIPS, Sum::Short),
+            quantized(MAX_STRIPS, 2 * MAX_STRIPS + 1, Sum::Offsets { parts: 4, block: 127 }),
+        ];
+        let mut state = 0x9e37_79b9_7f4a_7c15u64;
+        let mut random = move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+        };
+        // Blocks of many values, of halves between integers, of the largest and the smallest scales, and of what has none.
+        let largest: [fn(f32) -> f32; 7] = [
+            |x| x,
+            |x| (x * 254.0).round() / 2.0,
+            |x| if x > 0.9 { f32::MAX } else { x * f32::MAX },
+            |x| x * f32::MIN_POSITIVE * 128.0,
+            |x| x * f32::MIN_POSITIVE,
+            |x| if x > 0.98 { f32::INFINITY } else { x },
+            |x| if x > 0.98 { f32::NAN } else { x },
+        ];
+        for m in 1..=4 {
+            let mut x: Vec<f32> = Vec::new();
+            for _ in 0..m {
+                for make in largest {
+                    x.extend((0..BLOCK).map(|_| make(random())));
+                    x.extend((0..BLOCK).map(|i| if i == 5 { 127.0 } else { make(random()) }));
+                }
+            }
+            let n = x.len() / m;
+            for values in layouts {
+                let format = ActivationFormat { values, widest_tile: m };
+                let stored = |isa| {
+                    let mut dst = vec![0; format.bytes(n, m).expect("a small product")];
+                    // SAFETY: the machine has the instruction set.
+                    unsafe { vectorize(isa, StoreTile { format, x: &x, n, dst: &mut dst }) };
+                    dst
+                };
+                let expected = stored(Isa::Scalar);
+                for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+                    assert!(stored(isa) == expected, "{isa:?}, {values:?}, {m} columns");
+                }
+            }
+        }
+    }
 }

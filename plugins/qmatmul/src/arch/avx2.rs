@@ -2,8 +2,8 @@
 
 use std::arch::x86_64::*;
 
-use super::{Body, CodeSource, DotIsa, STEP};
-use crate::unpack::Form;
+use super::{Body, CodeSource, DotIsa, STEP, TO_INTEGER};
+use crate::unpack::{Form, STRIP_LEN};
 
 /// `vpmaddubsw` and `vpmaddwd` on 256-bit registers.
 pub(crate) struct Avx2;
@@ -28,6 +28,15 @@ fn add_products<F: Form>(sums: __m256i, products: [__m256i; STEP]) -> __m256i {
         let cd = _mm256_add_epi32(widen(c), widen(d));
         _mm256_add_epi32(sums, _mm256_add_epi32(ab, cd))
     }
+}
+
+/// The sum of signed bytes.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) fn sum_of_bytes(codes: __m128i) -> i32 {
+    let unsigned = _mm_xor_si128(codes, _mm_set1_epi8(i8::MIN));
+    let sums = _mm_sad_epu8(unsigned, _mm_setzero_si128());
+    _mm_cvtsi128_si32(_mm_add_epi64(sums, _mm_unpackhi_epi64(sums, sums))) - 16 * 128
 }
 
 impl DotIsa for Avx2 {
@@ -140,6 +149,26 @@ impl DotIsa for Avx2 {
         let odd_products = _mm256_mullo_epi16(_mm256_and_si256(codes, odd), factors);
         let even_products = _mm256_andnot_si256(odd, _mm256_mullo_epi16(codes, factors));
         _mm256_add_epi8(_mm256_or_si256(odd_products, even_products), terms)
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    unsafe fn quantize(strip: &[f32; STRIP_LEN], inverse: f32, codes: &mut [u8; STRIP_LEN]) -> [i32; 2] {
+        let nearest = |k: usize| {
+            // SAFETY: a strip has as many values.
+            let x = unsafe { _mm256_loadu_ps(strip.as_ptr().add(8 * k)) };
+            let x = _mm256_mul_ps(x, _mm256_set1_ps(inverse));
+            let bits = _mm256_castps_si256(_mm256_add_ps(x, _mm256_set1_ps(TO_INTEGER)));
+            _mm256_and_si256(bits, _mm256_set1_epi32(0xff))
+        };
+        let lower = _mm256_packus_epi32(nearest(0), nearest(1));
+        let upper = _mm256_packus_epi32(nearest(2), nearest(3));
+        // Four values each of 0, 1, 2, 3 above, from their lower halves, and then from their upper ones.
+        let packed = _mm256_packus_epi16(lower, upper);
+        let bytes = _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+        // SAFETY: there is room for as many bytes.
+        unsafe { _mm256_storeu_si256(codes.as_mut_ptr().cast(), bytes) };
+        [_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes)].map(|half| sum_of_bytes(half))
     }
 
     #[target_feature(enable = "avx2")]

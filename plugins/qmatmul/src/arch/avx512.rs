@@ -2,8 +2,8 @@
 
 use std::{arch::x86_64::*, marker::PhantomData, sync::LazyLock};
 
-use super::{Body, CodeSource, DotIsa, STEP, scalar};
-use crate::unpack::Form;
+use super::{Body, CodeSource, DotIsa, STEP, TO_INTEGER, avx2::sum_of_bytes, scalar};
+use crate::unpack::{Form, STRIP_LEN};
 
 /// `vpdpbusd` on 512-bit registers.
 pub(crate) type Avx512Vnni = Avx512<Vnni>;
@@ -186,6 +186,23 @@ impl<E: Extension> DotIsa for Avx512<E> {
         let odd_products = _mm512_mullo_epi16(_mm512_and_si512(codes, odd), factors);
         let even_products = _mm512_andnot_si512(odd, _mm512_mullo_epi16(codes, factors));
         _mm512_add_epi8(_mm512_or_si512(odd_products, even_products), terms)
+    }
+
+    #[target_feature(enable = "avx512f,avx2")]
+    #[inline]
+    unsafe fn quantize(strip: &[f32; STRIP_LEN], inverse: f32, codes: &mut [u8; STRIP_LEN]) -> [i32; 2] {
+        let mut sums = [0; 2];
+        for (half, sum) in sums.iter_mut().enumerate() {
+            // SAFETY: a strip has as many values.
+            let x = unsafe { _mm512_loadu_ps(strip.as_ptr().add(16 * half)) };
+            let x = _mm512_mul_ps(x, _mm512_set1_ps(inverse));
+            let bits = _mm512_castps_si512(_mm512_add_ps(x, _mm512_set1_ps(TO_INTEGER)));
+            let bytes = _mm512_cvtepi32_epi8(bits);
+            // SAFETY: there is room for as many bytes.
+            unsafe { _mm_storeu_si128(codes.as_mut_ptr().add(16 * half).cast(), bytes) };
+            *sum = sum_of_bytes(bytes);
+        }
+        sums
     }
 
     #[target_feature(enable = "avx512f,avx512vnni")]

@@ -5,7 +5,7 @@
 //! ever summed across lanes, so an element of the result has one order of operations on every instruction set,
 //! and the results are the same bits on all of them, but for those of [`Isa::Avx512Bf16`] with `bf16`.
 
-use crate::unpack::Form;
+use crate::unpack::{Form, STRIP_LEN};
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -115,6 +115,9 @@ impl Isa {
     }
 }
 
+/// Added to a float of less magnitude than 2^22, it leaves the nearest integer in the lowest bits, halves rounded to even.
+const TO_INTEGER: f32 = (3u32 << 22) as f32;
+
 /// Code that is compiled once for each instruction set.
 pub(crate) trait Body {
     /// Runs it.
@@ -209,6 +212,9 @@ pub(crate) trait DotIsa: Sized + 'static {
     /// `codes * factors + terms` modulo 256; a factor is that of all four codes in a lane.
     unsafe fn scale_add(codes: Self::Codes, factors: Self::Codes, terms: Self::Codes) -> Self::Codes;
 
+    /// The integers nearest to `strip * inverse`, halves to even, as signed bytes, and the sums of either half of them. The magnitude
+    /// of none is above 127.
+    unsafe fn quantize(strip: &[f32; STRIP_LEN], inverse: f32, codes: &mut [u8; STRIP_LEN]) -> [i32; 2];
     /// Adds to `sums[g][c]` the products of `STEP * 4` codes of group `g`, steps `first..` of `codes`, and as many
     /// activations of column `c`. A column's activations are 32 bytes from the next's; `x` is the first's, at
     /// code 0 of step 0.

@@ -3,7 +3,7 @@
 use std::arch::{aarch64::*, asm};
 
 use super::{Body, CodeSource, DotIsa, STEP};
-use crate::unpack::Form;
+use crate::unpack::{Form, STRIP_LEN};
 
 /// `sdot` on 128-bit registers.
 pub(crate) struct Neon;
@@ -142,6 +142,26 @@ impl DotIsa for Neon {
     #[inline]
     unsafe fn scale_add(codes: uint8x16_t, factors: uint8x16_t, terms: uint8x16_t) -> uint8x16_t {
         vmlaq_u8(terms, codes, factors)
+    }
+
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn quantize(strip: &[f32; STRIP_LEN], inverse: f32, codes: &mut [u8; STRIP_LEN]) -> [i32; 2] {
+        let mut sums = [0; 2];
+        for (half, sum) in sums.iter_mut().enumerate() {
+            let nearest = |k: usize| {
+                // SAFETY: a strip has as many values.
+                let x = unsafe { vld1q_f32(strip.as_ptr().add(16 * half + 4 * k)) };
+                vmovn_s32(vcvtnq_s32_f32(vmulq_n_f32(x, inverse)))
+            };
+            let lower = vmovn_s16(vcombine_s16(nearest(0), nearest(1)));
+            let upper = vmovn_s16(vcombine_s16(nearest(2), nearest(3)));
+            let bytes = vcombine_s8(lower, upper);
+            // SAFETY: there is room for as many bytes.
+            unsafe { vst1q_s8(codes.as_mut_ptr().add(16 * half).cast(), bytes) };
+            *sum = i32::from(vaddlvq_s8(bytes));
+        }
+        sums
     }
 
     #[target_feature(enable = "neon,dotprod")]

@@ -2,8 +2,8 @@
 
 use half::{bf16, f16};
 
-use super::{Body, CodeSource, DotIsa, MAX_LANES, STEP};
-use crate::unpack::Form;
+use super::{Body, CodeSource, DotIsa, MAX_LANES, STEP, TO_INTEGER};
+use crate::unpack::{Form, STRIP_LEN};
 
 /// Four rows at a time, an element after the other.
 pub(crate) struct Scalar;
@@ -119,6 +119,14 @@ impl DotIsa for Scalar {
 
     unsafe fn scale_add(codes: Bytes, factors: Bytes, terms: Bytes) -> Bytes {
         std::array::from_fn(|i| codes[i].wrapping_mul(factors[i]).wrapping_add(terms[i]))
+    }
+
+    unsafe fn quantize(strip: &[f32; STRIP_LEN], inverse: f32, codes: &mut [u8; STRIP_LEN]) -> [i32; 2] {
+        for (code, x) in codes.iter_mut().zip(strip) {
+            *code = (x * inverse + TO_INTEGER).to_bits() as u8;
+        }
+        let (lower, upper) = codes.split_at(STRIP_LEN / 2);
+        [lower, upper].map(|half| half.iter().map(|&code| i32::from(code as i8)).sum())
     }
 
     unsafe fn dot<F: Form, S: CodeSource<Self>, const G: usize, const W: usize>(
