@@ -43,8 +43,8 @@ enum Values {
 pub(crate) enum Sum {
     /// `-offset * sum(q)`, of 32 bits: where the sum of products starts.
     Offset(i32),
-    /// The same for the parts, and once more, with another offset, for the block.
-    Offsets { parts: i32, block: i32 },
+    /// The same for the halves of a strip, each with its offset, and once more, with another, for the block.
+    Offsets { halves: [i32; 2], block: i32 },
     /// `sum(q)`, a float: the factor of a minimum.
     Float,
     /// `sum(q)`, of 16 bits: the factor of an integer minimum.
@@ -256,8 +256,9 @@ unsafe fn store_quantized<I: DotIsa>(
         }
         put(record, STRIP_LEN * (width * s + c), &codes);
         let mut put_sum = |i: usize, total: i32| match sum {
-            Sum::Offset(offset) | Sum::Offsets { parts: offset, .. } => {
-                put(record, first + 4 * i, &(-offset * total).to_ne_bytes());
+            Sum::Offset(offset) => put(record, first + 4 * i, &(-offset * total).to_ne_bytes()),
+            Sum::Offsets { halves, .. } => {
+                put(record, first + 4 * i, &(-halves[i % 2] * total).to_ne_bytes())
             }
             Sum::Float => put(record, first + 4 * i, &(total as f32).to_ne_bytes()),
             // At most 32 codes of at most 127.
@@ -331,7 +332,7 @@ mod tests {
             quantized(1, 2, Sum::Float),
             quantized(MAX_STRIPS, MAX_STRIPS, Sum::Short),
             quantized(MAX_STRIPS, 2 * MAX_STRIPS, Sum::Short),
-            quantized(MAX_STRIPS, 2 * MAX_STRIPS + 1, Sum::Offsets { parts: 4, block: 127 }),
+            quantized(MAX_STRIPS, 2 * MAX_STRIPS + 1, Sum::Offsets { halves: [4, 32], block: 127 }),
         ];
         let mut state = 0x9e37_79b9_7f4a_7c15u64;
         let mut random = move || {

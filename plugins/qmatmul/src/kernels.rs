@@ -111,15 +111,24 @@ pub(crate) trait Kernels: Sync {
 
 /// What the kernels of encoding `E` on instruction set `I` need of the sums of activations.
 const fn sum<E: Unpack, I: DotIsa>() -> Sum {
-    let taken = if E::Form::BITS == 8 { I::BYTE_OFFSET } else { 0 };
-    if let Some(block) = E::SCALED_OFFSET {
-        return Sum::Offsets { parts: E::OFFSET - taken, block: block - I::BYTE_OFFSET };
-    }
+    let (taken, taken_scaled) = (taken::<E::Form, I>(), taken::<<E::Form as Form>::Scaled, I>());
     match (E::Form::MINS, E::Form::PAIRS) {
+        (0, _) if E::Form::INTEGER_SCALES => {
+            let lower = E::OFFSET - taken;
+            Sum::Offsets {
+                halves: [lower, lower << E::Form::UPPER_SHIFT],
+                block: E::SCALED_OFFSET - taken_scaled,
+            }
+        }
         (0, _) => Sum::Offset(E::OFFSET - taken),
         (_, false) => Sum::Float,
         (_, true) => Sum::Short,
     }
+}
+
+/// What [`DotIsa::dot`] has taken from each code of a form.
+const fn taken<F: Form, I: DotIsa>() -> i32 {
+    if F::BITS == 8 { I::BYTE_OFFSET } else { 0 }
 }
 
 /// The integer kernels of encoding `E` on instruction set `I`.

@@ -30,6 +30,13 @@ fn add_products<F: Form>(sums: __m256i, products: [__m256i; STEP]) -> __m256i {
     }
 }
 
+/// Where a shuffle takes the lowest byte of each lane from, four times.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) fn first_of_four() -> __m128i {
+    _mm_setr_epi8(0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12)
+}
+
 /// The sum of signed bytes.
 #[target_feature(enable = "avx2")]
 #[inline]
@@ -128,11 +135,11 @@ impl DotIsa for Avx2 {
 
     #[target_feature(enable = "avx2")]
     #[inline]
-    unsafe fn load_lane_bytes(from: *const u8) -> __m256i {
-        let first_of_four = _mm_setr_epi8(0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12);
+    unsafe fn load_lane_bytes(from: *const u8) -> [__m256i; 2] {
+        let first_of_four = _mm256_broadcastsi128_si256(first_of_four());
         // SAFETY: the caller vouches for the bytes.
-        let bytes = _mm256_cvtepu8_epi32(unsafe { _mm_loadl_epi64(from.cast()) });
-        _mm256_shuffle_epi8(bytes, _mm256_broadcastsi128_si256(first_of_four))
+        let pairs = _mm256_cvtepu8_epi16(unsafe { _mm_loadu_si128(from.cast()) });
+        [pairs, _mm256_srli_epi32::<16>(pairs)].map(|bytes| _mm256_shuffle_epi8(bytes, first_of_four))
     }
 
     #[target_feature(enable = "avx2")]
@@ -218,7 +225,7 @@ impl DotIsa for Avx2 {
     #[inline]
     unsafe fn load_byte_pair(from: *const u8) -> __m256i {
         // SAFETY: the caller vouches for the bytes.
-        _mm256_cvtepu8_epi16(unsafe { _mm_loadu_si128(from.cast()) })
+        _mm256_cvtepi8_epi16(unsafe { _mm_loadu_si128(from.cast()) })
     }
 
     #[target_feature(enable = "avx2")]
@@ -227,6 +234,13 @@ impl DotIsa for Avx2 {
         // SAFETY: the caller vouches for the bytes.
         let x = _mm256_set1_epi32(unsafe { x.cast::<i32>().read_unaligned() });
         _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, x))
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    unsafe fn add_scaled<F: Form>(sums: __m256i, lower: __m256i, upper: __m256i, scales: __m256i) -> __m256i {
+        let upper = _mm256_sll_epi32(upper, _mm_cvtsi32_si128(16 - F::UPPER_SHIFT as i32));
+        _mm256_add_epi32(sums, _mm256_madd_epi16(_mm256_blend_epi16::<0xaa>(lower, upper), scales))
     }
 
     #[target_feature(enable = "avx2")]

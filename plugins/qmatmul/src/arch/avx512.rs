@@ -2,7 +2,11 @@
 
 use std::{arch::x86_64::*, marker::PhantomData, sync::LazyLock};
 
-use super::{Body, CodeSource, DotIsa, STEP, TO_INTEGER, avx2::sum_of_bytes, scalar};
+use super::{
+    Body, CodeSource, DotIsa, STEP, TO_INTEGER,
+    avx2::{first_of_four, sum_of_bytes},
+    scalar,
+};
 use crate::unpack::{Form, STRIP_LEN};
 
 /// `vpdpbusd` on 512-bit registers.
@@ -165,11 +169,11 @@ impl<E: Extension> DotIsa for Avx512<E> {
 
     #[target_feature(enable = "avx512f,avx512bw")]
     #[inline]
-    unsafe fn load_lane_bytes(from: *const u8) -> __m512i {
-        let first_of_four = _mm_setr_epi8(0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12);
+    unsafe fn load_lane_bytes(from: *const u8) -> [__m512i; 2] {
+        let first_of_four = _mm512_broadcast_i32x4(first_of_four());
         // SAFETY: the caller vouches for the bytes.
-        let bytes = _mm512_cvtepu8_epi32(unsafe { _mm_loadu_si128(from.cast()) });
-        _mm512_shuffle_epi8(bytes, _mm512_broadcast_i32x4(first_of_four))
+        let pairs = _mm512_cvtepu8_epi16(unsafe { _mm256_loadu_si256(from.cast()) });
+        [pairs, _mm512_srli_epi32::<16>(pairs)].map(|bytes| _mm512_shuffle_epi8(bytes, first_of_four))
     }
 
     #[target_feature(enable = "avx512f,avx512bw")]
@@ -241,7 +245,7 @@ impl<E: Extension> DotIsa for Avx512<E> {
     #[inline]
     unsafe fn load_byte_pair(from: *const u8) -> __m512i {
         // SAFETY: the caller vouches for the bytes.
-        _mm512_cvtepu8_epi16(unsafe { _mm256_loadu_si256(from.cast()) })
+        _mm512_cvtepi8_epi16(unsafe { _mm256_loadu_si256(from.cast()) })
     }
 
     #[target_feature(enable = "avx512f,avx512vnni")]
@@ -250,6 +254,13 @@ impl<E: Extension> DotIsa for Avx512<E> {
         // SAFETY: the caller vouches for the bytes.
         let x = unsafe { x.cast::<i32>().read_unaligned() };
         _mm512_dpwssd_epi32(sums, pairs, _mm512_set1_epi32(x))
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    #[inline]
+    unsafe fn add_scaled<F: Form>(sums: __m512i, lower: __m512i, upper: __m512i, scales: __m512i) -> __m512i {
+        let upper = _mm512_sll_epi32(upper, _mm_cvtsi32_si128(16 - F::UPPER_SHIFT as i32));
+        _mm512_dpwssd_epi32(sums, _mm512_mask_blend_epi16(0xaaaa_aaaa, lower, upper), scales)
     }
 
     #[target_feature(enable = "avx512f")]

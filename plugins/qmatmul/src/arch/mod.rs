@@ -205,8 +205,8 @@ pub(crate) trait DotIsa: Sized + 'static {
     unsafe fn load_factors<const SHIFT: u32>(from: *const u8) -> Self::Codes;
     /// Each code times the factor of its lane; the products are below 256.
     unsafe fn scale(codes: Self::Codes, factors: Self::Codes) -> Self::Codes;
-    /// `LANES` bytes at `from`, each in the four codes of its lane.
-    unsafe fn load_lane_bytes(from: *const u8) -> Self::Codes;
+    /// `2 * LANES` bytes at `from`, two a lane: the first in the four codes of its lane, and the second.
+    unsafe fn load_lane_bytes(from: *const u8) -> [Self::Codes; 2];
     /// `a - b` modulo 256, code by code.
     unsafe fn sub(a: Self::Codes, b: Self::Codes) -> Self::Codes;
     /// `codes * factors + terms` modulo 256; a factor is that of all four codes in a lane.
@@ -226,10 +226,18 @@ pub(crate) trait DotIsa: Sized + 'static {
     );
     /// The lower and the upper 4 bits of `LANES` bytes at `from`, two numbers of 16 bits a lane.
     unsafe fn load_nibble_pair(from: *const u8) -> Self::Codes;
-    /// `2 * LANES` bytes at `from`, two numbers of 16 bits a lane.
+    /// `2 * LANES` signed bytes at `from`, two numbers of 16 bits a lane.
     unsafe fn load_byte_pair(from: *const u8) -> Self::Codes;
     /// `sums` and the products of the two numbers of each lane, signed ones of 16 bits, with the two at `x`.
     unsafe fn dot_pair(sums: Self::I32, pairs: Self::Codes, x: *const u8) -> Self::I32;
+    /// `sums` and `lower` times the first number of each lane of `scales`, signed ones of 16 bits, and `upper`, shifted right by the
+    /// form's [`UPPER_SHIFT`](Form::UPPER_SHIFT) of zeros, times the second. `lower` and the shifted `upper` have 16 bits.
+    unsafe fn add_scaled<F: Form>(
+        sums: Self::I32,
+        lower: Self::I32,
+        upper: Self::I32,
+        scales: Self::Codes,
+    ) -> Self::I32;
     /// The `i32` at `from` in every lane.
     unsafe fn broadcast_i32(from: *const u8) -> Self::I32;
     /// Zero in every lane.

@@ -125,11 +125,11 @@ impl DotIsa for Neon {
 
     #[target_feature(enable = "neon")]
     #[inline]
-    unsafe fn load_lane_bytes(from: *const u8) -> uint8x16_t {
+    unsafe fn load_lane_bytes(from: *const u8) -> [uint8x16_t; 2] {
         // SAFETY: the caller vouches for the bytes.
-        let bytes = vdupq_n_u32(unsafe { from.cast::<u32>().read_unaligned() });
-        let lanes = vcombine_u8(vcreate_u8(0x0101_0101_0000_0000), vcreate_u8(0x0303_0303_0202_0202));
-        vqtbl1q_u8(vreinterpretq_u8_u32(bytes), lanes)
+        let pairs = vcombine_u8(unsafe { vld1_u8(from) }, vdup_n_u8(0));
+        let first = vcombine_u8(vcreate_u8(0x0202_0202_0000_0000), vcreate_u8(0x0606_0606_0404_0404));
+        [first, vaddq_u8(first, vdupq_n_u8(1))].map(|lanes| vqtbl1q_u8(pairs, lanes))
     }
 
     #[target_feature(enable = "neon")]
@@ -204,7 +204,7 @@ impl DotIsa for Neon {
     #[inline]
     unsafe fn load_byte_pair(from: *const u8) -> uint8x16_t {
         // SAFETY: the caller vouches for the bytes.
-        vreinterpretq_u8_u16(vmovl_u8(unsafe { vld1_u8(from) }))
+        vreinterpretq_u8_s16(vmovl_s8(unsafe { vld1_s8(from.cast()) }))
     }
 
     #[target_feature(enable = "neon")]
@@ -216,6 +216,20 @@ impl DotIsa for Neon {
         let low = vmull_s16(vget_low_s16(pairs), vget_low_s16(x));
         let high = vmull_s16(vget_high_s16(pairs), vget_high_s16(x));
         vaddq_s32(sums, vpaddq_s32(low, high))
+    }
+
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn add_scaled<F: Form>(
+        sums: int32x4_t,
+        lower: int32x4_t,
+        upper: int32x4_t,
+        scales: uint8x16_t,
+    ) -> int32x4_t {
+        let scales = vreinterpretq_s32_u8(scales);
+        let upper = vshlq_s32(upper, vdupq_n_s32(-(F::UPPER_SHIFT as i32)));
+        let sums = vmlaq_s32(sums, lower, vshrq_n_s32::<16>(vshlq_n_s32::<16>(scales)));
+        vmlaq_s32(sums, upper, vshrq_n_s32::<16>(scales))
     }
 
     #[target_feature(enable = "neon")]

@@ -107,10 +107,10 @@ impl DotIsa for Scalar {
         std::array::from_fn(|i| codes[i] * factors[i])
     }
 
-    unsafe fn load_lane_bytes(from: *const u8) -> Bytes {
+    unsafe fn load_lane_bytes(from: *const u8) -> [Bytes; 2] {
         // SAFETY: the caller vouches for the bytes.
-        let bytes = unsafe { read::<1, LANES>(from) };
-        std::array::from_fn(|i| bytes[i / 4][0])
+        let pairs = unsafe { read::<2, LANES>(from) };
+        [0, 1].map(|second: usize| std::array::from_fn(|i| pairs[i / 4][second]))
     }
 
     unsafe fn sub(a: Bytes, b: Bytes) -> Bytes {
@@ -163,7 +163,7 @@ impl DotIsa for Scalar {
     unsafe fn load_byte_pair(from: *const u8) -> Bytes {
         // SAFETY: the caller vouches for the bytes.
         let bytes = unsafe { read::<2, LANES>(from) };
-        std::array::from_fn(|i| if i % 2 == 0 { bytes[i / 4][i % 4 / 2] } else { 0 })
+        std::array::from_fn(|i| i16::from(bytes[i / 4][i % 4 / 2] as i8).to_le_bytes()[i % 2])
     }
 
     unsafe fn dot_pair(mut sums: [i32; LANES], pairs: Bytes, x: *const u8) -> [i32; LANES] {
@@ -171,6 +171,19 @@ impl DotIsa for Scalar {
         let x = unsafe { read::<2, 2>(x) }.map(|bytes| i32::from(i16::from_ne_bytes(bytes)));
         for (i, &number) in pairs.as_chunks::<2>().0.iter().enumerate() {
             sums[i / 2] += i32::from(i16::from_le_bytes(number)) * x[i % 2];
+        }
+        sums
+    }
+
+    unsafe fn add_scaled<F: Form>(
+        mut sums: [i32; LANES],
+        lower: [i32; LANES],
+        upper: [i32; LANES],
+        scales: Bytes,
+    ) -> [i32; LANES] {
+        for (i, bytes) in scales.as_chunks::<4>().0.iter().enumerate() {
+            let [first, second] = [[bytes[0], bytes[1]], [bytes[2], bytes[3]]].map(i16::from_le_bytes);
+            sums[i] += lower[i] * i32::from(first) + (upper[i] >> F::UPPER_SHIFT) * i32::from(second);
         }
         sums
     }

@@ -2,7 +2,7 @@
 //!
 //! A block of activations is as long as one of the weight, and its products are summed for each of its strips, and each part of it
 //! that has a scale of its own, in this order: `block = fma(f32(products), scale, block)`, `products` being the exact integer sum of
-//! `(q - o) * x` over the part. Where codes can take their integer scales, `block` is an integer too, whether they have or not, and
+//! `(q - o) * x` over the part. Where scales are integers, `block` is one too, whether codes or sums of products take the scales, and
 //! then multiplied with the scale of the whole block. Then come the minima: for a block of one strip each is a float,
 //! `block = fma(min, sum(x), block)`; for a longer one they are integers, `block = fma(f32(sum of min * sum(x)), min scale, block)`. At
 //! last `sum = fma(block, d, sum)`, `d` being the scale of the activations.
@@ -28,6 +28,11 @@ pub(super) trait StripSource<I: DotIsa>: CodeSource<I> {
     /// # Safety
     /// As for the methods of [`DotIsa`].
     unsafe fn min(&self, part: usize) -> I::F32;
+    /// The integer scales of the halves.
+    ///
+    /// # Safety
+    /// As for the methods of [`DotIsa`].
+    unsafe fn integer_scales(&self) -> I::Codes;
 }
 
 impl<I: DotIsa> StripSource<I> for Strip<I> {
@@ -40,12 +45,18 @@ impl<I: DotIsa> StripSource<I> for Strip<I> {
     unsafe fn min(&self, part: usize) -> I::F32 {
         self.mins[part]
     }
+
+    #[inline(always)]
+    unsafe fn integer_scales(&self) -> I::Codes {
+        self.integer_scales
+    }
 }
 
 /// A strip unpacked into memory, for the widest instruction set.
 #[repr(C, align(64))]
 pub(super) struct StoredStrip {
     codes: [u8; STRIP_CODES * 4 * MAX_LANES],
+    /// Floats, or a register of integers.
     scales: [f32; 2 * MAX_LANES],
     mins: [f32; 2 * MAX_LANES],
 }
@@ -69,6 +80,9 @@ impl StoredStrip {
             }
             for i in 0..F::MINS {
                 I::store_f32(mins.add(I::LANES * i), strip.mins[i]);
+            }
+            if F::INTEGER_SCALES {
+                I::store(scales.cast(), strip.integer_scales);
             }
         }
     }
@@ -97,6 +111,12 @@ impl<I: DotIsa> StripSource<I> for Stored {
     unsafe fn min(&self, part: usize) -> I::F32 {
         // SAFETY: the strip was stored for `I` and its form, which has this part.
         unsafe { I::load_f32((&raw const (*self.0).mins).cast::<u8>().add(4 * I::LANES * part)) }
+    }
+
+    #[inline(always)]
+    unsafe fn integer_scales(&self) -> I::Codes {
+        // SAFETY: the strip was stored for `I` and its form, which has these scales.
+        unsafe { I::load((&raw const (*self.0).scales).cast()) }
     }
 }
 
@@ -153,7 +173,7 @@ impl StoredHeader {
     pub(super) unsafe fn store<I: DotIsa, F: Form>(at: *mut Self, header: &Header<I>) {
         // SAFETY: there is room for the registers of the widest instruction set.
         unsafe {
-            if F::HEADER_SCALE {
+            if F::SCALES == 0 {
                 I::store_f32((&raw mut (*at).scale).cast(), header.scale);
             }
             if F::PAIRS {
@@ -199,7 +219,7 @@ pub(super) const fn record_bytes<F: Form>() -> usize {
 
 /// The products of a block of `G` groups and `W` columns, as far as they are summed.
 pub(super) struct Block<I: DotIsa, const G: usize, const W: usize> {
-    /// Those of codes that have taken their scales.
+    /// Those that have taken integer scales.
     dots: [[I::I32; W]; G],
     sums: [[I::F32; W]; G],
 }
@@ -213,8 +233,10 @@ impl<I: DotIsa, const G: usize, const W: usize> Block<I, G, W> {
     pub(super) unsafe fn new<F: Form>(x: *const u8) -> Self {
         // SAFETY: the caller's contract is this one's.
         unsafe {
-            let dots =
-                if F::SCALES == 0 { Self::start::<F>(x, F::SUMS - 1) } else { [[I::zero_i32(); W]; G] };
+            let dots = match F::SCALES == 0 && !F::INTEGER_SCALES {
+                true => Self::start::<F>(x, F::SUMS - 1),
+                false => [[I::zero_i32(); W]; G],
+            };
             Self { dots, sums: [[I::zero(); W]; G] }
         }
     }
@@ -255,7 +277,19 @@ impl<I: DotIsa, const G: usize, const W: usize> Block<I, G, W> {
         // SAFETY: the record has what is read: codes and the sums of each column.
         unsafe {
             let codes = x.add(STRIP_LEN * W * s).cast();
-            if F::SCALES == 0 {
+            if F::INTEGER_SCALES {
+                let mut halves = [Self::start::<F>(x, 2 * s), Self::start::<F>(x, 2 * s + 1)];
+                for (half, dots) in halves.iter_mut().enumerate() {
+                    I::dot::<F, S, G, W>(dots, strips, STEP * half, codes);
+                }
+                for g in 0..G {
+                    let scales = strips[g].integer_scales();
+                    for c in 0..W {
+                        let [lower, upper] = [halves[0][g][c], halves[1][g][c]];
+                        self.dots[g][c] = I::add_scaled::<F>(self.dots[g][c], lower, upper, scales);
+                    }
+                }
+            } else if F::SCALES == 0 {
                 // Few chains of products would wait for themselves: those of a strip are a chain of their own.
                 let mut dots = if G * W < FEW_CHAINS { [[I::zero_i32(); W]; G] } else { self.dots };
                 for step in 0..STRIP_CODES / STEP {
@@ -318,13 +352,11 @@ impl<I: DotIsa, const G: usize, const W: usize> Block<I, G, W> {
         unsafe {
             let scales = x.add(F::STRIPS * STRIP_LEN * W);
             let sums_of_x = scales.add(SCALE_BYTES * W);
-            if F::HEADER_SCALE {
+            if F::SCALES == 0 {
                 for g in 0..G {
                     let scale = headers[g].scale();
                     for c in 0..W {
-                        let products =
-                            if F::SCALES == 0 { I::to_f32(self.dots[g][c]) } else { self.sums[g][c] };
-                        self.sums[g][c] = I::mul(products, scale);
+                        self.sums[g][c] = I::mul(I::to_f32(self.dots[g][c]), scale);
                     }
                 }
             }

@@ -8,9 +8,7 @@ use super::{
 };
 use crate::{
     arch::{Body, DotIsa, MAX_LANES},
-    unpack::{
-        Form, Header, MAX_STRIPS, STRIP_LEN, ScaledForm, Strip, Unpack, block_len, fields::FieldReader,
-    },
+    unpack::{Form, Header, MAX_STRIPS, STRIP_LEN, Strip, Unpack, block_len, fields::FieldReader},
 };
 
 /// The most tiles of columns in a task.
@@ -224,7 +222,13 @@ impl<E: Unpack> Tiles<E> {
                     let x = x.add(columns.len() * record_bytes::<E::Form>() * (strip / E::Form::STRIPS));
                     let sums = sums.0.as_mut_ptr().add((tile - self.tiles.start) * tile_sums);
                     if keeps_scaled::<I, E>() {
-                        tile_of_width::<I, ScaledForm, G>(columns.len(), slabs, count, x, sums);
+                        tile_of_width::<I, <E::Form as Form>::Scaled, G>(
+                            columns.len(),
+                            slabs,
+                            count,
+                            x,
+                            sums,
+                        );
                     } else {
                         tile_of_width::<I, E::Form, G>(columns.len(), slabs, count, x, sums);
                     }
@@ -247,7 +251,7 @@ impl<E: Unpack> Tiles<E> {
 
 /// Whether slabs have codes that have taken their scales.
 const fn keeps_scaled<I: DotIsa, E: Unpack>() -> bool {
-    E::SCALED_OFFSET.is_some() && I::BYTES_ARE_QUICK
+    E::Form::INTEGER_SCALES && (I::BYTES_ARE_QUICK || <E::Form as Form>::Scaled::BITS < 8)
 }
 
 /// Unpacks the next `count` strips, whole blocks, into a slab.
@@ -264,12 +268,13 @@ unsafe fn unpack_slab<I: DotIsa, E: Unpack>(fields: &mut FieldReader<I>, slab: &
             StoredHeader::store::<I, E::Form>(slab.header.as_mut_ptr(), &header);
             for stored in block {
                 prefetch::<I>(fields.position(), E::STRIP_BYTES * I::LANES);
-                let strip = if keeps_scaled::<I, E>() {
-                    E::scaled_strip(fields, &header)
+                if keeps_scaled::<I, E>() {
+                    let strip = E::scaled_strip(fields, &header);
+                    StoredStrip::store::<I, <E::Form as Form>::Scaled>(stored.as_mut_ptr(), &strip);
                 } else {
-                    E::strip(fields, &header)
-                };
-                StoredStrip::store::<I, E::Form>(stored.as_mut_ptr(), &strip);
+                    let strip = E::strip(fields, &header);
+                    StoredStrip::store::<I, E::Form>(stored.as_mut_ptr(), &strip);
+                }
             }
         }
     }

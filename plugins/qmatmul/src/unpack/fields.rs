@@ -105,6 +105,24 @@ impl<'a> FieldWriter<'a> {
         }
     }
 
+    /// The lower 2 bits of the codes, those of either half of the strip where [`FieldReader::crumb_halves`] reads them.
+    pub(crate) fn crumb_halves(&mut self, codes: CodeWords) {
+        let (lower, upper) = codes.split_at(STRIP_CODES / 2);
+        for (lower, upper) in lower.as_chunks::<2>().0.iter().zip(upper.as_chunks::<2>().0) {
+            let [even, odd] = [0, 1].map(|i| lower[i] & 0x0303_0303 | (upper[i] & 0x0303_0303) << 2);
+            self.put((even | odd << 4).to_le_bytes());
+        }
+    }
+
+    /// The lower 3 bits of the codes, those of either half of the strip where [`FieldReader::octal_halves`] reads them.
+    pub(crate) fn octal_halves(&mut self, codes: CodeWords) {
+        let [l0, l1, l2, l3, u0, u1, u2, u3] = codes.map(|codes| codes & 0x0707_0707);
+        let last = [l3 & 0x0303_0303, u3 & 0x0303_0303, l3 >> 2 & 0x0101_0101 | u3 >> 1 & 0x0202_0202];
+        for (last, [lower, upper]) in last.into_iter().zip([[l0, u0], [l1, u1], [l2, u2]]) {
+            self.put((lower | upper << 3 | last << 6).to_le_bytes());
+        }
+    }
+
     /// The lowest bit of the codes.
     pub(crate) fn bits(&mut self, codes: CodeWords) {
         let word = (0..8).fold(0, |word, i| word | (codes[i] & 0x0101_0101) << i);
@@ -205,14 +223,14 @@ impl<I: DotIsa> FieldReader<I> {
         unsafe { I::load_byte_pair(self.take(2)) }
     }
 
-    /// What [`FieldWriter::byte`] wrote, in each code of its row.
+    /// What [`FieldWriter::byte_pair`] wrote, each byte in every code of its row.
     ///
     /// # Safety
     /// As for the methods of [`DotIsa`]; the record has that field.
     #[inline(always)]
-    pub(crate) unsafe fn lane_byte(&mut self) -> I::Codes {
+    pub(crate) unsafe fn lane_bytes(&mut self) -> [I::Codes; 2] {
         // SAFETY: the caller's contract is this one's.
-        unsafe { I::load_lane_bytes(self.take(1)) }
+        unsafe { I::load_lane_bytes(self.take(2)) }
     }
 
     /// What [`FieldWriter::half`] wrote.
@@ -270,23 +288,19 @@ impl<I: DotIsa> FieldReader<I> {
         }
     }
 
-    /// What [`FieldWriter::crumbs`] wrote, shifted left by 0, 2 or 4.
+    /// What [`FieldWriter::crumbs`] wrote, shifted left by 4.
     ///
     /// # Safety
     /// As for the methods of [`DotIsa`]; the record has that field.
     #[inline(always)]
-    pub(crate) unsafe fn crumbs<const SHIFT: u32>(&mut self) -> [I::Codes; STRIP_CODES] {
+    pub(crate) unsafe fn crumbs(&mut self) -> [I::Codes; STRIP_CODES] {
         // SAFETY: the caller's contract is this one's.
         unsafe {
-            let mask = I::splat(3 << SHIFT);
+            let mask = I::splat(3 << 4);
             let mut codes = [mask; STRIP_CODES];
             for codes in codes.as_chunks_mut::<4>().0 {
                 let packed = I::load(self.take(4));
-                let shifted = match SHIFT {
-                    0 => [packed, I::shr::<2>(packed), I::shr::<4>(packed), I::shr::<6>(packed)],
-                    2 => [I::shl::<2>(packed), packed, I::shr::<2>(packed), I::shr::<4>(packed)],
-                    _ => [I::shl::<4>(packed), I::shl::<2>(packed), packed, I::shr::<2>(packed)],
-                };
+                let shifted = [I::shl::<4>(packed), I::shl::<2>(packed), packed, I::shr::<2>(packed)];
                 for i in 0..4 {
                     codes[i] = I::and(shifted[i], mask);
                 }
@@ -295,38 +309,72 @@ impl<I: DotIsa> FieldReader<I> {
         }
     }
 
-    /// What [`FieldWriter::bits`] wrote, shifted left by 2 or 4.
+    /// What [`FieldWriter::crumb_halves`] wrote, those of the upper half shifted left by 2.
     ///
     /// # Safety
     /// As for the methods of [`DotIsa`]; the record has that field.
     #[inline(always)]
-    pub(crate) unsafe fn bits<const SHIFT: u32>(&mut self) -> [I::Codes; STRIP_CODES] {
+    pub(crate) unsafe fn crumb_halves(&mut self) -> [I::Codes; STRIP_CODES] {
         // SAFETY: the caller's contract is this one's.
         unsafe {
-            let mask = I::splat(1 << SHIFT);
+            let (lower, upper) = (I::splat(3), I::splat(3 << 2));
+            let mut codes = [lower; STRIP_CODES];
+            for k in [0, 2] {
+                let even = I::load(self.take(4));
+                let odd = I::shr::<4>(even);
+                for (k, packed) in [(k, even), (k + 1, odd)] {
+                    codes[k] = I::and(packed, lower);
+                    codes[STRIP_CODES / 2 + k] = I::and(packed, upper);
+                }
+            }
+            codes
+        }
+    }
+
+    /// What [`FieldWriter::octal_halves`] wrote, those of the upper half shifted left by 3.
+    ///
+    /// # Safety
+    /// As for the methods of [`DotIsa`]; the record has that field.
+    #[inline(always)]
+    pub(crate) unsafe fn octal_halves(&mut self) -> [I::Codes; STRIP_CODES] {
+        // SAFETY: the caller's contract is this one's.
+        unsafe {
+            let (lower, upper) = (I::splat(7), I::splat(7 << 3));
+            let packed = [I::load(self.take(4)), I::load(self.take(4)), I::load(self.take(4))];
+            let mut codes = [lower; STRIP_CODES];
+            for k in 0..3 {
+                codes[k] = I::and(packed[k], lower);
+                codes[STRIP_CODES / 2 + k] = I::and(packed[k], upper);
+            }
+            // Two bits of the last codes of each half lie above the others of a field, the third one above those of the third.
+            let [low, high] = [I::splat(3), I::splat(4)];
+            codes[3] = I::or(I::and(I::shr::<6>(packed[0]), low), I::and(I::shr::<4>(packed[2]), high));
+            let [low, high] = [I::splat(3 << 3), I::splat(4 << 3)];
+            codes[7] = I::or(I::and(I::shr::<3>(packed[1]), low), I::and(I::shr::<2>(packed[2]), high));
+            codes
+        }
+    }
+
+    /// What [`FieldWriter::bits`] wrote, shifted left by 4.
+    ///
+    /// # Safety
+    /// As for the methods of [`DotIsa`]; the record has that field.
+    #[inline(always)]
+    pub(crate) unsafe fn bits(&mut self) -> [I::Codes; STRIP_CODES] {
+        // SAFETY: the caller's contract is this one's.
+        unsafe {
+            let mask = I::splat(1 << 4);
             let packed = I::load(self.take(4));
-            let mut shifted = match SHIFT {
-                2 => [
-                    I::shl::<2>(packed),
-                    I::shl::<1>(packed),
-                    packed,
-                    I::shr::<1>(packed),
-                    I::shr::<2>(packed),
-                    I::shr::<3>(packed),
-                    I::shr::<4>(packed),
-                    I::shr::<5>(packed),
-                ],
-                _ => [
-                    I::shl::<4>(packed),
-                    I::shl::<3>(packed),
-                    I::shl::<2>(packed),
-                    I::shl::<1>(packed),
-                    packed,
-                    I::shr::<1>(packed),
-                    I::shr::<2>(packed),
-                    I::shr::<3>(packed),
-                ],
-            };
+            let mut shifted = [
+                I::shl::<4>(packed),
+                I::shl::<3>(packed),
+                I::shl::<2>(packed),
+                I::shl::<1>(packed),
+                packed,
+                I::shr::<1>(packed),
+                I::shr::<2>(packed),
+                I::shr::<3>(packed),
+            ];
             for codes in &mut shifted {
                 *codes = I::and(*codes, mask);
             }

@@ -9,7 +9,9 @@
 //! A strip unpacks to unsigned codes, and factors for them. With codes `q`, the encoding's offset `o`, a scale `s` for
 //! each part of the strip (the whole, or two halves) and a minimum `m` for each part, its values are
 //! `s * (q - o) + m`; an encoding has an offset or minima, never both. Encodings with blocks of 256 values are multiplied
-//! with blocks of as many activations, and their minima are in the header: integers, and one scale for all.
+//! with blocks of as many activations, and their minima are in the header: integers, and one scale for all. So are the scales of
+//! `q2_k` and `q3_k` ([`IntegerForm`]), whose codes are few bits: those of the upper half of a strip stay where they lie in their
+//! bytes, as multiples of a power of two.
 
 pub(crate) mod fields;
 mod iq4_nl;
@@ -48,7 +50,7 @@ pub(crate) const STRIP_CODES: usize = STRIP_LEN / 4;
 pub(crate) trait Form: 'static {
     /// Strips of a block of activations: those of an encoded block.
     const STRIPS: usize;
-    /// Scales of a strip: one, or one for each half; none where the codes have taken theirs, and the header has one for all.
+    /// Scales of a strip: one, or one for each half; none where they are integers, and the header has one for all.
     const SCALES: usize;
     /// Minima of a strip: none, one, or one for each half. A block of one strip has them in the strip, others in the header.
     const MINS: usize;
@@ -56,12 +58,15 @@ pub(crate) trait Form: 'static {
     const BITS: u32;
     /// Sums of activations that the products of a block take: one for each minimum, or else one for each scale.
     const SUMS: usize = match (Self::MINS, Self::SCALES) {
-        (0, 0) => 1,
         (0, scales) => Self::STRIPS * scales,
         (mins, _) => Self::STRIPS * mins,
     };
-    /// Whether the header's scale is that of the block, and those of its strips are integers.
-    const HEADER_SCALE: bool = Self::SCALES == 0;
+    /// Whether the sums of products take the integer scales of the halves of a strip: the codes have not.
+    const INTEGER_SCALES: bool = false;
+    /// Bits by which the codes of the upper half of a strip are shifted left.
+    const UPPER_SHIFT: u32 = 0;
+    /// The form of strips whose codes have taken integer scales.
+    type Scaled: Form;
     /// Whether the header has minima, two in a lane.
     const PAIRS: bool = Self::MINS > 0 && Self::STRIPS > 1;
 }
@@ -74,6 +79,7 @@ impl<const SCALES: usize, const MINS: usize, const BITS: u32> Form for StripForm
     const SCALES: usize = SCALES;
     const MINS: usize = MINS;
     const BITS: u32 = BITS;
+    type Scaled = Self;
 }
 
 /// Blocks of [`MAX_STRIPS`] strips.
@@ -84,32 +90,45 @@ impl<const SCALES: usize, const MINS: usize, const BITS: u32> Form for BlockForm
     const SCALES: usize = SCALES;
     const MINS: usize = MINS;
     const BITS: u32 = BITS;
+    type Scaled = Self;
 }
 
-/// Blocks of [`MAX_STRIPS`] strips whose integer scales can be multiplied with the codes: [`ScaledForm`].
+/// Sums of activations for blocks whose strips have two integer scales: those of each half, and, where these stand for offsets, of
+/// codes that have not taken their scales, that of the block, for codes that have.
+const fn integer_sums(mins: usize) -> usize {
+    2 * MAX_STRIPS + if mins == 0 { 1 } else { 0 }
+}
+
+/// Blocks of [`MAX_STRIPS`] strips whose halves have integer scales. `SHIFT` is the form's [`UPPER_SHIFT`](Form::UPPER_SHIFT), `BITS`
+/// are those of shifted codes, and `SCALED` those of codes that have taken their scales.
 ///
-/// The sum over a block of codes times scale times activation is an integer below 2^24, and so exact as a float, whether a code or a
-/// sum is multiplied with the scale.
-pub(crate) struct IntegerForm<const BITS: u32>;
+/// The sum over a block of codes times scale times activation is an integer below 2^24, the same whether a code or a sum is
+/// multiplied with the scale.
+pub(crate) struct IntegerForm<const MINS: usize, const SHIFT: u32, const BITS: u32, const SCALED: u32>;
 
-impl<const BITS: u32> Form for IntegerForm<BITS> {
-    const STRIPS: usize = MAX_STRIPS;
-    const SCALES: usize = 2;
-    const MINS: usize = 0;
-    const BITS: u32 = BITS;
-    const SUMS: usize = 2 * MAX_STRIPS + 1;
-    const HEADER_SCALE: bool = true;
-}
-
-/// Blocks of an [`IntegerForm`] whose codes have been multiplied.
-pub(crate) struct ScaledForm;
-
-impl Form for ScaledForm {
+impl<const MINS: usize, const SHIFT: u32, const BITS: u32, const SCALED: u32> Form
+    for IntegerForm<MINS, SHIFT, BITS, SCALED>
+{
     const STRIPS: usize = MAX_STRIPS;
     const SCALES: usize = 0;
-    const MINS: usize = 0;
-    const BITS: u32 = 8;
-    const SUMS: usize = 2 * MAX_STRIPS + 1;
+    const MINS: usize = MINS;
+    const BITS: u32 = BITS;
+    const SUMS: usize = integer_sums(MINS);
+    const INTEGER_SCALES: bool = true;
+    const UPPER_SHIFT: u32 = SHIFT;
+    type Scaled = ScaledForm<MINS, SCALED>;
+}
+
+/// Blocks of an [`IntegerForm`] whose codes have taken their scales.
+pub(crate) struct ScaledForm<const MINS: usize, const BITS: u32>;
+
+impl<const MINS: usize, const BITS: u32> Form for ScaledForm<MINS, BITS> {
+    const STRIPS: usize = MAX_STRIPS;
+    const SCALES: usize = 0;
+    const MINS: usize = MINS;
+    const BITS: u32 = BITS;
+    const SUMS: usize = integer_sums(MINS);
+    type Scaled = Self;
 }
 
 /// An encoding that the integer kernels can unpack.
@@ -120,8 +139,8 @@ pub(crate) trait Unpack: 'static {
     const BLOCK_BYTES: usize;
     /// What is to be taken from each code.
     const OFFSET: i32;
-    /// What is to be taken from the codes of a [`scaled_strip`](Self::scaled_strip), of an encoding that has an [`IntegerForm`].
-    const SCALED_OFFSET: Option<i32> = None;
+    /// What is to be taken from the codes of a [`scaled_strip`](Self::scaled_strip).
+    const SCALED_OFFSET: i32 = Self::OFFSET;
     /// Prepared bytes of a row's header of a block.
     const HEADER_BYTES: usize = 0;
     /// Prepared bytes of a row's strip.
@@ -148,7 +167,7 @@ pub(crate) trait Unpack: 'static {
     /// As for the methods of [`DotIsa`]; `fields` are at a strip of the record that has this header.
     unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, header: &Header<I>) -> Strip<I>;
 
-    /// Reads a strip to be kept in memory: with a [`SCALED_OFFSET`](Self::SCALED_OFFSET), one of a [`ScaledForm`].
+    /// Reads a strip whose codes take their scales, if these are integers.
     ///
     /// # Safety
     /// As for [`strip`](Self::strip).
@@ -208,6 +227,8 @@ pub(crate) struct Strip<I: DotIsa> {
     pub(crate) scales: [I::F32; 2],
     /// As many as the form says.
     pub(crate) mins: [I::F32; 2],
+    /// Integer scales, two a lane.
+    pub(crate) integer_scales: I::Codes,
 }
 
 impl<I: DotIsa> Clone for Strip<I> {
@@ -237,8 +258,7 @@ impl<I: DotIsa> Strip<I> {
     #[inline(always)]
     pub(crate) unsafe fn scaled(codes: [I::Codes; STRIP_CODES], scale: I::F32) -> Self {
         // SAFETY: the caller's contract is this one's.
-        let zero = unsafe { I::zero() };
-        Self { codes, scales: [scale, zero], mins: [zero; 2] }
+        unsafe { Self::affine(codes, scale, I::zero()) }
     }
 
     /// A strip with one scale and one minimum.
@@ -248,8 +268,30 @@ impl<I: DotIsa> Strip<I> {
     #[inline(always)]
     pub(crate) unsafe fn affine(codes: [I::Codes; STRIP_CODES], scale: I::F32, min: I::F32) -> Self {
         // SAFETY: the caller's contract is this one's.
-        let zero = unsafe { I::zero() };
-        Self { codes, scales: [scale, zero], mins: [min, zero] }
+        unsafe {
+            let (scales, mins) = ([scale, I::zero()], [min, I::zero()]);
+            Self { codes, scales, mins, integer_scales: I::splat(0) }
+        }
+    }
+
+    /// A strip with a scale for each half.
+    ///
+    /// # Safety
+    /// As for the methods of [`DotIsa`].
+    #[inline(always)]
+    pub(crate) unsafe fn halves(codes: [I::Codes; STRIP_CODES], scales: [I::F32; 2]) -> Self {
+        // SAFETY: the caller's contract is this one's.
+        Self { scales, ..unsafe { Self::scaled(codes, I::zero()) } }
+    }
+
+    /// A strip with an integer scale for each half.
+    ///
+    /// # Safety
+    /// As for the methods of [`DotIsa`].
+    #[inline(always)]
+    pub(crate) unsafe fn integer(codes: [I::Codes; STRIP_CODES], integer_scales: I::Codes) -> Self {
+        // SAFETY: the caller's contract is this one's.
+        Self { integer_scales, ..unsafe { Self::scaled(codes, I::zero()) } }
     }
 }
 

@@ -1,7 +1,7 @@
 //! `q2_k`: a scale and a minimum of 4 bits for each 16 codes of 2 bits, times a scale for each kind for the block.
 
 use super::{
-    BlockForm, Header, STRIP_CODES, Strip, Unpack,
+    Header, IntegerForm, STRIP_CODES, Strip, Unpack,
     fields::{FieldReader, FieldWriter, bits_of, half_at},
 };
 use crate::arch::DotIsa;
@@ -10,7 +10,7 @@ use crate::arch::DotIsa;
 pub(crate) struct Q2K;
 
 impl Unpack for Q2K {
-    type Form = BlockForm<0, 2, 6>;
+    type Form = IntegerForm<2, 2, 4, 6>;
     const BLOCK_BYTES: usize = 84;
     const OFFSET: i32 = 0;
     const HEADER_BYTES: usize = 12;
@@ -26,7 +26,7 @@ impl Unpack for Q2K {
         }
         for (s, [even, odd]) in scales_and_mins.iter().enumerate() {
             record.byte(even & 15 | odd << 4);
-            record.crumbs(bits_of(&block[16 + s / 4 * 32..], s % 4 * 2, 3));
+            record.crumb_halves(bits_of(&block[16 + s / 4 * 32..], s % 4 * 2, 3));
         }
     }
 
@@ -47,11 +47,24 @@ impl Unpack for Q2K {
     unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, _header: &Header<I>) -> Strip<I> {
         // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
         unsafe {
+            let scales = fields.nibble_pair();
+            Strip::integer(fields.crumb_halves(), scales)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn scaled_strip<I: DotIsa>(fields: &mut FieldReader<I>, _header: &Header<I>) -> Strip<I> {
+        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
+        unsafe {
             // A scale times a code is at most 45: the products are codes in their own right.
-            let scales = fields.factors();
-            let mut codes = fields.crumbs::<0>();
-            for (k, codes) in codes.iter_mut().enumerate() {
-                *codes = I::scale(*codes, scales[k / (STRIP_CODES / 2)]);
+            let [lower, upper] = fields.factors();
+            let mut codes = fields.crumb_halves();
+            let (lower_codes, upper_codes) = codes.split_at_mut(STRIP_CODES / 2);
+            for codes in lower_codes {
+                *codes = I::scale(*codes, lower);
+            }
+            for codes in upper_codes {
+                *codes = I::scale(I::shr::<2>(*codes), upper);
             }
             Strip::scaled(codes, I::zero())
         }

@@ -2,7 +2,7 @@
 
 use super::{
     Header, IntegerForm, STRIP_CODES, Strip, Unpack,
-    fields::{FieldReader, FieldWriter, bits_of, half_at, merge},
+    fields::{FieldReader, FieldWriter, bits_of, half_at},
     scales::signed_scales,
 };
 use crate::arch::DotIsa;
@@ -11,10 +11,10 @@ use crate::arch::DotIsa;
 pub(crate) struct Q3K;
 
 impl Unpack for Q3K {
-    type Form = IntegerForm<3>;
-    const SCALED_OFFSET: Option<i32> = Some(127);
+    type Form = IntegerForm<0, 3, 6, 8>;
     const BLOCK_BYTES: usize = 110;
     const OFFSET: i32 = 4;
+    const SCALED_OFFSET: i32 = 127;
     const HEADER_BYTES: usize = 2;
     const STRIP_BYTES: usize = 14;
 
@@ -22,11 +22,10 @@ impl Unpack for Q3K {
         record.half(half_at(block, 108));
         let scales = signed_scales(&block[96..108]);
         for s in 0..8 {
-            record.byte(scales[2 * s] as u8);
-            record.byte(scales[2 * s + 1] as u8);
+            record.byte_pair([scales[2 * s] as u8, scales[2 * s + 1] as u8]);
             let low = bits_of(&block[32 + s / 4 * 32..], s % 4 * 2, 3);
-            record.crumbs(low);
-            record.bits(bits_of(&block[..32], s, 1));
+            let high = bits_of(&block[..32], s, 1);
+            record.octal_halves(std::array::from_fn(|k| low[k] | high[k] << 2));
         }
     }
 
@@ -40,9 +39,8 @@ impl Unpack for Q3K {
     unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, _header: &Header<I>) -> Strip<I> {
         // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
         unsafe {
-            let scales = [fields.signed_byte(), fields.signed_byte()];
-            let low = fields.crumbs::<0>();
-            Strip { codes: merge::<I>(low, fields.bits::<2>()), scales, mins: [I::zero(); 2] }
+            let scales = fields.byte_pair();
+            Strip::integer(fields.octal_halves(), scales)
         }
     }
 
@@ -50,9 +48,11 @@ impl Unpack for Q3K {
     unsafe fn scaled_strip<I: DotIsa>(fields: &mut FieldReader<I>, _header: &Header<I>) -> Strip<I> {
         // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
         unsafe {
-            let scales = [fields.lane_byte(), fields.lane_byte()];
-            let low = fields.crumbs::<0>();
-            let mut codes = merge::<I>(low, fields.bits::<2>());
+            let scales = fields.lane_bytes();
+            let mut codes = fields.octal_halves();
+            for codes in &mut codes[STRIP_CODES / 2..] {
+                *codes = I::shr::<3>(*codes);
+            }
             for (scale, codes) in scales.into_iter().zip(codes.as_chunks_mut::<{ STRIP_CODES / 2 }>().0) {
                 // `(code - 4) * scale` is from -124 to 128: 127 more is a byte.
                 let start = I::sub(I::splat(127), I::and(I::shl::<2>(scale), I::splat(0xfc)));

@@ -27,7 +27,7 @@ impl Unpack for Q5_0 {
         unsafe {
             let scale = fields.half();
             let low = fields.nibbles();
-            Strip::scaled(merge::<I>(low, fields.bits::<4>()), scale)
+            Strip::scaled(merge::<I>(low, fields.bits()), scale)
         }
     }
 }

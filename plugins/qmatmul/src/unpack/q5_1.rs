@@ -29,7 +29,7 @@ impl Unpack for Q5_1 {
         unsafe {
             let (scale, min) = (fields.half(), fields.half());
             let low = fields.nibbles();
-            Strip::affine(merge::<I>(low, fields.bits::<4>()), scale, min)
+            Strip::affine(merge::<I>(low, fields.bits()), scale, min)
         }
     }
 }

@@ -37,7 +37,7 @@ impl Unpack for Q5K {
         unsafe {
             let scale = I::mul(header.scale, fields.byte());
             let low = fields.nibbles();
-            Strip::scaled(merge::<I>(low, fields.bits::<4>()), scale)
+            Strip::scaled(merge::<I>(low, fields.bits()), scale)
         }
     }
 }

@@ -40,7 +40,7 @@ impl Unpack for Q6K {
             let scales =
                 [I::mul(header.scale, fields.signed_byte()), I::mul(header.scale, fields.signed_byte())];
             let low = fields.nibbles();
-            Strip { codes: merge::<I>(low, fields.crumbs::<4>()), scales, mins: [I::zero(); 2] }
+            Strip::halves(merge::<I>(low, fields.crumbs()), scales)
         }
     }
 }
