@@ -8,4 +8,5 @@ rustup target add "$target"
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -cpu max -L /usr/aarch64-linux-gnu"
 cargo test --target "$target" -p bitquilt-ggml-blocks -p bitquilt-qmatmul --test golden --test edges --test parity
+cargo test --target "$target" -p bitquilt-qmatmul --lib activation::
 cargo test --target "$target" -p bitquilt --lib ops::

@@ -126,6 +126,11 @@ impl ActivationFormat {
         m.div_ceil(self.widest_tile)
     }
 
+    /// How many columns `tiles` tiles hold at most.
+    pub(crate) const fn columns(self, tiles: usize) -> usize {
+        self.widest_tile.saturating_mul(tiles)
+    }
+
     /// Stores `x`, `m` rows of `n` values, in `dst`, which has as many bytes as [`bytes`](Self::bytes) says.
     ///
     /// # Errors

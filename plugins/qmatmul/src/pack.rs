@@ -3,7 +3,7 @@
 use crate::{
     activation::{ActivationFormat, SendPtr},
     arch::Isa,
-    drive::{self, Path, Product},
+    drive::{self, Product},
     kernels::{self, KernelError, Kernels},
     memory::AlignedBuffer,
     par::{Par, part},
@@ -92,13 +92,10 @@ impl PackedWeight {
             format!("1 row of x: gemv, {} rows of the weight streamed at a time", self.kernels.lanes());
         let registers = "unpacked in registers for each tile of x";
         let slabs = "gemm, unpacked into slabs that tiles of x share";
-        // Far more than any number of columns at which the path changes.
-        const MANY: usize = 1 << 16;
-        let last = |path| (2..MANY).take_while(|m| drive::path(self.kernels, *m) == path).last();
-        match last(Path::Registers) {
-            None => format!("{gemv}; 2 or more: {slabs}"),
-            Some(last) if last + 1 == MANY => format!("{gemv}; 2 or more: few and gemm, {registers}"),
-            Some(last) => format!("{gemv}; 2 to {last}: few, {registers}; {} or more: {slabs}", last + 1),
+        match drive::most_in_registers(self.kernels) {
+            ..2 => format!("{gemv}; 2 or more: {slabs}"),
+            usize::MAX => format!("{gemv}; 2 or more: few and gemm, {registers}"),
+            last => format!("{gemv}; 2 to {last}: few, {registers}; {} or more: {slabs}", last + 1),
         }
     }
 

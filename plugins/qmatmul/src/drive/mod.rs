@@ -30,7 +30,7 @@ const PREFETCH: usize = 8192;
 
 /// A way to multiply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Path {
+enum Path {
     /// One column: bound by memory.
     Gemv,
     /// Weights unpacked in registers, again for each tile of columns.
@@ -40,12 +40,17 @@ pub(crate) enum Path {
 }
 
 /// The way that `m` columns are multiplied.
-pub(crate) fn path(kernels: &dyn Kernels, m: usize) -> Path {
+fn path(kernels: &dyn Kernels, m: usize) -> Path {
     match m {
         0 | 1 => Path::Gemv,
-        _ if kernels.activations().tiles(m) <= kernels.streamed_tiles() => Path::Registers,
+        _ if m <= most_in_registers(kernels) => Path::Registers,
         _ => Path::Slabs,
     }
+}
+
+/// The most columns that are multiplied with weights unpacked in registers; fewer than 2 if none are.
+pub(crate) fn most_in_registers(kernels: &dyn Kernels) -> usize {
+    kernels.activations().columns(kernels.streamed_tiles())
 }
 
 /// A product `out[c, r] = sum over k of weight[r, k] * x[c, k]`.
