@@ -52,6 +52,11 @@ impl AlignedBytes {
         })
     }
 
+    /// Where the bytes begin. Unlike a pointer that is made of a slice, it stays valid when the bytes are borrowed again.
+    pub(crate) fn start(&self) -> NonNull<u8> {
+        self.data
+    }
+
     /// A copy of `bytes`.
     pub(crate) fn copy_of(bytes: &[u8]) -> Self {
         let mut copy = Self::zeroed(bytes.len());

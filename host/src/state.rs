@@ -58,10 +58,9 @@ impl State {
             end = range.end;
             state_ranges.push(range);
         }
-        let mut states = AlignedBytes::try_zeroed(end).ok_or(RunError::TooLarge { bytes: end })?;
-        let base: NonNull<u8> = NonNull::from(&mut *states).cast();
+        let states = AlignedBytes::try_zeroed(end).ok_or(RunError::TooLarge { bytes: end })?;
         // SAFETY: the ranges are within the memory.
-        let pointer = |range: &Range<usize>| unsafe { base.add(range.start) };
+        let pointer = |range: &Range<usize>| unsafe { states.start().add(range.start) };
         let state_pointers = state_ranges.iter().map(pointer).collect();
         let inputs = program.inputs.len();
         Ok(Self {
@@ -104,8 +103,8 @@ impl State {
             }
         }
         let entered = core.pool.enter();
-        // SAFETY: the inputs are borrowed for `'t`, which lives through this call, and have the bytes of their values in the layout; the states are this one's, which is
-        // borrowed mutably.
+        // SAFETY: the inputs are borrowed for `'t`, which lives through this call, and have the bytes of their values in the layout;
+        // the states are this one's, which is borrowed mutably.
         let run = unsafe {
             let executor = Executor::of(&entered);
             Run::new(
