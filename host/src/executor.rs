@@ -1,8 +1,8 @@
 //! The host's threads: a small pool that kernels borrow through the plugin interface.
 //!
 //! A run enters the pool and has its workers until it leaves. While it is in, the workers spin between parallel regions, which
-//! begin and end within a microsecond; between runs they spin for a moment, and park. If the pool is taken, a run is serial on its caller. A region that
-//! begins inside a task runs on that task's thread.
+//! begin and end within a microsecond; between runs they spin for a moment, and park. If the pool is taken, a run is serial on its
+//! caller. A region that begins inside a task runs on that task's thread.
 
 use std::cell::{Cell, UnsafeCell};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -368,6 +368,36 @@ mod tests {
         all_work(&entered);
         drop(entered);
         all_park();
+    }
+
+    /// A worker that lost its core inside a region keeps the others waiting, who let it have one of theirs.
+    #[test]
+    fn regions_end_beside_threads_that_want_the_cores() {
+        struct Stop<'a>(&'a AtomicBool);
+        impl Drop for Stop<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        let pool = ThreadPool::new(cores.max(2)).unwrap();
+        let stop = AtomicBool::new(false);
+        let begin = Instant::now();
+        std::thread::scope(|scope| {
+            let _stop = Stop(&stop);
+            for _ in 0..2 * cores {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        std::hint::spin_loop();
+                    }
+                });
+            }
+            for _ in 0..10 {
+                let entered = pool.enter();
+                (0..10).for_each(|_| each_task_runs_once(&entered, 40));
+            }
+        });
+        assert!(begin.elapsed() < Duration::from_secs(60), "{:?} for 100 short regions", begin.elapsed());
     }
 
     #[test]
