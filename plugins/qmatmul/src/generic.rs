@@ -34,7 +34,7 @@ const ROW_STEP: usize = 4;
 
 /// Rows of a weight `[p, n]` that are decoded at a time. It depends on the shape alone, never on threads.
 fn tile_rows(p: usize, n: usize) -> usize {
-    let fitting = TILE_BYTES / (n.max(1) * size_of::<f32>());
+    let fitting = TILE_BYTES / n.max(1).saturating_mul(size_of::<f32>());
     let rows = fitting.min(p.div_ceil(TILES).next_multiple_of(ROW_STEP)).min(TILE_ROWS);
     if rows > ROW_STEP { rows - rows % ROW_STEP } else { rows.max(1) }
 }
@@ -44,7 +44,7 @@ struct DecodeAndMultiply(F32Kernel);
 impl Kernel for DecodeAndMultiply {
     fn scratch(&self, shapes: &Shapes<'_>) -> Scratch {
         let [p, n] = *shapes.inputs[1] else { return Scratch::default() };
-        Scratch { shared: 0, per_worker: (tile_rows(p, n) * n).saturating_mul(size_of::<f32>()) }
+        Scratch { shared: 0, per_worker: n.saturating_mul(tile_rows(p, n) * size_of::<f32>()) }
     }
 
     fn run(&self, cx: &mut RunContext<'_>) -> Result<()> {
@@ -112,6 +112,7 @@ mod tests {
             (4096, 11008, 4),
             (64, 1 << 20, 1),
             (0, 0, 1),
+            (0, usize::MAX, 1),
         ] {
             assert_eq!(tile_rows(p, n), rows, "[{p}, {n}]");
         }

@@ -37,7 +37,7 @@ impl PackedWeight {
         if n == 0 || !n.is_multiple_of(step) {
             return Err(KernelError::RowLength { n, step });
         }
-        let row_bytes = n / block_len * block_bytes;
+        let row_bytes = (n / block_len).saturating_mul(block_bytes);
         let expected = row_bytes.saturating_mul(p);
         if bytes.len() != expected {
             return Err(KernelError::WeightBytes { n, p, expected, got: bytes.len() });

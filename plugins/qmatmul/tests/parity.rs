@@ -355,6 +355,8 @@ fn wrong_lengths_are_errors() {
     assert!(message(pack("q4_0", 0, 1, 0)).contains("0 values"));
     assert!(message(pack("q4_0", 64, 2, 71)).contains("has 72 bytes, got 71"));
     assert!(message(pack("q4_0", usize::MAX / 32 * 32, usize::MAX, 71)).contains("got 71"));
+    // Its bytes are 2^64 more than there are.
+    assert!(message(pack("f32", (1 << 62) + 32, 1, 128)).contains("got 128"));
     assert!(message(pack("q9_9", 64, 2, 72)).contains("q9_9"));
 
     let weight = PackedWeight::pack("q4_0", Isa::detect(), 64, 2, &[0; 72], &Serial).unwrap();
