@@ -253,8 +253,9 @@ impl SessionBuilder {
 
     /// Sets an option that kernels may ask for.
     ///
-    /// `isa` (`scalar`, `avx2`, `avx512vnni`, `avx512bf16`, `neon`) has `qmatmul` use the kernels for that instruction set alone, and
-    /// the generic ones where there are none. `avx512bf16` adds kernels for `bf16` to those of `avx512vnni`.
+    /// `isa` (`scalar`, `avx2`, `avxvnni`, `avx512vnni`, `avx512bf16`, `neon`) has `qmatmul` use the kernels for that instruction set
+    /// alone, and the generic ones where there are none. `avx512bf16` adds kernels for `bf16` to those of `avx512vnni`, and `avxvnni`
+    /// has those of `avx2` for `bf16` and `f16`.
     pub fn option(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.options.push((name.into(), value.into()));
         self

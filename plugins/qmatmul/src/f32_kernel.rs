@@ -7,6 +7,8 @@
 
 use std::array;
 
+use crate::arch::Isa;
+
 /// Partial sums of an element.
 const LANES: usize = 16;
 
@@ -39,8 +41,13 @@ impl F32Kernel {
 
     /// The fastest kernel; where a session names an instruction set, the one for that.
     pub(crate) fn select(isa: Option<&str>) -> Self {
+        let wanted = |isa| match Isa::by_name(isa) {
+            Some(Isa::Avx2 | Isa::AvxVnni) => "avx2",
+            Some(Isa::Avx512Vnni | Isa::Avx512Bf16) => "avx512",
+            _ => Self::BASELINE.name,
+        };
         Self::available()
-            .find(|kernel| isa.is_none_or(|isa| isa.starts_with(kernel.name)))
+            .find(|kernel| isa.is_none_or(|isa| kernel.name == wanted(isa)))
             .unwrap_or(Self::BASELINE)
     }
 

@@ -251,6 +251,8 @@ fn strips_of<E: Unpack>(isa: Isa) -> &'static dyn Kernels {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => &Strips::<E, crate::arch::Avx2>(PhantomData),
         #[cfg(target_arch = "x86_64")]
+        Isa::AvxVnni => &Strips::<E, crate::arch::AvxVnni>(PhantomData),
+        #[cfg(target_arch = "x86_64")]
         Isa::Avx512Vnni | Isa::Avx512Bf16 => &Strips::<E, crate::arch::Avx512Vnni>(PhantomData),
         #[cfg(target_arch = "aarch64")]
         Isa::Neon => &Strips::<E, crate::arch::Neon>(PhantomData),
@@ -261,7 +263,7 @@ fn strips_of<E: Unpack>(isa: Isa) -> &'static dyn Kernels {
 fn floats_of<E: Widen>(isa: Isa) -> &'static dyn Kernels {
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => &Floats::<E, crate::arch::Avx2>(PhantomData),
+        Isa::Avx2 | Isa::AvxVnni => &Floats::<E, crate::arch::Avx2>(PhantomData),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512Vnni | Isa::Avx512Bf16 => &Floats::<E, crate::arch::Avx512Vnni>(PhantomData),
         #[cfg(target_arch = "aarch64")]

@@ -43,7 +43,8 @@ pub struct QmatmulArguments {
     /// The least time that a row's products are run for.
     #[arg(long, default_value_t = 0.4)]
     seconds: f64,
-    /// The instruction set of the kernels: scalar, avx2, avx512vnni, avx512bf16 or neon; the fastest that the machine has if it is not given.
+    /// The instruction set of the kernels: scalar, avx2, avxvnni, avx512vnni, avx512bf16 or neon; the fastest that the machine has if
+    /// it is not given.
     #[arg(long, value_parser = isa)]
     isa: Option<Isa>,
     #[command(flatten)]

@@ -1,12 +1,40 @@
 //! AVX2 with FMA and F16C: eight rows in a register.
 
-use std::arch::x86_64::*;
+use std::{arch::x86_64::*, marker::PhantomData};
 
 use super::{Body, CodeSource, DotIsa, STEP, TO_INTEGER};
 use crate::unpack::{Form, STRIP_LEN};
 
 /// `vpmaddubsw` and `vpmaddwd` on 256-bit registers.
-pub(crate) struct Avx2;
+pub(crate) type Avx2 = Avx256<Plain>;
+
+/// AVX2 with what `E` has.
+pub(crate) struct Avx256<E>(PhantomData<E>);
+
+/// A way to multiply bytes.
+///
+/// # Safety
+/// For every method: as for those of [`DotIsa`].
+pub(crate) trait Products: Sized + 'static {
+    /// As [`DotIsa::BYTE_OFFSET`].
+    const BYTE_OFFSET: i32;
+    /// As [`DotIsa::BYTES_ARE_QUICK`].
+    const BYTES_ARE_QUICK: bool;
+
+    /// Runs `body` compiled with its features.
+    unsafe fn vectorize<B: Body>(body: B);
+
+    /// As [`DotIsa::dot`].
+    unsafe fn dot<F: Form, S: CodeSource<Avx256<Self>>, const G: usize, const W: usize>(
+        sums: &mut [[__m256i; W]; G],
+        codes: &[S; G],
+        first: usize,
+        x: *const i8,
+    );
+}
+
+/// What AVX2 has: products of pairs, in 16 bits.
+pub(crate) struct Plain;
 
 /// The sum of `products`, four of them in 16 bits where that cannot overflow, added to `sums`.
 #[target_feature(enable = "avx2")]
@@ -46,22 +74,65 @@ pub(super) fn sum_of_bytes(codes: __m128i) -> i32 {
     _mm_cvtsi128_si32(_mm_add_epi64(sums, _mm_unpackhi_epi64(sums, sums))) - 16 * 128
 }
 
-impl DotIsa for Avx2 {
-    const LANES: usize = 8;
-    const GROUPS: usize = 1;
-    const COLUMNS: usize = 4;
+impl Products for Plain {
     // `vpmaddubsw` saturates: codes of 8 bits are taken as signed, and their signs moved to the activations.
     const BYTE_OFFSET: i32 = 128;
     const BYTES_ARE_QUICK: bool = false;
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn vectorize<B: Body>(body: B) {
+        // SAFETY: this function is compiled with the features, and its caller vouches that the machine has them.
+        unsafe { body.run::<Avx2>() }
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    unsafe fn dot<F: Form, S: CodeSource<Avx2>, const G: usize, const W: usize>(
+        sums: &mut [[__m256i; W]; G],
+        sources: &[S; G],
+        first: usize,
+        x: *const i8,
+    ) {
+        for g in 0..G {
+            let mut codes = [_mm256_setzero_si256(); STEP];
+            for (i, codes) in codes.iter_mut().enumerate() {
+                // SAFETY: the caller's contract is this one's.
+                *codes = unsafe { sources[g].codes(first + i) };
+            }
+            for c in 0..W {
+                let mut products = [_mm256_setzero_si256(); STEP];
+                for i in 0..STEP {
+                    // SAFETY: `x` has 32 activations for each of the `W` columns, and `first + i` is below 8.
+                    let x = unsafe { x.add(32 * c + 4 * (first + i)).cast::<i32>().read_unaligned() };
+                    let x = _mm256_set1_epi32(x);
+                    products[i] = if F::BITS == 8 {
+                        let signed = _mm256_xor_si256(codes[i], _mm256_set1_epi8(-128));
+                        _mm256_maddubs_epi16(_mm256_abs_epi8(signed), _mm256_sign_epi8(x, signed))
+                    } else {
+                        _mm256_maddubs_epi16(codes[i], x)
+                    };
+                }
+                sums[g][c] = add_products::<F>(sums[g][c], products);
+            }
+        }
+    }
+}
+
+impl<E: Products> DotIsa for Avx256<E> {
+    const LANES: usize = 8;
+    const GROUPS: usize = 1;
+    const COLUMNS: usize = 4;
+    const BYTE_OFFSET: i32 = E::BYTE_OFFSET;
+    const BYTES_ARE_QUICK: bool = E::BYTES_ARE_QUICK;
 
     type Codes = __m256i;
     type I32 = __m256i;
     type F32 = __m256;
 
-    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline(always)]
     unsafe fn vectorize<B: Body>(body: B) {
-        // SAFETY: this function is compiled with the features, and its caller vouches that the machine has them.
-        unsafe { body.run::<Self>() }
+        // SAFETY: the caller's contract is this one's.
+        unsafe { E::vectorize(body) }
     }
 
     #[target_feature(enable = "avx2")]
@@ -178,36 +249,15 @@ impl DotIsa for Avx2 {
         [_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes)].map(|half| sum_of_bytes(half))
     }
 
-    #[target_feature(enable = "avx2")]
-    #[inline]
+    #[inline(always)]
     unsafe fn dot<F: Form, S: CodeSource<Self>, const G: usize, const W: usize>(
         sums: &mut [[__m256i; W]; G],
-        sources: &[S; G],
+        codes: &[S; G],
         first: usize,
         x: *const i8,
     ) {
-        for g in 0..G {
-            let mut codes = [_mm256_setzero_si256(); STEP];
-            for (i, codes) in codes.iter_mut().enumerate() {
-                // SAFETY: the caller's contract is this one's.
-                *codes = unsafe { sources[g].codes(first + i) };
-            }
-            for c in 0..W {
-                let mut products = [_mm256_setzero_si256(); STEP];
-                for i in 0..STEP {
-                    // SAFETY: `x` has 32 activations for each of the `W` columns, and `first + i` is below 8.
-                    let x = unsafe { x.add(32 * c + 4 * (first + i)).cast::<i32>().read_unaligned() };
-                    let x = _mm256_set1_epi32(x);
-                    products[i] = if F::BITS == 8 {
-                        let signed = _mm256_xor_si256(codes[i], _mm256_set1_epi8(-128));
-                        _mm256_maddubs_epi16(_mm256_abs_epi8(signed), _mm256_sign_epi8(x, signed))
-                    } else {
-                        _mm256_maddubs_epi16(codes[i], x)
-                    };
-                }
-                sums[g][c] = add_products::<F>(sums[g][c], products);
-            }
-        }
+        // SAFETY: the caller's contract is this one's.
+        unsafe { E::dot::<F, S, G, W>(sums, codes, first, x) }
     }
 
     #[target_feature(enable = "avx2")]

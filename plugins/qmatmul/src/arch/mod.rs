@@ -11,12 +11,15 @@ use crate::unpack::{Form, STRIP_LEN};
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx_vnni;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod scalar;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) use self::{
+    avx_vnni::AvxVnni,
     avx2::Avx2,
     avx512::{Avx512Bf16, Avx512Vnni},
 };
@@ -34,6 +37,8 @@ pub enum Isa {
     Scalar,
     /// AVX2 with FMA and F16C.
     Avx2,
+    /// The same with AVX-VNNI, whose one instruction multiplies and adds bytes. Encodings of floats have no kernels of their own here.
+    AvxVnni,
     /// AVX-512 (F, BW, VL) with VNNI.
     Avx512Vnni,
     /// The same with BF16, on AMD's processors, whose products of bfloat16 are the quickest they have (on Intel's, those of f32
@@ -45,7 +50,8 @@ pub enum Isa {
 
 impl Isa {
     /// All of them, slowest first.
-    pub const ALL: [Self; 5] = [Self::Scalar, Self::Avx2, Self::Avx512Vnni, Self::Avx512Bf16, Self::Neon];
+    pub const ALL: [Self; 6] =
+        [Self::Scalar, Self::Avx2, Self::AvxVnni, Self::Avx512Vnni, Self::Avx512Bf16, Self::Neon];
 
     /// The fastest that this machine can run.
     #[must_use]
@@ -65,6 +71,7 @@ impl Isa {
     pub fn serving(self, encoding: &str) -> Self {
         match self {
             Self::Avx512Bf16 if encoding != "bf16" => Self::Avx512Vnni,
+            Self::AvxVnni if ["bf16", "f16", "f32"].contains(&encoding) => Self::Avx2,
             isa => isa,
         }
     }
@@ -75,6 +82,7 @@ impl Isa {
         match self {
             Self::Scalar => "scalar",
             Self::Avx2 => "avx2",
+            Self::AvxVnni => "avxvnni",
             Self::Avx512Vnni => "avx512vnni",
             Self::Avx512Bf16 => "avx512bf16",
             Self::Neon => "neon",
@@ -92,6 +100,8 @@ impl Isa {
                     && is_x86_feature_detected!("fma")
                     && is_x86_feature_detected!("f16c")
             }
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => Self::Avx2.is_available() && is_x86_feature_detected!("avxvnni"),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => {
                 Self::Avx2.is_available()
@@ -138,6 +148,8 @@ pub(crate) unsafe fn vectorize(isa: Isa, body: impl Body) {
         match isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => Avx2::vectorize(body),
+            #[cfg(target_arch = "x86_64")]
+            Isa::AvxVnni => AvxVnni::vectorize(body),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni => Avx512Vnni::vectorize(body),
             #[cfg(target_arch = "x86_64")]
