@@ -1,5 +1,5 @@
-//! `fast` products in GFLOP/s, weights of 4096 rows of 4096 values, on one core. `bitquilt bench qmatmul` measures sessions, more
-//! threads and rooflines.
+//! `fast` products in GFLOP/s for every encoding that has kernels, weights of 4096 rows of 4096 values, on one core. `bitquilt bench
+//! qmatmul` measures sessions, other shapes, more threads, weights that come from memory, and rooflines.
 
 use std::time::Duration;
 
@@ -21,14 +21,20 @@ fn uniform(count: usize) -> Vec<f32> {
 
 fn products(criterion: &mut Criterion) {
     let values = uniform(SIZE * SIZE);
-    for encoding in ["q4_0", "q8_0", "q4_k", "bf16"] {
-        let format = bitquilt_ggml_blocks::format(encoding).expect("a format of every encoding");
-        let mut bytes = vec![0; SIZE * format.row_bytes(SIZE).expect("whole blocks")];
-        format.quantize(&values, SIZE, None, &mut bytes);
+    for encoding in bitquilt_qmatmul::encodings() {
+        let bytes = match bitquilt_ggml_blocks::format(encoding) {
+            Some(format) => {
+                let mut bytes = vec![0; SIZE * format.row_bytes(SIZE).expect("whole blocks")];
+                format.quantize(&values, SIZE, None, &mut bytes);
+                bytes
+            }
+            // f32 is no format: its bytes are the values'.
+            None => values.iter().flat_map(|value| value.to_ne_bytes()).collect(),
+        };
         let weight = PackedWeight::pack(encoding, Isa::detect(), SIZE, SIZE, &bytes, &Serial).expect("valid");
         let layout = weight.activations();
         let mut group = criterion.benchmark_group(encoding);
-        for m in [1, 8, 512] {
+        for m in [1, 8, 32, 512] {
             let x = &values[..m * SIZE];
             let mut activations = vec![0; layout.bytes(SIZE, m).expect("small")];
             let mut out = vec![0.0; m * SIZE];
