@@ -1,4 +1,5 @@
-//! Which kernels serve a product in a session, and that a dense product with a prepared matrix is the product.
+//! Which kernels serve a product in a session, what the plan says of them, and that a dense product with a prepared matrix is the
+//! product.
 
 #![allow(clippy::unwrap_used)]
 
@@ -62,6 +63,46 @@ fn a_session_can_force_the_instruction_set_of_its_kernels() {
     assert_eq!(kernel(&forced), "scalar");
     let x = values([9, 64]);
     assert_eq!(product(&forced, &x), product(&model(&session(None), Some("q5_1"), 64, 5), &x));
+}
+
+#[test]
+fn the_plan_says_which_way_a_product_is_computed() {
+    let plan = model(&session(Some("scalar")), Some("q4_0"), 64, 5).explain().unwrap();
+    let node = &plan.nodes[0];
+    assert_eq!(
+        node.note,
+        "1 row of x: gemv, 4 rows of the weight streamed at a time; 2 to 4: few, unpacked in registers for each tile of x; \
+         5 or more: gemm, unpacked into slabs that tiles of x share"
+    );
+    let reason = |kernel: &str| {
+        let other = node.others.iter().find(|(name, _)| name.starts_with(kernel));
+        other.map(|(_, reason)| reason.as_str())
+    };
+    assert_eq!(reason("generic "), Some("goes after `scalar`"));
+    if fastest("q4_0") != "scalar" {
+        assert_eq!(reason(fastest("q4_0")), Some("the session's option `isa` is scalar"));
+    }
+    let generic = model(&session(None), Some("tq2_0"), 256, 5).explain().unwrap();
+    assert!(generic.nodes[0].note.starts_with("decodes tiles, multiplies in f32 ("), "{generic}");
+}
+
+#[test]
+fn products_of_one_input_share_its_quantization() {
+    let session = session(None);
+    let mut graph = Graph::new(session.registry(), [TensorType::f32([dim("rows"), dim(64)])]).unwrap();
+    for (rows, encoding) in [(5, "q8_0"), (7, "q8_0"), (9, "q8_0"), (5, "q4_1")] {
+        let weight = graph.quantize(encoding, &values([rows, 64])).unwrap();
+        let product = graph.qmatmul(graph.input(0), weight).unwrap();
+        graph.output(product).unwrap();
+    }
+    let model = session.load(&graph).unwrap();
+    let mut state = model.new_state().unwrap();
+    state.set_profile(true);
+    state.run([("input0", &values([3, 64]))]).unwrap();
+    let profile = state.profile().unwrap();
+    let count = |op: &str| profile.nodes.iter().filter(|node| node.op == op).count();
+    // Once for all of `q8_0`, and once for `q4_1`, which takes sums of its minima.
+    assert_eq!((count("qmatmul"), count("qmatmul (input)")), (4, 2));
 }
 
 #[test]
