@@ -24,15 +24,21 @@ pub(crate) struct ThreadPool {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// Bit of [`Shared::gate`] that says that a region takes workers; the bits below count those inside.
+/// Bit of [`Shared::gate`] that says that a region takes workers; the bits below count those inside, the ones above count regions.
 const OPEN: u64 = 1 << 32;
+
+/// The bits of the gate that are of its region alone.
+const REGION: u64 = !(OPEN | INSIDE);
+
+/// The bits that count those inside.
+const INSIDE: u64 = OPEN - 1;
 
 struct Shared {
     workers: usize,
     /// Whether a run is in.
     taken: AtomicBool,
     stopping: AtomicBool,
-    /// [`OPEN`], and the number of workers inside the region.
+    /// [`OPEN`], the number of workers inside the region, and which region it is.
     gate: AtomicU64,
     region: UnsafeCell<Region>,
     /// The next task of each worker's share of the region.
@@ -177,14 +183,16 @@ impl Shared {
         }
         // SAFETY: the gate is closed and nobody is inside: the last region's caller, who is the pool's one owner, waited for that.
         unsafe { *self.region.get() = Region { tasks, task: Some(erased) } };
-        self.gate.fetch_or(OPEN, Ordering::SeqCst);
+        // The lowest bit of the count of regions is the one above `OPEN`. A closed gate is nobody else's to change.
+        let region = (self.gate.load(Ordering::Relaxed) & REGION).wrapping_add(OPEN << 1);
+        self.gate.store(region | OPEN, Ordering::SeqCst);
         if self.parked.load(Ordering::SeqCst) > 0 {
             self.wake_parked();
         }
         self.run_tasks(tasks, task, 0);
         self.gate.fetch_and(!OPEN, Ordering::AcqRel);
         let mut spins = 0u32;
-        while self.gate.load(Ordering::Acquire) != 0 {
+        while self.gate.load(Ordering::Acquire) & INSIDE != 0 {
             relax(&mut spins);
         }
     }
@@ -214,8 +222,11 @@ impl Shared {
     fn work(&self, worker: usize) {
         ROLE.set(Role { pool: self.id(), worker, inline: true });
         let mut spins = 0;
+        // The region that the worker was in last: when it leaves one there is nothing to do in it.
+        let mut done = 0;
         loop {
-            if self.try_enter() {
+            if let Some(region) = self.try_enter(done) {
+                done = region;
                 // SAFETY: inside the gate the region is not written.
                 let Region { tasks, task } = unsafe { *self.region.get() };
                 if let Some(task) = task {
@@ -229,7 +240,7 @@ impl Shared {
                 spins += 1;
                 std::hint::spin_loop();
             } else {
-                self.park_until_needed();
+                self.park_until_needed(done);
                 spins = 0;
             }
         }
@@ -240,17 +251,21 @@ impl Shared {
         if self.taken.load(Ordering::Relaxed) { SPINS } else { SPINS_BETWEEN_RUNS }
     }
 
-    fn try_enter(&self) -> bool {
-        let enter = |gate: u64| (gate & OPEN != 0).then_some(gate + 1);
-        self.gate.load(Ordering::Relaxed) & OPEN != 0
-            && self.gate.fetch_update(Ordering::Acquire, Ordering::Relaxed, enter).is_ok()
+    /// Enters the region that is open, if it is not `done`, and says which it is.
+    fn try_enter(&self, done: u64) -> Option<u64> {
+        let enter = |gate: u64| is_new(gate, done).then_some(gate + 1);
+        if !is_new(self.gate.load(Ordering::Relaxed), done) {
+            return None;
+        }
+        let gate = self.gate.fetch_update(Ordering::Acquire, Ordering::Relaxed, enter).ok()?;
+        Some(gate & REGION)
     }
 
-    fn park_until_needed(&self) {
+    fn park_until_needed(&self, done: u64) {
         let mut guard = self.park.lock().unwrap_or_else(PoisonError::into_inner);
         self.parked.fetch_add(1, Ordering::SeqCst);
         // Whoever opens the gate after this check sees that a worker is parked, and wakes it under the lock.
-        while self.gate.load(Ordering::SeqCst) & OPEN == 0 && !self.stopping.load(Ordering::SeqCst) {
+        while !is_new(self.gate.load(Ordering::SeqCst), done) && !self.stopping.load(Ordering::SeqCst) {
             guard = self.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
         }
         self.parked.fetch_sub(1, Ordering::SeqCst);
@@ -260,6 +275,11 @@ impl Shared {
         let _guard = self.park.lock().unwrap_or_else(PoisonError::into_inner);
         self.wake.notify_all();
     }
+}
+
+/// Whether the gate is open to a worker that is done with one region.
+fn is_new(gate: u64, done: u64) -> bool {
+    gate & OPEN != 0 && gate & REGION != done
 }
 
 /// Waits a little, and lets other threads have the core when the wait is long.
