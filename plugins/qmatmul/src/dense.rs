@@ -63,7 +63,7 @@ impl KernelProvider for ConstantMatrix {
         let (format, bytes, note) = (packed.activations(), packed.byte_len(), packed.paths());
         Ok(Prepared::new(Multiply(packed))
             .releases(1)
-            .transform(0, format!("qmatmul {format:?}"), Activations { format, n: k })
+            .transform(0, Activations::key(format), Activations { format, n: k })
             .held_bytes(bytes)
             .note(note))
     }

@@ -78,7 +78,7 @@ impl KernelProvider for Fast {
         let note = packed.paths();
         Ok(Prepared::new(Multiply(packed))
             .releases(1)
-            .transform(0, format!("qmatmul {format:?}"), Activations { format, n })
+            .transform(0, Activations::key(format), Activations { format, n })
             .held_bytes(bytes)
             .note(note))
     }
@@ -101,6 +101,13 @@ pub(crate) struct Activations {
     pub(crate) format: ActivationFormat,
     /// Values of a row.
     pub(crate) n: usize,
+}
+
+impl Activations {
+    /// What kernels that take this format ask for; those of another version may have another layout.
+    pub(crate) fn key(format: ActivationFormat) -> String {
+        format!("qmatmul {} {format:?}", env!("CARGO_PKG_VERSION"))
+    }
 }
 
 impl InputTransform for Activations {
