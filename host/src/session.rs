@@ -191,10 +191,19 @@ impl InferenceSession {
     ///
     /// Kernels that repack a weight let go of the original; its memory is free once the graph and the caller's tensors are dropped.
     pub fn load(&self, graph: &Graph) -> Result<Model, LoadError> {
+        self.load_with_progress(graph, |_, _| {})
+    }
+
+    /// As [`load`](Self::load), and tells `progress`, again and again, how many bytes of constants are prepared, and of how many.
+    pub fn load_with_progress(
+        &self,
+        graph: &Graph,
+        mut progress: impl FnMut(usize, usize),
+    ) -> Result<Model, LoadError> {
         let entered = self.core.pool.enter();
         let executor = Executor::of(&entered);
         let loader = Loader { registry: &self.core.registry, options: &self.core.options, executor };
-        let program = compile(graph, &loader)?;
+        let program = compile(graph, &loader, &mut progress)?;
         Ok(Model { program: Arc::new(program), core: Arc::clone(&self.core) })
     }
 }

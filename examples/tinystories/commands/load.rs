@@ -158,35 +158,55 @@ impl RunArguments {
     }
 }
 
-/// Encodes a model's weights, with a progress bar if that takes long and a terminal looks on.
+/// A progress bar that appears if work takes long and a terminal looks on, and goes with the work.
+struct Progress {
+    template: &'static str,
+    begin: Instant,
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    fn new(template: &'static str) -> Self {
+        Self { template, begin: Instant::now(), bar: None }
+    }
+
+    fn set(&mut self, done: usize, of: usize) {
+        const LONG: Duration = Duration::from_millis(300);
+        if self.begin.elapsed() >= LONG {
+            let template = self.template;
+            let new = || {
+                // Templates are constants that indicatif knows.
+                let style = ProgressStyle::with_template(template);
+                ProgressBar::new(of as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+            };
+            self.bar.get_or_insert_with(new).set_position(done as u64);
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Encodes a model's weights.
 pub fn apply(
     recipe: &Recipe,
     model: &mut Llama,
     session: &InferenceSession,
 ) -> Result<Summary, Box<dyn Error>> {
-    const LONG: Duration = Duration::from_millis(300);
-    let begin = Instant::now();
-    let mut bar: Option<ProgressBar> = None;
-    let summary = recipe.apply(&mut model.weights, session.registry(), |done, of| {
-        if begin.elapsed() < LONG {
-            return;
-        }
-        let style = || {
-            // The template is a constant that indicatif knows.
-            ProgressStyle::with_template("quantizing {bar:40} {pos}/{len} weights, {eta} left")
-                .unwrap_or_else(|_| ProgressStyle::default_bar())
-        };
-        bar.get_or_insert_with(|| ProgressBar::new(of as u64).with_style(style())).set_position(done as u64);
-    });
-    if let Some(bar) = bar {
-        bar.finish_and_clear();
-    }
-    Ok(summary?)
+    let mut progress = Progress::new("quantizing {bar:40} {pos}/{len} weights, {eta} left");
+    Ok(recipe.apply(&mut model.weights, session.registry(), |done, of| progress.set(done, of))?)
 }
 
 /// Loads a model's graph.
 pub fn load(model: &Llama, session: &InferenceSession, options: &Options) -> Result<Runner, Box<dyn Error>> {
     let graph = graph::build(session.registry(), &model.config, &model.weights, options)?;
-    let loaded = session.load(&graph)?;
+    let mut progress = Progress::new("preparing {bar:40} {bytes}/{total_bytes}, {eta} left");
+    let loaded = session.load_with_progress(&graph, |done, of| progress.set(done, of))?;
+    drop(progress);
     Ok(Runner::new(&loaded, options.context, model.config.vocabulary)?)
 }

@@ -59,7 +59,7 @@ pub(super) fn fold(graph: &Graph, live: &[usize], loader: &Loader<'_>) -> Result
         outputs: frontier.iter().map(|value| (value.to_string(), *value)).collect(),
         constants: HashMap::new(),
     };
-    let mut constants = program(graph, part, loader)?;
+    let mut constants = program(graph, part, loader, &mut |_, _| {})?;
     // A folded node depends on no input, and so on no symbol.
     (constants.inputs, constants.symbols, constants.states) = (Vec::new(), Vec::new(), Vec::new());
     let tensors = run_once(&constants, loader).map_err(|error| LoadError::Fold(Box::new(error)))?;

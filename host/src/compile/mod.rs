@@ -31,8 +31,12 @@ pub(crate) struct Loader<'a> {
     pub(crate) executor: Executor<'a>,
 }
 
-/// Makes a program of a graph.
-pub(crate) fn compile(graph: &Graph, loader: &Loader<'_>) -> Result<Program, LoadError> {
+/// Makes a program of a graph. `progress` is told how many bytes of constants are prepared for kernels, and how many there are.
+pub(crate) fn compile(
+    graph: &Graph,
+    loader: &Loader<'_>,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Program, LoadError> {
     if graph.outputs.is_empty() {
         return Err(LoadError::NoOutputs);
     }
@@ -47,7 +51,7 @@ pub(crate) fn compile(graph: &Graph, loader: &Loader<'_>) -> Result<Program, Loa
         outputs: graph.outputs.iter().map(|port| (port.name.clone(), port.value)).collect(),
         constants: constants.tensors,
     };
-    prepare::program(graph, part, loader)
+    prepare::program(graph, part, loader, progress)
 }
 
 /// A part of a graph that is made a program of.

@@ -26,8 +26,13 @@ struct Chosen {
     note: NodeNote,
 }
 
-/// Makes a program of a part of a graph.
-pub(super) fn program(graph: &Graph, part: Part, loader: &Loader<'_>) -> Result<Program, LoadError> {
+/// Makes a program of a part of a graph. `progress` is told as [`compile`](super::compile)'s is.
+pub(super) fn program(
+    graph: &Graph,
+    part: Part,
+    loader: &Loader<'_>,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Program, LoadError> {
     let mut build = Build {
         graph,
         part: &part,
@@ -39,10 +44,15 @@ pub(super) fn program(graph: &Graph, part: Part, loader: &Loader<'_>) -> Result<
     let mut kernels: HashMap<String, Chosen> = HashMap::new();
     let mut slots: HashMap<(usize, String), usize> = HashMap::new();
     // A weight is there twice while it is prepared: the largest come first, when little else is there.
-    let mut order: Vec<&NodeData> = part.nodes.iter().map(|node| &graph.nodes[*node]).collect();
-    order.sort_by_key(|node| Reverse(build.constant_bytes(node)));
-    for node in order {
+    let nodes = part.nodes.iter().map(|node| &graph.nodes[*node]);
+    let mut order: Vec<(usize, &NodeData)> = nodes.map(|node| (build.constant_bytes(node), node)).collect();
+    order.sort_by_key(|(bytes, _)| Reverse(*bytes));
+    let all = order.iter().map(|(bytes, _)| bytes).sum();
+    let mut done = 0;
+    for (bytes, node) in order {
         build.prepare(node, &mut kernels)?;
+        done += bytes;
+        progress(done, all);
     }
     for node in &part.nodes {
         build.node(&graph.nodes[*node], &kernels, &mut slots)?;
