@@ -99,7 +99,7 @@ pub enum RecipeError {
     /// Rows are no whole number of blocks.
     #[error(
         "weight `{weight}`: its rows have {row_len} values, no multiple of the {block_len} in a block of `{encoding}`; \
-         choose another encoding for it, or a `fallback`"
+         choose another encoding for it, or a `fallback` that fits"
     )]
     RowLength {
         /// The weight.

@@ -85,7 +85,7 @@ fn rows_that_do_not_fit_are_an_error_or_get_the_fallback() {
     assert_eq!(
         apply(rule).unwrap_err().to_string(),
         "weight `blk.0.up.weight`: its rows have 64 values, no multiple of the 256 in a block of `q4_k`; choose another \
-         encoding for it, or a `fallback`"
+         encoding for it, or a `fallback` that fits"
     );
     let (weights, summary) = apply(&format!("fallback = 'q8_0'\n{rule}")).unwrap();
     assert_eq!(weights.require("blk.0.down.weight").unwrap().element().to_string(), "q4_k");

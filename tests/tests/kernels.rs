@@ -12,11 +12,16 @@ fn fastest(encoding: &str) -> &'static str {
 
 fn session(isa: Option<&str>) -> InferenceSession {
     let builder = InferenceSession::builder().threads(2);
-    isa.map_or_else(InferenceSession::builder, |isa| builder.option("isa", isa)).build().unwrap()
+    match isa {
+        Some(isa) => builder.option("isa", isa),
+        None => builder,
+    }
+    .build()
+    .unwrap()
 }
 
-/// A model that multiplies `x`, `[rows, k]`, with a weight of this encoding, or with a dense `[k, n]` where it is none.
-fn model(session: &InferenceSession, encoding: Option<&str>, k: usize, n: usize) -> Model {
+/// Multiplies `x`, `[rows, k]`, with a weight of this encoding, or with a dense `[k, n]` where it is none.
+fn graph(session: &InferenceSession, encoding: Option<&str>, k: usize, n: usize) -> Graph {
     let mut graph = Graph::new(session.registry(), []).unwrap();
     let x = graph.add_input("x", TensorType::f32([dim("rows"), dim(k)])).unwrap();
     let product = match encoding {
@@ -30,7 +35,11 @@ fn model(session: &InferenceSession, encoding: Option<&str>, k: usize, n: usize)
         }
     };
     graph.output_named("y", product).unwrap();
-    session.load(&graph).unwrap()
+    graph
+}
+
+fn model(session: &InferenceSession, encoding: Option<&str>, k: usize, n: usize) -> Model {
+    session.load(&graph(session, encoding, k, n)).unwrap()
 }
 
 fn values(shape: [usize; 2]) -> Tensor {
@@ -63,6 +72,33 @@ fn a_session_can_force_the_instruction_set_of_its_kernels() {
     assert_eq!(kernel(&forced), "scalar");
     let x = values([9, 64]);
     assert_eq!(product(&forced, &x), product(&model(&session(None), Some("q5_1"), 64, 5), &x));
+}
+
+#[test]
+fn an_instruction_set_that_nobody_has_is_refused() {
+    let session = session(Some("avx521"));
+    let error = session.load(&graph(&session, Some("q5_1"), 64, 5)).err().unwrap().to_string();
+    assert!(
+        error.ends_with(
+            "the session's option `isa` is `avx521`; \
+             expected one of scalar, avx2, avxvnni, avx512vnni, avx512bf16, neon"
+        ),
+        "{error}"
+    );
+    let missing = bitquilt_qmatmul::Isa::ALL.into_iter().find(|isa| !isa.is_available()).unwrap();
+    let session = self::session(Some(missing.name()));
+    let error = session.load(&graph(&session, Some("q5_1"), 64, 5)).err().unwrap().to_string();
+    assert!(error.contains(&format!("does not have the instruction set {}", missing.name())), "{error}");
+}
+
+#[test]
+fn loading_says_how_far_it_is() {
+    let session = session(None);
+    let graph = graph(&session, Some("q5_1"), 64, 5);
+    let mut said = Vec::new();
+    session.load_with_progress(&graph, |done, of| said.push((done, of))).unwrap();
+    // 64 values in two blocks of 24 bytes, five times.
+    assert_eq!(said, [(240, 240)]);
 }
 
 #[test]
