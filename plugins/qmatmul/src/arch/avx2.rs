@@ -16,6 +16,10 @@ pub(crate) struct Avx256<E>(PhantomData<E>);
 /// # Safety
 /// For every method: as for those of [`DotIsa`].
 pub(crate) trait Products: Sized + 'static {
+    /// As [`DotIsa::GROUPS`].
+    const GROUPS: usize;
+    /// As [`DotIsa::COLUMNS`].
+    const COLUMNS: usize;
     /// As [`DotIsa::BYTE_OFFSET`].
     const BYTE_OFFSET: i32;
     /// As [`DotIsa::BYTES_ARE_QUICK`].
@@ -75,6 +79,8 @@ pub(super) fn sum_of_bytes(codes: __m128i) -> i32 {
 }
 
 impl Products for Plain {
+    const GROUPS: usize = 1;
+    const COLUMNS: usize = 4;
     // `vpmaddubsw` saturates: codes of 8 bits are taken as signed, and their signs moved to the activations.
     const BYTE_OFFSET: i32 = 128;
     const BYTES_ARE_QUICK: bool = false;
@@ -120,8 +126,8 @@ impl Products for Plain {
 
 impl<E: Products> DotIsa for Avx256<E> {
     const LANES: usize = 8;
-    const GROUPS: usize = 1;
-    const COLUMNS: usize = 4;
+    const GROUPS: usize = E::GROUPS;
+    const COLUMNS: usize = E::COLUMNS;
     const BYTE_OFFSET: i32 = E::BYTE_OFFSET;
     const BYTES_ARE_QUICK: bool = E::BYTES_ARE_QUICK;
 

@@ -15,6 +15,9 @@ pub(crate) type AvxVnni = Avx256<Vnni>;
 pub(crate) struct Vnni;
 
 impl Products for Vnni {
+    // Three groups share each broadcast of activations, and there are 16 registers.
+    const GROUPS: usize = 3;
+    const COLUMNS: usize = 2;
     const BYTE_OFFSET: i32 = 0;
     const BYTES_ARE_QUICK: bool = true;
 
