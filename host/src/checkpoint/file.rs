@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use memmap2::Mmap;
+use tempfile::NamedTempFile;
 
 use super::CheckpointError;
 
@@ -55,6 +56,60 @@ pub(crate) fn replace(
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
+    let unfinished = Unfinished::create(directory).map_err(failed)?;
+    if let Some(old) = old {
+        unfinished.file().set_permissions(old.permissions()).map_err(failed)?;
+    }
+    let mut writer = BufWriter::with_capacity(1 << 20, unfinished.file());
+    write(&mut writer).and_then(|()| writer.flush()).map_err(failed)?;
+    drop(writer);
+    unfinished.file().sync_all().map_err(failed)?;
+    unfinished.place(directory, &target).map_err(failed)?;
+    sync_directory(directory).map_err(failed)
+}
+
+/// A file that is not in its place yet.
+enum Unfinished {
+    /// Without a name: the system removes it with the process, even one that is killed.
+    #[cfg(target_os = "linux")]
+    Nameless(File),
+    /// With a name of its own, where files cannot be without; dropped, it is removed.
+    Named(NamedTempFile),
+}
+
+impl Unfinished {
+    fn create(directory: &Path) -> io::Result<Self> {
+        #[cfg(target_os = "linux")]
+        if let Some(file) = nameless(directory)? {
+            return Ok(Self::Nameless(file));
+        }
+        Ok(Self::Named(names().tempfile_in(directory)?))
+    }
+
+    fn file(&self) -> &File {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Nameless(file) => file,
+            Self::Named(file) => file.as_file(),
+        }
+    }
+
+    /// Puts it in the place of `target`, which is in the same directory.
+    fn place(self, directory: &Path, target: &Path) -> io::Result<()> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Nameless(file) => {
+                // A link cannot take another file's place, a renamed file can.
+                let named = names().make_in(directory, |path| link(&file, path))?;
+                named.persist(target).map_err(|error| error.error)
+            }
+            Self::Named(file) => file.persist(target).map(drop).map_err(|error| error.error),
+        }
+    }
+}
+
+/// The names, and permissions, of files that are not in their place yet.
+fn names() -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".bitquilt-").suffix(".tmp");
     #[cfg(unix)]
@@ -63,16 +118,39 @@ pub(crate) fn replace(
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
-    let temporary = builder.tempfile_in(directory).map_err(failed)?;
-    if let Some(old) = old {
-        temporary.as_file().set_permissions(old.permissions()).map_err(failed)?;
+    builder
+}
+
+/// A file without a name in a directory's file system; none if that has no such files, or they could not be given names.
+#[cfg(target_os = "linux")]
+fn nameless(directory: &Path) -> io::Result<Option<File>> {
+    use std::os::unix::fs::OpenOptionsExt;
+    if !Path::new("/proc/self/fd").is_dir() {
+        return Ok(None);
     }
-    let mut writer = BufWriter::with_capacity(1 << 20, temporary.as_file());
-    write(&mut writer).and_then(|()| writer.flush()).map_err(failed)?;
-    drop(writer);
-    temporary.as_file().sync_all().map_err(failed)?;
-    temporary.persist(&target).map_err(|error| failed(error.error))?;
-    sync_directory(directory).map_err(failed)
+    let mut options = File::options();
+    match options.read(true).write(true).mode(0o666).custom_flags(libc::O_TMPFILE).open(directory) {
+        Ok(file) => Ok(Some(file)),
+        // A kernel that does not know the flag sees a directory that is to be written to.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Gives a file that has no name one.
+#[cfg(target_os = "linux")]
+fn link(file: &File, path: &Path) -> io::Result<()> {
+    use std::ffi::CString;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::ffi::OsStrExt;
+    let from = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    let to = CString::new(path.as_os_str().as_bytes())?;
+    let (here, follow) = (libc::AT_FDCWD, libc::AT_SYMLINK_FOLLOW);
+    // SAFETY: both paths end with a zero byte and live until the call returns.
+    match unsafe { libc::linkat(here, from.as_ptr(), here, to.as_ptr(), follow) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Puts the renaming itself on the disk.
@@ -143,5 +221,29 @@ mod tests {
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read(&file).unwrap(), b"new");
         assert_eq!(mode(&file) & 0o777, 0o640);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn nothing_lies_beside_a_file_that_is_being_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        fs::write(&path, "old").unwrap();
+        let names = || fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let has_nameless = nameless(directory.path()).unwrap().is_some();
+        for new in ["new", "newer"] {
+            replace(&path, |out| {
+                out.write_all(new.as_bytes())?;
+                assert!(!has_nameless || names().eq(["file"]), "a process that is killed here leaves more");
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!(fs::read(&path).unwrap(), new.as_bytes());
+            assert!(names().eq(["file"]));
+        }
+        replace(&path, |_| Err(io::Error::other("no"))).unwrap_err();
+        let error = replace(&directory.path().join("none/file"), |_| Ok(())).unwrap_err().to_string();
+        assert!(error.ends_with("none/file: No such file or directory (os error 2)"), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), b"newer");
     }
 }
