@@ -42,6 +42,7 @@ pub mod plugin;
 mod profile;
 mod run;
 mod session;
+mod similar;
 mod state;
 mod tensor;
 

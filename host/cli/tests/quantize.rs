@@ -305,7 +305,9 @@ fn names_that_match_nothing_are_refused() {
         says(&["-e", "q4_0", "--only", "{norm,ids}"]),
         "model: of the 2 tensors that match `{norm,ids}` none is among the weights (tensors of rank 2 that hold f32, f16 or bf16 values)"
     );
-    assert!(says(&["-e", "q4_7"]).starts_with("no encoding `q4_7` is registered; there are bf16, f16,"));
+    assert!(says(&["-e", "q4_7"]).starts_with(
+        "no encoding `q4_7` is registered; did you mean `q4_0` or `q4_1` or `q4_k`? there are bf16, f16,"
+    ));
     assert!(here.fails(&["quantize", "none", "out", "-e", "q4_0"]).starts_with("cannot read none"));
     assert!(says(&["-e", "acme.int3"]).starts_with("no encoding `acme.int3` is registered"));
     // A malformed glob is a wrong command line.

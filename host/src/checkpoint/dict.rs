@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, btree_map};
 use bitquilt_plugin_api::Scalar;
 
 use super::CheckpointError;
+use crate::similar::similar;
 use crate::tensor::Tensor;
 
 /// Tensors by name, and text by key: what a checkpoint holds.
@@ -108,49 +109,13 @@ impl IntoIterator for TensorDict {
 
 /// The error for a name that is not among `names`.
 pub(super) fn missing<'a>(name: &str, names: impl ExactSizeIterator<Item = &'a String>) -> CheckpointError {
-    const MOST: usize = 3;
-    /// Longer names are compared by nobody: the distance takes the product of the lengths.
-    const LONGEST: usize = 256;
     let of = names.len();
-    let allowed = name.len() / 3;
-    let mut similar: Vec<(usize, &String)> = names
-        .filter(|other| name.len() <= LONGEST && other.len().abs_diff(name.len()) <= allowed)
-        .map(|other| (edit_distance(name, other), other))
-        .filter(|(distance, _)| *distance <= allowed)
-        .collect();
-    similar.sort();
-    let similar = similar.into_iter().take(MOST).map(|(_, name)| name.clone()).collect();
-    CheckpointError::Missing { tensor: name.to_owned(), similar, of }
-}
-
-/// Levenshtein's distance of two texts, in characters; upper and lower case are the same.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut distances: Vec<usize> = (0..=b.len()).collect();
-    for (row, left) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut distances[0], row + 1);
-        for (column, right) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(!left.eq_ignore_ascii_case(right));
-            diagonal = distances[column + 1];
-            distances[column + 1] = replaced.min(diagonal + 1).min(distances[column] + 1);
-        }
-    }
-    distances[b.len()]
+    CheckpointError::Missing { tensor: name.to_owned(), similar: similar(name, names), of }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn edit_distances() {
-        for (a, b, distance) in
-            [("", "", 0), ("", "abc", 3), ("kitten", "sitting", 3), ("Weight", "weight", 0), ("ab", "ba", 2)]
-        {
-            assert_eq!(edit_distance(a, b), distance, "{a} {b}");
-            assert_eq!(edit_distance(b, a), distance, "{b} {a}");
-        }
-    }
 
     #[test]
     fn a_missing_tensor_is_an_error_with_the_names_near_it() {

@@ -177,7 +177,7 @@ fn encodings_that_the_registry_reads_otherwise_are_refused_with_a_sentence() {
     let cases = [
         (
             record("q4_1", [1, 32, 18], "[2,64]"),
-            "FILE, tensor `w`: no encoding `q4_1` is registered; there are acme.int3, q4_0; add the plugin that has it",
+            "FILE, tensor `w`: no encoding `q4_1` is registered; did you mean `q4_0`? there are acme.int3, q4_0; add the plugin that has it",
         ),
         (
             record("q4_0", [2, 32, 18], "[2,64]"),

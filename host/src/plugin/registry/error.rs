@@ -1,7 +1,10 @@
 //! Why something is not registered.
 
+use std::fmt::{self, Display, Formatter};
+
 use super::commit::{MAX_BLOCK, MAX_NAME};
 use super::{Origin, PluginInfo};
+use crate::similar::similar;
 
 /// Why a plugin's registrations were refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,12 +76,24 @@ pub enum RegistryError {
 
 /// An encoding that a checkpoint, graph or caller names and that is not registered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no encoding `{name}` is registered; there are {}", .known.join(", "))]
+#[error("no encoding `{name}` is registered; {}there are {}", Meant(.name, .known), .known.join(", "))]
 pub struct UnknownEncoding {
     /// The name.
     pub name: String,
     /// All that are.
     pub known: Vec<String>,
+}
+
+/// What may have been meant by a name that is not known.
+struct Meant<'a>(&'a str, &'a [String]);
+
+impl Display for Meant<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match &similar(self.0, self.1)[..] {
+            [] => Ok(()),
+            names => write!(f, "did you mean `{}`? ", names.join("` or `")),
+        }
+    }
 }
 
 fn describe(plugin: &PluginInfo) -> String {
