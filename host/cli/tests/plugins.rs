@@ -115,6 +115,13 @@ fn a_directory_that_is_named_is_there() {
     assert!(succeeds(&["--plugin-dir", missing, "plugin", "paths"]).contains("does not exist"));
     fs::create_dir(missing).unwrap();
     succeeds(&["--plugin-dir", missing, "plugin", "list"]);
+    // Named twice, it is searched once: nothing is said to be there twice.
+    fs::copy(example(), Path::new(missing).join(library("acme_int3"))).unwrap();
+    let again = format!("{missing}/.");
+    let listed = json(&["--plugin-dir", missing, "--plugin-dir", &again, "plugin", "list", "--json"]);
+    assert_eq!(listed["refused"], serde_json::json!([]));
+    let named = |plugin: &&Value| plugin["name"] == "acme-int3";
+    assert_eq!(listed["plugins"].as_array().unwrap().iter().filter(named).count(), 1);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! taken. A file that was replaced between the check and the load is refused; in the moment between the last look at it and its
 //! opening its constructors may have run, but nothing of it is registered. A library that was opened stays open until the process ends: layouts that were checked may be referred to for ever.
 
+use std::collections::BTreeSet;
 use std::ffi::c_void;
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
@@ -102,10 +103,14 @@ impl<'a> Loader<'a> {
         self
     }
 
-    /// Loads the plugins in each directory of a search path. Files are taken in the order of their names; what is refused is in
-    /// [`Self::refusals`].
+    /// Loads the plugins in each directory of a search path, once where it has several names. Files are taken in the order of their
+    /// names; what is refused is in [`Self::refusals`].
     pub fn search(&mut self, path: &SearchPath) {
+        let mut searched = BTreeSet::new();
         for directory in &path.directories {
+            if std::fs::canonicalize(&directory.path).is_ok_and(|resolved| !searched.insert(resolved)) {
+                continue;
+            }
             if directory.origin == DirectoryOrigin::Program || directory.path.is_dir() {
                 self.directory(&directory.path);
             }
