@@ -29,6 +29,9 @@ pub(crate) struct SessionCore {
     options: Vec<(String, String)>,
 }
 
+/// The most threads of a session: a system that is asked for far more ends the process.
+const MAX_THREADS: usize = 1024;
+
 /// Why a session could not be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -40,6 +43,12 @@ pub enum SessionError {
         plugin: String,
         /// Why.
         source: Box<RegistryError>,
+    },
+    /// More threads than a session may have.
+    #[error("{found} threads were asked for; a session has at most {MAX_THREADS}")]
+    TooManyThreads {
+        /// How many were asked for.
+        found: usize,
     },
     /// The threads could not be started.
     #[error("the worker threads could not be started: {0}")]
@@ -209,7 +218,7 @@ impl InferenceSession {
 }
 
 impl SessionBuilder {
-    /// Sets the number of threads of a run, its caller included. All of the machine's, if this is not called.
+    /// Sets the number of threads of a run, its caller included, from 1 to 1024. All of the machine's, if this is not called.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);
         self
@@ -292,8 +301,12 @@ impl SessionBuilder {
         }
         loader.search(&self.files);
         let refusals = loader.into_refusals();
-        let threads =
-            self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
+        let threads = self.threads.unwrap_or_else(|| {
+            std::thread::available_parallelism().map_or(1, |count| MAX_THREADS.min(count.into()))
+        });
+        if threads > MAX_THREADS {
+            return Err(SessionError::TooManyThreads { found: threads });
+        }
         let pool = ThreadPool::new(threads).map_err(SessionError::Threads)?;
         Ok(InferenceSession {
             core: Arc::new(SessionCore { registry: Arc::new(registry), pool, options: self.options }),
@@ -400,5 +413,18 @@ pub(crate) fn describe(view: &TensorView<'_>) -> String {
     match view.element() {
         ElementView::Dense(dtype) => format!("{dtype} {}", ShapeDisplay(view.shape())),
         ElementView::Encoded(name) => format!("{name} {}", ShapeDisplay(view.shape())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_that_no_system_has_are_refused() {
+        for found in [MAX_THREADS + 1, usize::MAX] {
+            let error = InferenceSession::builder().threads(found).build().map(drop).unwrap_err().to_string();
+            assert_eq!(error, format!("{found} threads were asked for; a session has at most 1024"));
+        }
     }
 }
