@@ -92,12 +92,21 @@ fn what_cannot_be_measured_is_said_in_a_sentence() {
     for (arguments, code, sentence) in [
         (&["--encoding", "q4_9"][..], 1, "q4_9"),
         (&["--encoding", "q4_0", "--k", "33"][..], 1, "33"),
+        (&["--encoding", "q4_0", "--n", "99999999999"][..], 1, "a weight [99999999999, 4096] is more than"),
+        (
+            &["--encoding", "q4_0", "--n", "32", "--k", "9999999999999"][..],
+            1,
+            "is more than this machine's memory",
+        ),
+        (&["--encoding", "q4_0", "--n", "32", "--k", "32", "--m", "99999999999"][..], 1, ""),
+        (&["--cold-mb", "99999999999999"][..], 1, "--cold-mb 99999999999999 is more than"),
+        (&["--seconds", "nan"][..], 2, "write a number from 0 to 3600"),
         (&["--m", "0"][..], 2, "write numbers above 0"),
         (&["--isa", "sse"][..], 2, "there are scalar, avx2"),
         (&["--json", "--csv"][..], 2, "cannot be used with"),
     ] {
         let arguments: Vec<&str> = arguments.to_vec();
-        let output = if arguments.contains(&"--k") {
+        let output = if arguments.iter().any(|argument| ["--n", "--k", "--seconds"].contains(argument)) {
             let mut command = Command::new(env!("CARGO_BIN_EXE_bitquilt"));
             command.args(["--no-probe", "bench", "qmatmul"]).args(&arguments).output().unwrap()
         } else {

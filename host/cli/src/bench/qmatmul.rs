@@ -1,6 +1,7 @@
 //! `bitquilt bench qmatmul`
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use bitquilt::plugin::Registry;
@@ -41,7 +42,7 @@ pub struct QmatmulArguments {
     #[arg(long, value_name = "MB", default_value_t = 0)]
     cold_mb: usize,
     /// The least time that a row's products are run for.
-    #[arg(long, default_value_t = 0.4)]
+    #[arg(long, default_value_t = 0.4, value_parser = seconds)]
     seconds: f64,
     /// The instruction set of the kernels: scalar, avx2, avxvnni, avx512vnni, avx512bf16 or neon; the fastest that the machine has if
     /// it is not given.
@@ -70,6 +71,11 @@ impl Precision {
 
 fn positive(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "write numbers above 0".to_owned())
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let fits = |seconds: &f64| (0.0..=3600.0).contains(seconds);
+    text.parse().ok().filter(fits).ok_or_else(|| "write a number from 0 to 3600".to_owned())
 }
 
 fn isa(name: &str) -> Result<Isa, String> {
@@ -112,6 +118,8 @@ const RUNS: usize = 7;
 impl QmatmulArguments {
     /// Does it.
     pub fn execute(&self, session: &SessionArguments) -> miette::Result<()> {
+        let cold = self.cold_mb.checked_mul(1 << 20);
+        drop(reserve::<u8>(cold, format_args!("--cold-mb {}", self.cold_mb))?);
         let mut report = Report::new(&self.format, COLUMNS);
         let mut limits = Limits { isa: self.isa.unwrap_or_else(Isa::detect), known: BTreeMap::new() };
         for threads in session.thread_counts() {
@@ -164,7 +172,7 @@ impl QmatmulArguments {
         let prepared = (plan.held_bytes + plan.constant_bytes) / products;
         let kernel = plan.nodes.first().and_then(|node| node.kernel.clone()).unwrap_or_default().0;
 
-        let x = Tensor::new([m, k], noise(m * k)).into_diagnostic()?;
+        let x = Tensor::new([m, k], noise([m, k])?).into_diagnostic()?;
         let mut run = |index: usize| -> miette::Result<Duration> {
             let inputs = names.iter().map(|name| (name.as_str(), &x));
             let start = Instant::now();
@@ -248,24 +256,26 @@ fn state(
 /// A weight of `n` rows of `k` values; transposed where it is dense.
 fn weight(registry: &Registry, encoding: &str, n: usize, k: usize) -> miette::Result<Tensor> {
     if encoding == "f32" {
-        return Tensor::new([k, n], noise(n * k)).into_diagnostic();
+        return Tensor::new([k, n], noise([k, n])?).into_diagnostic();
     }
     let encoding = registry.require_encoding(encoding).into_diagnostic()?;
     let distinct = n.min(DISTINCT_ROWS);
-    let rows = Tensor::new([distinct, k], noise(distinct * k)).into_diagnostic()?;
+    let rows = Tensor::new([distinct, k], noise([distinct, k])?).into_diagnostic()?;
     let encoded = match encoding.spec().importance {
         Importance::Required => encoding.quantize_with_importance(&rows, &vec![1.0; k]),
         _ => encoding.quantize(&rows),
     };
     let encoded = encoded.into_diagnostic()?;
     let row_bytes = encoded.bytes().len() / distinct;
-    let bytes = row_bytes.checked_mul(n).ok_or_else(|| miette!("a weight [{n}, {k}] is too large"))?;
-    let all: Vec<u8> = encoded.bytes().iter().copied().cycle().take(bytes).collect();
+    let bytes = row_bytes.checked_mul(n);
+    let mut all = reserve::<u8>(bytes, format_args!("a weight [{n}, {k}]"))?;
+    all.extend(encoded.bytes().iter().cycle().take(bytes.unwrap_or_default()));
     Tensor::from_encoded(encoding.spec(), [n, k], &all).into_diagnostic()
 }
 
 /// Values that are roughly normal, the same on each run.
-fn noise(len: usize) -> Vec<f32> {
+fn noise([rows, columns]: [usize; 2]) -> miette::Result<Vec<f32>> {
+    let mut values = reserve(rows.checked_mul(columns), format_args!("f32 [{rows}, {columns}]"))?;
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     let mut uniform = move || {
         state ^= state << 13;
@@ -273,7 +283,17 @@ fn noise(len: usize) -> Vec<f32> {
         state ^= state << 17;
         (state >> 40) as f32 / (1 << 24) as f32 - 0.5
     };
-    (0..len).map(|_| (0..4).map(|_| uniform()).sum()).collect()
+    values.extend((0..rows * columns).map(|_| (0..4).map(|_| uniform()).sum::<f32>()));
+    Ok(values)
+}
+
+/// An empty vector with room for `len` values, which were not too many to be counted; an error if there is not so much memory.
+fn reserve<T>(len: Option<usize>, what: impl Display) -> miette::Result<Vec<T>> {
+    let mut values = Vec::new();
+    let reserved = len.and_then(|len| values.try_reserve_exact(len).ok());
+    reserved
+        .ok_or_else(|| miette!("{what} is more than this machine's memory holds; choose a smaller one"))?;
+    Ok(values)
 }
 
 /// What the machine can do, measured when it is first asked for.
