@@ -25,8 +25,8 @@ struct Arguments {
     #[arg(long, num_args = 3, default_values = ["q4_0", "acme.int3", "q4_k"])]
     encodings: Vec<String>,
     /// Rows of the input.
-    #[arg(long, default_value_t = 32)]
-    rows: usize,
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
+    rows: u16,
 }
 
 fn main() -> ExitCode {
@@ -76,9 +76,10 @@ fn mixed(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         );
     }
 
-    let x = activations(arguments.rows, block.width())?;
-    let full = session.load(&block.full_precision(session.registry(), arguments.rows)?)?;
-    let mixed = session.load(&block.quantized(session.registry(), arguments.rows, encodings)?)?;
+    let rows = usize::from(arguments.rows);
+    let x = activations(rows, block.width())?;
+    let full = session.load(&block.full_precision(session.registry(), rows)?)?;
+    let mixed = session.load(&block.quantized(session.registry(), rows, encodings)?)?;
     let (expected, full_time) = run(&full, &x)?;
     let (found, mixed_time) = run(&mixed, &x)?;
     println!("\n{:8} {:>12} {:>16} {:>14}", "graph", "bytes", "time (median)", "error");
