@@ -15,7 +15,7 @@ use crate::session::SessionArguments;
 ///
 /// Each becomes f32, whatever it was before it was encoded: f32 holds what an encoding decodes to exactly. Every other tensor is carried
 /// over bit for bit, and so is metadata, of a GGUF file all that is no array. OUT is a safetensors file, written beside its place and
-/// renamed; it may be IN.
+/// renamed; it may be IN, if that is a safetensors file.
 #[derive(Args)]
 pub struct DequantizeArguments {
     /// A safetensors or GGUF file.
@@ -30,7 +30,7 @@ impl DequantizeArguments {
     /// Does it.
     pub fn execute(&self, session: &SessionArguments) -> miette::Result<()> {
         let session = session.build()?;
-        let file = rewrite::open(&self.input)?;
+        let file = rewrite::open(&self.input, &self.output)?;
         let names: BTreeSet<&str> =
             file.tensors().filter(|(_, stored)| stored.encoding().is_some()).map(|(name, _)| name).collect();
         if names.is_empty() {

@@ -21,7 +21,7 @@ use crate::session::SessionArguments;
 /// GGUF file all that is no array.
 ///
 /// Everything is checked before anything is written: rows that are no whole number of blocks and values that are NaN or infinite are
-/// refused. OUT is written beside its place and renamed; it may be IN.
+/// refused. OUT is written beside its place and renamed; it may be IN, if that is a safetensors file.
 #[derive(Args)]
 pub struct QuantizeArguments {
     /// A safetensors or GGUF file.
@@ -47,7 +47,7 @@ impl QuantizeArguments {
     pub fn execute(&self, session: &SessionArguments) -> miette::Result<()> {
         let session = session.build()?;
         let encoding = session.registry().require_encoding(&self.encoding).into_diagnostic()?;
-        let file = rewrite::open(&self.input)?;
+        let file = rewrite::open(&self.input, &self.output)?;
         let names = self.weights(&file)?;
         let importance = self.importance(encoding, &names)?;
 

@@ -8,8 +8,16 @@ use bitquilt::{Graph, Tensor};
 use indicatif::{ProgressBar, ProgressStyle};
 use miette::{IntoDiagnostic, miette};
 
-/// Opens a checkpoint whose tensors may change their types: a graph's may not.
-pub fn open(path: &Path) -> miette::Result<Checkpoint> {
+/// Opens a checkpoint whose tensors may change their types: a graph's may not. A GGUF file is not written over: what is written is a
+/// safetensors file, which has not all that it has.
+pub fn open(path: &Path, output: &Path) -> miette::Result<Checkpoint> {
+    if output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
+        return Err(miette!(
+            "{}: a safetensors file is written, which is not named .gguf; name it {}",
+            output.display(),
+            output.with_extension("safetensors").display()
+        ));
+    }
     let file = Checkpoint::open(path).into_diagnostic()?;
     if Graph::is_in(&file) {
         return Err(miette!(

@@ -321,6 +321,14 @@ fn names_that_match_nothing_are_refused() {
 }
 
 #[test]
+fn a_gguf_file_is_not_written_over() {
+    let here = Workplace::new();
+    let expected = "x.GGUF: a safetensors file is written, which is not named .gguf; name it x.safetensors";
+    assert_eq!(here.fails(&["quantize", "model", "x.GGUF", "-e", "q4_0"]), expected);
+    assert_eq!(here.fails(&["dequantize", "model", "x.GGUF"]), expected);
+}
+
+#[test]
 fn a_graph_is_not_taken_apart() {
     let here = Workplace::new();
     let mut graph = Graph::new(here.session.registry(), []).unwrap();
