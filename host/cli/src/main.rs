@@ -29,7 +29,7 @@ struct Arguments {
     #[command(flatten)]
     session: session::SessionArguments,
     /// Says more on standard error; twice, even more.
-    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    #[arg(short, long, action = clap::ArgAction::Count, global = true, help_heading = session::GLOBAL)]
     verbose: u8,
     #[command(subcommand)]
     command: Command,
@@ -48,7 +48,7 @@ enum Command {
     Explain(explain::ExplainArguments),
     /// Runs a saved graph on NumPy arrays.
     Run(run::RunArguments),
-    /// Measures.
+    /// Times kernels, against what this machine can do at most.
     #[command(subcommand)]
     Bench(bench::BenchCommand),
 }

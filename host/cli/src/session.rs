@@ -7,20 +7,24 @@ use bitquilt::{InferenceSession, SessionBuilder};
 use clap::Args;
 use miette::{IntoDiagnostic, miette};
 
+/// Where help lists the options that every command has.
+pub const GLOBAL: &str = "Global options";
+
 /// What a session is made of.
 #[derive(Args)]
 pub struct SessionArguments {
     /// A directory of plugins to load; may be given several times.
-    #[arg(long, value_name = "DIR", global = true)]
+    #[arg(long, value_name = "DIR", global = true, help_heading = GLOBAL)]
     plugin_dir: Vec<PathBuf>,
     /// Loads plugins without trying each in a child process first.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     no_probe: bool,
     /// Threads to compute with; all of the machine's if it is not given. `bench` takes several numbers, separated by commas.
     #[arg(
         long,
         value_name = "N",
         global = true,
+        help_heading = GLOBAL,
         value_delimiter = ',',
         value_parser = clap::value_parser!(u16).range(1..=1024),
     )]

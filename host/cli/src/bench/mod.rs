@@ -7,7 +7,7 @@ use clap::Subcommand;
 
 use crate::session::SessionArguments;
 
-/// Measures.
+/// Times kernels, against what this machine can do at most.
 #[derive(Subcommand)]
 pub enum BenchCommand {
     /// Times products with quantized weights, against what this machine can do at most.
