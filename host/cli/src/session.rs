@@ -57,7 +57,10 @@ impl SessionArguments {
             [threads] => {
                 let threads = threads.into();
                 // Those that quantize and decode, which are started here, by their first use.
-                rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().into_diagnostic()?;
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+                pool.map_err(|error| {
+                    miette!("--threads {threads}: they could not be started: {error}; give fewer")
+                })?;
                 self.build_with(|builder| builder.threads(threads))
             }
             _ => Err(miette!("--threads: `bench` alone takes several numbers")),
