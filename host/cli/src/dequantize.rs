@@ -8,6 +8,7 @@ use bitquilt::{DType, Tensor};
 use clap::Args;
 use miette::miette;
 
+use crate::output::print_line;
 use crate::rewrite;
 use crate::session::SessionArguments;
 
@@ -56,12 +57,11 @@ impl DequantizeArguments {
         let progress = rewrite::progress();
         progress.set_message("decoding");
         rewrite::write(&file, &writer, &names, &self.output, &progress, decode)?;
-        println!(
+        print_line(format_args!(
             "{}: {} of {} tensors were decoded to f32",
             self.output.display(),
             names.len(),
             file.tensors().len()
-        );
-        Ok(())
+        ))
     }
 }

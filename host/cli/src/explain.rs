@@ -6,6 +6,7 @@ use bitquilt::{Bindings, Graph};
 use clap::Args;
 use miette::{IntoDiagnostic, miette};
 
+use crate::output::print;
 use crate::session::SessionArguments;
 
 /// Shows the plan of a saved graph.
@@ -32,7 +33,6 @@ impl ExplainArguments {
         let model = session.load(&graph).into_diagnostic()?;
         let bindings: Bindings = self.bind.iter().cloned().collect();
         let plan = if bindings.is_empty() { model.explain() } else { model.explain_for(&bindings) };
-        print!("{}", plan.map_err(|error| miette!("{}: {error}", self.file.display()))?);
-        Ok(())
+        print(plan.map_err(|error| miette!("{}: {error}", self.file.display()))?)
     }
 }

@@ -9,6 +9,8 @@ use clap::Args;
 use miette::IntoDiagnostic;
 use serde_json::json;
 
+use crate::output::{print_json, print_line};
+
 /// Shows what is in a file.
 #[derive(Args)]
 pub struct InspectArguments {
@@ -34,35 +36,41 @@ impl InspectArguments {
                 })
             });
             let all = json!({
-                "file": self.file, "format": format, "metadata": file.metadata(), "tensors": tensors.collect::<Vec<_>>(),
+                "file": self.file.display().to_string(), "format": format, "metadata": file.metadata(), "tensors": tensors.collect::<Vec<_>>(),
             });
-            println!("{}", serde_json::to_string_pretty(&all).into_diagnostic()?);
-            return Ok(());
+            return print_json(&all);
         }
-        println!("{}: {format}", self.file.display());
+        print_line(format_args!("{}: {format}", self.file.display()))?;
         for (key, value) in file.metadata() {
-            println!("  {key} = {}", brief(value));
+            print_line(format_args!("  {} = {}", brief(key), brief(value)))?;
         }
         let mut sums: BTreeMap<String, (usize, usize)> = BTreeMap::new();
         for (name, tensor) in file.tensors() {
-            let (element, bytes) = (tensor.element().to_string(), tensor.byte_range().len());
-            println!("  {element:8} {:>20} {bytes:>12} bytes  {name}", format!("{:?}", tensor.shape()));
+            let (element, bytes) = (brief(&tensor.element().to_string()), tensor.byte_range().len());
+            let (shape, name) = (format!("{:?}", tensor.shape()), brief(name));
+            print_line(format_args!("  {element:8} {shape:>20} {bytes:>12} bytes  {name}"))?;
             let sum = sums.entry(element).or_default();
             *sum = (sum.0 + 1, sum.1 + bytes);
         }
         for (element, (count, bytes)) in sums {
-            println!("{element}: {count} tensors, {bytes} bytes");
+            print_line(format_args!("{element}: {count} tensors, {bytes} bytes"))?;
         }
         Ok(())
     }
 }
 
-/// The beginning of a long text.
+/// Text of a file, on one line: without control characters, which a terminal obeys, and cut if it is long.
 fn brief(text: &str) -> String {
     const MOST: usize = 100;
-    let line = text.replace(['\n', '\r'], " ");
-    match line.char_indices().nth(MOST) {
-        Some((end, _)) => format!("{}... ({} characters)", &line[..end], line.chars().count()),
-        None => line,
+    let mut line = String::new();
+    for char in text.chars().take(MOST) {
+        match char.is_control() {
+            true => line.extend(char.escape_default()),
+            false => line.push(char),
+        }
+    }
+    match text.chars().count() {
+        count if count > MOST => format!("{line}... ({count} characters)"),
+        _ => line,
     }
 }

@@ -4,13 +4,14 @@ mod bench;
 mod dequantize;
 mod explain;
 mod inspect;
+mod output;
 mod plugin;
 mod quantize;
 mod rewrite;
 mod run;
 mod session;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -65,7 +66,13 @@ fn main() -> ExitCode {
         .with_ansi(std::io::stderr().is_terminal())
         .without_time()
         .with_target(false)
+        .log_internal_errors(false)
         .init();
+    // A sentence that no terminal shows stays on its line, where it can be searched for.
+    let wrap = std::io::stderr().is_terminal();
+    let _ = miette::set_hook(Box::new(move |_| {
+        Box::new(miette::MietteHandlerOpts::new().wrap_lines(wrap).build())
+    }));
     let session = &arguments.session;
     let success = |()| ExitCode::SUCCESS;
     let done = match arguments.command {
@@ -80,7 +87,8 @@ fn main() -> ExitCode {
     match done {
         Ok(code) => code,
         Err(report) => {
-            eprintln!("{report:?}");
+            // Where standard error is gone, too, the exit code is left.
+            let _ = writeln!(std::io::stderr(), "{report:?}");
             ExitCode::FAILURE
         }
     }

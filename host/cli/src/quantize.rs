@@ -10,6 +10,7 @@ use clap::Args;
 use globset::Glob;
 use miette::{IntoDiagnostic, miette};
 
+use crate::output::print_line;
 use crate::rewrite;
 use crate::session::SessionArguments;
 
@@ -85,14 +86,13 @@ impl QuantizeArguments {
         };
         progress.set_message("encoding");
         rewrite::write(&file, &writer, &names, &self.output, &progress, quantize)?;
-        println!(
+        print_line(format_args!(
             "{}: {} of {} tensors are {}",
             self.output.display(),
             names.len(),
             file.tensors().len(),
             self.encoding
-        );
-        Ok(())
+        ))
     }
 
     /// The names of the weights to encode; an error if there are none.

@@ -7,6 +7,7 @@ use bitquilt::{Graph, Tensor};
 use clap::Args;
 use miette::IntoDiagnostic;
 
+use crate::output::{print, print_line};
 use crate::session::SessionArguments;
 
 /// Runs a saved graph.
@@ -66,11 +67,11 @@ impl RunArguments {
         for (name, tensor) in
             results.iter().filter(|(name, _)| !self.output.iter().any(|(output, _)| output == name))
         {
-            println!("{name}: {}{}", tensor.tensor_type(), brief(tensor));
+            print_line(format_args!("{name}: {}{}", tensor.tensor_type(), brief(tensor)))?;
         }
         if let Some(profile) = state.profile() {
             if self.profile {
-                print!("{profile}");
+                print(&profile)?;
             }
             if let Some(file) = &self.trace {
                 profile.write_trace(file).into_diagnostic()?;

@@ -105,6 +105,8 @@ fn what_is_wrong_is_said_in_a_sentence() {
         assert!(said.contains(sentence), "{arguments:?}: {said}");
         assert!(!said.contains("panicked"), "{said}");
     }
+    let said = command(path, &["run", &format!("{}none", "long/".repeat(40))]).stderr;
+    assert!(text(&said).contains("long/none: No such file or directory"), "on one line: {}", text(&said));
     assert!(!path.join("z.npy").exists());
     for arguments in [&["run"][..], &["run", "graph.safetensors", "--input", "x"], &["nothing"]] {
         assert_eq!(command(path, arguments).status.code(), Some(2), "{arguments:?}");
@@ -126,4 +128,51 @@ fn a_reader_that_stops_is_no_failure() {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!(text(&output.stderr), "");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_output_that_takes_nothing_is_a_failure_in_a_sentence() {
+    let directory = directory();
+    let run = ["run", "graph.safetensors", "--input", "x=x.npy"];
+    for arguments in [
+        &["inspect", "graph.safetensors"][..],
+        &["inspect", "graph.safetensors", "--json"],
+        &["explain", "graph.safetensors"],
+        &run,
+        &["plugin", "list"],
+        &["plugin", "paths"],
+    ] {
+        let full = || Stdio::from(std::fs::File::options().write(true).open("/dev/full").unwrap());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bitquilt"));
+        command.current_dir(directory.path()).args(arguments).env("XDG_DATA_HOME", directory.path());
+        let output = command.stdout(full()).output().unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(said.contains("standard output: No space left on device"), "{arguments:?}: {said}");
+        assert_eq!(command.stderr(full()).status().unwrap().code(), Some(1), "{arguments:?}");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn names_that_are_no_text_are_shown() {
+    use std::os::unix::ffi::OsStrExt;
+    let directory = directory();
+    let name = std::ffi::OsStr::from_bytes(b"n\xff.safetensors");
+    let mut tensors = bitquilt::TensorDict::new();
+    tensors.insert(format!("red \u{1b}[31m\n{}", "x".repeat(1000)), Tensor::full([1], 1f32));
+    bitquilt::checkpoint::save(&tensors, directory.path().join(name)).unwrap();
+    let inspect = |json: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bitquilt"));
+        let output =
+            command.current_dir(directory.path()).arg("inspect").arg(name).args(json).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        output.stdout
+    };
+    let json: serde_json::Value = serde_json::from_slice(&inspect(&["--json"])).unwrap();
+    assert_eq!(json["file"], "n\u{fffd}.safetensors");
+    let printed = String::from_utf8_lossy(&inspect(&[])).into_owned();
+    assert!(printed.contains(r"red \u{1b}[31m\nxxx"), "{printed}");
+    assert!(printed.contains("x... (1010 characters)\n"), "{printed}");
 }

@@ -1,10 +1,9 @@
 //! Rows of figures as a table, as JSON, or as CSV.
 
-use std::io::Write;
-
 use clap::Args;
-use miette::IntoDiagnostic;
 use serde_json::{Map, Value, json};
+
+use crate::output::{print_json, print_line};
 
 /// How rows are printed; a table for people if nothing is said.
 #[derive(Args)]
@@ -86,15 +85,14 @@ impl<'a> Report<'a> {
     /// Ends.
     pub fn finish(self) -> miette::Result<()> {
         if self.format.json {
-            let text = serde_json::to_string_pretty(&self.objects).into_diagnostic()?;
-            print_line(&text)?;
+            print_json(&self.objects.into())?;
         }
         Ok(())
     }
 
     fn line(&self, cells: &[Cell]) -> miette::Result<()> {
         if self.format.csv {
-            return print_line(&cells.iter().map(Cell::csv).collect::<Vec<_>>().join(","));
+            return print_line(cells.iter().map(Cell::csv).collect::<Vec<_>>().join(","));
         }
         let padded = cells.iter().zip(self.columns).map(|(cell, (_, width))| match cell {
             Cell::Text(text) if cells.iter().any(|cell| !matches!(cell, Cell::Text(_))) => {
@@ -104,10 +102,4 @@ impl<'a> Report<'a> {
         });
         print_line(padded.collect::<Vec<_>>().join(" ").trim_end())
     }
-}
-
-/// Prints a line at once: what reads it may be waiting.
-fn print_line(line: &str) -> miette::Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush()).into_diagnostic()
 }

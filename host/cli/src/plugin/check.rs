@@ -9,6 +9,8 @@ use clap::Args;
 use miette::{IntoDiagnostic, miette};
 use serde_json::json;
 
+use crate::output::{print_json, print_line};
+
 /// Runs every encoding, op and kernel of a plugin in child processes, and says which promises to the host it keeps.
 ///
 /// A line for each check: block arithmetic, the round trip of 12 distributions and of edge values with its error, outputs wholly
@@ -39,18 +41,20 @@ impl CheckArguments {
             .into_diagnostic()?
             .time_limit(Duration::from_secs(self.time.into()))
             .memory_limit(u64::from(self.memory) << 20);
+        let mut printed = Ok(());
         let mut found = |finding: &CheckFinding| {
-            if !self.json {
-                print(finding);
+            if !self.json && printed.is_ok() {
+                printed = print(finding);
             }
         };
         let report =
             check.run(&self.file, &mut found).map_err(|error| miette!("{}: {error}", self.file.display()))?;
+        printed?;
         let [passed, failed, skipped] =
             [CheckVerdict::Pass, CheckVerdict::Fail, CheckVerdict::Skip].map(|verdict| report.count(verdict));
         if self.json {
             let all = json!({
-                "file": self.file,
+                "file": self.file.display().to_string(),
                 "plugin": report.plugin,
                 "version": report.version,
                 "passed": passed,
@@ -58,22 +62,23 @@ impl CheckArguments {
                 "skipped": skipped,
                 "findings": report.findings,
             });
-            println!("{}", serde_json::to_string_pretty(&all).into_diagnostic()?);
+            print_json(&all)?;
         } else {
-            println!(
+            print_line(format_args!(
                 "{} {}: {passed} passed, {failed} failed, {skipped} skipped",
                 report.plugin, report.version
-            );
+            ))?;
         }
         Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
-fn print(finding: &CheckFinding) {
+fn print(finding: &CheckFinding) -> miette::Result<()> {
     let verdict = match finding.verdict {
         CheckVerdict::Pass => "pass",
         CheckVerdict::Fail => "FAIL",
         CheckVerdict::Skip => "skip",
     };
-    println!("{verdict}  {:32}  {:17}  {}", finding.subject, finding.check, finding.detail);
+    let CheckFinding { subject, check, detail, .. } = finding;
+    print_line(format_args!("{verdict}  {subject:32}  {check:17}  {detail}"))
 }

@@ -5,10 +5,11 @@ use std::time::UNIX_EPOCH;
 
 use bitquilt::plugin::{Entry, FileReport, Loader, PluginInfo, Registry, inspect};
 use clap::Args;
-use miette::{IntoDiagnostic, miette};
+use miette::miette;
 use serde_json::{Value, json};
 
 use super::list::{plugin_json, print_items};
+use crate::output::{print_json, print_line};
 use crate::session::SessionArguments;
 
 /// Which file, and how much of it.
@@ -38,11 +39,11 @@ impl InspectArguments {
         let plugin = loaded.as_ref().and_then(|loaded| loaded.as_deref().ok());
         if self.json {
             let all = report_json(&report, plugin.map(|plugin| plugin_json(&registry, plugin)));
-            println!("{}", serde_json::to_string_pretty(&all).into_diagnostic()?);
+            print_json(&all)?;
         } else {
-            print(&report);
+            print(&report)?;
             if let Some(plugin) = plugin {
-                print_loaded(&registry, plugin);
+                print_loaded(&registry, plugin)?;
             }
         }
         match loaded {
@@ -52,35 +53,33 @@ impl InspectArguments {
     }
 }
 
-fn print_loaded(registry: &Registry, plugin: &PluginInfo) {
-    println!("plugin      {plugin}");
-    print_items(registry, plugin);
+fn print_loaded(registry: &Registry, plugin: &PluginInfo) -> miette::Result<()> {
+    print_line(format_args!("plugin      {plugin}"))?;
+    print_items(registry, plugin)
 }
 
-fn print(report: &FileReport) {
-    println!("file        {}", report.resolved.display());
-    println!("size        {} bytes", report.identity.size);
+fn print(report: &FileReport) -> miette::Result<()> {
+    print_line(format_args!("file        {}", report.resolved.display()))?;
+    print_line(format_args!("size        {} bytes", report.identity.size))?;
     let machine = if report.architecture.is_empty() { "an unknown machine" } else { &report.architecture };
-    println!("format      {} for {machine}", report.format);
+    print_line(format_args!("format      {} for {machine}", report.format))?;
     let entry = match report.entry {
         Some(Entry::Rust) => "a plugin, by `export_plugin!`",
         Some(Entry::C) => "a plugin in C, by `bitquilt.h`",
         None => "none: no plugin",
     };
-    println!("entry       {entry}");
-    println!("plugin-api  {}", report.api_version.as_deref().unwrap_or("unknown"));
-    println!(
-        "needs       {}",
-        if report.needed.is_empty() { "nothing".to_owned() } else { report.needed.join(", ") }
-    );
+    print_line(format_args!("entry       {entry}"))?;
+    print_line(format_args!("plugin-api  {}", report.api_version.as_deref().unwrap_or("unknown")))?;
+    let needs = if report.needed.is_empty() { "nothing".to_owned() } else { report.needed.join(", ") };
+    print_line(format_args!("needs       {needs}"))?;
     let verdict = report.refusal.as_ref().map(|why| format!("refused: {why}"));
-    println!("verdict     {}", verdict.as_deref().unwrap_or("may be loaded"));
+    print_line(format_args!("verdict     {}", verdict.as_deref().unwrap_or("may be loaded")))
 }
 
 fn report_json(report: &FileReport, plugin: Option<Value>) -> Value {
     let modified = report.identity.modified.duration_since(UNIX_EPOCH).unwrap_or_default();
     json!({
-        "file": report.resolved,
+        "file": report.resolved.display().to_string(),
         "size": report.identity.size,
         "modified": modified.as_secs_f64(),
         "hash": format!("{:016x}", report.identity.hash),

@@ -2,9 +2,9 @@
 
 use bitquilt::plugin::{PluginInfo, Registry};
 use bitquilt::plugin_api::{Importance, Selector};
-use miette::IntoDiagnostic;
 use serde_json::json;
 
+use crate::output::{print_json, print_line};
 use crate::session::SessionArguments;
 
 /// Lists the plugins of a session, and the files that were refused.
@@ -16,39 +16,39 @@ pub fn list(session: &SessionArguments, as_json: bool) -> miette::Result<()> {
         let refused: Vec<_> = session
             .refusals()
             .iter()
-            .map(|refusal| json!({"file": refusal.path, "reason": refusal.reason.to_string()}))
+            .map(|refusal| json!({"file": refusal.path.display().to_string(), "reason": refusal.reason.to_string()}))
             .collect();
         let all = json!({"plugins": plugins, "refused": refused});
-        println!("{}", serde_json::to_string_pretty(&all).into_diagnostic()?);
-        return Ok(());
+        return print_json(&all);
     }
     for plugin in registry.plugins() {
-        println!("{plugin} ({})", plugin.origin);
-        print_items(registry, plugin);
+        print_line(format_args!("{plugin} ({})", plugin.origin))?;
+        print_items(registry, plugin)?;
     }
     for refusal in session.refusals() {
-        println!("refused: {refusal}");
+        print_line(format_args!("refused: {refusal}"))?;
     }
     Ok(())
 }
 
 /// Prints what a plugin registered, a line each.
-pub fn print_items(registry: &Registry, plugin: &PluginInfo) {
+pub fn print_items(registry: &Registry, plugin: &PluginInfo) -> miette::Result<()> {
     for encoding in registry.encodings().filter(|encoding| encoding.plugin().name == plugin.name) {
         let spec = encoding.spec();
         let (bits, name) = (spec.bits_per_value(), &spec.name);
-        println!(
+        print_line(format_args!(
             "  encoding {name:12} {bits:6.3} bits a value, {} values in {} bytes",
             spec.block_len, spec.block_bytes
-        );
+        ))?;
     }
     for op in registry.ops().filter(|op| op.plugin().name == plugin.name) {
-        println!("  op       {:12} {}", op.signature().name, op.signature().summary);
+        print_line(format_args!("  op       {:12} {}", op.signature().name, op.signature().summary))?;
     }
     for kernel in registry.all_kernels().filter(|kernel| kernel.plugin().name == plugin.name) {
         let key = kernel.key();
-        println!("  kernel   {:12} {} for {}", key.op, key.name, selector(&key.selector));
+        print_line(format_args!("  kernel   {:12} {} for {}", key.op, key.name, selector(&key.selector)))?;
     }
+    Ok(())
 }
 
 fn selector(selector: &Selector) -> String {

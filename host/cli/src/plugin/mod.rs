@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
+use crate::output::print_line;
 use crate::session::SessionArguments;
 
 /// Shows, checks and begins plugins.
@@ -35,7 +36,7 @@ impl PluginCommand {
     pub fn execute(&self, session: &SessionArguments) -> miette::Result<ExitCode> {
         match self {
             Self::List { json } => list::list(session, *json)?,
-            Self::Paths => paths(session),
+            Self::Paths => paths(session)?,
             Self::Inspect(arguments) => arguments.execute(session)?,
             Self::Check(arguments) => return arguments.execute(),
             Self::New(arguments) => arguments.execute()?,
@@ -44,13 +45,14 @@ impl PluginCommand {
     }
 }
 
-fn paths(session: &SessionArguments) {
+fn paths(session: &SessionArguments) -> miette::Result<()> {
     let path = session.search_path();
     for directory in &path.directories {
         let missing = if directory.path.is_dir() { "" } else { ", does not exist" };
-        println!("{} ({}{missing})", directory.path.display(), directory.origin);
+        print_line(format_args!("{} ({}{missing})", directory.path.display(), directory.origin))?;
     }
     for note in &path.notes {
         tracing::warn!("{note}");
     }
+    Ok(())
 }

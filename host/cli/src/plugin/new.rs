@@ -8,6 +8,8 @@ use bitquilt::plugin_api::host::API_VERSION;
 use clap::Args;
 use miette::{IntoDiagnostic, WrapErr, miette};
 
+use crate::output::print_line;
+
 /// The files of a new crate; what stands in double braces is filled in.
 const FILES: [(&str, &str); 6] = [
     ("Cargo.toml", include_str!("template/Cargo.toml.in")),
@@ -114,12 +116,12 @@ impl NewArguments {
         write_crate(&self.dir, &fill)
             .into_diagnostic()
             .wrap_err_with(|| format!("the crate cannot be written to {}", self.dir.display()))?;
-        println!("wrote the plugin {name} to {}; next:", self.dir.display());
-        println!("  cd {}", self.dir.display());
-        println!("  cargo test");
-        println!("  cargo build --release");
-        println!("  bitquilt plugin check target/release/{}", library_file(&library));
-        Ok(())
+        let (directory, library) = (self.dir.display(), library_file(&library));
+        print_line(format_args!("wrote the plugin {name} to {directory}; next:"))?;
+        print_line(format_args!("  cd {directory}"))?;
+        print_line("  cargo test")?;
+        print_line("  cargo build --release")?;
+        print_line(format_args!("  bitquilt plugin check target/release/{library}"))
     }
 
     fn plugin_name(&self) -> miette::Result<String> {
