@@ -68,10 +68,10 @@ fn main() -> ExitCode {
         .with_target(false)
         .log_internal_errors(false)
         .init();
-    // A sentence that no terminal shows stays on its line, where it can be searched for.
+    // A sentence that no terminal shows stays on its line, where it can be searched for. It names its causes itself.
     let wrap = std::io::stderr().is_terminal();
     let _ = miette::set_hook(Box::new(move |_| {
-        Box::new(miette::MietteHandlerOpts::new().wrap_lines(wrap).build())
+        Box::new(miette::MietteHandlerOpts::new().wrap_lines(wrap).without_cause_chain().build())
     }));
     let session = &arguments.session;
     let success = |()| ExitCode::SUCCESS;

@@ -105,6 +105,17 @@ fn what_is_wrong_is_said_in_a_sentence() {
         assert!(said.contains(sentence), "{arguments:?}: {said}");
         assert!(!said.contains("panicked"), "{said}");
     }
+    let session = InferenceSession::builder().threads(1).build().unwrap();
+    let mut graph = Graph::new(session.registry(), [TensorType::f32([2, 32])]).unwrap();
+    let ids = graph.constant(&Tensor::new([1], [9i64]).unwrap()).unwrap();
+    let rows = graph.gather(graph.input(0), ids, 0).unwrap();
+    graph.output(rows).unwrap();
+    graph.save(path.join("gather.safetensors")).unwrap();
+    assert_eq!(
+        fails(path, &["run", "gather.safetensors", "--input", "input0=x.npy"]),
+        "× node `gather.0` (gather): index 0 is 9, and axis 0 of `x` has 2; expected 0 or more, and less than that",
+        "said once"
+    );
     let said = command(path, &["run", &format!("{}none", "long/".repeat(40))]).stderr;
     assert!(text(&said).contains("long/none: No such file or directory"), "on one line: {}", text(&said));
     assert!(!path.join("z.npy").exists());

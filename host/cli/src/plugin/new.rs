@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bitquilt::plugin_api::host::API_VERSION;
 use clap::Args;
-use miette::{IntoDiagnostic, WrapErr, miette};
+use miette::{IntoDiagnostic, miette};
 
 use crate::output::print_line;
 
@@ -114,8 +114,7 @@ impl NewArguments {
         };
         check_empty(&self.dir)?;
         write_crate(&self.dir, &fill)
-            .into_diagnostic()
-            .wrap_err_with(|| format!("the crate cannot be written to {}", self.dir.display()))?;
+            .map_err(|error| miette!("the crate cannot be written to {}: {error}", self.dir.display()))?;
         let (directory, library) = (self.dir.display(), library_file(&library));
         print_line(format_args!("wrote the plugin {name} to {directory}; next:"))?;
         print_line(format_args!("  cd {directory}"))?;
