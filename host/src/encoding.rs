@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use bitquilt_plugin_api::host::in_default_control;
 use bitquilt_plugin_api::{DType, Element, Importance, Rows, Scalar, ShapeDisplay};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
@@ -265,7 +266,10 @@ impl RegisteredEncoding {
                 _ => Ok(()),
             };
         };
-        let bad = weights.iter().position(|weight| !weight.is_finite() || *weight < 0.0);
+        // Where the caller's thread takes the smallest numbers for zero, one of them would not be negative.
+        let bad = in_default_control("the importance", || {
+            weights.iter().position(|weight| !weight.is_finite() || *weight < 0.0)
+        });
         let problem = match bad {
             _ if weights.len() != columns => format!("has {} weights", weights.len()),
             Some(index) => format!("has {} at column {index}", weights[index]),

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use bitquilt_plugin_api::host::Threads;
+use bitquilt_plugin_api::host::{Threads, in_default_control};
 
 /// Pauses that a worker spends waiting for the next region of a run before it parks.
 const SPINS: u32 = 20_000;
@@ -95,7 +95,9 @@ impl ThreadPool {
         for worker in 1..workers {
             let shared = Arc::clone(&pool.shared);
             let thread = std::thread::Builder::new().name(format!("bitquilt-{worker}"));
-            pool.threads.push(thread.spawn(move || shared.work(worker))?);
+            // A thread begins with the floating-point control of the one that starts it.
+            let work = move || in_default_control("a worker", || shared.work(worker));
+            pool.threads.push(thread.spawn(work)?);
         }
         let mut spins = 0;
         while pool.shared.parked.load(Ordering::SeqCst) < workers - 1 {

@@ -1,4 +1,4 @@
-//! Erased objects, as whoever did not write them calls them.
+//! Erased objects, as whoever did not write them calls them: each call is a border of floating-point control.
 
 use abi_stable::std_types::{RResult, RSlice, RSliceMut};
 
@@ -10,6 +10,7 @@ use crate::abi::traits::{
 use crate::abi::types::{AbiOutputType, from_abi};
 use crate::encoding::{EncodingSpec, Importance, Rows};
 use crate::executor::Executor;
+use crate::foreign::{Foreign, lendable};
 use crate::host::{NodeHost, RunHost};
 use crate::kernel::{KernelKey, Scratch, Shapes, Support};
 use crate::op::{OpSignature, OutputType};
@@ -97,6 +98,7 @@ pub struct EncodingHandle {
 
 impl EncodingHandle {
     pub(crate) fn new(raw: AbiEncodingBox) -> Self {
+        let raw = lendable(raw);
         let spec = raw.spec().into();
         Self { raw, spec }
     }
@@ -118,23 +120,23 @@ impl EncodingHandle {
 
 /// An op that the host owns.
 pub struct OpHandle {
-    raw: AbiOpBox,
+    raw: Foreign<AbiOpBox>,
 }
 
 impl OpHandle {
     pub(crate) fn new(raw: AbiOpBox) -> Self {
-        Self { raw }
+        Self { raw: Foreign::new(raw) }
     }
 
     /// What it takes; an error if it asks for something that this version does not know.
     pub fn signature(&self) -> Result<OpSignature> {
-        self.raw.signature().to_signature()
+        self.raw.call("Op::signature", |op| op.signature()).to_signature()
     }
 
     /// The types of the outputs.
     pub fn infer(&self, node: &dyn NodeHost) -> Result<Vec<OutputType>> {
         let node = NodeAdapter(node);
-        match self.raw.infer(node.lend()) {
+        match self.raw.call("Op::infer", |op| op.infer(node.lend())) {
             RResult::ROk(outputs) => outputs.iter().map(AbiOutputType::to_output).collect(),
             RResult::RErr(error) => Err(error.into()),
         }
@@ -143,23 +145,23 @@ impl OpHandle {
 
 /// A kernel provider that the host owns.
 pub struct KernelProviderHandle {
-    raw: AbiProviderBox,
+    raw: Foreign<AbiProviderBox>,
 }
 
 impl KernelProviderHandle {
     pub(crate) fn new(raw: AbiProviderBox) -> Self {
-        Self { raw }
+        Self { raw: Foreign::new(raw) }
     }
 
     /// What it serves; an error if it asks for something that this version does not know.
     pub fn key(&self) -> Result<KernelKey> {
-        self.raw.key().to_key()
+        self.raw.call("KernelProvider::key", |provider| provider.key()).to_key()
     }
 
     /// Whether it can run a node. A provider that panics cannot.
     pub fn supports(&self, node: &dyn NodeHost) -> Support {
         let node = NodeAdapter(node);
-        match self.raw.supports(node.lend()) {
+        match self.raw.call("KernelProvider::supports", |provider| provider.supports(node.lend())) {
             RResult::ROk(reason) => {
                 reason.into_option().map_or(Support::Yes, |reason| Support::No(reason.into()))
             }
@@ -170,15 +172,16 @@ impl KernelProviderHandle {
     /// Makes a kernel for a node.
     pub fn prepare(&self, node: &dyn NodeHost) -> Result<PreparedHandle> {
         let node = NodeAdapter(node);
-        match self.raw.prepare(node.lend()) {
+        match self.raw.call("KernelProvider::prepare", |provider| provider.prepare(node.lend())) {
             RResult::ROk(prepared) => Ok(PreparedHandle {
-                kernel: KernelHandle { raw: prepared.kernel },
+                kernel: KernelHandle { raw: Foreign::new(prepared.kernel) },
                 released: prepared.released.into(),
                 transforms: prepared
                     .transforms
                     .into_iter()
                     .map(|transform| {
-                        (transform.input, transform.key.into(), TransformHandle { raw: transform.transform })
+                        let raw = Foreign::new(transform.transform);
+                        (transform.input, transform.key.into(), TransformHandle { raw })
                     })
                     .collect(),
                 held_bytes: prepared.held_bytes,
@@ -205,7 +208,7 @@ pub struct PreparedHandle {
 
 /// A kernel that the host owns.
 pub struct KernelHandle {
-    raw: AbiKernelBox,
+    raw: Foreign<AbiKernelBox>,
 }
 
 impl KernelHandle {
@@ -215,7 +218,8 @@ impl KernelHandle {
             shapes.inputs.iter().map(|shape| RSlice::from_slice(shape)).collect();
         let outputs: Vec<RSlice<'_, usize>> =
             shapes.outputs.iter().map(|shape| RSlice::from_slice(shape)).collect();
-        match self.raw.scratch(RSlice::from_slice(&inputs), RSlice::from_slice(&outputs), shapes.workers) {
+        let (inputs, outputs) = (RSlice::from_slice(&inputs), RSlice::from_slice(&outputs));
+        match self.raw.call("Kernel::scratch", |kernel| kernel.scratch(inputs, outputs, shapes.workers)) {
             RResult::ROk(scratch) => Ok(Scratch { shared: scratch.shared, per_worker: scratch.per_worker }),
             RResult::RErr(error) => Err(error.into()),
         }
@@ -227,23 +231,25 @@ impl KernelHandle {
     /// What `run` answers must keep to [`RunHost`]'s contract.
     pub unsafe fn run(&self, run: &dyn RunHost) -> Result<()> {
         let run = RunAdapter(run);
-        from_abi(self.raw.run(run.lend()))
+        from_abi(self.raw.call("Kernel::run", |kernel| kernel.run(run.lend())))
     }
 }
 
 /// An input transform that the host owns.
 pub struct TransformHandle {
-    raw: AbiTransformBox,
+    raw: Foreign<AbiTransformBox>,
 }
 
 impl TransformHandle {
     /// Bytes of the result.
     pub fn bytes(&self, shape: &[usize]) -> Result<usize> {
-        from_abi(self.raw.bytes(RSlice::from_slice(shape)))
+        let shape = RSlice::from_slice(shape);
+        from_abi(self.raw.call("InputTransform::bytes", |transform| transform.bytes(shape)))
     }
 
     /// Computes the result.
     pub fn run(&self, input: &TensorView<'_>, dst: &mut [u8], executor: Executor<'_>) -> Result<()> {
-        from_abi(self.raw.run(AbiView::new(input), RSliceMut::from_mut_slice(dst), executor.raw()))
+        let (input, dst) = (AbiView::new(input), RSliceMut::from_mut_slice(dst));
+        from_abi(self.raw.call("InputTransform::run", |transform| transform.run(input, dst, executor.raw())))
     }
 }

@@ -1,6 +1,7 @@
 //! What a host implements, and what it owns of plugins. Authors need nothing of this.
 
 use std::ffi::c_void;
+use std::sync::OnceLock;
 
 use abi_stable::library::{AbiHeaderRef, LibHeader};
 use abi_stable::sabi_types::VersionNumber;
@@ -10,6 +11,8 @@ use crate::abi::host::RegistrarAdapter;
 use crate::abi::layout::{self, Mismatch};
 use crate::abi::lent::{AbiExecutor, AbiTask};
 use crate::abi::module::PluginModuleRef;
+use crate::control::note_control_change;
+pub use crate::control::{ControlChange, FloatControl, in_default_control, take_control_change};
 pub use crate::handle::{
     EncodingHandle, KernelHandle, KernelProviderHandle, OpHandle, PreparedHandle, TransformHandle,
 };
@@ -103,19 +106,14 @@ impl<'a> Executor<'a> {
     /// An executor of these threads.
     pub fn of<T: Threads>(threads: &'a T) -> Self {
         unsafe extern "C" fn par_for<T: Threads>(host: *const (), tasks: usize, task: AbiTask) -> bool {
-            struct Shared(AbiTask);
-            // SAFETY: a task's data is a `Region`, whose body is `Sync`.
-            unsafe impl Sync for Shared {}
-            impl Shared {
-                fn call(&self, index: usize, worker: usize) {
-                    // SAFETY: the region is alive until `par_for` returns.
-                    unsafe { self.0.call(index, worker) }
-                }
-            }
             // SAFETY: `host` is the `&'a T` below, and executors do not outlive `'a`.
             let threads = unsafe { &*host.cast::<T>() };
-            let shared = Shared(task);
-            threads.par_for(tasks, &|index, worker| shared.call(index, worker))
+            let region = Region { task, change: OnceLock::new() };
+            let ran = threads.par_for(tasks, &|index, worker| region.run(index, worker));
+            if let Some(change) = region.change.into_inner() {
+                note_control_change(change);
+            }
+            ran
         }
         let host = std::ptr::from_ref(threads).cast();
         // SAFETY: `T: Sync` makes it usable from any thread; `'a` keeps it alive.
@@ -123,9 +121,29 @@ impl<'a> Executor<'a> {
     }
 }
 
+/// A parallel region of a kernel. Each task, on whichever thread, runs in the default floating-point control.
+struct Region {
+    task: AbiTask,
+    /// What a task left changed.
+    change: OnceLock<ControlChange>,
+}
+
+// SAFETY: a task's data is the author's region, whose body is `Sync`.
+unsafe impl Sync for Region {}
+
+impl Region {
+    fn run(&self, index: usize, worker: usize) {
+        // SAFETY: the author's region is alive until `par_for` returns.
+        in_default_control("a parallel task", || unsafe { self.task.call(index, worker) });
+        if let Some(change) = take_control_change() {
+            let _ = self.change.set(change);
+        }
+    }
+}
+
 /// Registers a plugin of the program's own, through the same vtables as a library's.
 pub fn register(plugin: Plugin, registrar: &dyn RegistrarHost) -> Result<()> {
-    plugin.register(RegistrarAdapter(registrar).lend())
+    in_default_control("registering", || plugin.register(RegistrarAdapter(registrar).lend()))
 }
 
 /// The symbol a plugin's library exports.
@@ -200,6 +218,13 @@ impl PluginLibrary {
     /// # Safety
     /// `symbol` must be the address of that symbol in a library that stays loaded until the process ends.
     pub unsafe fn from_symbol(symbol: *const c_void) -> Result<Self, LibraryError> {
+        // SAFETY: as the caller promises.
+        in_default_control("the root module's constructor", || unsafe { Self::read(symbol) })
+    }
+
+    /// # Safety
+    /// As for [`Self::from_symbol`].
+    unsafe fn read(symbol: *const c_void) -> Result<Self, LibraryError> {
         let header =
             |error: &dyn std::fmt::Display| LibraryError::Header { reason: first_line(&error.to_string()) };
         if symbol.is_null() || !symbol.cast::<LibHeader>().is_aligned() {
@@ -242,7 +267,8 @@ impl PluginLibrary {
 
     /// Runs the plugin's constructor and registers all that it has.
     pub fn register(&self, registrar: &dyn RegistrarHost) -> Result<()> {
-        match (self.module.register())(RegistrarAdapter(registrar).lend()) {
+        let register = self.module.register();
+        match in_default_control("registering", || register(RegistrarAdapter(registrar).lend())) {
             RResult::ROk(()) => Ok(()),
             RResult::RErr(error) => Err(Error::from(error)),
         }

@@ -98,17 +98,24 @@
 //! for an encoding of another plugin is a [`KernelProvider`] whose key names that op and encoding. A panic in any of these
 //! functions, in a parallel task or in a destructor becomes an error of the call; a segfault or an endless loop does not.
 //!
+//! Floating-point control is the host's at every border. Each of these functions, each parallel task and each destructor, on
+//! whichever thread, begins in the default control: results are rounded to nearest, the smallest numbers are kept, nothing is
+//! trapped. Code that needs another sets it and puts back what it found; what is left behind, also by a constructor of the library
+//! (`-ffast-math` links one), is undone, and is a fault that the conformance kit names.
+//!
 //! [`mod@host`] is for those who write a host. The feature `testing` adds a conformance kit, which tests in one line all that a host relies
 //! on in a plugin, and a small host to test what it computes, both without a file.
 
 mod abi;
 mod attributes;
+mod control;
 pub mod dim;
 mod encoding;
 mod error;
 mod executor;
 #[doc(hidden)]
 pub mod export;
+mod foreign;
 mod handle;
 pub mod host;
 mod kernel;

@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bitquilt_c_bridge::C_ENTRY_SYMBOL;
-use bitquilt_plugin_api::host::{self, ENTRY_SYMBOL, LibraryError, PluginLibrary, RegistrarHost};
+use bitquilt_plugin_api::host::{
+    self, ENTRY_SYMBOL, LibraryError, PluginLibrary, RegistrarHost, in_default_control,
+};
 
 use super::preflight::{self, Entry, FileError, FileIdentity, FileReport};
 use super::probe::{PluginProbe, ProbeError};
@@ -260,15 +262,16 @@ fn open_symbol(path: &Path, symbol: &str) -> Result<*const c_void, PluginError> 
     use libloading::os::windows as system;
 
     let failed = |error: libloading::Error| PluginError::Open { reason: linker_message(&error) };
-    // SAFETY: the library's constructors are trusted code; that is what loading a plugin means.
     #[cfg(unix)]
-    let library = unsafe { system::Library::open(Some(path), system::RTLD_NOW | system::RTLD_LOCAL) };
-    // SAFETY: as above. Its dependencies come from its own directory and the system's, never the current one.
+    // SAFETY: the library's constructors are trusted code; that is what loading a plugin means.
+    let open = || unsafe { system::Library::open(Some(path), system::RTLD_NOW | system::RTLD_LOCAL) };
     #[cfg(windows)]
-    let library = unsafe {
+    // SAFETY: as above. Its dependencies come from its own directory and the system's, never the current one.
+    let open = || unsafe {
         let flags = system::LOAD_LIBRARY_SEARCH_DLL_LOAD_DIR | system::LOAD_LIBRARY_SEARCH_DEFAULT_DIRS;
         system::Library::load_with_flags(path, flags)
     };
+    let library = in_default_control("a constructor of the library, or of one that it needs,", open);
     let library = library.map_err(failed)?;
     // SAFETY: nothing is read through the symbol here; its address alone is taken.
     let address = unsafe { library.get::<*const c_void>(symbol.as_bytes()) };

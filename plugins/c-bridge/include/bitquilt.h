@@ -22,6 +22,8 @@
  * - What the host hands to a function is valid until that function returns. Keep no pointer of it.
  * - Functions are called from any thread, and from several at once. They are given `user`, which is yours; what it points to must
  *   be safe to use so. Start no threads: take the host's, with `par_for`.
+ * - Functions and tasks begin in the default floating-point environment. One that changes it (rounding, flush to zero, traps) puts
+ *   back what it found before it returns or calls the host. Do not link with -ffast-math: that adds a constructor which changes it.
  * - A function returns BITQUILT_OK, or another status and a text in `error`. No C++ exception and no longjmp may leave it.
  * - Texts are UTF-8 and end with a zero. Names have 1 to 64 of a-z A-Z 0-9 _ - . and begin with a letter. Those of encodings and
  *   ops are shared by all plugins: put a namespace before them, as in "acme.int4".

@@ -15,8 +15,8 @@ use crate::output::{print_json, print_line};
 ///
 /// A line for each check: block arithmetic, the round trip of 12 distributions and of edge values with its error, outputs wholly
 /// written, the same outputs in each call and for each number of threads, inputs left alone, no panics, `qmatmul` by the generic
-/// kernel against the decoded weight, and nothing read or written outside the buffers, which stand beside guard pages. Inputs of ops are
-/// found by trying what they take. A child that crashes or hangs is said to, and where; the checks after it are run in another.
+/// kernel against the decoded weight, nothing read or written outside the buffers, which stand beside guard pages, and no call, nor
+/// loading it, that leaves the thread's floating-point control changed. Inputs of ops are found by trying what they take. A child that crashes or hangs is said to, and where; the checks after it are run in another.
 ///
 /// Exit codes: 0 no check failed, 1 one did or the file is no plugin, 2 the command line is wrong.
 #[derive(Args)]

@@ -27,7 +27,8 @@ pub(super) fn check(host: &TestHost, handle: &EncodingHandle, check: Check, at: 
     match check {
         Check::Blocks => probe.blocks().into(),
         Check::RoundTrip => probe.round_trip().into(),
-        Check::Written => probe.written().into(),
+        // What is called to see whether outputs are written is what is watched for changes of the control.
+        Check::Written | Check::Control => probe.written().into(),
         Check::Determinism => probe.determinism().into(),
         Check::Inputs => probe.inputs().into(),
         Check::Panics => probe.panics().into(),

@@ -57,7 +57,7 @@ pub(super) fn check(
         _ => {}
     }
     match check {
-        Check::Written => probe.written(&cases).into(),
+        Check::Written | Check::Control => probe.written(&cases).into(),
         Check::Determinism => probe.determinism(&cases).into(),
         Check::Inputs => probe.inputs(&cases).into(),
         Check::Bounds => probe.bounds(&cases).into(),

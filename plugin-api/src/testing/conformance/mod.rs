@@ -45,7 +45,7 @@ mod values;
 use std::fmt::{self, Display, Formatter};
 
 use super::TestHost;
-use crate::host::{RegistrarHost, register};
+use crate::host::{ControlChange, RegistrarHost, register, take_control_change};
 use crate::{Attributes, IntoPlugin, KernelKey, Plugin, Result, Selector, TensorType};
 
 /// Runs every check of a plugin.
@@ -69,6 +69,8 @@ pub struct Conformance {
     own: Own,
     /// Ops' names, and inputs that they take.
     examples: Vec<(String, search::Node)>,
+    /// What loading or registering the plugin left changed.
+    change: Option<ControlChange>,
 }
 
 #[derive(Clone, Copy)]
@@ -82,6 +84,8 @@ struct Own {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Subject {
+    /// The plugin itself: how it is loaded, and registers.
+    Plugin,
     /// The encoding of this name.
     Encoding(String),
     /// What the op of this name says of its types.
@@ -100,6 +104,7 @@ pub enum Subject {
 impl Display for Subject {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Plugin => f.write_str("the plugin"),
             Self::Encoding(name) => write!(f, "encoding {name}"),
             Self::Op(name) => write!(f, "op {name}"),
             Self::Kernel { op, name, .. } => write!(f, "kernel {op}/{name}"),
@@ -129,18 +134,23 @@ pub enum Check {
     Qmatmul,
     /// Nothing is read or written outside the buffers: they stand beside guard pages.
     Bounds,
+    /// No call leaves its thread's floating-point control changed: rounding, what is flushed to zero, what is trapped.
+    Control,
 }
 
 impl Check {
     /// The checks of a subject, in order.
     pub fn all_of(subject: &Subject) -> &'static [Self] {
-        use Check::{Blocks, Bounds, Determinism, Inputs, Panics, Qmatmul, RoundTrip, Types, Written};
+        use Check::{
+            Blocks, Bounds, Control, Determinism, Inputs, Panics, Qmatmul, RoundTrip, Types, Written,
+        };
         match subject {
+            Subject::Plugin => &[Control],
             Subject::Encoding(_) => {
-                &[Blocks, RoundTrip, Written, Determinism, Inputs, Panics, Qmatmul, Bounds]
+                &[Blocks, RoundTrip, Written, Determinism, Inputs, Panics, Qmatmul, Bounds, Control]
             }
-            Subject::Op(_) => &[Types, Panics],
-            Subject::Kernel { .. } => &[Written, Determinism, Inputs, Panics, Bounds],
+            Subject::Op(_) => &[Types, Panics, Control],
+            Subject::Kernel { .. } => &[Written, Determinism, Inputs, Panics, Bounds, Control],
         }
     }
 
@@ -156,6 +166,7 @@ impl Check {
             Self::Panics => "panics",
             Self::Qmatmul => "qmatmul",
             Self::Bounds => "bounds",
+            Self::Control => "float control",
         }
     }
 }
@@ -211,13 +222,15 @@ impl Conformance {
         Self::registered_by(|registrar| register(plugin, registrar))
     }
 
-    /// Of what `register` registers, a library's plugin for instance.
+    /// Of what `register` registers, a library's plugin for instance. What loading that library left changed of this thread's
+    /// floating-point control ([`take_control_change`]) is the plugin's, too.
     pub fn registered_by(register: impl FnOnce(&dyn RegistrarHost) -> Result<()>) -> Result<Self> {
         let mut host = TestHost::default();
         host.add(register)?;
+        let change = take_control_change();
         let (encodings, ops, kernels) = (host.encodings.len(), host.ops.len(), host.kernels.len());
         let own = Own { encodings, ops, kernels };
-        Self { host, own, examples: Vec::new() }
+        Self { host, own, examples: Vec::new(), change }
             .beside(Plugin::new("conformance", "1.0.0").encoding(values::PlainBlocks))
     }
 
@@ -253,8 +266,9 @@ impl Conformance {
             },
             index,
         };
-        encodings
-            .map(|encoding| Subject::Encoding(encoding.spec().name.clone()))
+        [Subject::Plugin]
+            .into_iter()
+            .chain(encodings.map(|encoding| Subject::Encoding(encoding.spec().name.clone())))
             .chain(ops.map(|(signature, _)| Subject::Op(signature.name.clone())))
             .chain(kernels.map(kernel))
             .collect()
@@ -263,7 +277,11 @@ impl Conformance {
     /// Runs one check. `at` is told what is about to be called, so that a caller can say where it ended or hung.
     pub fn check(&self, subject: &Subject, check: Check, at: At<'_>) -> Verdict {
         let missing = || Verdict::Skipped(format!("there is no {subject}"));
-        match subject {
+        if check == Check::Control {
+            take_control_change();
+        }
+        let verdict = match subject {
+            Subject::Plugin => return unchanged(self.change),
             Subject::Encoding(name) => match self.host.find_encoding(name) {
                 Some(handle) => encoding::check(&self.host, handle, check, at),
                 None => missing(),
@@ -276,6 +294,16 @@ impl Conformance {
                 Some((key, _)) => kernel::check(self, *index, key, check, at),
                 None => missing(),
             },
+        };
+        match (check, take_control_change()) {
+            (Check::Control, None) => match verdict {
+                // Another check says so.
+                Verdict::Failed(reason) => Verdict::Skipped(reason),
+                Verdict::Passed(_) => unchanged(None),
+                skipped @ Verdict::Skipped(_) => skipped,
+            },
+            (Check::Control, change) => unchanged(change),
+            _ => verdict,
         }
     }
 
@@ -305,5 +333,15 @@ impl Conformance {
     /// The names of the plugin's own encodings.
     fn own_encodings(&self) -> impl Iterator<Item = &str> {
         self.host.encodings[..self.own.encodings].iter().map(|encoding| encoding.spec().name.as_str())
+    }
+}
+
+/// The verdict of a change that there should not be.
+fn unchanged(change: Option<ControlChange>) -> Verdict {
+    match change {
+        Some(change) => Verdict::Failed(format!(
+            "{change}; code has to put back what it found, and a library must not be linked with `-ffast-math`"
+        )),
+        None => Verdict::Passed("rounding, small numbers and traps are left as they were".to_owned()),
     }
 }

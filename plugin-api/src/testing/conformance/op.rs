@@ -11,8 +11,8 @@ pub(super) fn check(conformance: &Conformance, signature: &OpSignature, check: C
     at("infer, candidates");
     let found = legal_nodes(conformance, signature, None);
     match check {
-        Check::Types if found.nodes.is_empty() => nothing_found(signature, &found),
-        Check::Types => types(conformance, signature, &found, at).into(),
+        Check::Types | Check::Control if found.nodes.is_empty() => nothing_found(signature, &found),
+        Check::Types | Check::Control => types(conformance, signature, &found, at).into(),
         Check::Panics => panics(conformance, signature, &found, at).into(),
         _ => Verdict::Skipped("an op has no such check".to_owned()),
     }
