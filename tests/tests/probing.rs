@@ -3,8 +3,10 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
 use bitquilt::InferenceSession;
@@ -149,6 +151,63 @@ fn a_verdict_that_cannot_be_read_or_kept_is_found_again() {
     let file = bench.verdicts.add("file", b"");
     bench.load(bench.probe().cache(Some(file)), &path).unwrap();
     assert_eq!(bench.children(), damaged.len() + 3);
+}
+
+/// Verdicts that others could have written are none: the plugin is probed again.
+#[test]
+fn verdicts_that_others_can_write_are_not_heeded() {
+    let set_mode = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    let bench = Bench::new();
+    let path = bench.plugins.add("bad", contract("constructor aborts"));
+    bench.load(bench.probe(), &path).unwrap_err();
+    let (verdict, cache) = (bench.verdict(), bench.cache());
+    assert_eq!(fs::metadata(&cache).unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(fs::metadata(&verdict).unwrap().permissions().mode() & 0o777, 0o600);
+    let ended = fs::read_to_string(&verdict).unwrap();
+    let forged = ended.split_once("verdict ").unwrap().0.to_owned() + "verdict passed\n";
+
+    type Forge = fn(&Path, &Path, &str);
+    let forgeries: [(&str, Forge); 4] = [
+        ("a file that everybody can write to", |verdict, _, forged| {
+            fs::write(verdict, forged).unwrap();
+            fs::set_permissions(verdict, Permissions::from_mode(0o666)).unwrap();
+        }),
+        ("a link", |verdict, elsewhere, forged| {
+            fs::write(elsewhere, forged).unwrap();
+            fs::remove_file(verdict).unwrap();
+            symlink(elsewhere, verdict).unwrap();
+        }),
+        ("a pipe", |verdict, _, _| {
+            fs::remove_file(verdict).unwrap();
+            assert!(Command::new("mkfifo").arg(verdict).status().unwrap().success());
+        }),
+        ("a long file", |verdict, _, forged| {
+            fs::write(verdict, forged.to_owned() + &" ".repeat(1 << 20)).unwrap();
+        }),
+    ];
+    for (children, (what, forge)) in (2..).zip(forgeries) {
+        forge(&verdict, &bench.verdicts.path().join("elsewhere"), &forged);
+        let error = bench.load(bench.probe(), &path).unwrap_err();
+        assert!(matches!(error, PluginError::Probe(ProbeError::Ended { .. })), "{what}: {error}");
+        assert_eq!(bench.children(), children, "{what}");
+        assert_eq!(fs::read_to_string(&verdict).unwrap(), ended, "{what}: it is written again");
+        assert!(fs::symlink_metadata(&verdict).unwrap().is_file(), "{what}");
+    }
+    assert_eq!(bench.probe().cache_problem(), None);
+
+    // The directory, and one that it is in.
+    fs::write(&verdict, &forged).unwrap();
+    for (children, open) in (6..).zip([cache.clone(), bench.verdicts.path().to_owned()]) {
+        set_mode(&open, 0o777);
+        let error = bench.load(bench.probe(), &path).unwrap_err();
+        assert!(matches!(error, PluginError::Probe(ProbeError::Ended { .. })), "{error}");
+        assert_eq!(bench.children(), children);
+        assert_eq!(fs::read_to_string(&verdict).unwrap(), forged, "nothing is written there");
+        let problem = bench.probe().cache_problem().unwrap().to_string();
+        let expected = format!("{} is writable by everybody", fs::canonicalize(&open).unwrap().display());
+        assert!(problem.starts_with(&expected), "{problem}");
+        set_mode(&open, 0o700);
+    }
 }
 
 #[test]

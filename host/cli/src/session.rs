@@ -39,7 +39,11 @@ impl SessionArguments {
 
     /// How plugins are tried before they are loaded, unless they are not.
     pub fn probe(&self) -> miette::Result<Option<PluginProbe>> {
-        (!self.no_probe).then(PluginProbe::new).transpose().into_diagnostic()
+        let probe = (!self.no_probe).then(PluginProbe::new).transpose().into_diagnostic()?;
+        if let Some(problem) = probe.as_ref().and_then(PluginProbe::cache_problem) {
+            tracing::warn!("each plugin is tried anew, since what came of it cannot be kept: {problem}");
+        }
+        Ok(probe)
     }
 
     /// The numbers of threads that were asked for; that of the machine if none was.

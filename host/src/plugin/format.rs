@@ -3,10 +3,11 @@
 use bitquilt_c_bridge::{C_ENTRY_HEAD, C_ENTRY_SYMBOL, api_of_head};
 use bitquilt_plugin_api::host::{API_VERSION_SYMBOL, ENTRY_SYMBOL, ENTRY_SYMBOL_LEN};
 use object::read::NameOrOrdinal;
-use object::{Endianness, FileKind, Object, ObjectSegment};
+use object::{Endianness, FileKind, Object, ObjectSegment, ReadRef};
 
 use super::elf;
 use super::preflight::{Entry, FileError};
+use super::source::{MAX_READ, Part, Source};
 
 /// What a shared library needs and exports.
 pub(super) struct Library {
@@ -42,7 +43,7 @@ const fn host_format() -> &'static str {
     }
 }
 
-fn recognize(data: &[u8]) -> Result<FileKind, FileError> {
+fn recognize(data: Part<'_>) -> Result<FileKind, FileError> {
     let foreign = |found: String| FileError::Format { found, expected: host_format() };
     match FileKind::parse(data) {
         Ok(
@@ -60,7 +61,8 @@ fn recognize(data: &[u8]) -> Result<FileKind, FileError> {
 }
 
 /// What a file seems to be.
-pub(super) fn describe(data: &[u8]) -> String {
+pub(super) fn describe(data: Part<'_>) -> String {
+    let head = data.len().and_then(|len| data.read_bytes_at(0, len.min(64))).unwrap_or_default();
     let name = match FileKind::parse(data) {
         Ok(FileKind::Elf32) => "32-bit ELF",
         Ok(FileKind::Elf64) => "64-bit ELF",
@@ -70,7 +72,7 @@ pub(super) fn describe(data: &[u8]) -> String {
         Ok(FileKind::Pe32) => "32-bit PE",
         Ok(FileKind::Pe64) => "64-bit PE",
         Ok(FileKind::Archive) => "an archive",
-        _ if is_text(&data[..data.len().min(64)]) => "text",
+        _ if is_text(head) => "text",
         _ => "a file of unknown format",
     };
     name.to_owned()
@@ -88,15 +90,33 @@ fn is_text(head: &[u8]) -> bool {
     text.chars().all(|c| !c.is_control() || c.is_whitespace())
 }
 
-/// Reads a library's bytes. An error if it is none; whether it is a plugin for this host is in the answer.
-pub(super) fn read(data: &[u8]) -> Result<Contents, FileError> {
-    let kind = recognize(data)?;
+/// Reads what stands in a library's file about it. An error if it is none; whether it is a plugin for this host is in the answer.
+pub(super) fn read(source: &Source) -> Result<Contents, FileError> {
+    let data = source.whole();
+    let contents = match recognize(data)? {
+        kind @ (FileKind::MachOFat32 | FileKind::MachOFat64) => {
+            own_part(kind, data).and_then(|part| read_one(part, kind))
+        }
+        kind => read_one(data, kind),
+    };
+    // Whatever was wrong, it was that.
+    let too_much = || {
+        let what = format!("its tables are longer than {} MiB", MAX_READ >> 20);
+        FileError::Damaged { what }
+    };
+    match contents {
+        Ok(contents) if source.is_exhausted() => {
+            Ok(Contents { refusal: contents.refusal.map(|_| too_much()), ..contents })
+        }
+        Err(_) if source.is_exhausted() => Err(too_much()),
+        contents => contents,
+    }
+}
+
+/// Reads a file, or the part of it, that is for one machine.
+fn read_one(data: Part<'_>, kind: FileKind) -> Result<Contents, FileError> {
     let damaged = |what: String| FileError::Damaged { what };
     let names = [ENTRY_SYMBOL, C_ENTRY_SYMBOL, API_VERSION_SYMBOL];
-    let data = match kind {
-        FileKind::MachOFat32 | FileKind::MachOFat64 => own_slice(kind, data)?,
-        _ => data,
-    };
     let architecture = architecture(data).map_err(damaged)?;
     let library = match FileKind::parse(data) {
         Ok(FileKind::Elf32) => elf::read::<object::elf::FileHeader32<Endianness>>(data, &names),
@@ -174,38 +194,37 @@ fn version_text(export: &Export) -> Option<String> {
 }
 
 /// The part of a Mach-O file for several machines that is for this one.
-fn own_slice(kind: FileKind, data: &[u8]) -> Result<&[u8], FileError> {
-    use object::read::macho::{FatArch, MachOFatFile32, MachOFatFile64};
+fn own_part(kind: FileKind, data: Part<'_>) -> Result<Part<'_>, FileError> {
+    use object::read::macho::{MachOFatFile32, MachOFatFile64};
     let damaged = |error: object::Error| FileError::Damaged { what: error.to_string() };
-    let mut slices = Vec::new();
-    match kind {
-        FileKind::MachOFat32 => {
-            for arch in MachOFatFile32::parse(data).map_err(damaged)?.arches() {
-                slices.push((arch.architecture(), arch.data(data).map_err(damaged)?));
-            }
-        }
-        _ => {
-            for arch in MachOFatFile64::parse(data).map_err(damaged)?.arches() {
-                slices.push((arch.architecture(), arch.data(data).map_err(damaged)?));
-            }
-        }
-    }
-    let own =
-        slices.iter().find(|(architecture, _)| object_architecture(*architecture) == std::env::consts::ARCH);
-    own.map(|(_, slice)| *slice).ok_or_else(|| FileError::Machine {
-        found: slices.iter().map(|(it, _)| object_architecture(*it)).collect::<Vec<_>>().join(" and "),
+    let parts = match kind {
+        FileKind::MachOFat32 => parts_of(MachOFatFile32::parse(data).map_err(damaged)?.arches()),
+        _ => parts_of(MachOFatFile64::parse(data).map_err(damaged)?.arches()),
+    };
+    let own = parts.iter().find(|(machine, _)| machine == std::env::consts::ARCH);
+    let (_, (offset, len)) = own.ok_or_else(|| FileError::Machine {
+        found: parts.iter().map(|(machine, _)| machine.as_str()).collect::<Vec<_>>().join(" and "),
         expected: std::env::consts::ARCH.to_owned(),
-    })
+    })?;
+    let cut =
+        || FileError::Damaged { what: format!("its part for {} lies outside it", std::env::consts::ARCH) };
+    data.part(*offset, *len).ok_or_else(cut)
+}
+
+/// The machine of each part, and where the part is.
+fn parts_of<Arch: object::read::macho::FatArch>(parts: &[Arch]) -> Vec<(String, (u64, u64))> {
+    parts.iter().map(|part| (object_architecture(part.architecture()), part.file_range())).collect()
 }
 
 /// A library of a format other than ELF.
-fn read_other(data: &[u8], names: &[&str]) -> Result<Library, String> {
+fn read_other(data: Part<'_>, names: &[&str]) -> Result<Library, String> {
     let text = |error: object::Error| error.to_string();
     let file = object::File::parse(data).map_err(text)?;
+    let len = data.len().unwrap_or(0);
     for segment in file.segments() {
-        let (offset, len) = segment.file_range();
-        if offset.checked_add(len).is_none_or(|end| end > data.len() as u64) {
-            return Err(format!("a segment ends outside its {} bytes; it may be cut", data.len()));
+        let (offset, bytes) = segment.file_range();
+        if offset.checked_add(bytes).is_none_or(|end| end > len) {
+            return Err(format!("a segment ends outside its {len} bytes; it may be cut"));
         }
     }
     let mut exports = Vec::new();
@@ -231,11 +250,12 @@ fn read_other(data: &[u8], names: &[&str]) -> Result<Library, String> {
     Ok(Library { needed, exports })
 }
 
-fn architecture(data: &[u8]) -> Result<String, String> {
+fn architecture(data: Part<'_>) -> Result<String, String> {
+    let head = data.len().and_then(|len| data.read_bytes_at(0, len.min(20))).unwrap_or_default();
     // The byte order, and for ELF the machine, stand in the first bytes: a damaged file says what it is for.
-    if let [0x7f, b'E', b'L', b'F', class, order, ..] = data {
+    if let [0x7f, b'E', b'L', b'F', class, order, ..] = head {
         let little = *order != 2;
-        let machine = match data.get(18..20) {
+        let machine = match head.get(18..20) {
             Some([a, b]) if little => u16::from_le_bytes([*a, *b]),
             Some([a, b]) => u16::from_be_bytes([*a, *b]),
             _ => return Err("it ends within its header".to_owned()),

@@ -2,8 +2,10 @@
 //!
 //! A file is read, probed in a child process where that is asked for, opened, checked, and registers into a staged set, which is
 //! committed whole or not at all. Whatever fails is a [`Refusal`]; the registry is then what it was, and the next file is
-//! taken. A file that was replaced between the check and the load is refused; in the moment between the last look at it and its
-//! opening its constructors may have run, but nothing of it is registered. A library that was opened stays open until the process ends: layouts that were checked may be referred to for ever.
+//! taken. It is opened in the directory that was checked, whatever that directory's path leads to by then. A file that its owner
+//! replaces in it between the check and the load is refused; in the moment between the last look at it and its opening its
+//! constructors may have run, but nothing of it is registered. A library that was opened stays open until the process ends: layouts
+//! that were checked may be referred to for ever.
 
 use std::collections::BTreeSet;
 use std::ffi::c_void;
@@ -16,6 +18,7 @@ use bitquilt_plugin_api::host::{
     self, ENTRY_SYMBOL, LibraryError, PluginLibrary, RegistrarHost, in_default_control,
 };
 
+use super::held::HeldFile;
 use super::preflight::{self, Entry, FileError, FileIdentity, FileReport};
 use super::probe::{PluginProbe, ProbeError};
 use super::registry::{Origin, PluginInfo, Registry, RegistryError, Staged};
@@ -180,10 +183,11 @@ fn is_same_file(a: &FileReport, b: &FileReport) -> bool {
     a.resolved == b.resolved || (a.identity.inode.is_some() && a.identity.inode == b.identity.inode)
 }
 
-/// A library of this process.
+/// A library of this process. Its file stays open: the linker knows it by a path through its directory's descriptor.
 struct Opened {
     path: PathBuf,
     identity: FileIdentity,
+    held: HeldFile,
     library: Result<Library, LibraryError>,
 }
 
@@ -225,12 +229,7 @@ pub(super) fn open(report: &FileReport) -> Result<Library, PluginError> {
             || (known.identity.inode.is_some() && known.identity.inode == report.identity.inode)
     });
     match known {
-        // The same bytes, whenever they were written.
-        Some(known)
-            if known.identity.hash == report.identity.hash && known.identity.size == report.identity.size =>
-        {
-            return Ok(known.library.clone()?);
-        }
+        Some(known) if is_unchanged(known, report) => return Ok(known.library.clone()?),
         Some(_) => return Err(PluginError::ChangedSince),
         None => {}
     }
@@ -239,7 +238,7 @@ pub(super) fn open(report: &FileReport) -> Result<Library, PluginError> {
         return Err(PluginError::Changed);
     }
     let is_c = report.entry == Some(Entry::C);
-    let symbol = open_symbol(&report.resolved, if is_c { C_ENTRY_SYMBOL } else { ENTRY_SYMBOL })?;
+    let symbol = open_symbol(&report.held, if is_c { C_ENTRY_SYMBOL } else { ENTRY_SYMBOL })?;
     if !preflight::same_file(report) {
         return Err(PluginError::Changed);
     }
@@ -250,26 +249,36 @@ pub(super) fn open(report: &FileReport) -> Result<Library, PluginError> {
         unsafe { PluginLibrary::from_symbol(symbol) }.map(|library| Library::Rust(Arc::new(library)))
     };
     let (path, identity) = (report.resolved.clone(), report.identity.clone());
-    opened.push(Opened { path, identity, library: library.clone() });
+    opened.push(Opened { path, identity, held: report.held.clone(), library: library.clone() });
     Ok(library?)
 }
 
+/// Whether a file is the one that was opened, not written to since, or another of the same bytes.
+fn is_unchanged(known: &Opened, report: &FileReport) -> bool {
+    let (then, now) = (&known.identity, &report.identity);
+    let same_inode = then.inode.is_some() && then.inode == now.inode;
+    then.size == now.size
+        && if same_inode { then.modified == now.modified } else { known.held.has_bytes_of(&report.held) }
+}
+
 /// Opens a library for ever, all its symbols bound, and visible to nobody else.
-fn open_symbol(path: &Path, symbol: &str) -> Result<*const c_void, PluginError> {
+fn open_symbol(held: &HeldFile, symbol: &str) -> Result<*const c_void, PluginError> {
     #[cfg(unix)]
     use libloading::os::unix as system;
     #[cfg(windows)]
     use libloading::os::windows as system;
 
-    let failed = |error: libloading::Error| PluginError::Open { reason: linker_message(&error) };
+    let failed =
+        |error: libloading::Error| PluginError::Open { reason: held.restored(&linker_message(&error)) };
+    let path = held.path();
     #[cfg(unix)]
     // SAFETY: the library's constructors are trusted code; that is what loading a plugin means.
-    let open = || unsafe { system::Library::open(Some(path), system::RTLD_NOW | system::RTLD_LOCAL) };
+    let open = || unsafe { system::Library::open(Some(&path), system::RTLD_NOW | system::RTLD_LOCAL) };
     #[cfg(windows)]
     // SAFETY: as above. Its dependencies come from its own directory and the system's, never the current one.
     let open = || unsafe {
         let flags = system::LOAD_LIBRARY_SEARCH_DLL_LOAD_DIR | system::LOAD_LIBRARY_SEARCH_DEFAULT_DIRS;
-        system::Library::load_with_flags(path, flags)
+        system::Library::load_with_flags(&path, flags)
     };
     let library = in_default_control("a constructor of the library, or of one that it needs,", open);
     let library = library.map_err(failed)?;
@@ -277,6 +286,8 @@ fn open_symbol(path: &Path, symbol: &str) -> Result<*const c_void, PluginError> 
     let address = unsafe { library.get::<*const c_void>(symbol.as_bytes()) };
     let address = address.map(|symbol| symbol.as_raw_ptr().cast_const()).map_err(failed);
     std::mem::forget(library);
+    // No other file may come to have the path that the linker remembers.
+    std::mem::forget(held.clone());
     address
 }
 

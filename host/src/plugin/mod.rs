@@ -4,12 +4,15 @@ mod check;
 mod child;
 mod elf;
 mod format;
+mod held;
 mod loader;
 mod ownership;
 mod preflight;
 mod probe;
 mod registry;
 mod search;
+mod source;
+mod verdicts;
 
 pub use check::{CheckError, CheckFinding, CheckReport, CheckVerdict, PluginCheck};
 pub use child::End;

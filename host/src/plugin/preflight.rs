@@ -4,8 +4,8 @@
 //! first. What passes can still misbehave once it runs; that is what the [probe](super::probe) is for.
 
 use std::fmt::{self, Display, Formatter};
-use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
+use std::fs::{self, Metadata};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -13,8 +13,9 @@ use bitquilt_c_bridge::C_ENTRY_SYMBOL;
 use bitquilt_plugin_api::host::ENTRY_SYMBOL;
 
 use super::format::{self, Contents};
+use super::held::HeldFile;
 use super::ownership;
-use crate::memory::AlignedBytes;
+use super::source::Source;
 
 /// The longest file that is taken for a plugin.
 const MAX_FILE: u64 = 1 << 30;
@@ -41,6 +42,7 @@ pub struct FileReport {
     pub needed: Vec<String>,
     /// Why this host does not open it; none if it may.
     pub refusal: Option<FileError>,
+    pub(super) held: HeldFile,
 }
 
 /// The kinds of plugin library.
@@ -52,17 +54,19 @@ pub enum Entry {
     C,
 }
 
-/// What tells a file from another, and from a later one of its name.
+/// What tells a file from another, and from a later one of its name. Its bytes are not read for it: no other file has its inode
+/// while it is there, and what is written to it changes its times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileIdentity {
     /// Its length in bytes.
     pub size: u64,
     /// When it was last written.
     pub modified: SystemTime,
-    /// A hash of its bytes, against accidents, not against forgers.
-    pub hash: u64,
     /// Device and inode, where there are such.
     pub inode: Option<(u64, u64)>,
+    /// When it, or what is known of it, was last changed, in nanoseconds since 1970; nobody can set this time. None where there is no
+    /// such time.
+    pub changed: Option<i128>,
 }
 
 /// Why a file is not opened.
@@ -146,24 +150,32 @@ pub enum FileError {
     },
 }
 
-/// Reads a file. An error if it is no file, or none that can be read; whether it may be opened is in the report.
+/// Reads what stands in a file about it. An error if it is no file, or none that can be read; whether it may be opened is in the
+/// report.
 pub fn inspect(path: &Path) -> Result<FileReport, FileError> {
-    let mut file = open(path)?;
-    let metadata = file.metadata().map_err(unreadable)?;
-    let data = read_all(&mut file, &metadata)?;
-    let resolved = fs::canonicalize(path).map_err(unreadable)?;
+    regular(&fs::metadata(path).map_err(|error| not_found(path, &error))?)?;
+    let trail = ownership::follow(path).map_err(|error| not_found(path, &error))?;
+    let held = HeldFile::open(&trail.resolved).map_err(unreadable)?;
+    let metadata = held.file().metadata().map_err(unreadable)?;
+    regular(&metadata)?;
+    let size = metadata.len();
+    if size == 0 || size > MAX_FILE {
+        return Err(FileError::Size { size });
+    }
+    let source = Source::new(held.file(), size);
     let mut report = FileReport {
         path: path.to_owned(),
-        identity: identity(&metadata, &data),
-        format: format::describe(&data),
+        identity: identity(&metadata),
+        format: format::describe(source.whole()),
         architecture: String::new(),
         entry: None,
         api_version: None,
         needed: Vec::new(),
         refusal: None,
-        resolved,
+        resolved: trail.resolved,
+        held: held.clone(),
     };
-    match format::read(&data) {
+    match format::read(&source) {
         Ok(contents) => {
             let Contents { architecture, entry, api_version, needed, refusal } = contents;
             (report.architecture, report.entry, report.api_version) = (architecture, entry, api_version);
@@ -172,9 +184,19 @@ pub fn inspect(path: &Path) -> Result<FileReport, FileError> {
         Err(error) => report.refusal = Some(error),
     }
     if report.refusal.is_none() {
-        report.refusal = ownership::check(&report.path, &report.resolved, &metadata).err();
+        report.refusal = match trail.problem {
+            Some(problem) => Some(problem),
+            None => check_held(&report.resolved, &held, &metadata).err(),
+        };
     }
     Ok(report)
+}
+
+/// Checks the file that is open, and the directory that it was opened in.
+fn check_held(path: &Path, held: &HeldFile, file: &Metadata) -> Result<(), FileError> {
+    ownership::check(path, file)?;
+    let directory = held.directory().map_err(unreadable)?;
+    ownership::check(path.parent().unwrap_or(path), &directory)
 }
 
 /// Reads a file, and answers why it is not opened, if it is not.
@@ -186,33 +208,9 @@ pub fn preflight(path: &Path) -> Result<FileReport, FileError> {
     }
 }
 
-/// The identity of the file at `path` as far as it can be told without reading it.
+/// Whether the file that was read still has its name, and is as it was.
 pub(super) fn same_file(report: &FileReport) -> bool {
-    let Ok(metadata) = fs::metadata(&report.resolved) else { return false };
-    let FileIdentity { size, modified, inode, .. } = &report.identity;
-    metadata.len() == *size
-        && metadata.modified().is_ok_and(|time| time == *modified)
-        && inode_of(&metadata) == *inode
-}
-
-/// Opens a regular file without waiting for whoever may write to it.
-fn open(path: &Path) -> Result<File, FileError> {
-    let metadata = match fs::metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) => return Err(not_found(path, &error)),
-    };
-    if let Some(kind) = irregular(&metadata) {
-        return Err(FileError::NotAFile { kind });
-    }
-    let mut options = File::options();
-    options.read(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
-    let file = options.open(path).map_err(unreadable)?;
-    match irregular(&file.metadata().map_err(unreadable)?) {
-        Some(kind) => Err(FileError::NotAFile { kind }),
-        None => Ok(file),
-    }
+    report.held.entry().is_ok_and(|metadata| identity(&metadata) == report.identity)
 }
 
 fn not_found(path: &Path, error: &io::Error) -> FileError {
@@ -229,6 +227,11 @@ fn not_found(path: &Path, error: &io::Error) -> FileError {
 
 fn unreadable(error: io::Error) -> FileError {
     FileError::Unreadable { reason: error.to_string() }
+}
+
+/// An error for what is no regular file.
+fn regular(metadata: &Metadata) -> Result<(), FileError> {
+    irregular(metadata).map_or(Ok(()), |kind| Err(FileError::NotAFile { kind }))
 }
 
 fn irregular(metadata: &Metadata) -> Option<&'static str> {
@@ -253,27 +256,12 @@ fn irregular(metadata: &Metadata) -> Option<&'static str> {
     }
 }
 
-fn read_all(file: &mut File, metadata: &Metadata) -> Result<AlignedBytes, FileError> {
-    let size = metadata.len();
-    if size == 0 || size > MAX_FILE {
-        return Err(FileError::Size { size });
-    }
-    let mut data = AlignedBytes::zeroed(size as usize);
-    file.read_exact(&mut data).map_err(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => {
-            FileError::Unreadable { reason: "it grew shorter while it was read".to_owned() }
-        }
-        _ => unreadable(error),
-    })?;
-    Ok(data)
-}
-
-fn identity(metadata: &Metadata, data: &[u8]) -> FileIdentity {
+fn identity(metadata: &Metadata) -> FileIdentity {
     FileIdentity {
-        size: data.len() as u64,
+        size: metadata.len(),
         modified: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
-        hash: hash(data),
         inode: inode_of(metadata),
+        changed: changed(metadata),
     }
 }
 
@@ -288,12 +276,15 @@ fn inode_of(_: &Metadata) -> Option<(u64, u64)> {
     None
 }
 
-/// A hash to notice accidents by: FNV-1a over words of 8 bytes, turned after each so that every bit reaches all others.
-pub(super) fn hash(data: &[u8]) -> u64 {
-    let step = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x100_0000_01b3).rotate_left(29);
-    let (words, rest) = data.as_chunks::<8>();
-    let hash = words.iter().fold(0xcbf2_9ce4_8422_2325, |hash, word| step(hash, u64::from_le_bytes(*word)));
-    rest.iter().fold(step(hash, data.len() as u64), |hash, byte| step(hash, u64::from(*byte)))
+#[cfg(unix)]
+fn changed(metadata: &Metadata) -> Option<i128> {
+    use std::os::unix::fs::MetadataExt;
+    Some(i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec()))
+}
+
+#[cfg(not(unix))]
+fn changed(_: &Metadata) -> Option<i128> {
+    None
 }
 
 impl Display for Entry {

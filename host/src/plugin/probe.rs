@@ -1,24 +1,22 @@
 //! Loading a plugin in a child process first, so that one that ends its process ends the child alone.
 //!
 //! The child is this program, or another that calls [`child_main`] first. It does all that loading does, writes its verdict, and
-//! exits. The verdict is kept in the user's cache directory under the file's identity (path, size, time, hash), so that
+//! exits. The verdict is kept in the user's cache directory under the file's identity (path, inode, size, times), so that
 //! each file costs one child. A child that found a plugin wanting is asked again the next time: a library that it needs may have
 //! been installed since.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, SystemTime};
-
-use bitquilt_plugin_api::host::API_VERSION;
+use std::time::Duration;
 
 use super::child::{self, End, Limits};
 use super::loader::Loader;
-use super::preflight::FileReport;
+use super::preflight::{FileError, FileReport};
 use super::registry::Registry;
 use super::search;
+use super::verdicts::{self, Verdict};
 
 /// Tells a child what to load. A process that has it set starts no children.
 const CHILD_VARIABLE: &str = "BITQUILT_PROBE_CHILD";
@@ -116,6 +114,11 @@ impl PluginProbe {
         self
     }
 
+    /// Why verdicts are not kept; none if they are.
+    pub fn cache_problem(&self) -> Option<FileError> {
+        verdicts::check_directory(self.cache.as_deref()?).err()
+    }
+
     /// Answers whether a file that passed the preflight can be loaded without harm.
     pub(super) fn check(&self, report: &FileReport) -> Result<(), ProbeError> {
         let reason = if search::is_elevated() {
@@ -130,8 +133,8 @@ impl PluginProbe {
         if let Some(reason) = reason {
             return Err(ProbeError::NoChild { program: self.program.clone(), reason: reason.to_owned() });
         }
-        let cached = self.cache.as_ref().map(|directory| CachedVerdict::new(directory, report));
-        match cached.as_ref().and_then(CachedVerdict::read) {
+        let cached = self.cache.as_ref().map(|directory| Verdict::new(directory, report));
+        match cached.as_ref().and_then(Verdict::read) {
             Some(verdict) if verdict == PASSED => return Ok(()),
             Some(how) => {
                 let cache = cached.map(|cached| cached.path).unwrap_or_default();
@@ -209,47 +212,4 @@ fn say(what: &str) {
     let mut stdout = std::io::stdout().lock();
     let _ = stdout.write_all(format!("\n{MARK} {what}\n").as_bytes());
     let _ = stdout.flush();
-}
-
-/// What is kept of a file's probe.
-struct CachedVerdict {
-    path: PathBuf,
-    /// All that must be as it was for the verdict to hold.
-    key: String,
-}
-
-impl CachedVerdict {
-    fn new(directory: &Path, report: &FileReport) -> Self {
-        let identity = &report.identity;
-        let modified = identity.modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let key = format!(
-            "bitquilt {} plugin-api {API_VERSION}\npath {:?}\nsize {}\nmodified {}.{:09}\nhash {:016x}\n",
-            env!("CARGO_PKG_VERSION"),
-            report.resolved,
-            identity.size,
-            modified.as_secs(),
-            modified.subsec_nanos(),
-            identity.hash
-        );
-        let name = super::preflight::hash(report.resolved.as_os_str().as_encoded_bytes());
-        Self { path: directory.join(format!("{name:016x}.txt")), key }
-    }
-
-    fn read(&self) -> Option<String> {
-        let text = fs::read_to_string(&self.path).ok()?;
-        text.strip_prefix(&self.key)?.strip_prefix("verdict ")?.strip_suffix('\n').map(str::to_owned)
-    }
-
-    /// A verdict that cannot be kept is found again the next time.
-    fn write(&self, verdict: &str) {
-        let Some(directory) = self.path.parent() else { return };
-        let partial = self.path.with_extension(format!("{}.partial", std::process::id()));
-        let text = format!("{}verdict {verdict}\n", self.key);
-        let written = fs::create_dir_all(directory)
-            .and_then(|()| fs::write(&partial, text))
-            .and_then(|()| fs::rename(&partial, &self.path));
-        if written.is_err() {
-            let _ = fs::remove_file(&partial);
-        }
-    }
 }

@@ -82,7 +82,7 @@ fn report_json(report: &FileReport, plugin: Option<Value>) -> Value {
         "file": report.resolved.display().to_string(),
         "size": report.identity.size,
         "modified": modified.as_secs_f64(),
-        "hash": format!("{:016x}", report.identity.hash),
+        "inode": report.identity.inode,
         "format": report.format,
         "architecture": report.architecture,
         "entry": report.entry.map(|entry| entry.to_string()),

@@ -14,14 +14,17 @@ use object::{Endianness, Pod, ReadRef};
 use self::symbols::Symbols;
 
 use super::format::Library;
+use super::source::Part;
 
 /// Pages of this size or larger are mapped; offsets and addresses of a segment agree modulo it.
 const PAGE: u64 = 4096;
+/// The most segments of a library; a linker makes six or so.
+const MAX_SEGMENTS: usize = 64;
 /// Addresses of a library end below this.
 const MAX_ADDRESS: u64 = 1 << 46;
 
 /// The library in `data`, with those of its exports that are among `names`; else what is wrong with it.
-pub(super) fn read<Elf>(data: &[u8], names: &[&str]) -> Result<Library, String>
+pub(super) fn read<Elf>(data: Part<'_>, names: &[&str]) -> Result<Library, String>
 where
     Elf: FileHeader<Endian = Endianness>,
 {
@@ -57,7 +60,8 @@ impl Segment {
 
 /// The file as it will stand in memory.
 struct Image<'data, Elf: FileHeader> {
-    data: &'data [u8],
+    data: Part<'data>,
+    len: u64,
     endian: Endianness,
     header: &'data Elf,
     headers: &'data [Elf::ProgramHeader],
@@ -65,16 +69,17 @@ struct Image<'data, Elf: FileHeader> {
 }
 
 impl<'data, Elf: FileHeader<Endian = Endianness>> Image<'data, Elf> {
-    fn read(data: &'data [u8]) -> Result<Self, String> {
+    fn read(data: Part<'data>) -> Result<Self, String> {
+        let len = data.len().unwrap_or(0);
         let header = Elf::parse(data).map_err(|error| format!("its header cannot be read: {error}"))?;
         let endian = header.endian().map_err(|error| error.to_string())?;
         if header.e_type(endian) != ET_DYN {
             return Err("it is an ELF file, but no shared library".to_owned());
         }
-        let headers = header.program_headers(endian, data).map_err(|_| {
-            format!("its program headers lie outside its {} bytes; the file may be cut", data.len())
-        })?;
-        let mut image = Self { data, endian, header, headers, segments: Vec::new() };
+        let headers = header
+            .program_headers(endian, data)
+            .map_err(|_| format!("its program headers lie outside its {len} bytes; the file may be cut"))?;
+        let mut image = Self { data, len, endian, header, headers, segments: Vec::new() };
         for (index, header) in headers.iter().enumerate() {
             image.check_program_header(index, header)?;
         }
@@ -98,7 +103,7 @@ impl<'data, Elf: FileHeader<Endian = Endianness>> Image<'data, Elf> {
         let (offset, file_len): (u64, u64) = (header.p_offset(endian).into(), header.p_filesz(endian).into());
         let (address, memory_len): (u64, u64) =
             (header.p_vaddr(endian).into(), header.p_memsz(endian).into());
-        let size = self.data.len() as u64;
+        let size = self.len;
         let mapped = matches!(kind, PT_LOAD | PT_DYNAMIC | PT_TLS | PT_NOTE | PT_GNU_PROPERTY);
         if mapped && offset.checked_add(file_len).is_none_or(|end| end > size) {
             return Err(format!(
@@ -130,6 +135,9 @@ impl<'data, Elf: FileHeader<Endian = Endianness>> Image<'data, Elf> {
         if !aligned || address % PAGE != offset % PAGE {
             return Err(format!("its segment {index} is not aligned to a page"));
         }
+        if self.segments.len() == MAX_SEGMENTS {
+            return Err(format!("it has more than {MAX_SEGMENTS} segments to load"));
+        }
         let (writable, executable) = (flags & PF_W.0 != 0, flags & PF_X.0 != 0);
         if flags & PF_R.0 == 0 {
             return Err(format!("its segment {index} is not readable"));
@@ -142,12 +150,17 @@ impl<'data, Elf: FileHeader<Endian = Endianness>> Image<'data, Elf> {
         Ok(())
     }
 
-    /// The bytes of the file from `address` to the end of its segment.
-    fn bytes(&self, address: u64) -> Option<&'data [u8]> {
+    /// Where the byte at `address` stands in the file, and how many bytes of its segment follow there, it included.
+    fn place(&self, address: u64) -> Option<(u64, u64)> {
         let segment = self.segments.iter().find(|segment| segment.holds(address, 1))?;
         let skip = address - segment.address;
-        let len = segment.file_len.checked_sub(skip)?;
-        self.data.read_bytes_at(segment.offset + skip, len).ok()
+        Some((segment.offset + skip, segment.file_len.checked_sub(skip)?))
+    }
+
+    /// The bytes of the file from `address` on, as many as its segment has, `most` at most.
+    fn bytes(&self, address: u64, most: u64) -> Option<&'data [u8]> {
+        let (offset, len) = self.place(address)?;
+        self.data.read_bytes_at(offset, len.min(most)).ok()
     }
 
     /// The `len` bytes at `address`, all in the file.
@@ -155,7 +168,8 @@ impl<'data, Elf: FileHeader<Endian = Endianness>> Image<'data, Elf> {
         if len == 0 {
             return Ok(&[]);
         }
-        let bytes = self.bytes(address).and_then(|bytes| bytes.get(..usize::try_from(len).ok()?));
+        let place = self.place(address).filter(|(_, there)| len <= *there);
+        let bytes = place.and_then(|(offset, _)| self.data.read_bytes_at(offset, len).ok());
         bytes.ok_or_else(|| format!("its {what} ({len} bytes at address {address:#x}) lies outside the file"))
     }
 
@@ -163,6 +177,9 @@ impl<'data, Elf: FileHeader<Endian = Endianness>> Image<'data, Elf> {
     fn table<T: Pod>(&self, what: &str, address: u64, count: u64) -> Result<&'data [T], String> {
         let len =
             count.checked_mul(size_of::<T>() as u64).ok_or_else(|| format!("its {what} is too long"))?;
+        if !address.is_multiple_of(align_of::<T>() as u64) {
+            return Err(format!("its {what} is misaligned"));
+        }
         let bytes = self.exactly(what, address, len)?;
         let table = object::pod::slice_from_bytes(bytes, count as usize);
         table.map(|(table, _)| table).map_err(|()| format!("its {what} is misaligned"))
@@ -259,13 +276,14 @@ impl<'data> Strings<'data> {
         }
     }
 
-    fn bytes(&self, offset: u64) -> Result<&'data [u8], String> {
+    /// The bytes from a name to the end of the table, where there is a zero.
+    fn at(&self, offset: u64) -> Result<&'data [u8], String> {
         let rest = usize::try_from(offset).ok().and_then(|offset| self.0.get(offset..));
-        let rest = rest.ok_or("one of its names lies outside its string table")?;
-        Ok(rest.split(|byte| *byte == 0).next().unwrap_or_default())
+        Ok(rest.filter(|rest| !rest.is_empty()).ok_or("one of its names lies outside its string table")?)
     }
 
     fn get(&self, offset: u64) -> Result<String, String> {
-        self.bytes(offset).map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+        let rest = self.at(offset)?;
+        Ok(String::from_utf8_lossy(rest.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned())
     }
 }

@@ -33,7 +33,7 @@ impl<'data, Elf: FileHeader<Endian = Endianness>> Symbols<'data, Elf> {
         let count = count.ok_or("its dynamic segment names no hash table")?;
         let table: &[Elf::Sym] = image.table("symbol table", address, count)?;
         for symbol in table {
-            strings.bytes(symbol.st_name(image.endian).into())?;
+            strings.at(symbol.st_name(image.endian).into())?;
             let address: u64 = symbol.st_value(image.endian).into();
             let placed = !symbol.is_undefined(image.endian)
                 && symbol.st_shndx(image.endian) != SHN_ABS
@@ -58,18 +58,19 @@ impl<'data, Elf: FileHeader<Endian = Endianness>> Symbols<'data, Elf> {
     ) -> Result<Vec<Export>, String> {
         let mut exports = Vec::new();
         for symbol in self.table {
-            let name = strings.bytes(symbol.st_name(image.endian).into())?;
-            let Some(name) = names.iter().find(|known| known.as_bytes() == name) else { continue };
+            let rest = strings.at(symbol.st_name(image.endian).into())?;
+            let is_there = |name: &&&str| rest.strip_prefix(name.as_bytes()).is_some_and(|end| end[0] == 0);
+            let Some(name) = names.iter().find(is_there) else { continue };
             if symbol.is_undefined(image.endian) || symbol.st_bind() == STB_LOCAL {
                 continue;
             }
             let (address, len) = (symbol.st_value(image.endian).into(), symbol.st_size(image.endian).into());
-            let bytes = image.bytes(address).unwrap_or_default();
+            let bytes = image.bytes(address, 64).unwrap_or_default();
             let is_data = symbol.st_type() == STT_OBJECT && image.holds(address, len);
             exports.push(Export {
                 name: (*name).to_owned(),
                 data_len: is_data.then_some(len),
-                bytes: bytes[..bytes.len().min(64)].to_vec(),
+                bytes: bytes.to_vec(),
             });
         }
         Ok(exports)
@@ -105,19 +106,48 @@ where
     image.exactly(what, address + 16, filter_len)?;
     let bucket_address = address + 16 + filter_len;
     let heads: &[object::U32<Endianness>] = image.table(what, bucket_address, buckets)?;
-    let chains = image.bytes(bucket_address + 4 * buckets).unwrap_or_default();
+    let mut heads: Vec<u64> = heads.iter().map(|head| head.get(image.endian).into()).collect();
+    heads.sort_unstable();
+    let mut chains = Chains { image, address: bucket_address + 4 * buckets, piece: (0, &[]) };
     let mut count = base;
-    for head in heads.iter().map(|head| u64::from(head.get(image.endian))).filter(|head| *head != 0) {
-        let first = head.checked_sub(base).ok_or("its GNU hash table has a bucket below its first symbol")?;
-        let words = chains.chunks_exact(4).skip(first as usize);
-        let is_last = |word: &[u8]| match image.endian {
-            Endianness::Little => word[0] & 1 == 1,
-            Endianness::Big => word[3] & 1 == 1,
-        };
-        let last = words.into_iter().position(is_last).ok_or("its GNU hash table has a chain without end")?;
-        count = count.max(head + last as u64 + 1);
+    for head in heads.into_iter().filter(|head| *head != 0) {
+        head.checked_sub(base).ok_or("its GNU hash table has a bucket below its first symbol")?;
+        // A chain that begins inside another ends where that one does.
+        if head < count {
+            continue;
+        }
+        count = head;
+        while !chains.ends_at(count - base).ok_or("its GNU hash table has a chain without end")? {
+            count += 1;
+        }
+        count += 1;
     }
     Ok(count)
+}
+
+/// The words of a GNU hash table's chains, whose number is nowhere written, read a piece at a time.
+struct Chains<'a, 'data, Elf: FileHeader> {
+    image: &'a Image<'data, Elf>,
+    address: u64,
+    /// The piece that was read last, and its number, from 1.
+    piece: (u64, &'data [u8]),
+}
+
+impl<Elf: FileHeader<Endian = Endianness>> Chains<'_, '_, Elf> {
+    /// Whether a word is the last of its chain; none where the words end.
+    fn ends_at(&mut self, word: u64) -> Option<bool> {
+        const WORDS: u64 = 1 << 14;
+        let piece = word / WORDS + 1;
+        if self.piece.0 != piece {
+            let begin = self.address.checked_add((piece - 1) * WORDS * 4)?;
+            self.piece = (piece, self.image.bytes(begin, WORDS * 4)?);
+        }
+        let at = (word % WORDS * 4) as usize;
+        match (self.image.endian, self.piece.1.get(at..at + 4)?) {
+            (Endianness::Little, bytes) => Some(bytes[0] & 1 == 1),
+            (Endianness::Big, bytes) => Some(bytes[3] & 1 == 1),
+        }
+    }
 }
 
 /// The linker looks up each symbol's version by its number, unchecked.
@@ -138,11 +168,11 @@ where
     for _ in 0..dynamic.get(DT_VERNEEDNUM).unwrap_or(0) {
         let Some(address) = next else { return Err("its needed versions end early".to_owned()) };
         let need = &image.table::<Verneed<Endianness>>("needed versions", address, 1)?[0];
-        strings.bytes(need.vn_file.get(endian).into())?;
+        strings.at(need.vn_file.get(endian).into())?;
         let mut at = address + u64::from(need.vn_aux.get(endian));
         for _ in 0..need.vn_cnt.get(endian) {
             let version = &image.table::<Vernaux<Endianness>>("needed versions", at, 1)?[0];
-            strings.bytes(version.vna_name.get(endian).into())?;
+            strings.at(version.vna_name.get(endian).into())?;
             highest = highest.max(version.vna_other.get(endian).0 & 0x7fff);
             at += u64::from(version.vna_next.get(endian));
         }
@@ -155,7 +185,7 @@ where
         let def = &image.table::<Verdef<Endianness>>("defined versions", address, 1)?[0];
         let name = address + u64::from(def.vd_aux.get(endian));
         let name = &image.table::<Verdaux<Endianness>>("defined versions", name, 1)?[0];
-        strings.bytes(name.vda_name.get(endian).into())?;
+        strings.at(name.vda_name.get(endian).into())?;
         highest = highest.max(def.vd_ndx.get(endian).0 & 0x7fff);
         let step = u64::from(def.vd_next.get(endian));
         next = (step != 0).then(|| address + step);
