@@ -137,7 +137,8 @@ fn a_checked_plugin_passes_line_by_line() {
     let report = json(&["plugin", "check", "--json", &example()]);
     assert_eq!((&report["plugin"], &report["failed"]), (&"acme-int3".into(), &0.into()));
     assert_eq!(report["findings"].as_array().unwrap().len(), lines.len());
-    assert_eq!(report["findings"][0]["subject"], "encoding acme.int3");
+    assert_eq!(report["findings"][0]["subject"], "the plugin");
+    assert_eq!(report["findings"][1]["subject"], "encoding acme.int3");
     assert_eq!(report["findings"][0]["verdict"], "pass");
 }
 
@@ -177,7 +178,7 @@ fn a_check_that_fails_is_named_and_is_the_exit_code() {
     for part in ["test.raw", "panics", "SIGABRT", "at: dequantize, blocks of bytes 0x2a"] {
         assert!(failed[0].contains(part), "no {part:?} in {said}");
     }
-    assert!(said.ends_with("test-c 1.0.0: 7 passed, 1 failed, 0 skipped\n"), "{said}");
+    assert!(said.ends_with("test-c 1.0.0: 9 passed, 1 failed, 0 skipped\n"), "{said}");
     assert!(fails(&["plugin", "check", "no_such_file.so"]).contains("there is no such file"));
 }
 

@@ -47,3 +47,24 @@ fn a_plugin_that_ends_its_process_does_not_end_the_command() {
         "it runs in the command"
     );
 }
+
+#[test]
+fn a_place_for_verdicts_that_others_can_write_to_is_named_and_left_alone() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let (plugins, home) = (PluginDir::new(), PluginDir::new());
+    plugins.add_fixture("good");
+    let verdicts = home.path().join("bitquilt/probes");
+    std::fs::create_dir_all(&verdicts).unwrap();
+    std::fs::set_permissions(&verdicts, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let output = list(&plugins, &home, &[]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    let sentence = format!(
+        "each plugin is tried anew, since what came of it cannot be kept: {0} is writable by everybody, so somebody else could change \
+         what this program runs; run `chmod o-w {0}`",
+        verdicts.display()
+    );
+    assert!(said.contains(&sentence), "{said}");
+    assert_eq!(std::fs::read_dir(&verdicts).unwrap().count(), 0);
+}
