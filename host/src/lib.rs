@@ -48,8 +48,8 @@ mod tensor;
 
 pub use bitquilt_plugin_api as plugin_api;
 pub use bitquilt_plugin_api::{
-    Attribute, Attributes, Bindings, DType, Dim, Element, EncodingSpec, Importance, Plugin, Scalar,
-    TensorType, TensorView, dim,
+    Attribute, Attributes, Bindings, DType, Dim, Element, EncodingSpec, F8E4M3, F8E5M2, Importance, Plugin,
+    Scalar, TensorType, TensorView, dim,
 };
 pub use checkpoint::{CheckpointError, TensorDict};
 pub use compile::{ExplainedNode, ExplainedOutput, Explanation, LoadError};

@@ -115,6 +115,7 @@ mod error;
 mod executor;
 #[doc(hidden)]
 pub mod export;
+mod float8;
 mod foreign;
 mod handle;
 pub mod host;
@@ -131,6 +132,7 @@ pub use dim::{Bindings, Dim, dim};
 pub use encoding::{EncodingSpec, Importance, QuantizationEncoding, Rows};
 pub use error::{Error, ErrorKind, Result};
 pub use executor::Executor;
+pub use float8::{F8E4M3, F8E5M2};
 pub use half;
 pub use handle::{Encoding, EncodingHandle, KernelProviderHandle, OpHandle};
 pub use kernel::{

@@ -7,6 +7,7 @@ use bytemuck::Pod;
 use half::{bf16, f16};
 
 use crate::dim::{Bindings, Dim};
+use crate::float8::{F8E4M3, F8E5M2};
 use crate::{Error, Result};
 
 /// The dtype of a dense tensor's values.
@@ -16,7 +17,7 @@ use crate::{Error, Result};
 #[repr(transparent)]
 pub struct DType(pub(crate) u32);
 
-const DTYPES: [(DType, &str, usize); 13] = [
+const DTYPES: [(DType, &str, usize); 15] = [
     (DType::F32, "f32", 4),
     (DType::F64, "f64", 8),
     (DType::F16, "f16", 2),
@@ -30,6 +31,8 @@ const DTYPES: [(DType, &str, usize); 13] = [
     (DType::U32, "u32", 4),
     (DType::U64, "u64", 8),
     (DType::BOOL, "bool", 1),
+    (DType::F8_E4M3, "f8_e4m3", 1),
+    (DType::F8_E5M2, "f8_e5m2", 1),
 ];
 
 impl DType {
@@ -59,6 +62,10 @@ impl DType {
     pub const U64: Self = Self(12);
     /// A byte that is 0 or 1.
     pub const BOOL: Self = Self(13);
+    /// 8-bit float of 4 bits of exponent and 3 of fraction, without infinities: [`F8E4M3`].
+    pub const F8_E4M3: Self = Self(14);
+    /// 8-bit float of 5 bits of exponent and 2 of fraction: [`F8E5M2`].
+    pub const F8_E5M2: Self = Self(15);
 
     /// All dtypes of this version.
     pub fn all() -> impl Iterator<Item = Self> {
@@ -101,7 +108,7 @@ macro_rules! scalars {
     ($($type:ty => $dtype:ident),* $(,)?) => { $(impl Scalar for $type { const DTYPE: DType = DType::$dtype; })* };
 }
 scalars!(f32 => F32, f64 => F64, f16 => F16, bf16 => BF16, i8 => I8, i16 => I16, i32 => I32, i64 => I64,
-    u8 => U8, u16 => U16, u32 => U32, u64 => U64);
+    u8 => U8, u16 => U16, u32 => U32, u64 => U64, F8E4M3 => F8_E4M3, F8E5M2 => F8_E5M2);
 
 /// What a tensor is made of: values of a dtype, or blocks of a quantization encoding.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

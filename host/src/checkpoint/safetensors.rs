@@ -20,7 +20,7 @@ const LENGTH_BYTES: usize = size_of::<u64>();
 /// The longest header that the format allows.
 const MAX_HEADER: usize = 100_000_000;
 
-const DTYPES: [(Dtype, DType); 13] = [
+const DTYPES: [(Dtype, DType); 15] = [
     (Dtype::F32, DType::F32),
     (Dtype::F64, DType::F64),
     (Dtype::F16, DType::F16),
@@ -34,6 +34,8 @@ const DTYPES: [(Dtype, DType); 13] = [
     (Dtype::U32, DType::U32),
     (Dtype::U64, DType::U64),
     (Dtype::BOOL, DType::BOOL),
+    (Dtype::F8_E4M3, DType::F8_E4M3),
+    (Dtype::F8_E5M2, DType::F8_E5M2),
 ];
 
 /// What a file has.

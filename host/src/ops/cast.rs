@@ -3,8 +3,8 @@
 use bitquilt_plugin_api::half::slice::HalfFloatSliceExt;
 use bitquilt_plugin_api::half::{bf16, f16};
 use bitquilt_plugin_api::{
-    AttributeKind, DType, ElementView, Error, Executor, InferContext, Kernel, Op, OpSignature, OutputType,
-    Result, RunContext, Scalar, TensorType, TensorView, TensorViewMut, bytemuck,
+    AttributeKind, DType, ElementView, Error, Executor, F8E4M3, F8E5M2, InferContext, Kernel, Op,
+    OpSignature, OutputType, Result, RunContext, Scalar, TensorType, TensorView, TensorViewMut, bytemuck,
 };
 use num_traits::AsPrimitive;
 
@@ -13,7 +13,8 @@ use super::parallel::for_each_piece;
 
 /// `cast(x)` to the attribute `dtype`, by the rules of Rust's `as`: floats round to the nearest, ties to even; a float that
 /// becomes an integer is cut off towards zero, clamped to the integer's range, and 0 if it is NaN; integers that are too wide
-/// lose their upper bits. To `bool`, 0 is false and all else true. Integers reach f16 and bf16 by way of f32.
+/// lose their upper bits. To `bool`, 0 is false and all else true. Integers reach f16 and bf16 by way of f32. What is too large for a float
+/// becomes infinite, and NaN in f8_e4m3, which has no infinities.
 ///
 /// A cast to the dtype that `x` has is `x`'s memory.
 pub(super) struct Cast;
@@ -43,17 +44,19 @@ impl Kernel for Cast {
         let (x, output, executor) = (cx.input(0)?, cx.output(0)?, cx.executor());
         match x.element() {
             ElementView::Dense(DType::F32) => cast_f32(executor, x, output),
-            ElementView::Dense(DType::F64) => cast_from::<f64>(executor, x, output),
+            ElementView::Dense(DType::F64) => cast_from(executor, x, output, |x: f64| x),
             ElementView::Dense(DType::F16) => cast_f16(executor, x, output),
-            ElementView::Dense(DType::BF16) => cast_from::<bf16>(executor, x, output),
-            ElementView::Dense(DType::I8) => cast_from::<i8>(executor, x, output),
-            ElementView::Dense(DType::I16) => cast_from::<i16>(executor, x, output),
-            ElementView::Dense(DType::I32) => cast_from::<i32>(executor, x, output),
-            ElementView::Dense(DType::I64) => cast_from::<i64>(executor, x, output),
-            ElementView::Dense(DType::U8 | DType::BOOL) => cast_from::<u8>(executor, x, output),
-            ElementView::Dense(DType::U16) => cast_from::<u16>(executor, x, output),
-            ElementView::Dense(DType::U32) => cast_from::<u32>(executor, x, output),
-            ElementView::Dense(DType::U64) => cast_from::<u64>(executor, x, output),
+            ElementView::Dense(DType::BF16) => cast_from(executor, x, output, |x: bf16| x),
+            ElementView::Dense(DType::I8) => cast_from(executor, x, output, |x: i8| x),
+            ElementView::Dense(DType::I16) => cast_from(executor, x, output, |x: i16| x),
+            ElementView::Dense(DType::I32) => cast_from(executor, x, output, |x: i32| x),
+            ElementView::Dense(DType::I64) => cast_from(executor, x, output, |x: i64| x),
+            ElementView::Dense(DType::U8 | DType::BOOL) => cast_from(executor, x, output, |x: u8| x),
+            ElementView::Dense(DType::U16) => cast_from(executor, x, output, |x: u16| x),
+            ElementView::Dense(DType::U32) => cast_from(executor, x, output, |x: u32| x),
+            ElementView::Dense(DType::U64) => cast_from(executor, x, output, |x: u64| x),
+            ElementView::Dense(DType::F8_E4M3) => cast_from(executor, x, output, F8E4M3::to_f32),
+            ElementView::Dense(DType::F8_E5M2) => cast_from(executor, x, output, F8E5M2::to_f32),
             other => Err(unknown(other)),
         }
     }
@@ -62,7 +65,7 @@ impl Kernel for Cast {
 /// From f32; to f16 by the machine's own conversion, where it has one.
 fn cast_f32(executor: Executor<'_>, x: TensorView<'_>, output: TensorViewMut<'_>) -> Result<()> {
     if output.element() != ElementView::Dense(DType::F16) {
-        return cast_from::<f32>(executor, x, output);
+        return cast_from(executor, x, output, |x: f32| x);
     }
     let x = x.values::<f32>()?;
     for_each_piece(executor, output.into_values::<f16>()?, 16, 2, |first, piece| {
@@ -74,7 +77,7 @@ fn cast_f32(executor: Executor<'_>, x: TensorView<'_>, output: TensorViewMut<'_>
 /// From f16; to f32 by the machine's own conversion, where it has one.
 fn cast_f16(executor: Executor<'_>, x: TensorView<'_>, output: TensorViewMut<'_>) -> Result<()> {
     if output.element() != ElementView::Dense(DType::F32) {
-        return cast_from::<f16>(executor, x, output);
+        return cast_from(executor, x, output, |x: f16| x);
     }
     let x = x.values::<f16>()?;
     for_each_piece(executor, output.into_values::<f32>()?, 16, 2, |first, piece| {
@@ -120,37 +123,64 @@ impl<T> Source for T where
 {
 }
 
-fn cast_from<S: Source>(executor: Executor<'_>, x: TensorView<'_>, output: TensorViewMut<'_>) -> Result<()> {
+/// Each value by way of `widen`, which has all values of an `S` and can be cast to each dtype.
+fn cast_from<S: Scalar, W: Source>(
+    executor: Executor<'_>,
+    x: TensorView<'_>,
+    output: TensorViewMut<'_>,
+    widen: impl Fn(S) -> W + Copy + Sync,
+) -> Result<()> {
     // The bytes of a bool are those of a u8.
     let x: &[S] = bytemuck::cast_slice(x.bytes());
+    let cast = Values { executor, x, widen };
     match output.element() {
-        ElementView::Dense(DType::F32) => cast::<S, f32>(executor, x, output),
-        ElementView::Dense(DType::F64) => cast::<S, f64>(executor, x, output),
-        ElementView::Dense(DType::F16) => cast::<S, f16>(executor, x, output),
-        ElementView::Dense(DType::BF16) => cast::<S, bf16>(executor, x, output),
-        ElementView::Dense(DType::I8) => cast::<S, i8>(executor, x, output),
-        ElementView::Dense(DType::I16) => cast::<S, i16>(executor, x, output),
-        ElementView::Dense(DType::I32) => cast::<S, i32>(executor, x, output),
-        ElementView::Dense(DType::I64) => cast::<S, i64>(executor, x, output),
-        ElementView::Dense(DType::U8) => cast::<S, u8>(executor, x, output),
-        ElementView::Dense(DType::U16) => cast::<S, u16>(executor, x, output),
-        ElementView::Dense(DType::U32) => cast::<S, u32>(executor, x, output),
-        ElementView::Dense(DType::U64) => cast::<S, u64>(executor, x, output),
+        ElementView::Dense(DType::F32) => cast.to::<f32>(output),
+        ElementView::Dense(DType::F64) => cast.to::<f64>(output),
+        ElementView::Dense(DType::F16) => cast.to::<f16>(output),
+        ElementView::Dense(DType::BF16) => cast.to::<bf16>(output),
+        ElementView::Dense(DType::I8) => cast.to::<i8>(output),
+        ElementView::Dense(DType::I16) => cast.to::<i16>(output),
+        ElementView::Dense(DType::I32) => cast.to::<i32>(output),
+        ElementView::Dense(DType::I64) => cast.to::<i64>(output),
+        ElementView::Dense(DType::U8) => cast.to::<u8>(output),
+        ElementView::Dense(DType::U16) => cast.to::<u16>(output),
+        ElementView::Dense(DType::U32) => cast.to::<u32>(output),
+        ElementView::Dense(DType::U64) => cast.to::<u64>(output),
+        // f64 has all values of the other dtypes that do not overflow, so that each is rounded once.
+        ElementView::Dense(DType::F8_E4M3) => cast.round_to(output, F8E4M3::from_f64),
+        ElementView::Dense(DType::F8_E5M2) => cast.round_to(output, F8E5M2::from_f64),
         ElementView::Dense(DType::BOOL) => {
-            map(executor, x, output.into_bytes(), |value| u8::from(*value != S::zeroed()));
+            map(executor, x, output.into_bytes(), |value| u8::from(widen(*value) != W::zeroed()));
             Ok(())
         }
         other => Err(unknown(other)),
     }
 }
 
-fn cast<S: AsPrimitive<D> + Sync, D: Scalar>(
-    executor: Executor<'_>,
-    x: &[S],
-    output: TensorViewMut<'_>,
-) -> Result<()> {
-    map(executor, x, output.into_values::<D>()?, |value| value.as_());
-    Ok(())
+/// Values that are cast.
+struct Values<'a, S, F> {
+    executor: Executor<'a>,
+    x: &'a [S],
+    widen: F,
+}
+
+impl<S: Scalar, W: Copy + 'static, F: Fn(S) -> W + Sync> Values<'_, S, F> {
+    fn to<D: Scalar>(self, output: TensorViewMut<'_>) -> Result<()>
+    where
+        W: AsPrimitive<D>,
+    {
+        map(self.executor, self.x, output.into_values::<D>()?, |value| (self.widen)(*value).as_());
+        Ok(())
+    }
+
+    /// By way of f64.
+    fn round_to<D: Scalar>(self, output: TensorViewMut<'_>, narrow: impl Fn(f64) -> D + Sync) -> Result<()>
+    where
+        W: AsPrimitive<f64>,
+    {
+        map(self.executor, self.x, output.into_values::<D>()?, |value| narrow((self.widen)(*value).as_()));
+        Ok(())
+    }
 }
 
 fn map<S: Sync, D: Send>(
@@ -235,6 +265,20 @@ mod tests {
     }
 
     #[test]
+    fn floats_of_8_bits_are_rounded_once() {
+        // Just above the middle of 1 and 1.125, or of 1 and 1.25: by way of f32 these would be ties.
+        let (low, high) = (1.0625 + 1e-12, 1.125 + 1e-12);
+        check(&[low, high, -500.0, 449.0], &[0x39, 0x39, 0xff, 0x7e].map(F8E4M3::from_bits));
+        check(&[low, high, -70_000.0], &[0x3c, 0x3d, 0xfc].map(F8E5M2::from_bits));
+        check(&[u64::MAX, 448, 17], &[0x7f, 0x7e, 0x58].map(F8E4M3::from_bits));
+        let codes: Vec<u8> = (0..=u8::MAX).filter(|bits| bits & 0x7f <= 0x7b).collect();
+        let values: Vec<F8E5M2> = codes.iter().map(|bits| F8E5M2::from_bits(*bits)).collect();
+        check(&values, &values.iter().map(|value| value.to_f32()).collect::<Vec<_>>());
+        check(&values, &values.iter().map(|value| value.to_f32() as i16).collect::<Vec<_>>());
+        check(&values, &values.iter().map(|value| F8E4M3::from_f32(value.to_f32())).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn booleans_are_zero_and_one() {
         let ops = Ops::standard();
         let x = Tensor::new([5], [0.0f32, -0.0, 0.1, -3.0, f32::NAN]).unwrap();
@@ -266,7 +310,7 @@ mod tests {
                 (
                     none().with("dtype", "float"),
                     &["f32 [2]"],
-                    "error: `dtype` is \"float\"; expected one of f32, f64, f16, bf16, i8, i16, i32, i64, u8, u16, u32, u64, bool",
+                    "error: `dtype` is \"float\"; expected one of f32, f64, f16, bf16, i8, i16, i32, i64, u8, u16, u32, u64, bool, f8_e4m3, f8_e5m2",
                 ),
             ],
         );

@@ -148,7 +148,9 @@ enum {
     BITQUILT_U16 = 10,
     BITQUILT_U32 = 11,
     BITQUILT_U64 = 12,
-    BITQUILT_BOOL = 13 /* a byte that is 0 or 1 */
+    BITQUILT_BOOL = 13,    /* a byte that is 0 or 1 */
+    BITQUILT_F8_E4M3 = 14, /* 8-bit float: 4 bits of exponent, 3 of fraction, no infinities (OCP) */
+    BITQUILT_F8_E5M2 = 15  /* 8-bit float: 5 bits of exponent, 2 of fraction (OCP) */
 };
 
 /* What an input is. */

@@ -25,7 +25,7 @@ pub(crate) const VALUE_TEXT: u32 = 4;
 pub(crate) const ENCODED: u32 = 0;
 
 /// The dtypes in the order of their numbers, from 1.
-const DTYPES: [DType; 13] = [
+const DTYPES: [DType; 15] = [
     DType::F32,
     DType::F64,
     DType::F16,
@@ -39,6 +39,8 @@ const DTYPES: [DType; 13] = [
     DType::U32,
     DType::U64,
     DType::BOOL,
+    DType::F8_E4M3,
+    DType::F8_E5M2,
 ];
 
 /// The number of a dtype; none for one that the header does not know.
@@ -391,6 +393,6 @@ mod tests {
         for dtype in DType::all() {
             assert_eq!(dtype_of(dtype_code(dtype).unwrap()), Some(dtype));
         }
-        assert_eq!((dtype_of(0), dtype_of(14), dtype_of(u32::MAX)), (None, None, None));
+        assert_eq!((dtype_of(0), dtype_of(16), dtype_of(u32::MAX)), (None, None, None));
     }
 }

@@ -172,7 +172,7 @@ fn malformed_files_are_refused_with_a_sentence() {
         (
             one(GgufTensor::new("a", [32], 31, &[0; 18])),
             "FILE, tensor `a`: it is of ggml type 31, which is not supported; convert it to one of f32, f64, f16, bf16, i8, i16, \
-             i32, i64, u8, u16, u32, u64, bool, or to an encoding"
+             i32, i64, u8, u16, u32, u64, bool, f8_e4m3, f8_e5m2, or to an encoding"
                 .to_owned(),
         ),
         (

@@ -101,9 +101,9 @@ fn malformed_files_are_refused_with_a_sentence() {
             "FILE, tensor `a`: it has 33 dimensions, at most 32 are allowed",
         ),
         (
-            with_header(r#"{"a":{"dtype":"F8_E4M3","shape":[1],"data_offsets":[0,1]}}"#, 1),
-            "FILE, tensor `a`: it is F8_E4M3, which is not supported; convert it to one of f32, f64, f16, bf16, i8, i16, i32, \
-             i64, u8, u16, u32, u64, bool, or to an encoding",
+            with_header(r#"{"a":{"dtype":"F8_E8M0","shape":[1],"data_offsets":[0,1]}}"#, 1),
+            "FILE, tensor `a`: it is F8_E8M0, which is not supported; convert it to one of f32, f64, f16, bf16, i8, i16, i32, \
+             i64, u8, u16, u32, u64, bool, f8_e4m3, f8_e5m2, or to an encoding",
         ),
     ];
     for (bytes, expected) in cases {
