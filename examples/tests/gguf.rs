@@ -3,23 +3,33 @@
 
 mod common;
 
+use bitquilt::TensorDict;
+use bitquilt::checkpoint::{Checkpoint, CheckpointWriter};
+use bitquilt_examples::recipe::Recipe;
 use bitquilt_examples::tinystories::model::Llama;
 use bitquilt_examples::tinystories::yarn::Yarn;
-use common::registry;
+use common::{all_logits, options, registry, runner, session};
 
 /// A metadata value.
 #[derive(Clone)]
 enum Value {
     U32(u32),
     F32(f32),
+    Bool(bool),
     Text(&'static str),
+    Texts(&'static [&'static str]),
+    F32s(&'static [f32]),
+    I32s(&'static [i32]),
+    /// The type number of arrays of another type, and how many values are in the bytes.
+    Other(u32, u64, Vec<u8>),
 }
 
-/// A file to be: metadata, and tensors of zeros with the dimensions innermost first.
+/// A file to be: metadata, and tensors with the dimensions innermost first, of values that are all made the same way.
 #[derive(Clone)]
 struct File {
     metadata: Vec<(&'static str, Value)>,
     tensors: Vec<(String, Vec<u64>)>,
+    value: fn(u64) -> f32,
 }
 
 impl File {
@@ -50,7 +60,7 @@ impl File {
         .map(|(part, dims)| (format!("blk.0.{part}.weight"), dims.to_vec()));
         let others = [("token_embd.weight", &[8, 5][..]), ("output_norm.weight", &[8])]
             .map(|(name, dims)| (name.to_owned(), dims.to_vec()));
-        Self { metadata, tensors: layer.into_iter().chain(others).collect() }
+        Self { metadata, tensors: layer.into_iter().chain(others).collect(), value: |_| 0.0 }
     }
 
     fn set(mut self, key: &'static str, value: Value) -> Self {
@@ -73,6 +83,9 @@ impl File {
 
     fn bytes(&self) -> Vec<u8> {
         let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
+        let array = |kind: u32, len: usize, bytes: Vec<u8>| {
+            [&9u32.to_le_bytes()[..], &kind.to_le_bytes(), &(len as u64).to_le_bytes(), &bytes].concat()
+        };
         let mut file = b"GGUF\x03\0\0\0".to_vec();
         file.extend((self.tensors.len() as u64).to_le_bytes());
         file.extend((self.metadata.len() as u64).to_le_bytes());
@@ -81,7 +94,18 @@ impl File {
             file.extend(match value {
                 Value::U32(value) => [4u32.to_le_bytes(), value.to_le_bytes()].concat(),
                 Value::F32(value) => [6u32.to_le_bytes(), value.to_le_bytes()].concat(),
+                Value::Bool(value) => [&7u32.to_le_bytes()[..], &[u8::from(*value)]].concat(),
                 Value::Text(value) => [&8u32.to_le_bytes()[..], &text(value)].concat(),
+                Value::Texts(values) => {
+                    array(8, values.len(), values.iter().flat_map(|value| text(value)).collect())
+                }
+                Value::F32s(values) => {
+                    array(6, values.len(), values.iter().flat_map(|value| value.to_le_bytes()).collect())
+                }
+                Value::I32s(values) => {
+                    array(5, values.len(), values.iter().flat_map(|value| value.to_le_bytes()).collect())
+                }
+                Value::Other(kind, len, bytes) => array(*kind, *len as usize, bytes.clone()),
             });
         }
         let mut offset = 0u64;
@@ -93,7 +117,12 @@ impl File {
             file.extend(offset.to_le_bytes());
             offset += (4 * dims.iter().product::<u64>()).next_multiple_of(32);
         }
-        file.resize(file.len().next_multiple_of(32) + offset as usize, 0);
+        for (index, (_, dims)) in (0u64..).zip(&self.tensors) {
+            file.resize(file.len().next_multiple_of(32), 0);
+            let count = dims.iter().product::<u64>();
+            file.extend((0..count).flat_map(|at| (self.value)(1000 * index + at).to_le_bytes()));
+        }
+        file.resize(file.len().next_multiple_of(32), 0);
         file
     }
 
@@ -231,4 +260,99 @@ fn what_is_no_model_is_a_sentence() {
     // A number of layers that only the file says, and that there are no tensors for.
     let layers = File::new().set("llama.block_count", Value::U32(1 << 24)).open().err().unwrap();
     assert!(layers.starts_with("FILE: there is no tensor `blk.1.attn_norm.weight`"), "{layers}");
+}
+
+/// A model whose rows are whole blocks, with a tokenizer of SentencePiece's kind, as files name it.
+fn with_tokenizer() -> File {
+    use Value::{Bool, F32s, I32s, Text, Texts, U32};
+    let mut file = File::new()
+        .set("llama.embedding_length", U32(32))
+        .set("llama.feed_forward_length", U32(64))
+        .set("tokenizer.ggml.model", Text("llama"))
+        .set("tokenizer.ggml.tokens", Texts(&["<unk>", "<s>", "</s>", "\u{2581}a", "b"]))
+        .set("tokenizer.ggml.scores", F32s(&[0.0, -0.0, -1.5, -1e-40, f32::MAX]))
+        .set("tokenizer.ggml.token_type", I32s(&[2, 3, 3, 1, 1]))
+        .set("tokenizer.ggml.bos_token_id", U32(1))
+        .set("tokenizer.ggml.eos_token_id", U32(2))
+        .set("tokenizer.ggml.unknown_token_id", U32(0))
+        .set("tokenizer.ggml.add_space_prefix", Bool(false));
+    for (_, dims) in &mut file.tensors {
+        for dim in dims {
+            *dim = match *dim {
+                8 => 32,
+                4 => 16,
+                12 => 64,
+                other => other,
+            };
+        }
+    }
+    file.value = |at| (at * 37 % 255) as f32 / 512.0 - 0.2;
+    file
+}
+
+#[test]
+fn what_the_command_quantizes_is_the_same_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, saved) = (folder.path().join("model.gguf"), folder.path().join("model.safetensors"));
+    std::fs::write(&path, with_tokenizer().bytes()).unwrap();
+    let session = session(1);
+    let registry = session.registry();
+
+    // All matrices, and the rest as it is: the metadata with it.
+    let encoding = registry.require_encoding("q8_0").unwrap();
+    let file = Checkpoint::open(&path).unwrap();
+    let mut writer = CheckpointWriter::new();
+    writer.metadata_mut().clone_from(file.metadata());
+    for (name, stored) in file.tensors() {
+        match stored.shape() {
+            [_, _] => writer.encoded(name, encoding.spec(), stored.shape()),
+            _ => writer.stored(name, stored),
+        }
+    }
+    let encode = |name: &str| {
+        let tensor = file.as_stored(name)?;
+        Ok::<_, bitquilt::Error>(if tensor.shape().len() == 2 { encoding.quantize(&tensor)? } else { tensor })
+    };
+    writer.write(&saved, encode).unwrap();
+
+    let mut expected = Llama::open(&path, None, registry).unwrap();
+    Recipe::uniform("q8_0", None).unwrap().apply(&mut expected.weights, registry, |_, _| {}).unwrap();
+    let found = Llama::open(&saved, None, registry).unwrap();
+    assert_eq!(found.config, expected.config);
+    assert_eq!(found.vocabulary, expected.vocabulary);
+    let vocabulary = found.vocabulary.as_ref().unwrap();
+    assert_eq!((vocabulary.tokens.len(), vocabulary.bos, vocabulary.add_space), (5, Some(1), false));
+    let tensors = |weights: &TensorDict| weights.clone().into_iter().collect::<Vec<_>>();
+    assert!(tensors(&found.weights) == tensors(&expected.weights));
+    let logits =
+        |model: &Llama| all_logits(&mut runner(&session, model, &options(16, "exact")), &[1, 3, 4, 2, 0]);
+    let (found, expected) = (logits(&found), logits(&expected));
+    assert_eq!(found, expected);
+    assert!(found.windows(2).any(|pair| pair[0] != pair[1]));
+}
+
+#[test]
+fn integers_of_any_width_are_token_types() {
+    let kinds = [2u8, 3, 3, 1, 1];
+    for (kind, width) in [(0, 1), (1, 1), (2, 2), (3, 2), (4, 4), (5, 4), (10, 8), (11, 8)] {
+        let bytes = kinds.iter().flat_map(|kind| u64::from(*kind).to_le_bytes().into_iter().take(width));
+        let array = Value::Other(kind, 5, bytes.collect());
+        let model = with_tokenizer().set("tokenizer.ggml.token_type", array).open().unwrap();
+        assert_eq!(model.vocabulary.unwrap().kinds, kinds, "type {kind}");
+    }
+    let floats = Value::F32s(&[1.0; 5]);
+    assert_eq!(
+        with_tokenizer().set("tokenizer.ggml.token_type", floats).open().err().unwrap(),
+        "FILE: the metadata `tokenizer.ggml.token_type` is an array of 5 f32; an array of integers was expected"
+    );
+}
+
+#[test]
+fn tokens_that_are_no_text_are_a_sentence() {
+    let tokens = [&b"\x01\0\0\0\0\0\0\0a"[..], b"\x01\0\0\0\0\0\0\0\x80"].concat();
+    let file = with_tokenizer().set("tokenizer.ggml.tokens", Value::Other(8, 2, tokens));
+    assert_eq!(
+        file.open().err().unwrap(),
+        "FILE: the metadata `tokenizer.ggml.tokens` is an array of 2 string, not all of which are UTF-8; an array of texts was expected"
+    );
 }

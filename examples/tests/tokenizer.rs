@@ -15,7 +15,7 @@ fn data(name: &str) -> PathBuf {
 
 fn vocabulary(path: &Path) -> Vocabulary {
     let mut file = Checkpoint::open(path).unwrap();
-    gguf::vocabulary(file.gguf_mut().unwrap()).unwrap().unwrap()
+    gguf::vocabulary(file.metadata_mut()).unwrap().unwrap()
 }
 
 /// Compares all texts with what llama.cpp made of them.

@@ -1,27 +1,38 @@
-//! GGUF files of the architecture `llama`: hyper-parameters, weights, vocabulary.
+//! Models of the architecture `llama` as GGUF files describe them, and what is made of those: hyper-parameters, vocabulary.
 
-use bitquilt::checkpoint::gguf::{Array, Header, MetadataError, Value};
+use bitquilt::checkpoint::metadata::{Array, Metadata, MetadataError, Value};
 
 use super::config::{Config, EMBEDDING};
 use super::tokenizer::is_llama3;
 use super::vocabulary::{Merges, Vocabulary};
 use super::yarn::Yarn;
 
-/// The hyper-parameters and tokens of a model whose embedding has so many `rows`; the header's lists are taken out.
-pub(super) fn read(header: &mut Header, rows: Option<usize>) -> Result<(Config, Option<Vocabulary>), String> {
-    Ok((config(header, rows)?, vocabulary(header)?))
+/// The key of what every such model has.
+const ARCHITECTURE: &str = "general.architecture";
+
+/// Whether a file's metadata is that of a model in GGUF.
+pub(super) fn describes(metadata: &Metadata) -> bool {
+    metadata.contains(ARCHITECTURE)
+}
+
+/// The hyper-parameters and tokens of a model whose embedding has so many `rows`; the metadata's lists are taken out.
+pub(super) fn read(
+    metadata: &mut Metadata,
+    rows: Option<usize>,
+) -> Result<(Config, Option<Vocabulary>), String> {
+    Ok((config(metadata, rows)?, vocabulary(metadata)?))
 }
 
 /// The hyper-parameters; `rows` are those of the embedding.
-fn config(header: &Header, rows: Option<usize>) -> Result<Config, String> {
+fn config(metadata: &Metadata, rows: Option<usize>) -> Result<Config, String> {
     let text = |error: MetadataError| error.to_string();
-    let architecture: &str = header.require("general.architecture").map_err(text)?;
+    let architecture: &str = metadata.require(ARCHITECTURE).map_err(text)?;
     if architecture != "llama" {
         return Err(format!("its architecture is `{architecture}`; this example runs `llama`"));
     }
-    let required = |key: &str| header.require::<usize>(&format!("llama.{key}")).map_err(text);
-    let optional = |key: &str| header.find::<usize>(&format!("llama.{key}")).map_err(text);
-    let number = |key: &str| header.find::<f64>(&format!("llama.{key}")).map_err(text);
+    let required = |key: &str| metadata.require::<usize>(&format!("llama.{key}")).map_err(text);
+    let optional = |key: &str| metadata.find::<usize>(&format!("llama.{key}")).map_err(text);
+    let number = |key: &str| metadata.find::<f64>(&format!("llama.{key}")).map_err(text);
     if let Some(experts) = optional("expert_count")?.filter(|experts| *experts > 0) {
         return Err(format!("it is a mixture of {experts} experts; this example runs dense models"));
     }
@@ -47,7 +58,7 @@ fn config(header: &Header, rows: Option<usize>) -> Result<Config, String> {
     // Files of before the scaling had types have `scale_linear`. Zero stands for none.
     let factor = number("rope.scaling.factor")?.or(number("rope.scale_linear")?);
     let factor = factor.filter(|factor| *factor != 0.0).unwrap_or(1.0);
-    let (rope_scale, yarn) = match header.find::<&str>("llama.rope.scaling.type").map_err(text)? {
+    let (rope_scale, yarn) = match metadata.find::<&str>("llama.rope.scaling.type").map_err(text)? {
         Some("none") => (1.0, None),
         None | Some("linear") => (1.0 / factor, None),
         Some("yarn") => {
@@ -74,7 +85,7 @@ fn config(header: &Header, rows: Option<usize>) -> Result<Config, String> {
             None => return Err(format!("it has neither `llama.vocab_size` nor the tensor `{EMBEDDING}`")),
         },
         context,
-        eps: header.require::<f64>("llama.attention.layer_norm_rms_epsilon").map_err(text)? as f32,
+        eps: metadata.require::<f64>("llama.attention.layer_norm_rms_epsilon").map_err(text)? as f32,
         rope_dims: optional("rope.dimension_count")?.unwrap_or(head),
         rope_theta: number("rope.freq_base")?.unwrap_or(10_000.0),
         rope_scale,
@@ -82,33 +93,31 @@ fn config(header: &Header, rows: Option<usize>) -> Result<Config, String> {
     })
 }
 
-/// The tokens, whose lists are taken out of the header; none if the file has none.
-pub fn vocabulary(header: &mut Header) -> Result<Option<Vocabulary>, String> {
+/// The tokens, whose lists are taken out of the metadata; none if the file has none.
+pub fn vocabulary(metadata: &mut Metadata) -> Result<Option<Vocabulary>, String> {
     let text = |error: MetadataError| error.to_string();
     let key = |name: &str| format!("tokenizer.ggml.{name}");
-    let model = match header.find(&key("model")).map_err(text)? {
+    let model = match metadata.find(&key("model")).map_err(text)? {
         None | Some("no_vocab" | "none") => return Ok(None),
         Some(model) => model.to_owned(),
     };
-    let tokens = take_texts(header, &key("tokens")).map_err(text)?;
+    let tokens = take_texts(metadata, &key("tokens")).map_err(text)?;
     let merges = match model.as_str() {
         "gpt2" => Merges::Listed {
-            pre_tokenizer: header.find::<&str>(&key("pre")).map_err(text)?.unwrap_or("default").to_owned(),
-            merges: take_texts(header, &key("merges")).map_err(text)?,
+            pre_tokenizer: metadata.find::<&str>(&key("pre")).map_err(text)?.unwrap_or("default").to_owned(),
+            merges: take_texts(metadata, &key("merges")).map_err(text)?,
         },
         "llama" => {
-            Merges::Scored { scores: header.require::<&[f32]>(&key("scores")).map_err(text)?.to_vec() }
+            let scores: Vec<f64> = metadata.require(&key("scores")).map_err(text)?;
+            Merges::Scored { scores: scores.into_iter().map(|score| score as f32).collect() }
         }
         other => return Err(format!("its tokenizer is `{other}`; this example knows `gpt2` and `llama`")),
     };
     let scored = matches!(merges, Merges::Scored { .. });
     let llama3 = matches!(&merges, Merges::Listed { pre_tokenizer, .. } if is_llama3(pre_tokenizer));
-    let id = |name: &str| header.find::<u32>(&key(name)).map_err(text);
-    let flag = |name: &str| header.find::<bool>(&key(name)).map_err(text);
-    let kinds = match header.find::<&[i32]>(&key("token_type")).map_err(text)? {
-        Some(kinds) => kinds.to_vec(),
-        None => Vec::new(),
-    };
+    let id = |name: &str| metadata.find::<u32>(&key(name)).map_err(text);
+    let flag = |name: &str| metadata.find::<bool>(&key(name)).map_err(text);
+    let kinds = metadata.find::<Vec<i64>>(&key("token_type")).map_err(text)?.unwrap_or_default();
     let vocabulary = Vocabulary {
         tokens,
         kinds: kinds.iter().map(|kind| u8::try_from(*kind).unwrap_or_default()).collect(),
@@ -120,16 +129,16 @@ pub fn vocabulary(header: &mut Header) -> Result<Option<Vocabulary>, String> {
         // Llama 3's files leave it out and mean yes.
         add_bos: flag("add_bos_token")?.unwrap_or(scored || llama3),
         add_space: flag("add_space_prefix")?.unwrap_or(scored),
-        chat_template: header.find::<&str>("tokenizer.chat_template").map_err(text)?.map(str::to_owned),
+        chat_template: metadata.find::<&str>("tokenizer.chat_template").map_err(text)?.map(str::to_owned),
     };
     vocabulary.check()?;
     Ok(Some(vocabulary))
 }
 
-/// Takes an array of texts out of the header, which need not be there twice.
-fn take_texts(header: &mut Header, key: &str) -> Result<Vec<String>, MetadataError> {
-    header.require::<&[String]>(key)?;
-    Ok(match header.take(key) {
+/// Takes an array of texts out of the metadata, which need not be there twice.
+fn take_texts(metadata: &mut Metadata, key: &str) -> Result<Vec<String>, MetadataError> {
+    metadata.require::<&[String]>(key)?;
+    Ok(match metadata.remove(key) {
         Some(Value::Array(Array::String(texts))) => texts,
         _ => Vec::new(),
     })

@@ -44,7 +44,8 @@ impl ModelError {
 }
 
 impl Llama {
-    /// Opens a GGUF file, a llama2.c checkpoint (`.bin`), or a file that [`Self::save`] wrote. Encodings come from `registry`.
+    /// Opens a GGUF file, what `bitquilt quantize` made of one, a llama2.c checkpoint (`.bin`), or a file that [`Self::save`] wrote.
+    /// Encodings come from `registry`.
     ///
     /// `tokenizer` is a llama2.c `tokenizer.bin`, which a `.bin` needs for text; by default the `tokenizer.bin` beside it.
     pub fn open(path: &Path, tokenizer: Option<&Path>, registry: &Registry) -> Result<Self, ModelError> {
@@ -54,13 +55,12 @@ impl Llama {
                 let mut file = Checkpoint::open(path)?;
                 let embedding = file.tensors().find(|(name, _)| *name == EMBEDDING);
                 let rows = embedding.and_then(|(_, tensor)| tensor.shape().first()).copied();
-                match file.gguf_mut() {
-                    Some(header) => {
-                        let (config, vocabulary) = gguf::read(header, rows)
-                            .map_err(|problem| ModelError::contents(path, problem))?;
-                        Llama { config, weights: file.load(registry)?, vocabulary }
-                    }
-                    None => saved::read(&file, registry)?,
+                if gguf::describes(file.metadata()) {
+                    let (config, vocabulary) = gguf::read(file.metadata_mut(), rows)
+                        .map_err(|problem| ModelError::contents(path, problem))?;
+                    Llama { config, weights: file.load(registry)?, vocabulary }
+                } else {
+                    saved::read(&file, registry)?
                 }
             }
         };

@@ -48,9 +48,9 @@ const KINDS: &str = "tokenizer.kinds";
 /// The model in a checkpoint.
 pub(super) fn read(file: &Checkpoint, registry: &Registry) -> Result<Llama, ModelError> {
     let wrong = |problem: String| ModelError::contents(file.path(), problem);
-    let text = file.metadata().get(KEY).ok_or_else(|| {
+    let text = file.metadata().text(KEY).ok_or_else(|| {
         wrong(
-            "it is no model of this example; give a GGUF file, a llama2.c .bin, or what --save wrote"
+            "it is no model of this example; give a GGUF file, what `bitquilt quantize` made of one, a llama2.c .bin, or what --save wrote"
                 .to_owned(),
         )
     })?;
@@ -134,7 +134,7 @@ pub(super) fn write(model: &Llama) -> Result<TensorDict, String> {
     }
     let text = serde_json::to_string(&record).map_err(|error| error.to_string())?;
     tensors.metadata_mut().clear();
-    tensors.metadata_mut().insert(KEY.to_owned(), text);
+    tensors.metadata_mut().insert(KEY, text);
     Ok(tensors)
 }
 

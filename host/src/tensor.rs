@@ -28,6 +28,17 @@ pub(crate) enum TensorElement {
     Dense(DType),
     /// Blocks.
     Encoded(Arc<EncodingSpec>),
+    /// Bytes of a type that is known by its name alone.
+    Opaque(Arc<Opaque>),
+}
+
+/// A type of a file that nobody here can read, of a tensor of so many bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Opaque {
+    pub(crate) name: String,
+    pub(crate) bytes: usize,
+    /// Whether the name is a dtype of safetensors.
+    pub(crate) is_dtype: bool,
 }
 
 #[derive(Clone)]
@@ -83,6 +94,14 @@ pub enum TensorError {
     UnknownDType {
         /// The dtype.
         dtype: DType,
+    },
+    /// The type of the tensor is known by its name alone.
+    #[error(
+        "the tensor is of the type {name}, whose values this version does not read; it can be saved again, and is of no other use"
+    )]
+    Opaque {
+        /// The type, as the file that the tensor is of names it.
+        name: String,
     },
     /// A bool tensor has bytes other than 0 and 1.
     #[error("byte {index} of a bool tensor is {value}; only 0 and 1 are booleans")]
@@ -185,9 +204,17 @@ impl Tensor {
         Self { element, shape, storage: Storage::Owned(Arc::new(data)) }
     }
 
-    /// Dtype or encoding.
+    /// Dtype or encoding; or, of a tensor of a file, the name of a type that this version does not read.
     pub fn element(&self) -> Element {
         self.element.name()
+    }
+
+    /// Whether the values can be used, once an encoding is there: the type is not known by its name alone.
+    pub(crate) fn check_usable(&self) -> Result<(), TensorError> {
+        match &self.element {
+            TensorElement::Dense(_) | TensorElement::Encoded(_) => Ok(()),
+            TensorElement::Opaque(opaque) => Err(TensorError::Opaque { name: opaque.name.clone() }),
+        }
     }
 
     /// Dtype or encoding, with the layout of its blocks.
@@ -199,15 +226,15 @@ impl Tensor {
     pub fn dtype(&self) -> Option<DType> {
         match self.element {
             TensorElement::Dense(dtype) => Some(dtype),
-            TensorElement::Encoded(_) => None,
+            TensorElement::Encoded(_) | TensorElement::Opaque(_) => None,
         }
     }
 
     /// The encoding of an encoded tensor.
     pub fn encoding(&self) -> Option<&EncodingSpec> {
         match &self.element {
-            TensorElement::Dense(_) => None,
             TensorElement::Encoded(spec) => Some(spec),
+            TensorElement::Dense(_) | TensorElement::Opaque(_) => None,
         }
     }
 
@@ -274,17 +301,19 @@ impl Tensor {
         let element = match &self.element {
             TensorElement::Dense(dtype) => ElementView::Dense(*dtype),
             TensorElement::Encoded(spec) => ElementView::Encoded(&spec.name),
+            TensorElement::Opaque(opaque) => ElementView::Encoded(&opaque.name),
         };
         TensorView::from_parts(element, &self.shape, self.bytes())
     }
 }
 
 impl TensorElement {
-    /// The dtype, or the name of the encoding.
+    /// The dtype, or the name of the encoding or type.
     pub(crate) fn name(&self) -> Element {
         match self {
             Self::Dense(dtype) => Element::Dense(*dtype),
             Self::Encoded(spec) => Element::Encoded(spec.name.clone()),
+            Self::Opaque(opaque) => Element::Encoded(opaque.name.clone()),
         }
     }
 
@@ -292,8 +321,18 @@ impl TensorElement {
     pub(crate) fn alignment(&self) -> usize {
         match self {
             Self::Dense(dtype) => dtype.size().unwrap_or(1),
-            Self::Encoded(_) => 1,
+            Self::Encoded(_) | Self::Opaque(_) => 1,
         }
+    }
+
+    /// Whether a file has tensors of both in the same way: a bool tensor that has other bytes than 0 and 1 is a bool tensor there.
+    pub(crate) fn is_stored_as(&self, other: &Self) -> bool {
+        let is_bool = |element: &Self| match element {
+            Self::Dense(dtype) => *dtype == DType::BOOL,
+            Self::Encoded(_) => false,
+            Self::Opaque(opaque) => opaque.is_dtype && opaque.name == "BOOL",
+        };
+        self == other || is_bool(self) && is_bool(other)
     }
 
     /// The type of a tensor of this shape.
@@ -306,6 +345,8 @@ impl TensorElement {
         match self {
             Self::Dense(_) => shape.to_vec(),
             Self::Encoded(spec) => spec.byte_shape(shape).unwrap_or_default(),
+            Self::Opaque(opaque) if opaque.is_dtype => shape.to_vec(),
+            Self::Opaque(opaque) => vec![opaque.bytes],
         }
     }
 
@@ -314,6 +355,7 @@ impl TensorElement {
         match self {
             Self::Dense(dtype) => dense_bytes(*dtype, shape),
             Self::Encoded(spec) => encoded_bytes(spec, shape),
+            Self::Opaque(opaque) => value_count(shape).map(|_| opaque.bytes),
         }
     }
 

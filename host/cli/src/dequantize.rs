@@ -15,7 +15,7 @@ use crate::session::SessionArguments;
 /// Decodes the encoded tensors of a checkpoint.
 ///
 /// Each becomes f32, whatever it was before it was encoded: f32 holds what an encoding decodes to exactly. Every other tensor is carried
-/// over bit for bit, and so is metadata, of a GGUF file all that is no array. OUT is a safetensors file, written beside its place and
+/// over bit for bit, and so is metadata. OUT is a safetensors file, written beside its place and
 /// renamed; it may be IN, if that is a safetensors file.
 #[derive(Args)]
 pub struct DequantizeArguments {
@@ -43,7 +43,7 @@ impl DequantizeArguments {
             if names.contains(name) {
                 writer.dense(name, DType::F32, stored.shape());
             } else {
-                rewrite::announce(&mut writer, name, stored);
+                writer.stored(name, stored);
             }
         }
         let about = |name: &str| format!("{}, tensor `{name}`", self.input.display());

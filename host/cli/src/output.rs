@@ -1,10 +1,10 @@
 //! Standard output: a write that fails is an error of the command.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 
-use miette::{IntoDiagnostic, miette};
-use serde_json::Value;
+use miette::miette;
+use serde::Serialize;
 
 /// Prints text as it is, at once: what reads it may be waiting.
 pub fn print(text: impl Display) -> miette::Result<()> {
@@ -17,7 +17,16 @@ pub fn print_line(line: impl Display) -> miette::Result<()> {
     print(format_args!("{line}\n"))
 }
 
-/// Prints JSON, indented.
-pub fn print_json(value: &Value) -> miette::Result<()> {
-    print_line(serde_json::to_string_pretty(value).into_diagnostic()?)
+/// Prints JSON, indented. It is written as it is made, so that it is not held whole.
+pub fn print_json(value: &impl Serialize) -> miette::Result<()> {
+    print_with(|out| {
+        serde_json::to_writer_pretty(&mut *out, value)?;
+        writeln!(out)
+    })
+}
+
+/// Prints much, in large pieces.
+pub fn print_with(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> miette::Result<()> {
+    let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    write(&mut out).and_then(|()| out.flush()).map_err(|error| miette!("standard output: {error}"))
 }

@@ -18,8 +18,8 @@ use crate::session::SessionArguments;
 ///
 /// Weights are the tensors of rank 2 that hold f32, f16 or bf16 values. Those that --only names, or all, are encoded row by row; every
 /// other tensor is carried over bit for bit. OUT is a safetensors file, in which an encoded weight is U8 of shape [rows, bytes a row]; its
-/// encoding and logical shape are in the metadata, where `bitquilt inspect` and other commands read them. Metadata is carried over, of a
-/// GGUF file all that is no array.
+/// encoding and logical shape are in the metadata, where `bitquilt inspect` and other commands read them. Metadata is carried over, that
+/// of GGUF files with its types, the tokenizer included. Of a model in several files any one, or their index, is IN.
 ///
 /// Everything is checked before anything is written: rows that are no whole number of blocks and values that are NaN or infinite are
 /// refused. OUT is written beside its place and renamed; it may be IN, if that is a safetensors file.
@@ -74,7 +74,7 @@ impl QuantizeArguments {
             if names.contains(name) {
                 writer.encoded(name, encoding.spec(), stored.shape());
             } else {
-                rewrite::announce(&mut writer, name, stored);
+                writer.stored(name, stored);
             }
         }
         let quantize = |name: &str, weight: Tensor| -> miette::Result<Tensor> {

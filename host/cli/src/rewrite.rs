@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use bitquilt::checkpoint::{Checkpoint, CheckpointError, CheckpointWriter, StoredTensor};
+use bitquilt::checkpoint::{Checkpoint, CheckpointError, CheckpointWriter};
 use bitquilt::{Graph, Tensor};
 use indicatif::{ProgressBar, ProgressStyle};
 use miette::{IntoDiagnostic, miette};
@@ -25,7 +25,18 @@ pub fn open(path: &Path, output: &Path) -> miette::Result<Checkpoint> {
             path.display()
         ));
     }
+    if file.files().len() > 1 && file.files().any(|shard| same(shard, output)) {
+        return Err(miette!(
+            "{} is one of the files that make the model; name a file of its own for what is written",
+            output.display()
+        ));
+    }
     Ok(file)
+}
+
+/// Whether two paths lead to one file.
+fn same(left: &Path, right: &Path) -> bool {
+    matches!((left.canonicalize(), right.canonicalize()), (Ok(left), Ok(right)) if left == right)
 }
 
 /// A bar on standard error if that is a terminal, or nothing.
@@ -40,15 +51,6 @@ pub fn progress() -> ProgressBar {
 pub fn bytes(file: &Checkpoint, names: &BTreeSet<&str>) -> u64 {
     let chosen = file.tensors().filter(|(name, _)| names.contains(name));
     chosen.map(|(_, stored)| stored.byte_range().len() as u64).sum()
-}
-
-/// Announces a tensor that is carried over.
-pub fn announce(writer: &mut CheckpointWriter, name: &str, stored: &StoredTensor) {
-    match (stored.dtype(), stored.encoding()) {
-        (_, Some(encoding)) => writer.encoded(name, encoding, stored.shape()),
-        (Some(dtype), None) => writer.dense(name, dtype, stored.shape()),
-        (None, None) => unreachable!("a tensor is dense or encoded"),
-    }
 }
 
 /// Writes a file of what was announced: the tensors in `names` converted, the others as they are.

@@ -37,7 +37,7 @@ impl Workplace {
         model.insert("norm", Tensor::new([512], values(512)).unwrap());
         model.insert("ids", Tensor::new([2, 2], [1i64, 2, 3, 4]).unwrap());
         model.insert("cube", weight([2, 2, 32]));
-        model.metadata_mut().insert("author".to_owned(), "nobody".to_owned());
+        model.metadata_mut().insert("author", "nobody");
         model
     }
 

@@ -4,17 +4,17 @@ use std::collections::{BTreeMap, btree_map};
 
 use bitquilt_plugin_api::Scalar;
 
-use super::CheckpointError;
+use super::{CheckpointError, Metadata};
 use crate::similar::similar;
 use crate::tensor::Tensor;
 
-/// Tensors by name, and text by key: what a checkpoint holds.
+/// Tensors by name, and metadata by key: what a checkpoint holds.
 ///
 /// Iteration is in the order of the names. Tensors share their bytes, so a clone is cheap.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TensorDict {
     tensors: BTreeMap<String, Tensor>,
-    metadata: BTreeMap<String, String>,
+    metadata: Metadata,
 }
 
 impl TensorDict {
@@ -74,13 +74,13 @@ impl TensorDict {
         self.tensors.keys().map(String::as_str)
     }
 
-    /// Text that is saved with the tensors.
-    pub fn metadata(&self) -> &BTreeMap<String, String> {
+    /// What is saved with the tensors.
+    pub fn metadata(&self) -> &Metadata {
         &self.metadata
     }
 
     /// The same, to change it. Keys that begin with `bitquilt.` are the library's.
-    pub fn metadata_mut(&mut self) -> &mut BTreeMap<String, String> {
+    pub fn metadata_mut(&mut self) -> &mut Metadata {
         &mut self.metadata
     }
 }

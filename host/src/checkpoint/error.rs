@@ -58,6 +58,31 @@ pub enum CheckpointError {
         /// What is wrong with it.
         problem: Box<TensorProblem>,
     },
+    /// A file that belongs with this one is not there.
+    #[error(
+        "{} is not there, which {} belongs with: {of} files make the model; put all of them into one directory",
+        .missing.display(), .path.display()
+    )]
+    MissingShard {
+        /// The file that was opened.
+        path: PathBuf,
+        /// The file that is missing.
+        missing: PathBuf,
+        /// How many files there are in all.
+        of: usize,
+    },
+    /// The file was made shorter while it was in use.
+    #[error(
+        "{} had {expected} bytes when it was opened and has {found} now; it must not be changed while it is read", .path.display()
+    )]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// Bytes when it was opened.
+        expected: u64,
+        /// Bytes now.
+        found: u64,
+    },
     /// The format has no place for what was to be saved.
     #[error("{} was not written: {problem}", .path.display())]
     Unsupported {
@@ -98,6 +123,27 @@ pub enum TensorProblem {
     DType {
         /// The dtype, as the format names it.
         found: String,
+    },
+    /// The bytes are not those of the shape, for a type of which the size of a value is known, and no more.
+    #[error("it is {name} {}, of {bits} bits a value, and has {found} bytes", ShapeDisplay(.shape))]
+    Bits {
+        /// The type, as the format names it.
+        name: String,
+        /// The shape.
+        shape: Vec<usize>,
+        /// Bits of a value.
+        bits: usize,
+        /// Bytes there were.
+        found: usize,
+    },
+    /// Its type is known by its name alone.
+    #[error(
+        "its type is {name}, whose values this version does not read: it can be listed and carried over to another file, \
+         and is of no other use"
+    )]
+    Opaque {
+        /// The type, as the file names it.
+        name: String,
     },
     /// Too many dimensions.
     #[error("it has {rank} dimensions, at most {max} are allowed")]
@@ -216,14 +262,23 @@ pub(super) struct Brief<'a>(pub(super) &'a str);
 
 impl Display for Brief<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        const MAX: usize = 120;
-        for char in self.0.chars().take(MAX) {
+        Cut(self.0, 120).fmt(f)
+    }
+}
+
+/// Text of a file, of which so many characters are shown.
+pub(super) struct Cut<'a>(pub(super) &'a str, pub(super) usize);
+
+impl Display for Cut<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self(text, most) = *self;
+        for char in text.chars().take(most) {
             match char {
                 '\'' | '"' | '\\' => write!(f, "{char}")?,
                 _ => char.escape_debug().fmt(f)?,
             }
         }
-        if self.0.chars().nth(MAX).is_some() { f.write_str("…") } else { Ok(()) }
+        if text.chars().nth(most).is_some() { f.write_str("…") } else { Ok(()) }
     }
 }
 

@@ -9,11 +9,13 @@ use memmap2::Mmap;
 use tempfile::NamedTempFile;
 
 use super::CheckpointError;
+use crate::memory;
 
 /// A file in memory, and the path for messages.
 pub(super) struct MappedFile {
     pub(super) path: PathBuf,
     pub(super) map: Arc<Mmap>,
+    file: File,
 }
 
 impl MappedFile {
@@ -28,7 +30,25 @@ impl MappedFile {
         // SAFETY: the mapping is private and read-only. The module's documentation asks that nobody changes a
         // file in place while tensors of it live; `replace` never does.
         let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
-        Ok(Self { path: path.to_owned(), map: Arc::new(map) })
+        Ok(Self { path: path.to_owned(), map: Arc::new(map), file })
+    }
+
+    /// Whether the file is as long as it was when it was mapped: to read behind its end is to be ended by a signal.
+    pub(super) fn check_length(&self) -> Result<(), CheckpointError> {
+        let found = self.file.metadata().map_err(|error| {
+            let path = self.path.clone();
+            CheckpointError::Io { action: "read", path, error }
+        })?;
+        let (expected, found) = (self.map.len() as u64, found.len());
+        if found < expected {
+            return Err(CheckpointError::Changed { path: self.path.clone(), expected, found });
+        }
+        Ok(())
+    }
+
+    /// Lets the system have back the pages, until somebody reads them again.
+    pub(super) fn forget_pages(&self) {
+        memory::forget_pages(&self.map, 0..self.map.len());
     }
 }
 

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Formatter};
 use std::marker::PhantomData;
 
-use safetensors::tensor::TensorInfo;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -21,6 +20,15 @@ pub(super) const METADATA_KEY: &str = "__metadata__";
 pub(super) struct Header {
     pub(super) metadata: BTreeMap<String, String>,
     pub(super) tensors: Vec<(String, TensorInfo)>,
+}
+
+/// A tensor's type and place. The type is as it is named, so that a file may have types that nobody here knows.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+pub(super) struct TensorInfo {
+    pub(super) dtype: String,
+    pub(super) shape: Vec<usize>,
+    /// Bytes of the data.
+    pub(super) data_offsets: (usize, usize),
 }
 
 impl Serialize for Header {

@@ -22,7 +22,10 @@
 //!
 //! # The format of checkpoints
 //!
-//! A checkpoint is a [safetensors](https://github.com/huggingface/safetensors) file, which other programs can read. A dense
+//! Read are safetensors and GGUF files, and models that are split into several of either: any of the files, or the index beside them,
+//! opens all.
+//!
+//! Written are [safetensors](https://github.com/huggingface/safetensors) files, which other programs can read. A dense
 //! tensor has its dtype. An encoded one is `U8` of shape `[.., bytes a row]`, and what else is needed to read
 //! it is in the metadata `bitquilt.encodings`, as JSON:
 //!
@@ -32,7 +35,25 @@
 //! }}
 //! ```
 //!
-//! `shape` counts values. Files of other programs, which have no such entry, are read as well. Equal dictionaries are
+//! `shape` counts values. A tensor of a type that is known by its name alone has that type, as it is named in safetensors; one that is
+//! carried over from another format is `U8` of one dimension, and the metadata `bitquilt.opaque` has its type and shape:
+//!
+//! ```json
+//! {"format": 1, "tensors": {"blk.0.new": {"type": "ggml.137", "shape": [32]}}}
+//! ```
+//!
+//! [`Metadata`] that is text is an entry of its own. All values of other types, such as those of GGUF files, are in the metadata
+//! `bitquilt.metadata`: each is an object of its type and value. Floats are texts: the shortest decimal that is read as the same number, or
+//! the bits of a NaN. `bytes` are a text that is no UTF-8, and a `bool` is a byte.
+//!
+//! ```json
+//! {"format": 1, "entries": {
+//!     "llama.block_count": {"u32": 30}, "llama.rope.freq_base": {"f32": "100000.0"},
+//!     "tokenizer.ggml.add_bos_token": {"bool": 0}, "tokenizer.ggml.tokens": {"array": {"string": ["<s>", "</s>"]}}
+//! }}
+//! ```
+//!
+//! Files of other programs, which have no such entries, are read as well. Equal dictionaries are
 //! saved as equal bytes.
 //!
 //! # What is promised
@@ -40,8 +61,12 @@
 //! - Every number of a file is checked before it is used. What is wrong becomes a [`CheckpointError`]; nothing
 //!   panics, and nothing is allocated whose size the file alone decides.
 //! - An encoding that is not registered, or registered with another version or block layout, is refused.
+//! - What cannot be used is kept: a type that is not known, a text that is no UTF-8 and a boolean that is neither 0 nor 1 are listed and
+//!   carried over, and refused where their values are asked for. Bytes of a name that are no UTF-8 are written as `\\x80`.
+//! - Of a model in several files all are read, or none.
 //! - Tensors share the mapped file. So a file must not be changed in place while tensors of it live; it may be
-//!   replaced, and [`save`] does just that.
+//!   replaced, and [`save`] does just that. A file that is found to be shorter than it was is an error where a tensor is taken out of it;
+//!   one that is cut later ends the process by a signal (SIGBUS) where the bytes that are gone are read.
 //! - [`save`] and [`CheckpointWriter::write`] are atomic: until everything is on the disk, the path names what it named before.
 //!
 //! # Byte order
@@ -57,13 +82,15 @@ compile_error!(
 mod dict;
 mod error;
 mod file;
-pub mod gguf;
+mod gguf;
 mod header;
+pub mod metadata;
 pub mod npy;
 mod open;
 mod raw;
 mod records;
 mod safetensors;
+mod shards;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -73,6 +100,7 @@ use std::path::Path;
 pub use dict::TensorDict;
 pub use error::{CheckpointError, TensorProblem};
 pub(crate) use file::replace;
+pub use metadata::Metadata;
 pub use open::{Checkpoint, Format, StoredTensor};
 pub use raw::RawFile;
 pub use writer::CheckpointWriter;

@@ -1,111 +1,133 @@
-//! A file that was opened: what it has, before anything of it is used.
+//! A checkpoint that was opened: what it has, before anything of it is used.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bitquilt_plugin_api::{DType, Element, EncodingSpec};
 
 use super::error::{Fault, TensorProblem};
 use super::file::MappedFile;
-use super::{CheckpointError, TensorDict, dict, gguf, safetensors};
-use crate::memory;
+use super::{CheckpointError, Metadata, TensorDict, dict, gguf, safetensors, shards};
 use crate::plugin::Registry;
 use crate::tensor::{Tensor, TensorElement};
 
-/// A safetensors or GGUF file, mapped and validated.
+/// A safetensors or GGUF checkpoint, mapped and validated: one file, or all the shards that make a model.
 ///
 /// To see what is in it, its encodings need not be registered.
 pub struct Checkpoint {
-    file: MappedFile,
+    path: PathBuf,
+    files: Vec<MappedFile>,
     format: Format,
-    metadata: BTreeMap<String, String>,
+    metadata: Metadata,
     tensors: BTreeMap<String, StoredTensor>,
 }
 
 /// The format of a file.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Format {
     /// safetensors, of this library or another.
     SafeTensors,
-    /// GGUF, with its header.
-    Gguf(gguf::Header),
+    /// GGUF.
+    Gguf {
+        /// The version of the format.
+        version: u32,
+    },
 }
 
 impl Display for Format {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::SafeTensors => f.write_str("safetensors"),
-            Self::Gguf(header) => write!(f, "GGUF version {}", header.version()),
+            Self::Gguf { version } => write!(f, "GGUF version {version}"),
         }
     }
 }
 
-/// A tensor of a file: its type, and where its bytes are.
+/// A tensor of a checkpoint: its type, and where its bytes are.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredTensor {
     element: TensorElement,
     shape: Vec<usize>,
-    /// Bytes of the file.
+    /// Which of the checkpoint's files.
+    file: usize,
+    /// Bytes of that file.
     range: Range<usize>,
 }
 
+/// What one file has.
+pub(super) struct Contents {
+    pub(super) format: Format,
+    pub(super) metadata: Metadata,
+    pub(super) tensors: BTreeMap<String, StoredTensor>,
+}
+
+/// What a format is to its reader.
+struct Reader {
+    /// Whether a file begins as those of the format do.
+    matches: fn(&[u8]) -> bool,
+    /// Checks all that comes before the data.
+    parse: fn(&[u8]) -> Result<Contents, Fault>,
+}
+
+const READERS: [Reader; 2] = [
+    Reader { matches: gguf::matches, parse: gguf::parse },
+    Reader { matches: safetensors::matches, parse: safetensors::parse },
+];
+
+/// Reads what is in a file. The format is told by the first bytes.
+pub(super) fn contents(file: &MappedFile) -> Result<Contents, CheckpointError> {
+    let bytes = &file.map[..];
+    if let Some(reader) = READERS.iter().find(|reader| (reader.matches)(bytes)) {
+        let contents = (reader.parse)(bytes).map_err(|fault| fault.at(&file.path));
+        file.forget_pages();
+        return contents;
+    }
+    let found = match bytes.get(..bytes.len().min(12)) {
+        None | Some([]) => "is empty".to_owned(),
+        Some(first) => format!("begins with \"{}\"", first.escape_ascii()),
+    };
+    Err(CheckpointError::UnknownFormat { path: file.path.clone(), found })
+}
+
 impl Checkpoint {
-    /// Maps a file and checks all of its header. The format is told by the first bytes.
+    /// Maps a file and checks all of its header; of a model that is split into shards, all files.
+    ///
+    /// `path` is the file, any one of the shards, or the index of shards (`model.safetensors.index.json`). Shards lie in one directory
+    /// and are named `NAME-00001-of-00003.gguf` and so on, or as the index says.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, CheckpointError> {
-        let file = MappedFile::open(path.as_ref())?;
-        let bytes = &file.map[..];
-        let at = |fault: Fault| fault.at(&file.path);
-        let (format, metadata, tensors) = if gguf::matches(bytes) {
-            let gguf::Contents { header, tensors } = gguf::parse(bytes).map_err(at)?;
-            let metadata = header.scalars_as_text();
-            (Format::Gguf(header), metadata, tensors)
-        } else if safetensors::matches(bytes) {
-            let safetensors::Contents { metadata, tensors } = safetensors::parse(bytes).map_err(at)?;
-            (Format::SafeTensors, metadata, tensors)
-        } else {
-            let found = match bytes.get(..bytes.len().min(12)) {
-                None | Some([]) => "is empty".to_owned(),
-                Some(first) => format!("begins with \"{}\"", first.escape_ascii()),
-            };
-            return Err(CheckpointError::UnknownFormat { path: file.path, found });
-        };
-        memory::forget_pages(&file.map, 0..file.map.len());
-        Ok(Self { file, format, metadata, tensors })
+        let path = path.as_ref();
+        let (files, Contents { format, metadata, tensors }) = shards::open(path)?;
+        Ok(Self { path: path.to_owned(), files, format, metadata, tensors })
     }
 
-    /// The file.
+    /// The file that was opened.
     pub fn path(&self) -> &Path {
-        &self.file.path
+        &self.path
+    }
+
+    /// The files that the tensors are in.
+    pub fn files(&self) -> impl ExactSizeIterator<Item = &Path> {
+        self.files.iter().map(|file| file.path.as_path())
     }
 
     /// The format.
-    pub fn format(&self) -> &Format {
-        &self.format
+    pub fn format(&self) -> Format {
+        self.format
     }
 
-    /// Text by key. Of a GGUF file these are the values that are no arrays; [`Self::gguf`] has all, with their types.
-    pub fn metadata(&self) -> &BTreeMap<String, String> {
+    /// What the checkpoint says about itself. Of values that shards have of one key, the first shard's is here, and what a GGUF file says
+    /// about being a shard is not.
+    pub fn metadata(&self) -> &Metadata {
         &self.metadata
     }
 
-    /// The header of a GGUF file.
-    pub fn gguf(&self) -> Option<&gguf::Header> {
-        match &self.format {
-            Format::Gguf(header) => Some(header),
-            Format::SafeTensors => None,
-        }
-    }
-
-    /// The header of a GGUF file, to take large values out of it.
-    pub fn gguf_mut(&mut self) -> Option<&mut gguf::Header> {
-        match &mut self.format {
-            Format::Gguf(header) => Some(header),
-            Format::SafeTensors => None,
-        }
+    /// The same, to take large values out of it.
+    pub fn metadata_mut(&mut self) -> &mut Metadata {
+        &mut self.metadata
     }
 
     /// What tensors there are, by name.
@@ -113,31 +135,82 @@ impl Checkpoint {
         self.tensors.iter().map(|(name, stored)| (name.as_str(), stored))
     }
 
-    /// The tensor of this name, with its encoding from `registry`.
+    /// The file of a tensor of this checkpoint.
+    pub fn file_of(&self, stored: &StoredTensor) -> &Path {
+        self.files.get(stored.file).map_or(&self.path, |file| &file.path)
+    }
+
+    /// The tensor of this name, with its encoding from `registry`. An error says why its values cannot be used.
     pub fn tensor(&self, name: &str, registry: &Registry) -> Result<Tensor, CheckpointError> {
-        let stored = self.tensors.get(name).ok_or_else(|| dict::missing(name, self.tensors.keys()))?;
-        stored.tensor(&self.file, registry).map_err(|problem| self.wrong(name, problem))
+        let stored = self.stored(name)?;
+        let element = match &stored.element {
+            TensorElement::Dense(dtype) => TensorElement::Dense(*dtype),
+            TensorElement::Encoded(recorded) => TensorElement::Encoded(
+                registered(recorded, registry).map_err(|problem| self.wrong(name, stored, problem))?,
+            ),
+            TensorElement::Opaque(opaque) => {
+                let problem = TensorProblem::Opaque { name: opaque.name.clone() };
+                return Err(self.wrong(name, stored, problem));
+            }
+        };
+        self.map(name, stored, element)
     }
 
-    /// The tensor of this name as it lies in the file, whether its encoding is registered or not: to carry it over.
+    /// The tensor of this name as it lies in the file, whether its values can be used or not: to carry it over.
+    ///
+    /// Those of a type that is not known, and of dtype bool with bytes other than 0 and 1, are opaque: [`Tensor::element`] is the type's
+    /// name in the file, and a graph does not take them.
     pub fn as_stored(&self, name: &str) -> Result<Tensor, CheckpointError> {
-        let StoredTensor { element, shape, range } =
-            self.tensors.get(name).ok_or_else(|| dict::missing(name, self.tensors.keys()))?;
-        let tensor = Tensor::from_mapped(element.clone(), shape.clone(), &self.file.map, range.clone());
-        tensor.map_err(|error| self.wrong(name, error.into()))
+        let stored = self.stored(name)?;
+        let element = match &stored.element {
+            TensorElement::Dense(DType::BOOL) => self.bool_element(stored),
+            element => element.clone(),
+        };
+        self.map(name, stored, element)
     }
 
-    fn wrong(&self, name: &str, problem: TensorProblem) -> CheckpointError {
-        let (path, problem) = (self.file.path.clone(), Box::new(problem));
+    fn bool_element(&self, stored: &StoredTensor) -> TensorElement {
+        let bytes = self.files[stored.file].map.get(stored.range.clone()).unwrap_or_default();
+        match bytes.iter().all(|byte| *byte <= 1) {
+            true => TensorElement::Dense(DType::BOOL),
+            false => safetensors::opaque_bool(bytes.len()),
+        }
+    }
+
+    fn stored(&self, name: &str) -> Result<&StoredTensor, CheckpointError> {
+        self.tensors.get(name).ok_or_else(|| dict::missing(name, self.tensors.keys()))
+    }
+
+    /// The tensor of an element that has the same bytes as the stored one.
+    fn map(
+        &self,
+        name: &str,
+        stored: &StoredTensor,
+        element: TensorElement,
+    ) -> Result<Tensor, CheckpointError> {
+        let file = &self.files[stored.file];
+        file.check_length()?;
+        let tensor = Tensor::from_mapped(element, stored.shape.clone(), &file.map, stored.range.clone());
+        tensor.map_err(|error| self.wrong(name, stored, error.into()))
+    }
+
+    fn wrong(&self, name: &str, stored: &StoredTensor, problem: TensorProblem) -> CheckpointError {
+        let (path, problem) = (self.file_of(stored).to_owned(), Box::new(problem));
         CheckpointError::Tensor { path, tensor: name.to_owned(), problem }
     }
 
     /// All tensors, with their encodings from `registry`, and the [metadata](Self::metadata).
+    ///
+    /// Tensors whose values cannot be used because of their type are there [as they are stored](Self::as_stored).
     pub fn load(&self, registry: &Registry) -> Result<TensorDict, CheckpointError> {
         let mut dict = TensorDict::new();
         dict.metadata_mut().clone_from(&self.metadata);
-        for name in self.tensors.keys() {
-            dict.insert(name, self.tensor(name, registry)?);
+        for (name, stored) in &self.tensors {
+            let tensor = match &stored.element {
+                TensorElement::Encoded(_) => self.tensor(name, registry)?,
+                TensorElement::Dense(_) | TensorElement::Opaque(_) => self.as_stored(name)?,
+            };
+            dict.insert(name, tensor);
         }
         Ok(dict)
     }
@@ -151,27 +224,42 @@ impl StoredTensor {
         range: Range<usize>,
     ) -> Result<Self, TensorProblem> {
         element.check_byte_count(&shape, range.len())?;
-        Ok(Self { element, shape, range })
+        Ok(Self { element, shape, file: 0, range })
     }
 
-    /// Dtype or encoding.
+    /// The same, in another of a checkpoint's files.
+    pub(super) fn in_file(self, file: usize) -> Self {
+        Self { file, ..self }
+    }
+
+    /// Dtype, or the name of the encoding, or of the type if it is [opaque](Self::is_opaque).
     pub fn element(&self) -> Element {
         self.element.name()
+    }
+
+    pub(super) fn tensor_element(&self) -> &TensorElement {
+        &self.element
+    }
+
+    /// Whether the type is one that this version knows by its name alone, such as `F4` of safetensors or `ggml.137`, the type of that
+    /// number in ggml. Such a tensor can be carried over, and its values cannot be used.
+    pub fn is_opaque(&self) -> bool {
+        matches!(self.element, TensorElement::Opaque(_))
     }
 
     /// The dtype of a dense tensor.
     pub fn dtype(&self) -> Option<DType> {
         match self.element {
             TensorElement::Dense(dtype) => Some(dtype),
-            TensorElement::Encoded(_) => None,
+            TensorElement::Encoded(_) | TensorElement::Opaque(_) => None,
         }
     }
 
     /// The encoding of an encoded tensor, as the file describes it: without a summary or the use of importance.
     pub fn encoding(&self) -> Option<&EncodingSpec> {
         match &self.element {
-            TensorElement::Dense(_) => None,
             TensorElement::Encoded(spec) => Some(spec),
+            TensorElement::Dense(_) | TensorElement::Opaque(_) => None,
         }
     }
 
@@ -180,17 +268,9 @@ impl StoredTensor {
         &self.shape
     }
 
-    /// Where in the file its bytes are.
+    /// Where in [its file](Checkpoint::file_of) its bytes are.
     pub fn byte_range(&self) -> Range<usize> {
         self.range.clone()
-    }
-
-    fn tensor(&self, file: &MappedFile, registry: &Registry) -> Result<Tensor, TensorProblem> {
-        let element = match &self.element {
-            TensorElement::Dense(dtype) => TensorElement::Dense(*dtype),
-            TensorElement::Encoded(recorded) => TensorElement::Encoded(registered(recorded, registry)?),
-        };
-        Ok(Tensor::from_mapped(element, self.shape.clone(), &file.map, self.range.clone())?)
     }
 }
 

@@ -1,17 +1,21 @@
-//! What a checkpoint records of its encoded tensors.
+//! What a checkpoint records of the tensors that it has as bytes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bitquilt_plugin_api::EncodingSpec;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::error::Brief;
 use super::header::UniqueMap;
-use crate::tensor::TensorElement;
+use crate::tensor::{Opaque, TensorElement};
 
-/// The key of the records in the metadata.
+/// The key of the records of encoded tensors in the metadata.
 pub(super) const RECORDS_KEY: &str = "bitquilt.encodings";
+
+/// The key of the records of opaque tensors whose type is no dtype of safetensors.
+pub(super) const OPAQUE_KEY: &str = "bitquilt.opaque";
 
 /// The form of the records; another one is refused.
 const FORMAT: u32 = 1;
@@ -30,10 +34,53 @@ pub(super) struct Record {
     pub(super) shape: Vec<usize>,
 }
 
+/// The type of an opaque tensor and its logical shape.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OpaqueRecord {
+    r#type: String,
+    pub(super) shape: Vec<usize>,
+}
+
 #[derive(Serialize, Deserialize)]
-struct Records {
+struct Records<R> {
     format: u32,
-    tensors: UniqueMap<Record>,
+    tensors: R,
+}
+
+impl OpaqueRecord {
+    /// The record of a tensor, if it is opaque and its type no dtype.
+    pub(super) fn of(element: &TensorElement, shape: &[usize]) -> Option<Self> {
+        match element {
+            TensorElement::Opaque(opaque) if !opaque.is_dtype => {
+                Some(Self { r#type: opaque.name.clone(), shape: shape.to_vec() })
+            }
+            _ => None,
+        }
+    }
+
+    /// The element of a tensor of so many bytes.
+    pub(super) fn element(&self, bytes: usize) -> TensorElement {
+        TensorElement::Opaque(Arc::new(Opaque { name: self.r#type.clone(), bytes, is_dtype: false }))
+    }
+}
+
+/// A record of either kind.
+pub(super) trait Named {
+    /// What the record calls the type.
+    fn name(&self) -> &str;
+}
+
+impl Named for Record {
+    fn name(&self) -> &str {
+        &self.encoding
+    }
+}
+
+impl Named for OpaqueRecord {
+    fn name(&self) -> &str {
+        &self.r#type
+    }
 }
 
 impl Record {
@@ -52,35 +99,50 @@ impl Record {
     }
 }
 
+/// Whether a name can be an encoding's or a type's: so that it can be shown as it is.
+pub(super) fn is_name(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_graphic()) && (1..=MAX_NAME).contains(&name.len())
+}
+
 /// The text of the records, by tensor.
-pub(super) fn write(records: BTreeMap<String, Record>) -> serde_json::Result<String> {
+pub(super) fn write<R: Serialize>(records: BTreeMap<String, R>) -> serde_json::Result<String> {
     serde_json::to_string(&Records { format: FORMAT, tensors: UniqueMap(records) })
 }
 
-/// The records in a text, by tensor; or what is wrong with it.
-pub(super) fn read(text: &str) -> Result<BTreeMap<String, Record>, String> {
+/// What is said of JSON in the metadata.
+pub(super) fn malformed(key: &str, error: &serde_json::Error) -> String {
+    format!("the metadata `{key}`: {}", Brief(&error.to_string()))
+}
+
+/// Whether the JSON of a key is of the one form that is read.
+pub(super) fn check_format(key: &str, text: &str, read: u32) -> Result<(), String> {
     #[derive(Deserialize)]
     struct Format {
         format: u32,
     }
-    let malformed =
-        |error: serde_json::Error| format!("the metadata `{RECORDS_KEY}`: {}", Brief(&error.to_string()));
-    let Format { format } = serde_json::from_str(text).map_err(malformed)?;
-    if format != FORMAT {
-        return Err(format!(
-            "the metadata `{RECORDS_KEY}` has format {format}, {FORMAT} is read; the file may be of a newer bitquilt"
-        ));
+    let Format { format } = serde_json::from_str(text).map_err(|error| malformed(key, &error))?;
+    if format == read {
+        return Ok(());
     }
-    let Records { tensors: UniqueMap(records), .. } = serde_json::from_str(text).map_err(malformed)?;
-    for (tensor, Record { encoding, .. }) in &records {
-        let printable = encoding.bytes().all(|byte| byte.is_ascii_graphic());
-        if !printable || !(1..=MAX_NAME).contains(&encoding.len()) {
-            let (tensor, encoding) = (Brief(tensor), Brief(encoding));
-            return Err(format!(
-                "the metadata `{RECORDS_KEY}` has for tensor `{tensor}` an encoding `{encoding}`, which no encoding \
-                 can have as its name"
-            ));
-        }
+    Err(format!(
+        "the metadata `{key}` has format {format}, {read} is read; the file may be of a newer bitquilt"
+    ))
+}
+
+/// Takes the records of a key out of the metadata; or says what is wrong with them.
+pub(super) fn take<R: Named + DeserializeOwned>(
+    metadata: &mut BTreeMap<String, String>,
+    key: &str,
+) -> Result<BTreeMap<String, R>, String> {
+    let Some(text) = metadata.remove(key) else { return Ok(BTreeMap::new()) };
+    check_format(key, &text, FORMAT)?;
+    let Records { tensors: UniqueMap(records), .. } =
+        serde_json::from_str(&text).map_err(|error| malformed(key, &error))?;
+    if let Some((tensor, record)) = records.iter().find(|(_, record): &(_, &R)| !is_name(record.name())) {
+        let (tensor, name) = (Brief(tensor), Brief(record.name()));
+        return Err(format!(
+            "the metadata `{key}` has for tensor `{tensor}` an encoding `{name}`, which no encoding can have as its name"
+        ));
     }
     Ok(records)
 }

@@ -6,43 +6,46 @@ use std::sync::Arc;
 
 use bitquilt_plugin_api::{DType, ShapeDisplay};
 use safetensors::Dtype;
-use safetensors::tensor::TensorInfo;
+use serde::de::value::{Error as DeError, StrDeserializer};
+use serde::de::{Deserialize, IntoDeserializer};
 
-use super::StoredTensor;
 use super::error::{Brief, Fault, MAX_RANK, TensorProblem};
-use super::header::{Header, METADATA_KEY};
-use super::records::{self, RECORDS_KEY, Record};
+use super::header::{Header, METADATA_KEY, TensorInfo};
+use super::metadata::{self, Metadata};
+use super::open::Contents;
+use super::records::{self, OPAQUE_KEY, OpaqueRecord, RECORDS_KEY, Record};
+use super::{Format, StoredTensor};
 use crate::memory::ALIGNMENT;
-use crate::tensor::TensorElement;
+use crate::tensor::{Opaque, TensorElement, value_count};
 
 /// The length of the header, before the header.
 const LENGTH_BYTES: usize = size_of::<u64>();
 /// The longest header that the format allows.
 const MAX_HEADER: usize = 100_000_000;
 
-const DTYPES: [(Dtype, DType); 15] = [
-    (Dtype::F32, DType::F32),
-    (Dtype::F64, DType::F64),
-    (Dtype::F16, DType::F16),
-    (Dtype::BF16, DType::BF16),
-    (Dtype::I8, DType::I8),
-    (Dtype::I16, DType::I16),
-    (Dtype::I32, DType::I32),
-    (Dtype::I64, DType::I64),
-    (Dtype::U8, DType::U8),
-    (Dtype::U16, DType::U16),
-    (Dtype::U32, DType::U32),
-    (Dtype::U64, DType::U64),
-    (Dtype::BOOL, DType::BOOL),
-    (Dtype::F8_E4M3, DType::F8_E4M3),
-    (Dtype::F8_E5M2, DType::F8_E5M2),
+const DTYPES: [(&str, DType); 15] = [
+    ("F32", DType::F32),
+    ("F64", DType::F64),
+    ("F16", DType::F16),
+    ("BF16", DType::BF16),
+    ("I8", DType::I8),
+    ("I16", DType::I16),
+    ("I32", DType::I32),
+    ("I64", DType::I64),
+    ("U8", DType::U8),
+    ("U16", DType::U16),
+    ("U32", DType::U32),
+    ("U64", DType::U64),
+    (BOOL, DType::BOOL),
+    ("F8_E4M3", DType::F8_E4M3),
+    ("F8_E5M2", DType::F8_E5M2),
 ];
 
-/// What a file has.
-pub(super) struct Contents {
-    pub(super) metadata: BTreeMap<String, String>,
-    pub(super) tensors: BTreeMap<String, StoredTensor>,
-}
+/// The dtype of booleans.
+const BOOL: &str = "BOOL";
+
+/// The dtype of encoded rows, and of other bytes whose type only a record tells.
+const BYTES: &str = "U8";
 
 /// Whether a file begins as safetensors files do.
 pub(super) fn matches(bytes: &[u8]) -> bool {
@@ -54,36 +57,35 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Contents, Fault> {
     let (header, data_at) = split(bytes)?;
     let Header { mut metadata, mut tensors } = serde_json::from_slice(header)
         .map_err(|error| format!("the header is malformed: {}", Brief(&error.to_string())))?;
-    let mut records = match metadata.remove(RECORDS_KEY) {
-        Some(text) => records::read(&text)?,
-        None => BTreeMap::new(),
+    let mut records = Records {
+        encoded: records::take(&mut metadata, RECORDS_KEY)?,
+        opaque: records::take(&mut metadata, OPAQUE_KEY)?,
     };
+    let metadata = metadata::read(metadata)?;
     tensors.sort_by_key(|(_, info)| info.data_offsets);
     let available = bytes.len() - data_at;
     let mut end = 0;
     let mut stored = BTreeMap::new();
     for (name, info) in tensors {
-        let record = records.remove(&name);
-        let tensor = place(&info, record.as_ref(), end, available)
-            .and_then(|(element, shape)| {
-                let (begin, end) = info.data_offsets;
-                StoredTensor::new(element, shape, data_at + begin..data_at + end)
-            })
+        let (begin, after) = info.data_offsets;
+        let tensor = place(&info, end, available)
+            .and_then(|()| records.element(&name, info))
+            .and_then(|(element, shape)| StoredTensor::new(element, shape, data_at + begin..data_at + after))
             .map_err(|problem| Fault::tensor(&name, problem))?;
-        end = info.data_offsets.1;
+        end = after;
         stored.insert(name, tensor);
     }
     if end != available {
         let problem = format!("the tensors end at byte {end} of the data, of which the file has {available}");
         return Err(problem.into());
     }
-    if let Some(name) = records.keys().next() {
-        let name = Brief(name);
+    let left = records.encoded.into_keys().map(|name| (RECORDS_KEY, name));
+    if let Some((key, name)) = left.chain(records.opaque.into_keys().map(|name| (OPAQUE_KEY, name))).next() {
         return Err(
-            format!("the metadata `{RECORDS_KEY}` has a tensor `{name}` that the file has not").into()
+            format!("the metadata `{key}` has a tensor `{}` that the file has not", Brief(&name)).into()
         );
     }
-    Ok(Contents { metadata, tensors: stored })
+    Ok(Contents { format: Format::SafeTensors, metadata, tensors: stored })
 }
 
 /// The header, and where the data begins.
@@ -112,13 +114,8 @@ fn split(bytes: &[u8]) -> Result<(&[u8], usize), Fault> {
     }
 }
 
-/// Element and logical shape of a tensor that begins where the one before it ends.
-fn place(
-    info: &TensorInfo,
-    record: Option<&Record>,
-    expected: usize,
-    available: usize,
-) -> Result<(TensorElement, Vec<usize>), TensorProblem> {
+/// Whether a tensor begins where the one before it ends, and lies in the file.
+fn place(info: &TensorInfo, expected: usize, available: usize) -> Result<(), TensorProblem> {
     let (begin, end) = info.data_offsets;
     if end < begin {
         return Err(TensorProblem::Backwards { begin: begin as u64, end: end as u64 });
@@ -129,25 +126,75 @@ fn place(
     if end > available {
         return Err(TensorProblem::BeyondEnd { end: end as u64, available: available as u64 });
     }
-    let rank = info.shape.len().max(record.map_or(0, |record| record.shape.len()));
-    if rank > MAX_RANK {
-        return Err(TensorProblem::Rank { rank, max: MAX_RANK });
+    Ok(())
+}
+
+/// What the metadata says of tensors, by name.
+struct Records {
+    encoded: BTreeMap<String, Record>,
+    opaque: BTreeMap<String, OpaqueRecord>,
+}
+
+impl Records {
+    /// Element and logical shape of a tensor, whose records are used up.
+    fn element(
+        &mut self,
+        name: &str,
+        info: TensorInfo,
+    ) -> Result<(TensorElement, Vec<usize>), TensorProblem> {
+        let (begin, end) = info.data_offsets;
+        let record = self.encoded.remove(name);
+        let opaque = self.opaque.remove(name).filter(|_| record.is_none());
+        let logical = record.as_ref().map(|record| &record.shape);
+        let logical = logical.or(opaque.as_ref().map(|opaque| &opaque.shape));
+        let rank = info.shape.len().max(logical.map_or(0, Vec::len));
+        if rank > MAX_RANK {
+            return Err(TensorProblem::Rank { rank, max: MAX_RANK });
+        }
+        let (element, shape, expected) = match (record, opaque) {
+            (Some(record), _) => {
+                let (spec, shape) = (record.spec(), record.shape);
+                TensorElement::Encoded(Arc::clone(&spec)).bytes(&shape)?;
+                // The check above found that the rows are whole blocks.
+                let expected = spec.byte_shape(&shape).unwrap_or_default();
+                (TensorElement::Encoded(spec), shape, expected)
+            }
+            (None, Some(opaque)) => (opaque.element(end - begin), opaque.shape, vec![end - begin]),
+            (None, None) => return Ok((stored_element(&info)?, info.shape)),
+        };
+        if info.dtype != BYTES || info.shape != expected {
+            let found =
+                format!("{} {}", Brief(&info.dtype).to_string().to_lowercase(), ShapeDisplay(&info.shape));
+            return Err(TensorProblem::Record {
+                encoding: element.name().to_string(),
+                shape,
+                expected,
+                found,
+            });
+        }
+        Ok((element, shape))
     }
-    let Some(record) = record else {
-        let dtype = DTYPES.iter().find(|(stored, _)| *stored == info.dtype).map(|(_, dtype)| *dtype);
-        let dtype = dtype.ok_or_else(|| TensorProblem::DType { found: info.dtype.to_string() })?;
-        return Ok((TensorElement::Dense(dtype), info.shape.clone()));
-    };
-    let (spec, shape) = (record.spec(), record.shape.clone());
-    let element = TensorElement::Encoded(Arc::clone(&spec));
-    element.bytes(&shape)?;
-    // The check above found that the rows are whole blocks.
-    let expected = spec.byte_shape(&shape).unwrap_or_default();
-    if info.dtype != Dtype::U8 || info.shape != expected {
-        let found = format!("{} {}", info.dtype.to_string().to_lowercase(), ShapeDisplay(&info.shape));
-        return Err(TensorProblem::Record { encoding: spec.name.clone(), shape, expected, found });
+}
+
+/// The element of a tensor that has no record.
+fn stored_element(info: &TensorInfo) -> Result<TensorElement, TensorProblem> {
+    if let Some((_, dtype)) = DTYPES.iter().find(|(name, _)| *name == info.dtype) {
+        return Ok(TensorElement::Dense(*dtype));
     }
-    Ok((element, shape))
+    if !records::is_name(&info.dtype) {
+        return Err(TensorProblem::DType { found: format!("`{}`", Brief(&info.dtype)) });
+    }
+    let bytes = info.data_offsets.1 - info.data_offsets.0;
+    let known: StrDeserializer<'_, DeError> = info.dtype.as_str().into_deserializer();
+    if let Ok(dtype) = Dtype::deserialize(known) {
+        let bits = value_count(&info.shape)?.checked_mul(dtype.bitsize());
+        if bits.map(|bits| bits.div_ceil(8)) != Some(bytes) {
+            let (name, shape, bits) = (info.dtype.clone(), info.shape.clone(), dtype.bitsize());
+            return Err(TensorProblem::Bits { name, shape, bits, found: bytes });
+        }
+    }
+    let opaque = Opaque { name: info.dtype.clone(), bytes, is_dtype: true };
+    Ok(TensorElement::Opaque(Arc::new(opaque)))
 }
 
 /// A file to be written: everything before the data, and the order in which the tensors' bytes follow.
@@ -164,13 +211,15 @@ pub(super) type Types<'a> = Vec<(&'a str, &'a TensorElement, &'a [usize])>;
 /// Lays the tensors out; or says what the format does not take.
 ///
 /// Dtypes of larger values come first and the data begins at a multiple of 64, so that every value is aligned.
-pub(super) fn layout<'a>(
-    mut order: Types<'a>,
-    metadata: &BTreeMap<String, String>,
-) -> Result<Layout<'a>, String> {
+pub(super) fn layout<'a>(mut order: Types<'a>, metadata: &Metadata) -> Result<Layout<'a>, String> {
     order.sort_by_key(|(name, element, _)| (Reverse(element.alignment()), *name));
-    let mut header = Header { metadata: metadata.clone(), tensors: Vec::with_capacity(order.len()) };
-    let mut records = BTreeMap::new();
+    if let Some(key) = [RECORDS_KEY, OPAQUE_KEY, metadata::KEY].into_iter().find(|key| metadata.contains(key))
+    {
+        return Err(format!("the metadata `{key}` is written by the library; remove it"));
+    }
+    let mut header =
+        Header { metadata: metadata::write(metadata)?, tensors: Vec::with_capacity(order.len()) };
+    let mut records = Records { encoded: BTreeMap::new(), opaque: BTreeMap::new() };
     let mut end = 0usize;
     for (name, element, logical) in &order {
         let (name, begin) = ((*name).to_owned(), end);
@@ -178,37 +227,48 @@ pub(super) fn layout<'a>(
             return Err(format!("a tensor cannot have the name `{METADATA_KEY}`; rename it"));
         }
         let bytes = element.bytes(logical).map_err(|error| format!("tensor `{}`: {error}", Brief(&name)))?;
-        let shape = element.byte_shape(logical);
+        let (dtype, shape) = stored_type(element, logical).ok_or_else(|| {
+            format!("safetensors has no dtype for {} of `{}`", element.name(), Brief(&name))
+        })?;
         if shape.len() > MAX_RANK {
             let (name, rank) = (Brief(&name), shape.len());
             return Err(format!("the tensor `{name}` has {rank} dimensions, at most {MAX_RANK} are allowed"));
         }
-        let dtype = stored_dtype(element).ok_or_else(|| {
-            format!("safetensors has no dtype for {} of `{}`", element.name(), Brief(&name))
-        })?;
         end = begin.checked_add(bytes).ok_or("the tensors have more bytes than a file can")?;
         if let Some(record) = Record::of(element, logical) {
-            records.insert(name.clone(), record);
+            records.encoded.insert(name.clone(), record);
+        }
+        if let Some(record) = OpaqueRecord::of(element, logical) {
+            records.opaque.insert(name.clone(), record);
         }
         header.tensors.push((name, TensorInfo { dtype, shape, data_offsets: (begin, end) }));
     }
-    if header.metadata.contains_key(RECORDS_KEY) {
-        return Err(format!("the metadata `{RECORDS_KEY}` is written by the library; remove it"));
-    }
-    if !records.is_empty() {
-        let text = records::write(records).map_err(|error| error.to_string())?;
+    let Records { encoded, opaque } = records;
+    if !encoded.is_empty() {
+        let text = records::write(encoded).map_err(|error| error.to_string())?;
         header.metadata.insert(RECORDS_KEY.to_owned(), text);
+    }
+    if !opaque.is_empty() {
+        let text = records::write(opaque).map_err(|error| error.to_string())?;
+        header.metadata.insert(OPAQUE_KEY.to_owned(), text);
     }
     Ok(Layout { head: head(&header)?, order })
 }
 
-fn stored_dtype(element: &TensorElement) -> Option<Dtype> {
-    match element {
-        TensorElement::Encoded(_) => Some(Dtype::U8),
-        TensorElement::Dense(dtype) => {
-            DTYPES.iter().find(|(_, known)| known == dtype).map(|(stored, _)| *stored)
-        }
-    }
+/// The element of a bool tensor with other bytes than 0 and 1.
+pub(super) fn opaque_bool(bytes: usize) -> TensorElement {
+    TensorElement::Opaque(Arc::new(Opaque { name: BOOL.to_owned(), bytes, is_dtype: true }))
+}
+
+/// Dtype and shape in the file of a tensor of this logical shape.
+fn stored_type(element: &TensorElement, logical: &[usize]) -> Option<(String, Vec<usize>)> {
+    let dtype = match element {
+        TensorElement::Encoded(_) => BYTES,
+        TensorElement::Opaque(opaque) if opaque.is_dtype => &opaque.name,
+        TensorElement::Opaque(_) => BYTES,
+        TensorElement::Dense(dtype) => DTYPES.iter().find(|(_, known)| known == dtype)?.0,
+    };
+    Some((dtype.to_owned(), element.byte_shape(logical)))
 }
 
 /// The header's length and the header, with spaces up to where the data may begin.

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use bitquilt_plugin_api::{DType, EncodingSpec};
 
 use super::error::CheckpointError;
+use super::metadata::Metadata;
+use super::open::StoredTensor;
 use super::safetensors::{self, Types};
 use super::{TensorProblem, file};
 use crate::tensor::{Tensor, TensorElement};
@@ -31,7 +33,7 @@ use crate::tensor::{Tensor, TensorElement};
 #[derive(Clone, Debug, Default)]
 pub struct CheckpointWriter {
     tensors: BTreeMap<String, (TensorElement, Vec<usize>)>,
-    metadata: BTreeMap<String, String>,
+    metadata: Metadata,
 }
 
 impl CheckpointWriter {
@@ -56,8 +58,14 @@ impl CheckpointWriter {
         self.tensors.insert(name.into(), (element, shape.into()));
     }
 
-    /// Text that is saved with the tensors. Keys that begin with `bitquilt.` are the library's.
-    pub fn metadata_mut(&mut self) -> &mut BTreeMap<String, String> {
+    /// Announces a tensor of another file that is carried over; it takes the place of one that had the name before.
+    pub fn stored(&mut self, name: impl Into<String>, stored: &StoredTensor) {
+        let shape = stored.shape().to_vec();
+        self.tensors.insert(name.into(), (stored.tensor_element().clone(), shape));
+    }
+
+    /// What is saved with the tensors. Keys that begin with `bitquilt.` are the library's.
+    pub fn metadata_mut(&mut self) -> &mut Metadata {
         &mut self.metadata
     }
 
@@ -111,7 +119,7 @@ fn check(
     shape: &[usize],
     tensor: &Tensor,
 ) -> Result<(), CheckpointError> {
-    if tensor.tensor_element() == element && tensor.shape() == shape {
+    if tensor.tensor_element().is_stored_as(element) && tensor.shape() == shape {
         return Ok(());
     }
     let expected = element.tensor_type(shape).to_string();
@@ -134,14 +142,14 @@ mod tests {
         dict.insert("b", Tensor::full([3], 1u8));
         dict.insert("a", Tensor::from_encoded(&spec, [2, 32], &[7; 36]).unwrap());
         dict.insert("c", Tensor::full([2, 2], 0.5f32));
-        dict.metadata_mut().insert("author".into(), "nobody".into());
+        dict.metadata_mut().insert("author", "nobody");
         checkpoint::save(&dict, &whole).unwrap();
 
         let mut writer = CheckpointWriter::new();
         writer.dense("b", DType::U8, [3]);
         writer.encoded("a", &spec, [2, 32]);
         writer.dense("c", DType::F32, [2, 2]);
-        writer.metadata_mut().insert("author".into(), "nobody".into());
+        writer.metadata_mut().insert("author", "nobody");
         let mut asked = Vec::new();
         writer
             .write(&parts, |name| {

@@ -119,7 +119,7 @@ impl Graph {
             outputs: self.outputs.iter().map(output).collect(),
         };
         let text = serde_json::to_string(&graph).map_err(|error| malformed(path, error))?;
-        tensors.metadata_mut().insert(KEY.to_owned(), text);
+        tensors.metadata_mut().insert(KEY, text);
         Ok(checkpoint::save(&tensors, path)?)
     }
 
@@ -128,7 +128,7 @@ impl Graph {
     pub fn load(path: impl AsRef<Path>, registry: &Arc<Registry>) -> Result<Self, Error> {
         let path = path.as_ref();
         let file = Checkpoint::open(path)?;
-        let text = file.metadata().get(KEY).ok_or_else(|| {
+        let text = file.metadata().text(KEY).ok_or_else(|| {
             malformed(
                 path,
                 format_args!("it is a checkpoint without the metadata `{KEY}`; `Graph::save` writes it"),
@@ -179,7 +179,7 @@ impl Graph {
 
     /// Whether a file's metadata has a graph.
     pub fn is_in(checkpoint: &Checkpoint) -> bool {
-        checkpoint.metadata().contains_key(KEY)
+        checkpoint.metadata().text(KEY).is_some()
     }
 }
 

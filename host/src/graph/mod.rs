@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bitquilt_plugin_api::dim::is_symbol;
 use bitquilt_plugin_api::{Attributes, Element, TensorType};
 
+use crate::encoding::QuantizeError;
 use crate::plugin::Registry;
 use crate::tensor::Tensor;
 pub use error::{GraphError, NodeProblem};
@@ -164,6 +165,7 @@ impl Graph {
 
     /// Adds a tensor that is the same for every run. An encoded one must be of a registered encoding, version and layout.
     pub fn constant(&mut self, tensor: &Tensor) -> Result<Value, GraphError> {
+        tensor.check_usable().map_err(QuantizeError::from)?;
         if let Some(spec) = tensor.encoding() {
             self.registry.require_encoding(&spec.name)?.check_same(tensor)?;
         }

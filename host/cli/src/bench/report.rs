@@ -85,7 +85,7 @@ impl<'a> Report<'a> {
     /// Ends.
     pub fn finish(self) -> miette::Result<()> {
         if self.format.json {
-            print_json(&self.objects.into())?;
+            print_json(&self.objects)?;
         }
         Ok(())
     }

@@ -1,10 +1,12 @@
 //! Reading forward through bytes that may end too early.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 
 use bytemuck::AnyBitPattern;
 
-use crate::checkpoint::error::{Brief, Fault};
+use crate::checkpoint::error::Fault;
+use crate::checkpoint::metadata::Escaped;
 
 /// A position in a file. Each read says what it reads, for the message if the file ends there.
 pub(super) struct Cursor<'a> {
@@ -45,15 +47,18 @@ impl<'a> Cursor<'a> {
         Ok(bytemuck::pod_read_unaligned(self.take(size_of::<T>() as u64, what)?))
     }
 
-    /// A text: its length as u64, and as many bytes of UTF-8.
-    pub(super) fn string(&mut self, what: impl Display) -> Result<&'a str, Fault> {
+    /// A text: its length as u64, and as many bytes, which should be UTF-8.
+    pub(super) fn text(&mut self, what: impl Display) -> Result<&'a [u8], Fault> {
         let len = self.number(&what)?;
-        let position = self.position;
-        let bytes = self.take(len, &what)?;
-        std::str::from_utf8(bytes).map_err(|error| {
-            let start = String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).into_owned();
-            let at = position + error.valid_up_to();
-            Fault::File(format!("{what}, `{}`, is no UTF-8 at byte {at} of the file", Brief(&start)))
+        self.take(len, what)
+    }
+
+    /// A text that names something. Bytes of it that are no UTF-8 are written as `\x80`.
+    pub(super) fn name(&mut self, what: impl Display) -> Result<Cow<'a, str>, Fault> {
+        let bytes = self.text(what)?;
+        Ok(match std::str::from_utf8(bytes) {
+            Ok(name) => Cow::Borrowed(name),
+            Err(_) => Cow::Owned(Escaped(bytes).to_string()),
         })
     }
 }

@@ -5,22 +5,22 @@
 //! each tensor its name, number of dimensions (u32), dimensions (u64, innermost first), type (u32) and offset in the data
 //! (u64); padding up to a multiple of `general.alignment`; the data, each tensor padded to that as well.
 //!
-//! [`Checkpoint::open`](super::Checkpoint::open) reads such files. Shapes are given outermost dimension first, as everywhere else.
+//! Shapes are given outermost dimension first, as everywhere else. A type of tensors that is not known is kept as bytes: how many, the
+//! file does not say, and so they reach up to the next tensor or the end of the file, padding included.
 
 mod cursor;
-mod lookup;
 mod types;
 mod value;
 
 use std::collections::BTreeMap;
-
-pub use lookup::{FromValue, MetadataError};
-pub use value::{Array, Value};
+use std::sync::Arc;
 
 use self::cursor::Cursor;
-use super::StoredTensor;
 use super::error::{Brief, Fault, TensorProblem};
-use crate::tensor::TensorElement;
+use super::metadata::{Metadata, Value};
+use super::open::Contents;
+use super::{Format, StoredTensor};
+use crate::tensor::{Opaque, TensorElement};
 
 const MAGIC: &[u8; 4] = b"GGUF";
 const VERSIONS: std::ops::RangeInclusive<u32> = 2..=3;
@@ -28,53 +28,6 @@ const ALIGNMENT_KEY: &str = "general.alignment";
 const DEFAULT_ALIGNMENT: usize = 32;
 /// The most dimensions of a tensor of ggml.
 const MAX_RANK: usize = 4;
-
-/// What a GGUF file says about itself.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Header {
-    version: u32,
-    alignment: usize,
-    metadata: BTreeMap<String, Value>,
-}
-
-/// What a file has.
-pub(super) struct Contents {
-    pub(super) header: Header,
-    pub(super) tensors: BTreeMap<String, StoredTensor>,
-}
-
-impl Header {
-    /// The version of the format.
-    pub fn version(&self) -> u32 {
-        self.version
-    }
-
-    /// The bytes to a multiple of which the tensors are aligned in the file.
-    pub fn alignment(&self) -> usize {
-        self.alignment
-    }
-
-    /// The metadata, by key.
-    pub fn metadata(&self) -> &BTreeMap<String, Value> {
-        &self.metadata
-    }
-
-    /// The value of this key.
-    pub fn get(&self, key: &str) -> Option<&Value> {
-        self.metadata.get(key)
-    }
-
-    /// Takes the value of this key out.
-    pub fn take(&mut self, key: &str) -> Option<Value> {
-        self.metadata.remove(key)
-    }
-
-    /// The values that are no arrays, as text.
-    pub(super) fn scalars_as_text(&self) -> BTreeMap<String, String> {
-        let scalars = self.metadata.iter().filter(|(_, value)| value.as_array().is_none());
-        scalars.map(|(key, value)| (key.clone(), value.to_string())).collect()
-    }
-}
 
 /// Whether a file begins as GGUF files do.
 pub(super) fn matches(bytes: &[u8]) -> bool {
@@ -92,7 +45,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Contents, Fault> {
     let alignment = alignment(&metadata)?;
     let descriptions = read_descriptions(&mut cursor, tensor_count)?;
     let tensors = place(descriptions, cursor.position(), bytes.len(), alignment as u64)?;
-    Ok(Contents { header: Header { version, alignment, metadata }, tensors })
+    Ok(Contents { format: Format::Gguf { version }, metadata, tensors })
 }
 
 fn read_version(cursor: &mut Cursor<'_>) -> Result<u32, Fault> {
@@ -109,19 +62,20 @@ fn read_version(cursor: &mut Cursor<'_>) -> Result<u32, Fault> {
     Err(format!("the file is GGUF version {version}, versions {first} to {last} are read; convert it").into())
 }
 
-fn read_metadata(cursor: &mut Cursor<'_>, count: u64) -> Result<BTreeMap<String, Value>, Fault> {
-    let mut metadata = BTreeMap::new();
+fn read_metadata(cursor: &mut Cursor<'_>, count: u64) -> Result<Metadata, Fault> {
+    let mut metadata = Metadata::new();
     for index in 0..count {
-        let key = cursor.string(format_args!("the key of metadata entry {index} of {count}"))?;
-        let value = value::read(cursor, key)?;
-        if metadata.insert(key.to_owned(), value).is_some() {
-            return Err(format!("the metadata has the key `{}` twice", Brief(key)).into());
+        let key = cursor.name(format_args!("the key of metadata entry {index} of {count}"))?;
+        let value = value::read(cursor, &key)?;
+        if metadata.contains(&key) {
+            return Err(format!("the metadata has the key `{}` twice", Brief(&key)).into());
         }
+        metadata.insert(key, value);
     }
     Ok(metadata)
 }
 
-fn alignment(metadata: &BTreeMap<String, Value>) -> Result<usize, Fault> {
+fn alignment(metadata: &Metadata) -> Result<usize, Fault> {
     let value = match metadata.get(ALIGNMENT_KEY) {
         None => return Ok(DEFAULT_ALIGNMENT),
         Some(value) => value,
@@ -147,16 +101,16 @@ struct Description {
 fn read_descriptions(cursor: &mut Cursor<'_>, count: u64) -> Result<Vec<Description>, Fault> {
     let mut descriptions = Vec::new();
     for index in 0..count {
-        let name = cursor.string(format_args!("the name of tensor {index} of {count}"))?;
-        let what = format_args!("the description of tensor `{}`", Brief(name)).to_string();
+        let name = cursor.name(format_args!("the name of tensor {index} of {count}"))?;
+        let what = format_args!("the description of tensor `{}`", Brief(&name)).to_string();
         let rank: u32 = cursor.number(&what)?;
         if rank as usize > MAX_RANK {
-            return Err(Fault::tensor(name, TensorProblem::Rank { rank: rank as usize, max: MAX_RANK }));
+            return Err(Fault::tensor(&name, TensorProblem::Rank { rank: rank as usize, max: MAX_RANK }));
         }
         let mut shape = (0..rank).map(|_| cursor.number(&what)).collect::<Result<Vec<u64>, Fault>>()?;
         shape.reverse();
         let (type_id, offset) = (cursor.number(&what)?, cursor.number(&what)?);
-        descriptions.push(Description { name: name.to_owned(), shape, type_id, offset });
+        descriptions.push(Description { name: name.into_owned(), shape, type_id, offset });
     }
     Ok(descriptions)
 }
@@ -173,13 +127,16 @@ fn place(
     let available = file_len as u64 - data_at;
     let mut expected = 0u64;
     let mut tensors = BTreeMap::new();
-    for description in descriptions {
-        let Description { name, offset, .. } = &description;
-        let wrong = |problem| Fault::tensor(name, problem);
-        if *offset != expected {
-            return Err(wrong(TensorProblem::Offset { expected, found: *offset }));
+    let nexts: Vec<u64> = descriptions.iter().skip(1).map(|next| next.offset).chain([available]).collect();
+    for (description, next) in descriptions.into_iter().zip(nexts) {
+        let Description { name, shape, type_id, offset } = description;
+        let wrong = |problem| Fault::tensor(&name, problem);
+        if offset != expected {
+            return Err(wrong(TensorProblem::Offset { expected, found: offset }));
         }
-        let (element, shape) = element_and_shape(&description).map_err(wrong)?;
+        let shape = addresses(&shape).map_err(wrong)?;
+        let element = types::element(type_id)
+            .unwrap_or_else(|| unknown(type_id, next.min(available).saturating_sub(offset) as usize));
         let len = element.bytes(&shape).map_err(|error| wrong(error.into()))?;
         let end = offset.saturating_add(len as u64);
         if end > available {
@@ -187,20 +144,24 @@ fn place(
         }
         expected = end.next_multiple_of(alignment);
         // Empty tensors may come after the end of the file; all others are within it.
-        let begin = if len == 0 { 0 } else { (data_at + *offset) as usize };
+        let begin = if len == 0 { 0 } else { (data_at + offset) as usize };
         let tensor = StoredTensor::new(element, shape, begin..begin + len).map_err(wrong)?;
-        if tensors.insert(description.name.clone(), tensor).is_some() {
-            return Err(format!("there are two tensors `{}`", Brief(&description.name)).into());
+        if tensors.contains_key(&name) {
+            return Err(format!("there are two tensors `{}`", Brief(&name)).into());
         }
+        tensors.insert(name, tensor);
     }
     Ok(tensors)
 }
 
-fn element_and_shape(description: &Description) -> Result<(TensorElement, Vec<usize>), TensorProblem> {
-    let element = types::element(description.type_id)
-        .ok_or_else(|| TensorProblem::DType { found: format!("of ggml type {}", description.type_id) })?;
+/// A tensor of a type whose size is not known, which has all `bytes` up to the next.
+fn unknown(type_id: u32, bytes: usize) -> TensorElement {
+    TensorElement::Opaque(Arc::new(Opaque { name: types::unknown_name(type_id), bytes, is_dtype: false }))
+}
+
+fn addresses(shape: &[u64]) -> Result<Vec<usize>, TensorProblem> {
     let address = |dim: &u64| {
         usize::try_from(*dim).map_err(|_| TensorProblem::Unaddressable { what: "dimension", found: *dim })
     };
-    Ok((element, description.shape.iter().map(address).collect::<Result<_, _>>()?))
+    shape.iter().map(address).collect()
 }

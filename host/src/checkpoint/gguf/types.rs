@@ -46,11 +46,17 @@ const ENCODED: [(u32, &str, usize, usize); 25] = [
     (42, "q2_0", 64, 18),
 ];
 
-/// What a tensor of this type is made of; none for types that ggml has no more, or in memory alone (`q8_1`, `q8_k`).
+/// What a tensor of this type is made of; none for types that this version does not know, that ggml has no more, or that it has in
+/// memory alone (`q8_1`, `q8_k`).
 pub(super) fn element(type_id: u32) -> Option<TensorElement> {
     if let Some((_, dtype)) = DENSE.iter().find(|(id, _)| *id == type_id) {
         return Some(TensorElement::Dense(*dtype));
     }
     let (_, name, block_len, block_bytes) = ENCODED.iter().find(|(id, ..)| *id == type_id)?;
     Some(TensorElement::Encoded(Arc::new(EncodingSpec::new(*name, *block_len, *block_bytes))))
+}
+
+/// The name of a type that is known by its number alone.
+pub(super) fn unknown_name(type_id: u32) -> String {
+    format!("ggml.{type_id}")
 }

@@ -22,7 +22,7 @@ fn samples() -> [(&'static str, Vec<u8>, Read); 3] {
         [("w", encoded(&q4_0(), [1, 64])), ("x", Tensor::new([1, 2, 2], [1i32, 2, 3, 4]).unwrap())]
             .into_iter()
             .collect();
-    tensors.metadata_mut().insert("key".to_owned(), "value".to_owned());
+    tensors.metadata_mut().insert("key", "value");
     let (_directory, path) = file(b"");
     save(&tensors, &path).unwrap();
     let checkpoint = std::fs::read(&path).unwrap();

@@ -5,8 +5,10 @@ mod gguf_writer;
 mod hostile;
 mod models;
 mod npy_files;
+mod opaque;
 mod refusals;
 mod round_trips;
+mod sets;
 
 use std::path::{Path, PathBuf};
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bitquilt_plugin_api::DType;
 
 use super::*;
-use crate::checkpoint::gguf::Value;
+use crate::checkpoint::metadata::Value;
 
 fn model(name: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models").join(name);
@@ -20,9 +20,9 @@ fn model(name: &str) -> Option<PathBuf> {
 fn smollm2_is_read_whole() {
     let Some(path) = model("SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
     let checkpoint = Checkpoint::open(&path).unwrap();
-    let header = checkpoint.gguf().unwrap();
-    assert_eq!(header.version(), 3);
-    assert_eq!(header.get("general.architecture").and_then(Value::as_str), Some("llama"));
+    let header = checkpoint.metadata();
+    assert_eq!(checkpoint.format(), Format::Gguf { version: 3 });
+    assert_eq!(header.text("general.architecture"), Some("llama"));
     assert_eq!(header.get("llama.embedding_length").and_then(Value::as_u64), Some(576));
     let tokens = header.get("tokenizer.ggml.tokens").and_then(Value::as_array).unwrap();
     assert_eq!(tokens.as_strings().map(<[String]>::len), Some(49152));

@@ -1,0 +1,257 @@
+//! What of a checkpoint the command shows and carries over, whatever there is in it.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use bitquilt::checkpoint::Checkpoint;
+use bitquilt::checkpoint::metadata::{Array, Value};
+
+struct Workplace(tempfile::TempDir);
+
+impl Workplace {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) {
+        fs::write(self.path(name), bytes).unwrap();
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bitquilt"));
+        command.current_dir(self.0.path()).args(arguments);
+        command.env_remove("BITQUILT_PLUGIN_PATH").env("XDG_DATA_HOME", self.0.path());
+        command.output().unwrap()
+    }
+
+    fn succeeds(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What is said on standard error, on one line.
+    fn fails(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        text.split_whitespace().filter(|word| !["×", "│"].contains(word)).collect::<Vec<_>>().join(" ")
+    }
+
+    fn json(&self, name: &str) -> serde_json::Value {
+        serde_json::from_str(&self.succeeds(&["inspect", name, "--json"])).unwrap()
+    }
+}
+
+fn text(bytes: &[u8]) -> Vec<u8> {
+    [&(bytes.len() as u64).to_le_bytes()[..], bytes].concat()
+}
+
+/// A key, the type number of its value, and the value's bytes.
+type Entry<'a> = (&'a str, u32, Vec<u8>);
+
+fn array<'a>(key: &'a str, type_id: u32, values: &[Vec<u8>]) -> Entry<'a> {
+    let head = [&type_id.to_le_bytes()[..], &(values.len() as u64).to_le_bytes()].concat();
+    (key, 9, [head, values.concat()].concat())
+}
+
+/// A GGUF file. Each tensor has a name, dimensions (innermost first), a type and bytes.
+fn gguf(entries: &[Entry<'_>], tensors: &[(&str, &[u64], u32, &[u8])]) -> Vec<u8> {
+    let mut file = b"GGUF\x03\0\0\0".to_vec();
+    file.extend((tensors.len() as u64).to_le_bytes());
+    file.extend((entries.len() as u64).to_le_bytes());
+    for (key, type_id, value) in entries {
+        file.extend([text(key.as_bytes()), type_id.to_le_bytes().to_vec(), value.clone()].concat());
+    }
+    let mut data = Vec::new();
+    for (name, dims, type_id, bytes) in tensors {
+        file.extend(text(name.as_bytes()));
+        file.extend((dims.len() as u32).to_le_bytes());
+        file.extend(dims.iter().flat_map(|dim| dim.to_le_bytes()));
+        file.extend(type_id.to_le_bytes());
+        file.extend((data.len() as u64).to_le_bytes());
+        data.extend_from_slice(bytes);
+        data.resize(data.len().next_multiple_of(32), 0);
+    }
+    file.resize(file.len().next_multiple_of(32), 0);
+    [file, data].concat()
+}
+
+/// The bytes of a matrix [2, 256].
+fn matrix() -> Vec<u8> {
+    (0..512).flat_map(|index| ((index * 37 % 255) as f32 / 64.0 - 2.0).to_le_bytes()).collect()
+}
+
+fn architecture() -> Entry<'static> {
+    ("general.architecture", 8, text(b"llama"))
+}
+
+#[test]
+fn types_that_nobody_knows_are_listed_and_carried_over() {
+    let here = Workplace::new();
+    let new: Vec<u8> = (1..=64).collect();
+    here.put(
+        "in.gguf",
+        &gguf(&[architecture()], &[("w", &[256, 2], 0, &matrix()), ("new", &[32], 137, &new)]),
+    );
+    let shown = here.succeeds(&["inspect", "in.gguf"]);
+    assert!(shown.contains("ggml.137") && shown.contains("64 bytes  new\n"), "{shown}");
+    here.succeeds(&["quantize", "in.gguf", "out", "-e", "q4_k"]);
+    here.succeeds(&["dequantize", "out", "back"]);
+    for name in ["in.gguf", "out", "back"] {
+        let json = here.json(name);
+        let tensor = &json["tensors"][0];
+        assert_eq!(tensor["element"], "ggml.137", "{name}");
+        assert_eq!((&tensor["opaque"], &tensor["shape"]), (&true.into(), &serde_json::json!([32])));
+        let checkpoint = Checkpoint::open(here.path(name)).unwrap();
+        assert_eq!(checkpoint.as_stored("new").unwrap().bytes(), new, "{name}");
+    }
+    let said = here.fails(&["quantize", "in.gguf", "more", "-e", "q4_k", "--only", "new"]);
+    assert!(said.contains("of the 1 tensors that match `new` none is among the weights"), "{said}");
+}
+
+#[test]
+fn a_float_of_8_bits_beside_a_weight_is_carried_over() {
+    let here = Workplace::new();
+    let header = r#"{"w":{"dtype":"F32","shape":[2,256],"data_offsets":[0,2048]},"scale":{"dtype":"F8_E4M3","shape":[4],"data_offsets":[2048,2052]},"other":{"dtype":"F8_E8M0","shape":[1],"data_offsets":[2052,2053]}}"#;
+    let length = (header.len() as u64).to_le_bytes();
+    here.put("in", &[&length[..], header.as_bytes(), &matrix(), b"\x38\x40\x48\xff", b"\x7f"].concat());
+    here.succeeds(&["quantize", "in", "out", "-e", "q4_k", "--only", "w"]);
+    let shown = here.succeeds(&["inspect", "out"]);
+    for line in ["F8_E8M0: 1 tensors, 1 bytes", "f8_e4m3: 1 tensors, 4 bytes", "q4_k: 1 tensors, 288 bytes"] {
+        assert!(shown.contains(line), "{shown}");
+    }
+    let out = Checkpoint::open(here.path("out")).unwrap();
+    assert_eq!(out.as_stored("scale").unwrap().bytes(), b"\x38\x40\x48\xff");
+    assert_eq!(out.as_stored("other").unwrap().bytes(), b"\x7f");
+}
+
+#[test]
+fn metadata_keeps_its_types_and_arrays() {
+    let here = Workplace::new();
+    let tokens: Vec<Vec<u8>> =
+        (0..100).map(|index| text(format!("token \u{1b}[31m {index}").as_bytes())).collect();
+    let entries = [
+        architecture(),
+        ("llama.block_count", 4, 30u32.to_le_bytes().to_vec()),
+        ("llama.rope.freq_base", 6, 1e-5f32.to_le_bytes().to_vec()),
+        ("big", 10, u64::MAX.to_le_bytes().to_vec()),
+        ("nan", 6, f32::NAN.to_le_bytes().to_vec()),
+        ("no text", 8, text(b"a\x80\nb")),
+        ("odd", 7, vec![2]),
+        ("yes", 7, vec![1]),
+        array("tokenizer.ggml.tokens", 8, &tokens),
+        array("tokenizer.ggml.token_type", 4, &[1u32, 3].map(|kind| kind.to_le_bytes().to_vec())),
+        array("mixed", 8, &[text(b"\x80"), text(b"a")]),
+    ];
+    here.put("in.gguf", &gguf(&entries, &[("w", &[256, 2], 0, &matrix())]));
+    here.succeeds(&["quantize", "in.gguf", "out", "-e", "q8_0"]);
+    for name in ["in.gguf", "out"] {
+        let shown = here.succeeds(&["inspect", name]);
+        for line in [
+            "  llama.block_count = 30\n",
+            "  llama.rope.freq_base = 0.00001\n",
+            "  no text = a\\x80\\nb\n",
+            "  odd = 2 (no boolean)\n",
+            "  tokenizer.ggml.token_type = u32[2] [1, 3]\n",
+            "  mixed = string[2] [\"\\x80\", \"a\"]\n",
+            "  tokenizer.ggml.tokens = string[100] [\"token \\u{1b}[31m 0\", ",
+            "\"token \\u{1b}[31m 7\", ..]\n",
+        ] {
+            assert!(shown.contains(line), "{line:?} in {shown}");
+        }
+        let metadata = &here.json(name)["metadata"];
+        assert_eq!(
+            *metadata,
+            serde_json::json!({
+                "general.architecture": "llama", "llama.block_count": 30, "llama.rope.freq_base": 1e-5, "big": u64::MAX,
+                "nan": "NaN", "no text": "a\\x80\nb", "odd": "2 (no boolean)", "yes": true,
+                "tokenizer.ggml.tokens": {
+                    "type": "string", "length": 100,
+                    "first": (0..8).map(|index| format!("token \u{1b}[31m {index}")).collect::<Vec<_>>(),
+                },
+                "tokenizer.ggml.token_type": {"type": "u32", "length": 2, "first": [1, 3]},
+                "mixed": {"type": "string", "length": 2, "first": ["\\x80", "a"]},
+            }),
+            "{name}"
+        );
+    }
+    let (original, out) = (here.path("in.gguf"), here.path("out"));
+    let (original, out) = (Checkpoint::open(original).unwrap(), Checkpoint::open(out).unwrap());
+    for (key, value) in original.metadata().iter() {
+        match (value, out.metadata().get(key).unwrap()) {
+            (Value::F32(expected), Value::F32(found)) => {
+                assert_eq!(expected.to_bits(), found.to_bits(), "{key}")
+            }
+            (expected, found) => assert_eq!(expected, found, "{key}"),
+        }
+    }
+    let Some(Value::Array(Array::String(texts))) = out.metadata().get("tokenizer.ggml.tokens") else {
+        panic!()
+    };
+    assert_eq!(texts.len(), 100);
+}
+
+#[test]
+fn a_model_in_several_files_is_quantized_whole() {
+    let here = Workplace::new();
+    let matrix = matrix();
+    let names = ["set-00001-of-00002.gguf", "set-00002-of-00002.gguf"];
+    for (index, name) in names.into_iter().enumerate() {
+        let entries = [
+            architecture(),
+            ("split.no", 2, (index as u16).to_le_bytes().to_vec()),
+            ("split.count", 2, 2u16.to_le_bytes().to_vec()),
+            ("split.tensors.count", 5, 2i32.to_le_bytes().to_vec()),
+        ];
+        let tensor = format!("blk.{index}.w");
+        here.put(name, &gguf(&entries, &[(&tensor, &[256, 2], 0, &matrix)]));
+    }
+    assert_eq!(here.succeeds(&["quantize", names[1], "out", "-e", "q4_k"]), "out: 2 of 2 tensors are q4_k\n");
+    assert_eq!(Checkpoint::open(here.path("out")).unwrap().metadata().len(), 1);
+    let shown = here.succeeds(&["inspect", names[0]]);
+    assert!(
+        shown.contains("GGUF version 3, 2 files") && shown.contains("blk.1.w  (set-00002-of-00002.gguf)"),
+        "{shown}"
+    );
+    assert_eq!(here.json(names[0])["tensors"][1]["file"], names[1]);
+    // One of the files is not written over, from whichever the model is opened.
+    let before = fs::read(here.path(names[1])).unwrap();
+    // Under a name that does not end in .gguf the file is the same.
+    fs::create_dir(here.path("other")).unwrap();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(here.path(names[1]), here.path("other/link")).unwrap();
+    #[cfg(unix)]
+    assert_eq!(
+        here.fails(&["quantize", names[0], "other/link", "-e", "q4_k"]),
+        "other/link is one of the files that make the model; name a file of its own for what is written"
+    );
+    assert_eq!(fs::read(here.path(names[1])).unwrap(), before);
+
+    fs::remove_file(here.path(names[1])).unwrap();
+    let said = "set-00002-of-00002.gguf is not there, which set-00001-of-00002.gguf belongs with: 2 files make the model; put all of \
+                them into one directory";
+    for command in [&["inspect", names[0]][..], &["quantize", names[0], "more", "-e", "q4_k"]] {
+        assert_eq!(here.fails(command), said);
+    }
+}
+
+#[test]
+fn what_is_listed_of_many_tensors_is_written_as_it_is_made() {
+    let here = Workplace::new();
+    let count = 20_000;
+    let tensors: Vec<String> = (0..count)
+        .map(|index| format!(r#""layer.{index}":{{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}"#))
+        .collect();
+    let header = format!("{{{}}}", tensors.join(","));
+    here.put("in", &[&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat());
+    assert_eq!(here.json("in")["tensors"].as_array().unwrap().len(), count);
+    assert_eq!(here.succeeds(&["inspect", "in"]).lines().count(), count + 2);
+}

@@ -1,0 +1,217 @@
+//! Values in the metadata of a safetensors file, which is text by key.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Metadata, Value};
+use crate::checkpoint::error::Brief;
+use crate::checkpoint::header::UniqueMap;
+use crate::checkpoint::records::{check_format, malformed};
+
+/// The key of the entry that has all values but texts.
+pub(in crate::checkpoint) const KEY: &str = "bitquilt.metadata";
+
+/// The form of that entry; another one is refused.
+const FORMAT: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct Record<E> {
+    format: u32,
+    entries: E,
+}
+
+/// The metadata as text by key.
+pub(in crate::checkpoint) fn write(metadata: &Metadata) -> Result<BTreeMap<String, String>, String> {
+    let mut texts = BTreeMap::new();
+    let mut others = BTreeMap::new();
+    for (key, value) in metadata.iter() {
+        match value {
+            Value::String(text) => drop(texts.insert(key.to_owned(), text.clone())),
+            value => drop(others.insert(key, value)),
+        }
+    }
+    if !others.is_empty() {
+        let record = serde_json::to_string(&Record { format: FORMAT, entries: others });
+        texts.insert(KEY.to_owned(), record.map_err(|error| error.to_string())?);
+    }
+    Ok(texts)
+}
+
+/// The metadata in text by key; or what is wrong with it.
+pub(in crate::checkpoint) fn read(mut texts: BTreeMap<String, String>) -> Result<Metadata, String> {
+    let record = texts.remove(KEY);
+    let mut metadata: Metadata = texts.into_iter().collect();
+    let Some(record) = record else { return Ok(metadata) };
+    check_format(KEY, &record, FORMAT)?;
+    let Record { entries, .. }: Record<UniqueMap<Value>> =
+        serde_json::from_str(&record).map_err(|error| malformed(KEY, &error))?;
+    for (key, value) in entries.0 {
+        if metadata.contains(&key) {
+            return Err(format!("the metadata has `{}` twice: as a text, and in `{KEY}`", Brief(&key)));
+        }
+        metadata.insert(key, value);
+    }
+    Ok(metadata)
+}
+
+/// A float that is written as text: the shortest decimal that is read as the same number, or, of NaN, the bits.
+pub(super) trait Float: Copy {
+    /// The text.
+    fn write(self) -> String;
+    /// The float of a text, if it is one.
+    fn read(text: &str) -> Option<Self>;
+}
+
+macro_rules! float {
+    ($type:ty, $bits:ty) => {
+        impl Float for $type {
+            fn write(self) -> String {
+                if self.is_nan() { format!("{:#x}", self.to_bits()) } else { format!("{self:?}") }
+            }
+            fn read(text: &str) -> Option<Self> {
+                match text.strip_prefix("0x") {
+                    Some(bits) => <$bits>::from_str_radix(bits, 16).ok().map(Self::from_bits),
+                    None => text.parse().ok(),
+                }
+            }
+        }
+    };
+}
+float!(f32, u32);
+float!(f64, u64);
+
+/// A float, for serde.
+pub(super) mod exact {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{Brief, Float};
+
+    pub(in super::super) fn serialize<T: Float, S: Serializer>(
+        value: &T,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        value.write().serialize(serializer)
+    }
+
+    pub(in super::super) fn deserialize<'de, T: Float, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<T, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        T::read(&text).ok_or_else(|| D::Error::custom(format_args!("\"{}\" is no number", Brief(&text))))
+    }
+}
+
+/// Floats, for serde.
+pub(super) mod exact_list {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Float;
+
+    #[derive(Deserialize)]
+    #[serde(transparent)]
+    struct One<T: Float>(#[serde(with = "super::exact")] T);
+
+    pub(in super::super) fn serialize<T: Float, S: Serializer>(
+        values: &[T],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(values.iter().map(|value| value.write()))
+    }
+
+    pub(in super::super) fn deserialize<'de, T: Float, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<T>, D::Error> {
+        Ok(Vec::<One<T>>::deserialize(deserializer)?.into_iter().map(|One(value)| value).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Array;
+    use super::*;
+
+    #[test]
+    fn all_types_come_back_bit_for_bit() {
+        let floats = [0.1, -0.0, f64::MIN_POSITIVE, f64::from_bits(1), f64::INFINITY, 1e300];
+        let floats32 = [0.1f32, -0.0, f32::MIN_POSITIVE, f32::from_bits(1), f32::NEG_INFINITY, 16_777_217.0];
+        let metadata: Metadata = [
+            ("text", Value::from("é\0\"")),
+            ("bytes", Value::Bytes(vec![0x80, b'a'])),
+            ("u64", Value::U64(u64::MAX)),
+            ("i64", Value::I64(i64::MIN)),
+            ("i8", Value::I8(-1)),
+            ("f32", Value::F32(0.3)),
+            ("f64", Value::F64(0.3)),
+            ("yes", Value::from(true)),
+            ("neither", Value::Bool(2)),
+            ("f32s", Array::F32(floats32.into()).into()),
+            ("f64s", Array::F64(floats.into()).into()),
+            ("texts", Array::String(vec!["<s>".to_owned(), String::new()]).into()),
+            ("byte texts", Array::Bytes(vec![vec![0xff], b"a".to_vec()]).into()),
+            ("nested", Array::Array(vec![Array::U8(vec![1]), Array::Array(Vec::new())]).into()),
+            ("none", Array::U16(Vec::new()).into()),
+        ]
+        .into_iter()
+        .collect();
+        let texts = write(&metadata).unwrap();
+        assert_eq!(texts.keys().collect::<Vec<_>>(), [KEY, "text"]);
+        assert_eq!(read(texts).unwrap(), metadata);
+
+        let bits = [0x7fc0_0001u32, 0xff80_0001, 0x7fff_ffff];
+        let nan = Value::Array(Array::F32(bits.map(f32::from_bits).into()));
+        let back = read(write(&[("nan", nan)].into_iter().collect()).unwrap()).unwrap();
+        let Some(Value::Array(Array::F32(back))) = back.get("nan") else { panic!("{back:?}") };
+        assert_eq!(back.iter().map(|value| value.to_bits()).collect::<Vec<_>>(), bits);
+    }
+
+    #[test]
+    fn the_form_is_as_it_is_documented() {
+        let metadata: Metadata = [
+            ("llama.block_count", Value::U32(30)),
+            ("llama.rope.freq_base", Value::F32(1e5)),
+            ("tokens", Array::String(vec!["<s>".to_owned()]).into()),
+        ]
+        .into_iter()
+        .collect();
+        assert_eq!(
+            write(&metadata).unwrap()[KEY],
+            r#"{"format":1,"entries":{"llama.block_count":{"u32":30},"llama.rope.freq_base":{"f32":"100000.0"},"tokens":{"array":{"string":["<s>"]}}}}"#
+        );
+    }
+
+    #[test]
+    fn what_is_malformed_is_a_sentence() {
+        for (record, sentence) in [
+            ("?", "the metadata `bitquilt.metadata`: expected value at line 1 column 1"),
+            (
+                r#"{"format":2,"anything":[]}"#,
+                "the metadata `bitquilt.metadata` has format 2, 1 is read; the file may be of a newer bitquilt",
+            ),
+            (
+                r#"{"format":1,"entries":{"a":{"u8":256}}}"#,
+                "the metadata `bitquilt.metadata`: invalid value: integer `256`, expected u8 at line 1 column 36",
+            ),
+            (
+                r#"{"format":1,"entries":{"a":{"f32":"x"}}}"#,
+                "the metadata `bitquilt.metadata`: \"x\" is no number at line 1 column 38",
+            ),
+            (
+                r#"{"format":1,"entries":{"a":{"u8":1},"a":{"u8":2}}}"#,
+                "the metadata `bitquilt.metadata`: `a` is there twice at line 1 column 48",
+            ),
+            (
+                r#"{"format":1,"entries":{"text":{"u8":1}}}"#,
+                "the metadata has `text` twice: as a text, and in `bitquilt.metadata`",
+            ),
+        ] {
+            let texts = [(KEY, record), ("text", "")].map(|(key, text)| (key.to_owned(), text.to_owned()));
+            assert_eq!(read(texts.into()).unwrap_err(), sentence);
+        }
+        let (open, close) = (r#"{"array":{"array":["#.repeat(100_000), "]}}".repeat(100_000));
+        let deep = format!(r#"{{"format":1,"entries":{{"a":{open}{close}}}}}"#);
+        let error = read([(KEY.to_owned(), deep)].into()).unwrap_err();
+        assert!(error.contains("recursion limit exceeded"), "{error}");
+    }
+}
