@@ -9,9 +9,14 @@ mod commands;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use bitquilt_examples::tinystories::budget::Budgeted;
 use clap::{Parser, Subcommand};
 
 use commands::{BenchArguments, GenerateArguments, LogitsArguments, PerplexityArguments, QuantizeArguments};
+
+/// A chat template gets no more memory than it may have.
+#[global_allocator]
+static ALLOCATOR: Budgeted = Budgeted;
 
 /// Runs a model of the Llama architecture from a GGUF file or a llama2.c checkpoint, and lets every weight have its own encoding.
 ///

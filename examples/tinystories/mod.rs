@@ -5,7 +5,8 @@
 //! | `graph.rs` | **the graph**, with bitquilt's public API alone: begin here |
 //! | `config.rs`, `yarn.rs` | the hyper-parameters, and which weights follow from them; a stretched context |
 //! | `model.rs` | a model as files hold it; `gguf.rs`, `llama2c.rs` and `saved.rs` read one format each |
-//! | `vocabulary.rs`, `tokenizer.rs`, `chat.rs` | tokens: as files hold them, from and to text, and the templates of conversations |
+//! | `vocabulary.rs`, `tokenizer.rs` | tokens: as files hold them, from and to text |
+//! | `chat.rs`, `budget.rs` | the templates of conversations, and memory that a thread may have |
 //! | `runner.rs` | a loaded model at work: tokens in, logits out |
 //! | `sampler.rs`, `stream.rs` | choosing a token by its logits, and writing text as it comes |
 //! | `scores.rs` | perplexity and Kullback-Leibler divergence |
@@ -13,6 +14,7 @@
 //!
 //! Which weight gets which encoding is [`recipe`](crate::recipe)'s, which `minilm` uses, too.
 
+pub mod budget;
 pub mod chat;
 pub mod config;
 pub mod gguf;
