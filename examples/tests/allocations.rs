@@ -22,7 +22,8 @@ fn a_token_costs_no_allocation() {
     recipe.apply(&mut model.weights, session.registry(), |_, _| {}).unwrap();
     let tokenizer = Tokenizer::new(model.vocabulary.as_ref().unwrap()).unwrap();
     let mut runner = runner(&session, &model, &options(32, "fast"));
-    let sampling = Sampling { temperature: 1.0, top_k: 40, top_p: 0.95, seed: 1 };
+    let sampling =
+        Sampling { temperature: 1.0, top_k: 40, top_p: 0.95, seed: 1, repetition_penalty: 1.1, recent: 64 };
     let mut sampler = Sampler::new(sampling, model.config.vocabulary);
     let mut stream = TextStream::new(std::io::sink(), true);
     let mut token = sampler.sample(runner.feed(&[1, 263, 264]).unwrap()).unwrap();

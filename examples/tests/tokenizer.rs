@@ -107,3 +107,75 @@ fn what_is_not_known_is_a_sentence() {
     vocabulary.merges = merges(&["a unknownpiece"]);
     assert!(sentence(&vocabulary).unwrap().contains("unknownpiece"));
 }
+
+#[test]
+fn a_vocabulary_that_is_too_much_is_a_sentence() {
+    let mut long = vocabulary(&data("scored_vocabulary.gguf"));
+    long.tokens[300] = "a".repeat(1_000_000);
+    assert_eq!(
+        long.check().unwrap_err(),
+        "the tokenizer's token 300 has 1000000 bytes; at most 1024 were expected"
+    );
+    // Each of 1024 tokens is joined of every two whose lengths sum up to its own.
+    let mut joined = vocabulary(&data("scored_vocabulary.gguf"));
+    joined.tokens = (1..=1024).map(|length| "a".repeat(length)).collect();
+    joined.merges = Merges::Scored { scores: vec![0.0; 1024] };
+    (joined.kinds, joined.bos, joined.eos, joined.unknown, joined.stops) =
+        (Vec::new(), None, None, None, Vec::new());
+    joined.check().unwrap();
+    let error = Tokenizer::new(&joined).err().unwrap().to_string();
+    assert!(error.contains("are joined of each other in too many ways"), "{error}");
+}
+
+#[test]
+fn text_without_a_token_is_an_error_or_counted_and_never_left_out() {
+    let mut listed = vocabulary(&data("bytes_vocabulary.gguf"));
+    let tokenizer = Tokenizer::new(&listed).unwrap();
+    assert_eq!(tokenizer.unknown(&tokenizer.encode("a \u{e9}\u{1f600}", true).unwrap()), 0);
+    // GPT-2 writes the byte 0xA9, the second of U+00E9, as itself.
+    let without = listed.tokens.iter().position(|token| token == "\u{a9}").unwrap();
+    listed.tokens[without] = "<nothing>".to_owned();
+    let tokenizer = Tokenizer::new(&listed).unwrap();
+    assert!(tokenizer.encode("ae", false).is_ok());
+    assert_eq!(
+        tokenizer.encode("ab \u{e9}", false).unwrap_err().to_string(),
+        "tokenizer: the character 'é' at byte 3 of the text has no token in the model's vocabulary, and would be left out"
+    );
+
+    let mut scored = vocabulary(&data("scored_vocabulary.gguf"));
+    scored.tokens.iter_mut().filter(|token| token.starts_with("<0x")).for_each(|token| token.push('.'));
+    let unknown = scored.unknown;
+    assert!(unknown.is_some());
+    let tokenizer = Tokenizer::new(&scored).unwrap();
+    assert_eq!(tokenizer.unknown(&tokenizer.encode("\u{1f600} \u{1f600}", true).unwrap()), 2);
+    scored.unknown = None;
+    let tokenizer = Tokenizer::new(&scored).unwrap();
+    let error = tokenizer.encode("\u{1f600}", true).unwrap_err().to_string();
+    assert!(error.contains("at byte 0 of the text has no token"), "{error}");
+}
+
+/// Not timed: a way that is quadratic takes many minutes.
+#[test]
+fn a_long_text_takes_no_more_than_its_length() {
+    const BYTES: usize = 1 << 18;
+    let texts = ["a", " ", "a1", "a ", "\u{1f600}", "the cat "];
+    for name in ["gpt-2", "smollm", "llama-bpe", "qwen2", "scored"] {
+        let mut vocabulary = match name {
+            "scored" => vocabulary(&data("scored_vocabulary.gguf")),
+            _ => vocabulary(&data("bytes_vocabulary.gguf")),
+        };
+        if let Merges::Listed { pre_tokenizer, .. } = &mut vocabulary.merges {
+            *pre_tokenizer = name.to_owned();
+        }
+        let tokenizer = Tokenizer::new(&vocabulary).unwrap();
+        for text in texts {
+            let text = text.repeat(BYTES / text.len());
+            let tokens = tokenizer.encode(&text, false).unwrap();
+            assert!(
+                tokenizer.decode(&tokens) == text,
+                "{name}: {:?}...",
+                &text.chars().take(8).collect::<String>()
+            );
+        }
+    }
+}

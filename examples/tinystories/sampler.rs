@@ -1,5 +1,7 @@
 //! Choosing a token by its logits.
 
+use std::collections::VecDeque;
+
 /// How the next token is chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
@@ -11,6 +13,12 @@ pub struct Sampling {
     pub top_p: f32,
     /// The seed of the random numbers.
     pub seed: u64,
+    /// What positive logits of recent tokens are divided by, and negative ones multiplied; 1 does not mind repetition.
+    ///
+    /// That is the penalty of Keskar et al., "CTRL: A Conditional Transformer Language Model for Controllable Generation", 2019.
+    pub repetition_penalty: f32,
+    /// How many of the last tokens that were chosen are recent.
+    pub recent: usize,
 }
 
 /// Why no token can be chosen.
@@ -26,32 +34,45 @@ pub struct Sampler {
     random: u64,
     /// Probability, or logit, and token.
     candidates: Vec<(f32, u32)>,
+    /// The last tokens, as many as the sampling looks back on.
+    recent: VecDeque<u32>,
 }
 
 impl Sampler {
     /// A sampler for logits of so many tokens.
     pub fn new(sampling: Sampling, vocabulary: usize) -> Self {
-        Self { sampling, random: sampling.seed, candidates: Vec::with_capacity(vocabulary) }
+        let recent = VecDeque::with_capacity(sampling.recent + 1);
+        Self { sampling, random: sampling.seed, candidates: Vec::with_capacity(vocabulary), recent }
     }
 
-    /// The next token; an error if a logit is NaN. Equal inputs and an equal seed choose equally.
+    fn remember(&mut self, token: u32) {
+        self.recent.push_back(token);
+        if self.recent.len() > self.sampling.recent {
+            self.recent.pop_front();
+        }
+    }
+
+    /// The next token, which is recent from then on; an error if a logit is NaN. Equal inputs and an equal seed choose equally.
     pub fn sample(&mut self, logits: &[f32]) -> Result<u32, NotNumbers> {
         // Without branches for the values of a piece.
         let has_nan = |piece: &[f32]| piece.iter().fold(false, |nan, logit| nan | logit.is_nan());
-        match logits.chunks(256).any(has_nan) {
-            true => Err(NotNumbers),
-            false => Ok(self.choose(logits)),
+        if logits.chunks(256).any(has_nan) {
+            return Err(NotNumbers);
         }
+        let token = self.choose(logits);
+        self.remember(token);
+        Ok(token)
     }
 
     fn choose(&mut self, logits: &[f32]) -> u32 {
         let Sampling { temperature, top_k, top_p, .. } = self.sampling;
-        if temperature <= 0.0 || top_k == 1 {
+        if temperature <= 0.0 {
             return argmax(logits);
         }
         let candidates = &mut self.candidates;
         candidates.clear();
         candidates.extend(logits.iter().zip(0..).map(|(logit, token)| (*logit, token)));
+        penalize(candidates, &self.recent, self.sampling.repetition_penalty);
         // Ties are broken by the token, so that the order is one.
         let descending = |left: &(f32, u32), right: &(f32, u32)| {
             right.0.total_cmp(&left.0).then_with(|| left.1.cmp(&right.1))
@@ -97,6 +118,16 @@ impl Sampler {
     }
 }
 
+/// Makes recent tokens less likely, each once. The candidates are all tokens, in order.
+fn penalize(candidates: &mut [(f32, u32)], recent: &VecDeque<u32>, penalty: f32) {
+    for (index, token) in recent.iter().enumerate() {
+        let again = recent.iter().take(index).any(|before| before == token);
+        if let Some((logit, _)) = candidates.get_mut(*token as usize).filter(|_| !again) {
+            *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
+        }
+    }
+}
+
 /// The token of the largest logit; the first of equals.
 fn argmax(logits: &[f32]) -> u32 {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -108,7 +139,12 @@ mod tests {
     use super::*;
 
     fn sampler(temperature: f32, top_k: usize, top_p: f32) -> Sampler {
-        Sampler::new(Sampling { temperature, top_k, top_p, seed: 1 }, 4)
+        penalized(temperature, top_k, top_p, 1.0)
+    }
+
+    fn penalized(temperature: f32, top_k: usize, top_p: f32, repetition_penalty: f32) -> Sampler {
+        let sampling = Sampling { temperature, top_k, top_p, seed: 1, repetition_penalty, recent: 2 };
+        Sampler::new(sampling, 4)
     }
 
     /// How often each of four tokens of these probabilities was taken, of 10,000 times.
@@ -134,6 +170,29 @@ mod tests {
         // Half the temperature squares the probabilities.
         near(counts(sampler(0.5, 0, 1.0)), [1.0 / 30.0, 16.0 / 30.0, 9.0 / 30.0, 4.0 / 30.0]);
         assert_eq!(counts(sampler(0.0, 0, 1.0)), [0, 10_000, 0, 0]);
+    }
+
+    #[test]
+    fn recent_tokens_are_less_likely_and_each_once() {
+        let choose = |sampler: &mut Sampler, logits: [f32; 4]| sampler.sample(&logits).unwrap();
+        let mut sampler = penalized(1.0, 1, 1.0, 2.0);
+        // The largest is halved for as long as it is one of the last two.
+        let found: Vec<u32> = (0..7).map(|_| choose(&mut sampler, [4.0, 3.0, 1.9, -1.0])).collect();
+        assert_eq!(found, [0, 1, 0, 0, 1, 0, 0]);
+        // Twice recent is no less likely than once.
+        let mut sampler = penalized(1.0, 1, 1.0, 2.0);
+        [0, 0].into_iter().for_each(|token| sampler.remember(token));
+        assert_eq!(choose(&mut sampler, [4.0, 1.9, 0.0, 0.0]), 0);
+        // What is below zero gets lower, too.
+        let mut sampler = penalized(1.0, 1, 1.0, 2.0);
+        sampler.remember(0);
+        assert_eq!(choose(&mut sampler, [-1.0, -1.5, -9.0, -9.0]), 1);
+        // A token that the logits do not know is none.
+        sampler.remember(9);
+        assert_eq!(choose(&mut sampler, [2.0, -1.5, -9.0, -9.0]), 0);
+        // The most likely always is the most likely, recent or not.
+        let mut sampler = penalized(0.0, 0, 1.0, 2.0);
+        assert!((0..3).all(|_| choose(&mut sampler, [4.0, 3.0, 0.0, 0.0]) == 0));
     }
 
     #[test]

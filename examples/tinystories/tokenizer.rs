@@ -1,5 +1,7 @@
 //! Text to tokens, through the crate `tokenizers`, and tokens to text.
 
+use std::collections::HashSet;
+
 use tokenizers::models::bpe::{BPE, Merges as MergeList, Vocab};
 use tokenizers::normalizers::{Prepend, Replace, Sequence as Normalizers};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -23,8 +25,53 @@ pub struct Tokenizer {
     ends: Vec<usize>,
     bos: Option<u32>,
     stops: Vec<u32>,
+    unknown: Option<u32>,
     /// Whether a space was put before the text.
     add_space: bool,
+    alone: Alone,
+}
+
+/// Which pieces of a text have a token each, so that no text is left out: longer tokens are joined from these.
+enum Alone {
+    /// Bytes, of GPT-2's kind.
+    Bytes(Box<[bool; 256]>),
+    /// Characters, of SentencePiece's, and whether there is a token for every byte of others.
+    Characters { known: HashSet<char>, bytes: bool },
+}
+
+impl Alone {
+    fn of(vocabulary: &Vocabulary) -> Self {
+        let mut known = HashSet::new();
+        for token in &vocabulary.tokens {
+            let mut chars = token.chars();
+            if let (Some(char), None) = (chars.next(), chars.next()) {
+                known.insert(char);
+            }
+        }
+        match &vocabulary.merges {
+            Merges::Listed { .. } => {
+                let mut bytes = Box::new([false; 256]);
+                known.into_iter().filter_map(byte_of).for_each(|byte| bytes[usize::from(byte)] = true);
+                Self::Bytes(bytes)
+            }
+            Merges::Scored { .. } => {
+                let bytes: HashSet<u8> =
+                    vocabulary.tokens.iter().filter_map(|token| byte_token(token)).collect();
+                Self::Characters { known, bytes: bytes.len() == 256 }
+            }
+        }
+    }
+
+    fn has(&self, char: char) -> bool {
+        match self {
+            Self::Bytes(known) => char.encode_utf8(&mut [0; 4]).bytes().all(|byte| known[usize::from(byte)]),
+            Self::Characters { known, bytes } => {
+                *bytes
+                    || known.contains(&char)
+                    || (char == ' ' && SPACE.chars().all(|space| known.contains(&space)))
+            }
+        }
+    }
 }
 
 impl Tokenizer {
@@ -43,7 +90,7 @@ impl Tokenizer {
             }
             Merges::Scored { scores } => {
                 let vocab = vocab(vocabulary);
-                let merges = scored_merges(&vocabulary.tokens, scores, &vocab);
+                let merges = scored_merges(&vocabulary.tokens, scores, &vocab)?;
                 let mut model =
                     BPE::builder().vocab_and_merges(vocab, merges).byte_fallback(true).fuse_unk(true);
                 if let Some(unknown) = vocabulary.unknown {
@@ -77,18 +124,35 @@ impl Tokenizer {
             ends,
             bos: vocabulary.bos.filter(|_| vocabulary.add_bos),
             stops: stops(vocabulary),
+            unknown: vocabulary.unknown.filter(|_| matches!(vocabulary.merges, Merges::Scored { .. })),
             add_space: vocabulary.add_space,
+            alone: Alone::of(vocabulary),
         })
     }
 
     /// The tokens of a text. If it `begins` one, the model's token for that comes first, if it wants one.
     ///
     /// Special tokens that are written out in the text, such as `<|im_start|>`, become themselves.
+    ///
+    /// # Errors
+    /// A [`TokenizerError`] names the first character that has no token, if the vocabulary has none for what is [`unknown`](Self::unknown).
     pub fn encode(&self, text: &str, begins: bool) -> Result<Vec<u32>, TokenizerError> {
+        if self.unknown.is_none()
+            && let Some((offset, char)) = text.char_indices().find(|(_, char)| !self.alone.has(*char))
+        {
+            return Err(TokenizerError(format!(
+                "the character {char:?} at byte {offset} of the text has no token in the model's vocabulary, and would be left out"
+            )));
+        }
         let encoding =
             self.tokenizer.encode_fast(text, false).map_err(|error| TokenizerError(error.to_string()))?;
         let bos = self.bos.filter(|_| begins);
         Ok(bos.into_iter().chain(encoding.get_ids().iter().copied()).collect())
+    }
+
+    /// How many of the tokens stand for what the vocabulary has no token for.
+    pub fn unknown(&self, tokens: &[u32]) -> usize {
+        tokens.iter().filter(|token| Some(**token) == self.unknown).count()
     }
 
     /// The bytes of a token's text, which may be a part of a character; none for tokens without text.
@@ -136,18 +200,27 @@ fn listed_merges(merges: &[String]) -> Result<MergeList, TokenizerError> {
 }
 
 /// All pairs of tokens that make a token, by its score: what SentencePiece does, as a list.
-fn scored_merges(tokens: &[String], scores: &[f32], vocab: &Vocab) -> MergeList {
+fn scored_merges(tokens: &[String], scores: &[f32], vocab: &Vocab) -> Result<MergeList, TokenizerError> {
+    /// The number of bytes that the pairs may take; those of Gemma's 256,000 tokens take some 40 MB.
+    const BYTES: usize = 1 << 27;
     let mut pairs: Vec<(f32, (String, String))> = Vec::new();
+    let mut bytes = 0;
     for (token, score) in tokens.iter().zip(scores) {
         for (middle, _) in token.char_indices().skip(1) {
             let (left, right) = token.split_at(middle);
             if vocab.contains_key(left) && vocab.contains_key(right) {
+                bytes += token.len() + size_of::<(f32, (String, String))>();
+                if bytes > BYTES {
+                    return Err(TokenizerError(format!(
+                        "its tokens are joined of each other in too many ways: their list has more than {BYTES} bytes"
+                    )));
+                }
                 pairs.push((*score, (left.to_owned(), right.to_owned())));
             }
         }
     }
     pairs.sort_by(|(left, _), (right, _)| right.total_cmp(left));
-    pairs.into_iter().map(|(_, pair)| pair).collect()
+    Ok(pairs.into_iter().map(|(_, pair)| pair).collect())
 }
 
 /// Whether this is one of llama.cpp's names for Llama 3's way to split text into words.

@@ -16,6 +16,9 @@ pub mod kind {
     pub const BYTE: u8 = 6;
 }
 
+/// Bytes of a token, at most: every part of a token may be one, and the longest of well-known models have a few hundred.
+const LONGEST_TOKEN: usize = 1024;
+
 /// A model's tokens, and how text becomes a sequence of them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Vocabulary {
@@ -67,6 +70,14 @@ impl Vocabulary {
         };
         if !self.kinds.is_empty() && self.kinds.len() != count {
             return wrong("token types", self.kinds.len());
+        }
+        if let Some((id, token)) =
+            self.tokens.iter().enumerate().find(|(_, token)| token.len() > LONGEST_TOKEN)
+        {
+            let bytes = token.len();
+            return Err(format!(
+                "the tokenizer's token {id} has {bytes} bytes; at most {LONGEST_TOKEN} were expected"
+            ));
         }
         match &self.merges {
             Merges::Scored { scores } if scores.len() != count => return wrong("scores", scores.len()),

@@ -13,7 +13,7 @@ use bitquilt_examples::tinystories::vocabulary::Vocabulary;
 use clap::Args;
 
 use super::Done;
-use super::load::{ModelArguments, ProfileArguments, RecipeArguments, RunArguments, apply, load};
+use super::load::{ModelArguments, ProfileArguments, RecipeArguments, RunArguments, apply, encode, load};
 use super::memory::peak_resident;
 
 /// What `generate` takes.
@@ -36,9 +36,9 @@ pub struct GenerateArguments {
     /// Continues the prompt as it is, without the model's chat template.
     #[arg(long, conflicts_with = "system")]
     raw: bool,
-    /// Tokens to generate, at most; by default until the text ends or the context is full.
-    #[arg(short = 'n', long, value_name = "N")]
-    tokens: Option<usize>,
+    /// Tokens to generate, at most.
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 256)]
+    tokens: usize,
     /// What logits are divided by: above 1 for more surprise, below for less; 0 is the same as --greedy.
     #[arg(long, value_name = "T", default_value_t = 0.8, value_parser = temperature, allow_negative_numbers = true)]
     temperature: f32,
@@ -51,8 +51,12 @@ pub struct GenerateArguments {
     /// The seed of the random choices; equal seeds tell equal stories.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    /// Makes the last 64 tokens less likely: their logits are divided by this if they are positive, and multiplied if not. 1 does not
+    /// mind repetition.
+    #[arg(long, value_name = "P", default_value_t = 1.1, value_parser = penalty, allow_negative_numbers = true)]
+    repetition_penalty: f32,
     /// Takes the most likely token always.
-    #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p", "seed"])]
+    #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p", "seed", "repetition_penalty"])]
     greedy: bool,
 }
 
@@ -67,6 +71,15 @@ fn probability(text: &str) -> Result<f32, String> {
     let fits = |value: &f32| (0.0..=1.0).contains(value);
     text.parse().ok().filter(fits).ok_or_else(|| "a number from 0 to 1 was expected".to_owned())
 }
+
+/// A number to divide by, of which 1 does nothing.
+fn penalty(text: &str) -> Result<f32, String> {
+    let fits = |value: &f32| (1.0..=10.0).contains(value);
+    text.parse().ok().filter(fits).ok_or_else(|| "a number from 1 to 10 was expected".to_owned())
+}
+
+/// How many of the last tokens are made less likely.
+const RECENT: usize = 64;
 
 /// Continues a text on standard output; all else goes to standard error.
 pub fn generate(arguments: &GenerateArguments) -> Done {
@@ -90,20 +103,29 @@ pub fn generate(arguments: &GenerateArguments) -> Done {
     let (prompt, answers) = prompt(arguments, &vocabulary)?;
     drop(vocabulary);
     // Templates write out the token that begins a text, where there is one.
-    let prompt: Vec<i32> = tokenizer.encode(&prompt, !answers)?.iter().map(|id| *id as i32).collect();
+    let prompt = encode(&tokenizer, &prompt, !answers)?;
     let temperature = if arguments.greedy { 0.0 } else { arguments.temperature };
-    let GenerateArguments { top_k, top_p, seed, .. } = *arguments;
-    let mut sampler = Sampler::new(Sampling { temperature, top_k, top_p, seed }, vocabulary_size);
+    let GenerateArguments { top_k, top_p, seed, repetition_penalty, .. } = *arguments;
+    let sampling = Sampling { temperature, top_k, top_p, seed, repetition_penalty, recent: RECENT };
+    let mut sampler = Sampler::new(sampling, vocabulary_size);
     let mut stream = TextStream::new(io::stdout().lock(), tokenizer.adds_space());
     if !answers {
         prompt.iter().try_for_each(|token| stream.push(tokenizer.bytes(*token as u32)))?;
     }
     let room = runner.context().saturating_sub(prompt.len()) + 1;
-    let most = arguments.tokens.unwrap_or(room).min(room);
+    let most = arguments.tokens.min(room);
     let begin = |runner: &mut Runner| arguments.profile.begin(runner);
     let times = tell(&mut runner, &prompt, &tokenizer, &mut sampler, &mut stream, most, begin)?;
     stream.push(b"\n")?;
     drop(stream.finish()?);
+    if !times.ended {
+        match most < arguments.tokens {
+            true => {
+                eprintln!("\n(the context of {} tokens is full; --context makes it longer)", runner.context())
+            }
+            false => eprintln!("\n(stopped after {most} tokens; -n gives more)"),
+        }
+    }
 
     let rate = |tokens: usize, time: Duration| tokens as f64 / time.as_secs_f64().max(1e-9);
     eprint!(
@@ -145,6 +167,8 @@ struct Times {
     /// Tokens fed one by one, and how long that took.
     decoded: usize,
     decode: Duration,
+    /// Whether the model ended the text.
+    ended: bool,
 }
 
 /// Feeds the prompt, then each token that is chosen, until the text ends; `prefilled` is called between the two.
@@ -159,11 +183,12 @@ fn tell(
 ) -> Result<Times, Box<dyn std::error::Error>> {
     let begin = Instant::now();
     let mut token = sampler.sample(runner.feed(prompt)?)?;
-    let mut times = Times { prefill: begin.elapsed(), decoded: 0, decode: Duration::ZERO };
+    let mut times = Times { prefill: begin.elapsed(), decoded: 0, decode: Duration::ZERO, ended: false };
     prefilled(runner);
     let begin = Instant::now();
     for told in 1..=most {
         if tokenizer.is_stop(token) {
+            times.ended = true;
             break;
         }
         stream.push(tokenizer.bytes(token))?;

@@ -10,6 +10,7 @@ use bitquilt_examples::recipe::{Recipe, Summary};
 use bitquilt_examples::tinystories::graph::{self, Options};
 use bitquilt_examples::tinystories::model::Llama;
 use bitquilt_examples::tinystories::runner::Runner;
+use bitquilt_examples::tinystories::tokenizer::{Tokenizer, TokenizerError};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -143,7 +144,10 @@ impl RunArguments {
     pub fn options(&self, model: &Llama) -> Options {
         const DEFAULT_CONTEXT: usize = 2048;
         let context = match self.context {
-            Some(context) => context as usize,
+            Some(context) => {
+                warn_beyond("--context", context as usize, model);
+                context as usize
+            }
             None => model.config.context.min(DEFAULT_CONTEXT),
         };
         let cache = match (self.kv, self.precision) {
@@ -156,6 +160,28 @@ impl RunArguments {
         };
         Options { context, cache, precision: precision.to_owned() }
     }
+}
+
+/// Warns where a model is to look back on more tokens than it was trained for.
+pub fn warn_beyond(option: &str, context: usize, model: &Llama) {
+    let trained = model.config.context;
+    if context > trained {
+        eprintln!(
+            "warning: {option} is {context}, and the model was trained for {trained} tokens: what it predicts beyond them means little"
+        );
+    }
+}
+
+/// The tokens of a text; a warning where a part of it has none.
+pub fn encode(tokenizer: &Tokenizer, text: &str, begins: bool) -> Result<Vec<i32>, TokenizerError> {
+    let tokens = tokenizer.encode(text, begins)?;
+    match tokenizer.unknown(&tokens) {
+        0 => {}
+        count => eprintln!(
+            "warning: the model's vocabulary has no tokens for {count} pieces of the text; it sees its sign for the unknown instead"
+        ),
+    }
+    Ok(tokens.iter().map(|id| *id as i32).collect())
 }
 
 /// A progress bar that appears if work takes long and a terminal looks on, and goes with the work.

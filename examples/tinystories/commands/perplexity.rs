@@ -11,7 +11,7 @@ use bitquilt_examples::tinystories::tokenizer::Tokenizer;
 use clap::Args;
 
 use super::Done;
-use super::load::{ModelArguments, RunArguments, apply, load};
+use super::load::{ModelArguments, RunArguments, apply, encode, load, warn_beyond};
 
 /// What `perplexity` takes.
 #[derive(Args)]
@@ -55,11 +55,11 @@ pub fn perplexity(arguments: &PerplexityArguments) -> Done {
     let session = arguments.model.session()?;
     let model = arguments.model.open(&session)?;
     let vocabulary = model.vocabulary.as_ref().ok_or("the model has no tokenizer; give --tokenizer")?;
-    let tokens: Vec<i32> =
-        Tokenizer::new(vocabulary)?.encode(&text, true)?.iter().map(|id| *id as i32).collect();
+    let tokens = encode(&Tokenizer::new(vocabulary)?, &text, true)?;
 
     let mut options = arguments.run.options(&model);
     options.context = arguments.window as usize;
+    warn_beyond("--window", options.context, &model);
     let mut candidate =
         |name: String, recipe: Option<Recipe>, precision: &str| -> Result<_, Box<dyn Error>> {
             let mut model =
