@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use bitquilt::InferenceSession;
 use bitquilt_examples::minilm::encoder::{AnyError, Config, Encoder, cosine, weights};
+use bitquilt_examples::minilm::tokens::{SentenceTokenizer, beginning};
 use bitquilt_examples::recipe::{Recipe, Sizes};
 use clap::Parser;
-use tokenizers::Tokenizer;
 
 /// Embeds sentences with a BERT encoder, in full precision and quantized by a recipe, and compares the two.
 #[derive(Parser)]
@@ -81,7 +81,8 @@ fn minilm(arguments: &Arguments) -> Result<(), AnyError> {
         return Err(format!("there is no file {model}; tests/fetch_models.sh fetches the encoder").into());
     }
     let config = Config::read(&beside(&arguments.config, "config.json"))?;
-    let tokenizer = tokenizer(&beside(&arguments.tokenizer, "tokenizer.json"))?;
+    let tokenizer = SentenceTokenizer::read(&beside(&arguments.tokenizer, "tokenizer.json"), &config)?;
+    let tokens = tokens(&tokenizer, &arguments.sentences)?;
 
     let full = weights(&model, &config, session.registry())?;
     let mut quantized = full.clone();
@@ -94,14 +95,13 @@ fn minilm(arguments: &Arguments) -> Result<(), AnyError> {
     let mut times = [Duration::ZERO; 2];
     let mut embeddings: Vec<[Vec<f32>; 2]> = Vec::new();
     println!("cosine of the two embeddings");
-    for sentence in &arguments.sentences {
-        let encoding = tokenizer.encode(sentence.as_str(), true).map_err(|error| error.to_string())?;
+    for (sentence, tokens) in arguments.sentences.iter().zip(&tokens) {
         let mut pair = [Vec::new(), Vec::new()];
         for ((encoder, time), embedding) in encoders.iter_mut().zip(&mut times).zip(&mut pair) {
-            *embedding = encoder.embed(encoding.get_ids())?.to_vec();
-            *time += median_time(|| encoder.embed(encoding.get_ids()).map(drop))?;
+            *embedding = encoder.embed(tokens)?.to_vec();
+            *time += median_time(|| encoder.embed(tokens).map(drop))?;
         }
-        println!("{:>8.5}  {sentence}", cosine(&pair[0], &pair[1]));
+        println!("{:>8.5}  {}", cosine(&pair[0], &pair[1]), beginning(sentence));
         embeddings.push(pair);
     }
 
@@ -110,7 +110,7 @@ fn minilm(arguments: &Arguments) -> Result<(), AnyError> {
     for ([full, quantized], sentence) in embeddings.iter().zip(&arguments.sentences).skip(1) {
         let [first_full, first_quantized] = &embeddings[0];
         let similar = (cosine(first_full, full), cosine(first_quantized, quantized));
-        println!("{:>8.5} {:>8.5}  {sentence}", similar.0, similar.1);
+        println!("{:>8.5} {:>8.5}  {}", similar.0, similar.1, beginning(sentence));
     }
     println!("\n{:10} {:>10} {:>24}", "graph", "MB", "time a sentence (median)");
     for ((name, sizes), time) in ["f32", "quantized"].iter().zip(&sizes).zip(times) {
@@ -120,11 +120,20 @@ fn minilm(arguments: &Arguments) -> Result<(), AnyError> {
     Ok(())
 }
 
-/// The tokenizer of a file, for single sentences: without padding.
-fn tokenizer(path: &Path) -> Result<Tokenizer, AnyError> {
-    let mut tokenizer = Tokenizer::from_file(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    tokenizer.with_padding(None);
-    Ok(tokenizer)
+/// The tokens of every sentence; a warning where words of it are unknown.
+fn tokens(tokenizer: &SentenceTokenizer, sentences: &[String]) -> Result<Vec<Vec<u32>>, AnyError> {
+    let encode = |sentence: &String| {
+        let tokens = tokenizer.encode(sentence)?;
+        match tokenizer.unknown(&tokens) {
+            0 => {}
+            count => eprintln!(
+                "warning: the encoder does not know {count} words of {:?}; any others in their place would mean the same to it",
+                beginning(sentence)
+            ),
+        }
+        Ok(tokens)
+    };
+    sentences.iter().map(encode).collect()
 }
 
 fn median_time(mut run: impl FnMut() -> Result<(), AnyError>) -> Result<Duration, AnyError> {

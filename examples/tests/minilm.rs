@@ -8,10 +8,11 @@ use std::process::Command;
 
 use bitquilt::checkpoint::npy;
 use bitquilt_examples::minilm::encoder::{Config, Encoder, cosine, weights};
+use bitquilt_examples::minilm::tokens::SentenceTokenizer;
 use bitquilt_examples::recipe::Recipe;
 use common::{fetched, numpy, session};
 
-/// [CLS] the cat sits on the warm windowsill . [SEP]
+/// [CLS] the cat sits on the warm windows ##ill [SEP]
 const SENTENCE: [u32; 10] = [101, 1996, 4937, 7719, 2006, 1996, 4010, 3645, 8591, 102];
 
 #[test]
@@ -83,4 +84,38 @@ fn a_k_encoding_does_not_fit_rows_of_384() {
         error.contains("its rows have 384 values, no multiple of the 256 in a block of `q4_k`"),
         "{error}"
     );
+}
+
+#[test]
+fn a_sentence_is_encoded_whole_or_refused() {
+    let Some(path) = fetched("all-MiniLM-L6-v2.safetensors") else { return };
+    let config = Config::read(&path.with_file_name("all-MiniLM-L6-v2.config.json")).unwrap();
+    let file = path.with_file_name("all-MiniLM-L6-v2.tokenizer.json");
+    let tokenizer = SentenceTokenizer::read(&file, &config).unwrap();
+    assert_eq!(tokenizer.encode("The cat sits on the warm windowsill.").unwrap().len(), 11);
+    assert_eq!(tokenizer.encode("The cat sits on the warm windowsill").unwrap(), SENTENCE);
+
+    // The file itself asks for no more than 128 tokens.
+    let told = std::fs::read_to_string(&file).unwrap();
+    assert!(told.contains("\"max_length\": 128") || told.contains("\"max_length\":128"));
+    let words = |count: usize, last: &str| "cat ".repeat(count) + last;
+    for count in [127, 300, 509] {
+        let (cat, dog) = (words(count, "cat"), words(count, "dog"));
+        let [cat, dog] = [cat, dog].map(|sentence| tokenizer.encode(&sentence).unwrap());
+        assert_eq!((cat.len(), dog.len()), (count + 3, count + 3));
+        assert_ne!(cat, dog);
+    }
+    let error = tokenizer.encode(&words(510, "dog")).unwrap_err().to_string();
+    assert!(error.starts_with("the sentence \"cat cat "), "{error}");
+    assert!(
+        error.ends_with("...\" has 513 tokens; the encoder takes at most 512: split it and embed its parts"),
+        "{error}"
+    );
+
+    // Sentences of different lengths are never padded to be alike.
+    assert_eq!(tokenizer.encode("").unwrap().len(), 2);
+    assert_eq!(tokenizer.unknown(&SENTENCE), 0);
+    // A word of more than 100 letters is unknown to WordPiece, and so is a sign that no word has.
+    let unknown = tokenizer.encode(&format!("{} \u{1F9FF} cat", "b".repeat(101))).unwrap();
+    assert_eq!(tokenizer.unknown(&unknown), 2, "{unknown:?}");
 }
