@@ -16,7 +16,7 @@ fn run(path: &std::path::Path) -> Result<(), Error> {
     let mut tensors = TensorDict::new();
     tensors.insert("x", Tensor::new([1, 2, 2], [1i32, 2, 3, 4])?);
     tensors.insert("y", Tensor::full([10, 5], -1.23f32));
-    tensors.insert("weight", encoding.quantize(&Tensor::full([8, 256], 0.15f32))?);
+    tensors.insert("weight", encoding.quantize(&Tensor::full([8, 256], 0.15f32))?.tensor);
     checkpoint::save(&tensors, path)?;
 
     let tensors = checkpoint::load(path, session.registry())?;

@@ -16,7 +16,7 @@ fn main() -> Result<(), Error> {
 
     // Quantized: the weight is transposed, [32, 64], and qmatmul takes it so.
     let encoding = session.registry().require_encoding("q4_0")?;
-    let quantized = encoding.quantize(&Tensor::full([32, 64], 0.15f32))?;
+    let quantized = encoding.quantize(&Tensor::full([32, 64], 0.15f32))?.tensor;
     let mut graph = Graph::new(session.registry(), [TensorType::f32([32, 64])])?;
     let constant = graph.constant(&quantized)?; // or both at once: graph.quantize("q4_0", &tensor)?
     let product = graph.qmatmul(graph.input(0), constant)?;

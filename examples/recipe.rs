@@ -26,7 +26,7 @@ use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 
 use bitquilt::plugin::{Registry, UnknownEncoding};
-use bitquilt::{DType, Element, QuantizeError, Tensor, TensorDict};
+use bitquilt::{DType, Element, QuantizeError, QuantizeWarning, Quantized, Tensor, TensorDict};
 use globset::{Glob, GlobMatcher};
 use serde::Deserialize;
 
@@ -168,9 +168,10 @@ impl Recipe {
         let mut summary = Summary::default();
         for (index, Step { weight, encoding, instead_of }) in plan.iter().enumerate() {
             if let Some(tensor) = weights.get(weight) {
-                let encoded = encode(tensor, encoding, registry)
+                let Quantized { tensor, warnings } = encode(tensor, encoding, registry)
                     .map_err(|source| RecipeError::Quantize { weight: weight.clone(), source })?;
-                weights.insert(weight, encoded);
+                weights.insert(weight, tensor);
+                summary.warnings.extend(warnings.into_iter().map(|warning| (weight.clone(), warning)));
             }
             if let Some(wanted) = instead_of {
                 summary.fallbacks.push((weight.clone(), wanted.clone(), encoding.clone()));
@@ -251,12 +252,13 @@ fn fits(weight: &str, tensor: &Tensor, encoding: &str, registry: &Registry) -> R
     Err(RecipeError::RowLength { weight, row_len, encoding, block_len })
 }
 
-fn encode(tensor: &Tensor, encoding: &str, registry: &Registry) -> Result<Tensor, QuantizeError> {
+fn encode(tensor: &Tensor, encoding: &str, registry: &Registry) -> Result<Quantized, QuantizeError> {
+    let as_it_is = |tensor| Quantized { tensor, warnings: Vec::new() };
     let has_it = tensor.encoding().is_some_and(|spec| spec.name == encoding);
     match encoding {
-        KEEP => Ok(tensor.clone()),
-        F32 => registry.to_f32(tensor),
-        _ if has_it => Ok(tensor.clone()),
+        KEEP => Ok(as_it_is(tensor.clone())),
+        F32 => registry.to_f32(tensor).map(as_it_is),
+        _ if has_it => Ok(as_it_is(tensor.clone())),
         _ => registry.require_encoding(encoding)?.quantize(&registry.to_f32(tensor)?),
     }
 }
@@ -266,6 +268,8 @@ fn encode(tensor: &Tensor, encoding: &str, registry: &Registry) -> Result<Tensor
 pub struct Summary {
     /// Weights that got the fallback: name, encoding that was wanted, encoding that it has.
     pub fallbacks: Vec<(String, String, String)>,
+    /// What was lost: name, how.
+    pub warnings: Vec<(String, QuantizeWarning)>,
     /// What all weights take now.
     pub sizes: Sizes,
 }
@@ -278,6 +282,12 @@ impl Display for Summary {
         }
         if let Some(more @ 1..) = self.fallbacks.len().checked_sub(MOST) {
             writeln!(f, ".. and {more} more weights")?;
+        }
+        for (weight, warning) in self.warnings.iter().take(MOST) {
+            writeln!(f, "warning: {weight}: {warning}")?;
+        }
+        if let Some(more @ 1..) = self.warnings.len().checked_sub(MOST) {
+            writeln!(f, ".. and {more} more warnings")?;
         }
         self.sizes.fmt(f)
     }

@@ -65,6 +65,8 @@ fn mixed(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     for ((name, weight), encoding) in block.weights().into_iter().zip(encodings) {
         let encoding = session.registry().require_encoding(encoding)?;
         let quantized = encoding.quantize(weight).map_err(|error| format!("{name}: {error}"))?;
+        quantized.warnings.iter().for_each(|warning| eprintln!("{name}: {warning}"));
+        let quantized = quantized.tensor;
         let error = relative_error(weight.values()?, encoding.dequantize(&quantized)?.values()?);
         let (bits, bytes) = (encoding.spec().bits_per_value(), quantized.bytes().len());
         sizes = (sizes.0 + weight.bytes().len(), sizes.1 + bytes);

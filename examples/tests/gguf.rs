@@ -311,7 +311,11 @@ fn what_the_command_quantizes_is_the_same_model() {
     }
     let encode = |name: &str| {
         let tensor = file.as_stored(name)?;
-        Ok::<_, bitquilt::Error>(if tensor.shape().len() == 2 { encoding.quantize(&tensor)? } else { tensor })
+        Ok::<_, bitquilt::Error>(if tensor.shape().len() == 2 {
+            encoding.quantize(&tensor)?.tensor
+        } else {
+            tensor
+        })
     };
     writer.write(&saved, encode).unwrap();
 

@@ -21,7 +21,7 @@
 //! |---|---|
 //! | a checkpoint's bytes, mapped and validated, become named tensors | [`checkpoint`] |
 //! | a program's, a library's or the built-in encodings, ops and kernels are registered | [`plugin`], [`plugin_api`] |
-//! | tensors are encoded: [`RegisteredEncoding::quantize`](plugin::RegisteredEncoding::quantize), [`Graph::quantize`] | `encoding.rs` |
+//! | tensors are encoded: [`RegisteredEncoding::quantize`](plugin::RegisteredEncoding::quantize), [`Graph::quantize`] | `encoding/` |
 //! | nodes are added to a [`Graph`], each type inferred and checked | `graph/` |
 //! | [`InferenceSession::load`] orders, folds what is constant, prepares kernels, and lets go of what they took over | `compile/` |
 //! | a [`State`] lays out its arena once for each binding of the symbols | `compile/layout.rs`, `compile/planner.rs` |
@@ -53,7 +53,7 @@ pub use bitquilt_plugin_api::{
 };
 pub use checkpoint::{CheckpointError, TensorDict};
 pub use compile::{ExplainedNode, ExplainedOutput, Explanation, LoadError};
-pub use encoding::QuantizeError;
+pub use encoding::{Indices, QuantizeError, QuantizeWarning, Quantized, RowLoss};
 pub use error::Error;
 pub use graph::{Attention, Graph, GraphError, NodeBuilder, NodeProblem, Rope, RopePairing, Value};
 pub use profile::{Profile, ProfiledNode, ProfiledOp};

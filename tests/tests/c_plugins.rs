@@ -56,7 +56,7 @@ fn the_example_s_encoding_and_op_run() {
         let found = ["output0", "output1", "output2"].map(get);
 
         let encoding = session.registry().encoding("acme.c_int4").unwrap();
-        let decoded = encoding.dequantize(&encoding.quantize(&dense).unwrap()).unwrap();
+        let decoded = encoding.dequantize(&encoding.quantize(&dense).unwrap().tensor).unwrap();
         let decoded = decoded.values::<f32>().unwrap();
         for (value, decoded) in values(37 * 64).iter().zip(decoded) {
             assert!((value - decoded).abs() <= 2.0 / 7.0 / 2.0 + 1e-6, "{value} {decoded}");

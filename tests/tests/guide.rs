@@ -56,7 +56,7 @@ fn the_first_sample_and_its_full_precision_side_agree() {
 
     let mut graph = Graph::new(session.registry(), [TensorType::f32([32, 64])]).unwrap();
     let weight = Tensor::full([32, 64], 0.15f32);
-    let quantized = session.registry().require_encoding("q4_0").unwrap().quantize(&weight).unwrap();
+    let quantized = session.registry().require_encoding("q4_0").unwrap().quantize(&weight).unwrap().tensor;
     let constant = graph.constant(&quantized).unwrap();
     let matmul = graph.qmatmul(graph.input(0), constant).unwrap();
     graph.output(matmul).unwrap();
@@ -85,10 +85,10 @@ fn quantize_works_the_same_for_every_encoding() {
     for encoding in session.registry().encodings() {
         let spec = encoding.spec();
         let quantized = match encoding.quantize(&weight) {
-            Ok(quantized) => quantized,
+            Ok(quantized) => quantized.tensor,
             Err(error) => {
                 assert!(error.to_string().contains("needs an importance vector"), "{error}");
-                encoding.quantize_with_importance(&weight, &importance).unwrap()
+                encoding.quantize_with_importance(&weight, &importance).unwrap().tensor
             }
         };
         let row_bytes = 512 / spec.block_len * spec.block_bytes;
@@ -113,7 +113,7 @@ fn quantizing_in_the_graph_is_quantizing_and_adding_a_constant() {
     let weight = noise([8, 256], 2);
     for name in ["q4_0", "q4_k", "q6_k"] {
         let mut graph = Graph::new(session.registry(), []).unwrap();
-        let quantized = session.registry().require_encoding(name).unwrap().quantize(&weight).unwrap();
+        let quantized = session.registry().require_encoding(name).unwrap().quantize(&weight).unwrap().tensor;
         let two = graph.constant(&quantized).unwrap();
         let one = graph.quantize(name, &weight).unwrap();
         assert_eq!(graph.constant_tensor(one), graph.constant_tensor(two));
@@ -208,7 +208,7 @@ fn a_run_time_input_is_never_quantized() {
     let (x, weight) = (noise([2, 64], 9), noise([8, 64], 10));
     let problem = model.execute([("input0", &x), ("input1", &weight)]).unwrap_err().to_string();
     assert_eq!(problem, "the input `input1` is q8_0 [8, 64], f32 [8, 64] was given");
-    let weight = session.registry().require_encoding("q8_0").unwrap().quantize(&weight).unwrap();
+    let weight = session.registry().require_encoding("q8_0").unwrap().quantize(&weight).unwrap().tensor;
     model.execute([("input0", &x), ("input1", &weight)]).unwrap();
 }
 
@@ -219,7 +219,7 @@ fn named_tensors_are_saved_and_loaded() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("checkpoint.safetensors");
     let quantized =
-        session.registry().require_encoding("q4_k").unwrap().quantize(&noise([4, 256], 11)).unwrap();
+        session.registry().require_encoding("q4_k").unwrap().quantize(&noise([4, 256], 11)).unwrap().tensor;
     let mut tensors = TensorDict::new();
     tensors.insert("x", Tensor::new([1, 2, 2], [1i32, 2, 3, 4]).unwrap());
     tensors.insert("y", Tensor::full([10, 5], -1.23f32));
@@ -329,7 +329,7 @@ fn an_encoding_of_ones_own_has_an_op_of_ones_own() {
 
 fn decoded(registry: &Registry, encoding: &str, weight: &Tensor) -> Tensor {
     let encoding = registry.require_encoding(encoding).unwrap();
-    encoding.dequantize(&encoding.quantize(weight).unwrap()).unwrap()
+    encoding.dequantize(&encoding.quantize(weight).unwrap().tensor).unwrap()
 }
 
 /// "Any op that you pass this data into must know how to dequantize that data": what the system of the guide computes in silence is

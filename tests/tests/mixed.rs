@@ -61,7 +61,7 @@ fn predicted(block: &FeedForward, registry: &Registry, encodings: [&str; 3], x: 
     let [gate, up, down] = block.weights().map(|(_, weight)| Matrix::of(weight));
     let mut errors = block.weights().into_iter().zip(encodings).map(|((_, weight), encoding)| {
         let encoding = registry.require_encoding(encoding).unwrap();
-        let decoded = encoding.dequantize(&encoding.quantize(weight).unwrap()).unwrap();
+        let decoded = encoding.dequantize(&encoding.quantize(weight).unwrap().tensor).unwrap();
         Matrix::of(&decoded).zip(&Matrix::of(weight), |decoded, weight| decoded - weight)
     });
     let [gate_error, up_error, down_error] = std::array::from_fn(|_| errors.next().unwrap());

@@ -28,7 +28,7 @@ fn a_directory_is_loaded_in_order_whatever_is_in_it() {
     let good = registry.encoding("good.int8").unwrap();
     assert_eq!(good.plugin().origin, Origin::File(dir.file("good")));
     let values: Vec<f32> = (0..64).map(|i| (i as f32 - 31.5) / 8.0).collect();
-    let encoded = good.quantize(&Tensor::new([2, 32], &values).unwrap()).unwrap();
+    let encoded = good.quantize(&Tensor::new([2, 32], &values).unwrap()).unwrap().tensor;
     let decoded = good.dequantize(&encoded).unwrap();
     for (value, decoded) in values.iter().zip(decoded.values::<f32>().unwrap()) {
         assert!((value - decoded).abs() <= 4.0 / 127.0 / 2.0 + 1e-6, "{value} {decoded}");

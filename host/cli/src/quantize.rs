@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use bitquilt::checkpoint::{Checkpoint, CheckpointWriter, StoredTensor};
 use bitquilt::plugin::RegisteredEncoding;
-use bitquilt::{DType, Importance, QuantizeError, Tensor, TensorError};
+use bitquilt::{DType, Importance, QuantizeError, Quantized, Tensor, TensorError};
 use clap::Args;
 use globset::Glob;
 use miette::{IntoDiagnostic, miette};
@@ -21,8 +21,9 @@ use crate::session::SessionArguments;
 /// encoding and logical shape are in the metadata, where `bitquilt inspect` and other commands read them. Metadata is carried over, that
 /// of GGUF files with its types, the tokenizer included. Of a model in several files any one, or their index, is IN.
 ///
-/// Everything is checked before anything is written: rows that are no whole number of blocks and values that are NaN or infinite are
-/// refused. OUT is written beside its place and renamed; it may be IN, if that is a safetensors file.
+/// Rows that are no whole number of blocks, values that are NaN or infinite, and values that would decode to such are refused, and OUT is
+/// as it was: it is written beside its place and renamed. It may be IN, if that is a safetensors file. Rows whose values are so small or so
+/// large that little of them is left are written, with a warning.
 #[derive(Args)]
 pub struct QuantizeArguments {
     /// A safetensors or GGUF file.
@@ -82,7 +83,12 @@ impl QuantizeArguments {
                 Some(importance) => encoding.quantize_with_importance(&weight, importance),
                 None => encoding.quantize(&weight),
             };
-            encoded.map_err(|error| miette!("{}: {error}", about(name)))
+            let Quantized { tensor, warnings } =
+                encoded.map_err(|error| miette!("{}: {error}", about(name)))?;
+            for warning in warnings {
+                progress.suspend(|| tracing::warn!("{}: {warning}", about(name)));
+            }
+            Ok(tensor)
         };
         progress.set_message("encoding");
         rewrite::write(&file, &writer, &names, &self.output, &progress, quantize)?;

@@ -32,7 +32,7 @@ impl Workplace {
         model.insert("layer.1.up", narrow(DType::BF16, [5, 256]));
         model.insert(
             "layer.1.done",
-            self.registry().require_encoding("q8_0").unwrap().quantize(&weight([2, 64])).unwrap(),
+            self.registry().require_encoding("q8_0").unwrap().quantize(&weight([2, 64])).unwrap().tensor,
         );
         model.insert("norm", Tensor::new([512], values(512)).unwrap());
         model.insert("ids", Tensor::new([2, 2], [1i64, 2, 3, 4]).unwrap());
@@ -124,9 +124,9 @@ fn weights_are_encoded_and_the_rest_is_carried_over() {
     let encoding = here.registry().require_encoding("q4_k").unwrap();
     for (name, tensor) in model.iter() {
         let expected = match name {
-            "layer.0.up" => encoding.quantize(tensor).unwrap(),
-            "layer.0.down" => encoding.quantize(&weight([2, 256])).unwrap(),
-            "layer.1.up" => encoding.quantize(&weight([5, 256])).unwrap(),
+            "layer.0.up" => encoding.quantize(tensor).unwrap().tensor,
+            "layer.0.down" => encoding.quantize(&weight([2, 256])).unwrap().tensor,
+            "layer.1.up" => encoding.quantize(&weight([5, 256])).unwrap().tensor,
             _ => tensor.clone(),
         };
         assert_eq!(out.require(name).unwrap(), &expected, "{name}");
@@ -197,7 +197,7 @@ fn importance_is_a_vector_for_each_weight() {
     for name in ["q4_k", "iq2_xxs"] {
         here.succeeds(&[&["quantize", "model", "out", "-e", name], &only[..]].concat());
         let encoding = here.registry().require_encoding(name).unwrap();
-        let expected = encoding.quantize_with_importance(&weight([3, 512]), &vector).unwrap();
+        let expected = encoding.quantize_with_importance(&weight([3, 512]), &vector).unwrap().tensor;
         assert_eq!(here.load("out").require("layer.0.up").unwrap(), &expected, "{name}");
     }
     // Whoever takes no account of it says so.
@@ -291,6 +291,85 @@ fn wrong_values_and_shapes_are_refused() {
     model.insert("w", Tensor::from_bytes(DType::F16, [1, 32], &infinite).unwrap());
     here.save("bad", &model);
     assert!(here.fails(&["quantize", "bad", "out", "-e", "bf16"]).contains("row 0, column 1 is inf"));
+}
+
+/// A model of one weight `w`, [2, 256].
+fn one_weight(here: &Workplace, name: &str, scale: impl Fn(usize) -> f32) {
+    let mut model = TensorDict::new();
+    let rows: Vec<f32> = values(512).into_iter().enumerate().map(|(i, x)| x * scale(i)).collect();
+    model.insert("w", Tensor::new([2, 256], rows).unwrap());
+    here.save(name, &model);
+}
+
+#[test]
+fn weights_that_no_block_holds_are_refused() {
+    let here = Workplace::new();
+    one_weight(&here, "large", |_| 1e8);
+    one_weight(&here, "outlier", |i| if i == 300 { 1e30 } else { 1.0 });
+    fs::write(here.path("out"), "kept").unwrap();
+    for encoding in ["q4_0", "q4_k", "q6_k", "iq4_xs", "f16"] {
+        let said = here.fails(&["quantize", "large", "out", "-e", encoding]);
+        assert!(said.starts_with("large, tensor `w`: the value at row 0, column "), "{said}");
+        assert!(said.contains(&format!("`{encoding}`")) && said.contains(" would decode to "), "{said}");
+    }
+    for encoding in ["q4_0", "q4_k", "f16"] {
+        let said = here.fails(&["quantize", "outlier", "out", "-e", encoding]);
+        assert!(said.starts_with("outlier, tensor `w`: the value at row 1, column 44 is "), "{said}");
+    }
+}
+
+/// What the command says on standard error as it succeeds.
+fn warns(here: &Workplace, arguments: &[&str]) -> String {
+    let output = here.run(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn lost_rows_are_warned_of() {
+    let here = Workplace::new();
+    one_weight(&here, "small", |_| 1e-8);
+    one_weight(&here, "half", |i| if i < 256 { 1.0 } else { 1e-8 });
+    let said = warns(&here, &["quantize", "small", "out", "-e", "q4_0"]);
+    assert!(
+        said.contains("small, tensor `w`: `q4_0` loses rows 0 to 1 of 2: row 0 has a norm of "),
+        "{said}"
+    );
+    let said = warns(&here, &["quantize", "half", "out", "-e", "q8_0"]);
+    assert!(said.contains("half, tensor `w`: `q8_0` loses row 1 of 2: "), "{said}");
+    assert_eq!(warns(&here, &["quantize", "half", "out", "-e", "bf16"]), "");
+}
+
+#[test]
+fn silent_importance_is_warned_of() {
+    let here = Workplace::new();
+    for (weight, warned) in [(0.0, true), (1e-45, false), (1e37, false)] {
+        let mut importance = TensorDict::new();
+        importance.insert("layer.0.down", Tensor::full([256], weight));
+        here.save("importance", &importance);
+        let only = ["--only", "layer.0.down", "--importance", "importance"];
+        let said = warns(&here, &[&["quantize", "model", "out", "-e", "q6_k"], &only[..]].concat());
+        let sentence = "model, tensor `layer.0.down`: the importance is zero throughout block 0 of `q6_k`";
+        assert_eq!(said.contains(sentence), warned, "{weight}: {said}");
+        let decoded = here.registry().to_f32(here.load("out").require("layer.0.down").unwrap()).unwrap();
+        let errors = decoded.values::<f32>().unwrap().iter().zip(values(512)).map(|(a, b)| (a - b).abs());
+        assert!(errors.fold(0.0, f32::max) < 0.1, "{weight}");
+    }
+}
+
+#[test]
+fn blocks_that_decode_to_nan_are_warned_of() {
+    let here = Workplace::new();
+    let mut blocks = vec![0; 36];
+    blocks[18..20].copy_from_slice(&half::f16::INFINITY.to_bits().to_le_bytes());
+    let encoding = here.registry().require_encoding("q4_0").unwrap();
+    let mut model = TensorDict::new();
+    model.insert("w", Tensor::from_encoded(encoding.spec(), [1, 64], &blocks).unwrap());
+    here.save("infinite", &model);
+    let said = warns(&here, &["dequantize", "infinite", "out"]);
+    let sentence =
+        "infinite, tensor `w`: 32 of 64 values decode to NaN or infinity; the first is at row 0, column 32";
+    assert!(said.contains(sentence), "{said}");
 }
 
 #[test]

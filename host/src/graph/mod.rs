@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bitquilt_plugin_api::dim::is_symbol;
 use bitquilt_plugin_api::{Attributes, Element, TensorType};
 
-use crate::encoding::QuantizeError;
+use crate::encoding::{QuantizeError, QuantizeWarning};
 use crate::plugin::Registry;
 use crate::tensor::Tensor;
 pub use error::{GraphError, NodeProblem};
@@ -55,6 +55,7 @@ pub struct Graph {
     pub(crate) states: Vec<StateData>,
     pub(crate) outputs: Vec<Port>,
     node_names: HashMap<String, usize>,
+    quantize_warnings: Vec<(Value, QuantizeWarning)>,
 }
 
 /// A tensor of a graph: an input, a constant, a state, or what a node yields.
@@ -124,6 +125,7 @@ impl Graph {
             states: Vec::new(),
             outputs: Vec::new(),
             node_names: HashMap::new(),
+            quantize_warnings: Vec::new(),
         };
         for (index, tensor) in inputs.into_iter().enumerate() {
             graph.add_input(format!("input{index}"), tensor)?;
@@ -172,10 +174,18 @@ impl Graph {
         Ok(self.push(tensor.tensor_type(), Source::Constant(tensor.clone()), None))
     }
 
-    /// Encodes a tensor and adds it as a constant: `encoding.quantize(tensor)` and [`Self::constant`] in one.
+    /// Encodes a tensor and adds it as a constant: `encoding.quantize(tensor)` and [`Self::constant`] in one. Rows that are lost are
+    /// among [`Self::quantize_warnings`].
     pub fn quantize(&mut self, encoding: &str, tensor: &Tensor) -> Result<Value, GraphError> {
         let encoded = self.registry.require_encoding(encoding)?.quantize(tensor)?;
-        self.constant(&encoded)
+        let value = self.constant(&encoded.tensor)?;
+        self.quantize_warnings.extend(encoded.warnings.into_iter().map(|warning| (value, warning)));
+        Ok(value)
+    }
+
+    /// What [`Self::quantize`] warned of, and the constants that it made.
+    pub fn quantize_warnings(&self) -> &[(Value, QuantizeWarning)] {
+        &self.quantize_warnings
     }
 
     /// Adds a state: memory that a [`State`](crate::State) keeps from one run to the next, zero at first. Its dimensions are numbers.

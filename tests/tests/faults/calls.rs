@@ -117,7 +117,7 @@ fn node(session: &InferenceSession, fault: &str) -> Result<(), Error> {
 fn encoding(session: &InferenceSession, name: &str) -> Result<(), Error> {
     let encoding = session.registry().require_encoding(&format!("calls.{name}"))?;
     let values = Tensor::new([2, 8], [0.25f32; 16])?;
-    let encoded = encoding.quantize(&values)?;
+    let encoded = encoding.quantize(&values)?.tensor;
     let decoded = encoding.dequantize(&encoded)?;
     assert_eq!(decoded.values::<f32>()?, values.values::<f32>()?);
     Ok(())
@@ -127,7 +127,7 @@ fn calls_back(session: &InferenceSession, encoding: &str) -> Result<(), Error> {
     let mut graph = Graph::new(session.registry(), [])?;
     let values: Vec<f32> = (0..4 * 256).map(|index| (index as f32).cos()).collect();
     let encoded =
-        session.registry().require_encoding(encoding)?.quantize(&Tensor::new([4, 256], &values)?)?;
+        session.registry().require_encoding(encoding)?.quantize(&Tensor::new([4, 256], &values)?)?.tensor;
     let weight = graph.constant(&encoded)?;
     let copy = graph.op("calls.back", [weight])?;
     graph.output(copy)?;

@@ -265,7 +265,7 @@ fn weight(registry: &Registry, encoding: &str, n: usize, k: usize) -> miette::Re
         Importance::Required => encoding.quantize_with_importance(&rows, &vec![1.0; k]),
         _ => encoding.quantize(&rows),
     };
-    let encoded = encoded.into_diagnostic()?;
+    let encoded = encoded.into_diagnostic()?.tensor;
     let row_bytes = encoded.bytes().len() / distinct;
     let bytes = row_bytes.checked_mul(n);
     let mut all = reserve::<u8>(bytes, format_args!("a weight [{n}, {k}]"))?;

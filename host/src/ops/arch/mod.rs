@@ -17,12 +17,12 @@ mod scalar;
 pub(super) use scalar::Scalar;
 
 /// The lanes of a register.
-pub(super) const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 /// An instruction set. A value of it is proof that the machine has the instructions.
 ///
 /// Methods are inlined into [`vectorize`](Self::vectorize), which is compiled with the instructions.
-pub(super) trait Simd: Copy + Send + Sync + 'static {
+pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Sixteen floats.
     type F: Copy;
     /// A choice for each lane.
@@ -159,7 +159,7 @@ pub(super) fn touch<T: Pod>(values: &[T]) {
 }
 
 /// Code that is compiled once for each instruction set. Implementations are `#[inline(always)]`, as is all they call with it.
-pub(super) trait Body {
+pub(crate) trait Body {
     /// What it answers.
     type Output;
     /// Runs it.
@@ -168,7 +168,7 @@ pub(super) trait Body {
 
 /// An instruction set that this machine has.
 #[derive(Clone, Copy)]
-pub(super) enum Isa {
+pub(crate) enum Isa {
     /// Plain Rust.
     Scalar(Scalar<false>),
     /// AVX2 with FMA and F16C.
@@ -187,7 +187,7 @@ pub(super) enum Isa {
 
 impl Isa {
     /// Those that this machine has, the fastest first.
-    pub(super) fn available() -> impl Iterator<Item = Self> {
+    pub(crate) fn available() -> impl Iterator<Item = Self> {
         #[cfg(target_arch = "x86_64")]
         let own = [avx512::Avx512::detect().map(Self::Avx512), avx2::Avx2::detect().map(Self::Avx2)];
         #[cfg(target_arch = "aarch64")]
@@ -198,7 +198,7 @@ impl Isa {
     }
 
     /// The fastest; where a session's option `isa` names one, that one, if the machine has it.
-    pub(super) fn select(option: Option<&str>) -> Self {
+    pub(crate) fn select(option: Option<&str>) -> Self {
         Self::available()
             .find(|isa| option.is_none_or(|name| name.starts_with(isa.name())))
             .unwrap_or(Self::Scalar(Scalar))
@@ -220,7 +220,7 @@ impl Isa {
     }
 
     /// Runs `body` compiled for it.
-    pub(super) fn run<B: Body>(self, body: B) -> B::Output {
+    pub(crate) fn run<B: Body>(self, body: B) -> B::Output {
         match self {
             Self::Scalar(simd) => simd.vectorize(body),
             #[cfg(target_arch = "x86_64")]

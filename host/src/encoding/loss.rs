@@ -1,0 +1,191 @@
+//! What encoding did to rows, by decoding them again: every encoding's results are looked at, whoever wrote it.
+
+use bitquilt_plugin_api::{Encoding, Result};
+
+use super::warning::{Indices, RowLoss};
+use crate::ops::arch::{Body, Isa, LANES, Simd};
+
+/// Values that are decoded at a time, where blocks are not longer: they stay in the nearest cache.
+const PIECE: usize = 4096;
+
+/// The rows of a tensor that are lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct LostRows {
+    /// Which, if there are any.
+    pub(super) rows: Option<Indices>,
+    /// The one with the largest error.
+    pub(super) worst: RowLoss,
+}
+
+impl LostRows {
+    fn add(&mut self, loss: RowLoss) {
+        self.append(Self { rows: Some(Indices::one(loss.row)), worst: loss });
+    }
+
+    /// Adds the rows of a later part.
+    pub(super) fn append(&mut self, later: Self) {
+        let Some(rows) = later.rows else { return };
+        if self.rows.is_none() || later.worst.relative_error() > self.worst.relative_error() {
+            self.worst = later.worst;
+        }
+        self.rows = Some(Indices::join(self.rows, rows));
+    }
+}
+
+/// A value whose block does not decode to finite values.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct NotDecodable {
+    pub(super) row: usize,
+    /// Of the largest magnitude in the block.
+    pub(super) column: usize,
+    pub(super) value: f32,
+    /// The first value of the block that is not finite.
+    pub(super) decoded: f32,
+}
+
+/// What was found in rows.
+pub(super) enum Verdict {
+    /// All decode to finite values; some may be lost.
+    Finite(LostRows),
+    /// The first value whose block does not.
+    NotDecodable(NotDecodable),
+}
+
+/// Rows of finite values, and the blocks that they were encoded as.
+pub(super) struct Encoded<'a> {
+    pub(super) encoding: Encoding<'a>,
+    pub(super) row_len: usize,
+    /// The first row's index.
+    pub(super) first_row: usize,
+    pub(super) values: &'a [f32],
+    pub(super) blocks: &'a [u8],
+}
+
+impl Encoded<'_> {
+    /// Decodes the rows and compares them with what they were.
+    pub(super) fn inspect(&self, sums: &mut Vec<Sums>, decoded: &mut Vec<f32>) -> Result<Verdict> {
+        self.sum(sums, decoded)?;
+        let mut lost = LostRows::default();
+        for (index, _) in sums.iter().enumerate().filter(|(_, sums)| !sums.are_surely_fine()) {
+            let (values, blocks) = self.row(index);
+            decoded.resize(self.row_len, 0.0);
+            self.encoding.dequantize(blocks, decoded)?;
+            let row = self.first_row + index;
+            if let Some((column, value, decoded)) =
+                first_not_decodable(values, decoded, self.encoding.block_len())
+            {
+                return Ok(Verdict::NotDecodable(NotDecodable { row, column, value, decoded }));
+            }
+            let loss = loss(row, values, decoded);
+            if is_lost(&loss) {
+                lost.add(loss);
+            }
+        }
+        Ok(Verdict::Finite(lost))
+    }
+
+    /// The sums of each row.
+    fn sum(&self, sums: &mut Vec<Sums>, decoded: &mut Vec<f32>) -> Result<()> {
+        let (block_len, block_bytes, row_len) =
+            (self.encoding.block_len(), self.encoding.block_bytes(), self.row_len);
+        sums.clear();
+        sums.resize(self.values.len() / row_len, Sums::default());
+        // A piece is whole rows, or a part of one.
+        let (span, piece) = match PIECE / row_len {
+            0 => (row_len, (PIECE / block_len).max(1) * block_len),
+            rows => (rows * row_len, rows * row_len),
+        };
+        decoded.resize(piece, 0.0);
+        let isa = Isa::select(None);
+        let mut first = 0;
+        let mut blocks = self.blocks;
+        for values in self.values.chunks(span).flat_map(|span| span.chunks(piece)) {
+            let (these, rest) = blocks.split_at(values.len() / block_len * block_bytes);
+            let decoded = &mut decoded[..values.len()];
+            self.encoding.dequantize(these, decoded)?;
+            let rows = values.chunks(row_len).zip(decoded.chunks(row_len));
+            for ((values, decoded), sums) in rows.zip(&mut sums[first / row_len..]) {
+                let [norm, decoded_norm, error] = isa.run(Squares { values, decoded });
+                sums.norm += f64::from(norm);
+                sums.decoded_norm += f64::from(decoded_norm);
+                sums.error += f64::from(error);
+            }
+            first += values.len();
+            blocks = rest;
+        }
+        Ok(())
+    }
+
+    fn row(&self, index: usize) -> (&[f32], &[u8]) {
+        let row_bytes = self.row_len / self.encoding.block_len() * self.encoding.block_bytes();
+        (&self.values[index * self.row_len..][..self.row_len], &self.blocks[index * row_bytes..][..row_bytes])
+    }
+}
+
+/// The sums of squares of a row, of what it decodes to and of the difference, taken in f32.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sums {
+    norm: f64,
+    decoded_norm: f64,
+    error: f64,
+}
+
+impl Sums {
+    /// Whether the row decodes to finite values and is not lost, whatever rounding did to the sums. So the answer of a closer look does
+    /// not depend on the instruction set.
+    fn are_surely_fine(&self) -> bool {
+        // Less, and squares may have been too small for f32; more, and one may have been too large.
+        const SAFE: std::ops::Range<f64> = 1e-25..1e37;
+        SAFE.contains(&self.norm)
+            && self.error <= 0.98 * self.norm
+            && (0.26 * self.norm..3.9 * self.norm).contains(&self.decoded_norm)
+    }
+}
+
+/// Sums of squares: of values, of what they decode to, and of the difference.
+struct Squares<'a> {
+    values: &'a [f32],
+    decoded: &'a [f32],
+}
+
+impl Body for Squares<'_> {
+    type Output = [f32; 3];
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> [f32; 3] {
+        let mut sums = [simd.splat(0.0); 3];
+        for (values, decoded) in self.values.chunks(LANES).zip(self.decoded.chunks(LANES)) {
+            let (x, y) = (simd.load_some(values), simd.load_some(decoded));
+            let difference = simd.sub(x, y);
+            sums[0] = simd.fma(x, x, sums[0]);
+            sums[1] = simd.fma(y, y, sums[1]);
+            sums[2] = simd.fma(difference, difference, sums[2]);
+        }
+        sums.map(|sum| simd.sum(sum))
+    }
+}
+
+/// Of the first block that does not decode to finite values: the column and value of the largest magnitude, and what is not finite.
+fn first_not_decodable(values: &[f32], decoded: &[f32], block_len: usize) -> Option<(usize, f32, f32)> {
+    let (at, value) = super::values::first_not_finite(decoded)?;
+    let first = at / block_len * block_len;
+    let block = &values[first..][..block_len];
+    let largest = (0..block_len)
+        .fold(0, |largest, index| if block[index].abs() > block[largest].abs() { index } else { largest });
+    Some((first + largest, block[largest], value))
+}
+
+/// The norms of a row, which no square overflows.
+fn loss(row: usize, values: &[f32], decoded: &[f32]) -> RowLoss {
+    let norm = |of: fn(f64, f64) -> f64| {
+        let squares = values.iter().zip(decoded).map(|(x, y)| of(f64::from(*x), f64::from(*y)).powi(2));
+        squares.sum::<f64>().sqrt()
+    };
+    RowLoss { row, norm: norm(|x, _| x), decoded_norm: norm(|_, y| y), error: norm(|x, y| x - y) }
+}
+
+/// Whether a row is not what it was: the error exceeds it, or its norm is halved or doubled.
+fn is_lost(loss: &RowLoss) -> bool {
+    let RowLoss { norm, decoded_norm, error, .. } = *loss;
+    error > norm || decoded_norm < 0.5 * norm || decoded_norm > 2.0 * norm
+}

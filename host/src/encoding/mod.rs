@@ -1,0 +1,262 @@
+//! Quantizing and decoding tensors.
+
+mod error;
+mod importance;
+mod loss;
+mod values;
+mod warning;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bitquilt_plugin_api::host::in_default_control;
+use bitquilt_plugin_api::{DType, Element, Importance, Rows};
+use half::{bf16, f16};
+use rayon::prelude::*;
+
+use crate::memory::AlignedBytes;
+use crate::plugin::{RegisteredEncoding, Registry};
+use crate::tensor::{Tensor, dense_bytes, encoded_bytes};
+
+pub use error::QuantizeError;
+pub use warning::{Indices, QuantizeWarning, Quantized, RowLoss};
+
+use importance::tame;
+use loss::{Encoded, LostRows, NotDecodable, Sums, Verdict};
+use values::{Values, first_not_finite, widen};
+
+/// Values a thread takes at a time, at least: less is not worth handing over.
+const CHUNK_VALUES: usize = 1 << 16;
+
+impl Registry {
+    /// A weight's values as f32, whether it is f32, f16, bf16 or encoded.
+    pub fn to_f32(&self, tensor: &Tensor) -> Result<Tensor, QuantizeError> {
+        match tensor.element() {
+            Element::Encoded(name) => self.require_encoding(&name)?.dequantize(tensor),
+            Element::Dense(DType::F32) => Ok(tensor.clone()),
+            Element::Dense(DType::F16) => widen::<f16>(tensor),
+            Element::Dense(DType::BF16) => widen::<bf16>(tensor),
+            found @ Element::Dense(_) => Err(QuantizeError::NotFloat { found }),
+        }
+    }
+}
+
+impl RegisteredEncoding {
+    /// Encodes a tensor of f32, f16 or bf16 values and of rank 1 or more, row by row, on all cores.
+    ///
+    /// The tensor of the answer has the same logical shape; its bytes are `u8 [.., bytes a row]`, and its type remembers the encoding.
+    /// What was encoded is decoded again to see what became of it: rows that are lost are warnings of the answer, and values whose block
+    /// would decode to NaN or infinity are an error. So are rows that are no whole number of blocks, values that are not finite, and a
+    /// lack of importance where the encoding demands it.
+    pub fn quantize(&self, tensor: &Tensor) -> Result<Quantized, QuantizeError> {
+        self.encode(tensor, None)
+    }
+
+    /// As [`Self::quantize`], with a weight for each column that says how much its errors cost.
+    ///
+    /// Weights are finite and not negative; only their ratios count. A vector of very small or large weights is multiplied by a power of
+    /// four first. The columns of a block that has no weight but zero count alike, which is a warning.
+    pub fn quantize_with_importance(
+        &self,
+        tensor: &Tensor,
+        importance: &[f32],
+    ) -> Result<Quantized, QuantizeError> {
+        self.encode(tensor, Some(importance))
+    }
+
+    /// Whether a tensor can be encoded, with importance if there is some: all that [`Self::quantize`] checks before it encodes.
+    pub fn check(&self, tensor: &Tensor, importance: Option<&[f32]>) -> Result<(), QuantizeError> {
+        let values = self.check_types(tensor, importance)?;
+        let count = tensor.len();
+        let bad = (0..count.div_ceil(CHUNK_VALUES)).into_par_iter().find_map_first(|chunk| {
+            let begin = chunk * CHUNK_VALUES;
+            let mut buffer = Vec::new();
+            let (at, value) =
+                first_not_finite(values.read(begin..count.min(begin + CHUNK_VALUES), &mut buffer))?;
+            Some((begin + at, value))
+        });
+        bad.map_or(Ok(()), |(index, value)| Err(self.not_finite(tensor, index, value)))
+    }
+
+    /// [`Self::check`] but for the values themselves.
+    fn check_types<'a>(
+        &self,
+        tensor: &'a Tensor,
+        importance: Option<&[f32]>,
+    ) -> Result<Values<'a>, QuantizeError> {
+        let values = Values::of(tensor)?;
+        encoded_bytes(self.spec(), tensor.shape())?;
+        self.check_importance(row_len(tensor), importance)?;
+        Ok(values)
+    }
+
+    fn encode(&self, tensor: &Tensor, importance: Option<&[f32]>) -> Result<Quantized, QuantizeError> {
+        let spec = self.spec();
+        let values = self.check_types(tensor, importance)?;
+        let mut data = AlignedBytes::zeroed(encoded_bytes(spec, tensor.shape())?);
+        let importance = importance
+            .filter(|_| spec.importance != Importance::Ignored)
+            .map(|weights| in_default_control("the importance", || tame(weights, spec.block_len)));
+        let weights = importance.as_ref().map(|tamed| &*tamed.weights);
+        let mut lost = LostRows::default();
+        if !data.is_empty() {
+            let row_len = row_len(tensor);
+            let row_bytes = row_len / spec.block_len * spec.block_bytes;
+            let rows_a_chunk = CHUNK_VALUES.div_ceil(row_len);
+            let chunks = data.par_chunks_mut(rows_a_chunk * row_bytes).enumerate();
+            // The first chunk that cannot be encoded, as far as is known. Those after it need not be.
+            let failed = AtomicUsize::new(usize::MAX);
+            // A thread keeps its buffers from chunk to chunk.
+            let parts: Vec<_> = chunks
+                .map_init(Buffers::default, |buffers, (chunk, dst)| {
+                    if chunk > failed.load(Ordering::Relaxed) {
+                        return Ok(LostRows::default());
+                    }
+                    let part = self.encode_rows(tensor, values, chunk * rows_a_chunk, weights, dst, buffers);
+                    if part.is_err() {
+                        failed.fetch_min(chunk, Ordering::Relaxed);
+                    }
+                    part
+                })
+                .collect();
+            for part in parts {
+                lost.append(part?);
+            }
+        }
+        tensor.forget_pages();
+        let warnings = self.warnings(tensor, lost, importance.and_then(|tamed| tamed.zero_blocks));
+        let tensor = Tensor::from_encoded_memory(Arc::new(spec.clone()), tensor.shape().to_vec(), data)?;
+        Ok(Quantized { tensor, warnings })
+    }
+
+    /// Encodes rows from `first_row` on, as many as `dst` has blocks for, and looks at what they decode to.
+    fn encode_rows(
+        &self,
+        tensor: &Tensor,
+        values: Values<'_>,
+        first_row: usize,
+        importance: Option<&[f32]>,
+        dst: &mut [u8],
+        buffers: &mut Buffers,
+    ) -> Result<LostRows, QuantizeError> {
+        let (spec, row_len, encoding) = (self.spec(), row_len(tensor), self.handle.encoding());
+        let failed = |source| self.failed(tensor, source);
+        let count = dst.len() / spec.block_bytes * spec.block_len;
+        let begin = first_row * row_len;
+        let values = values.read(begin..begin + count, &mut buffers.widened);
+        if let Some((at, value)) = first_not_finite(values) {
+            return Err(self.not_finite(tensor, begin + at, value));
+        }
+        let rows = Rows::new(values, row_len).map_err(failed)?;
+        encoding.quantize(rows, importance, dst).map_err(failed)?;
+        let encoded = Encoded { encoding, row_len, first_row, values, blocks: dst };
+        match encoded.inspect(&mut buffers.sums, &mut buffers.decoded).map_err(failed)? {
+            Verdict::Finite(lost) => Ok(lost),
+            Verdict::NotDecodable(NotDecodable { row, column, value, decoded }) => {
+                let (encoding, block_len) = (spec.name.clone(), spec.block_len);
+                Err(QuantizeError::NotDecodable { encoding, block_len, row, column, value, decoded })
+            }
+        }
+    }
+
+    fn warnings(
+        &self,
+        tensor: &Tensor,
+        lost: LostRows,
+        zero_blocks: Option<Indices>,
+    ) -> Vec<QuantizeWarning> {
+        let (encoding, block_len) = (&self.spec().name, self.spec().block_len);
+        let silent = zero_blocks.map(|blocks| QuantizeWarning::ImportanceZero {
+            encoding: encoding.clone(),
+            blocks,
+            block_len,
+        });
+        let lost = lost.rows.map(|rows| QuantizeWarning::RowsLost {
+            encoding: encoding.clone(),
+            rows,
+            row_count: tensor.len() / row_len(tensor),
+            worst: lost.worst,
+        });
+        silent.into_iter().chain(lost).collect()
+    }
+
+    fn not_finite(&self, tensor: &Tensor, index: usize, value: f32) -> QuantizeError {
+        let (encoding, row_len) = (self.spec().name.clone(), row_len(tensor));
+        QuantizeError::NotFinite { encoding, row: index / row_len, column: index % row_len, value }
+    }
+
+    fn check_importance(&self, columns: usize, importance: Option<&[f32]>) -> Result<(), QuantizeError> {
+        let (encoding, wanted) = (self.spec().name.clone(), self.spec().importance);
+        let Some(weights) = importance else {
+            return match wanted {
+                Importance::Required => Err(QuantizeError::ImportanceMissing { encoding, columns }),
+                _ => Ok(()),
+            };
+        };
+        // Where the caller's thread takes the smallest numbers for zero, one of them would not be negative.
+        let bad = in_default_control("the importance", || {
+            weights.iter().position(|weight| !weight.is_finite() || *weight < 0.0)
+        });
+        let problem = match bad {
+            _ if weights.len() != columns => format!("has {} weights", weights.len()),
+            Some(index) => format!("has {} at column {index}", weights[index]),
+            None => return Ok(()),
+        };
+        Err(QuantizeError::Importance { encoding, columns, problem })
+    }
+
+    /// Decodes a tensor of this encoding into f32, on all cores.
+    pub fn dequantize(&self, tensor: &Tensor) -> Result<Tensor, QuantizeError> {
+        self.check_same(tensor)?;
+        let spec = self.spec();
+        let mut data = AlignedBytes::zeroed(dense_bytes(DType::F32, tensor.shape())?);
+        let blocks_a_chunk = CHUNK_VALUES.div_ceil(spec.block_len);
+        let values: &mut [f32] = bytemuck::cast_slice_mut(&mut data);
+        values
+            .par_chunks_mut(blocks_a_chunk * spec.block_len)
+            .zip(tensor.bytes().par_chunks(blocks_a_chunk * spec.block_bytes))
+            .try_for_each(|(dst, blocks)| self.handle.encoding().dequantize(blocks, dst))
+            .map_err(|source| self.failed(tensor, source))?;
+        Ok(Tensor::from_memory(DType::F32, tensor.shape().to_vec(), data)?)
+    }
+
+    /// Whether a tensor's blocks are what this encoding reads and writes.
+    pub(crate) fn check_same(&self, tensor: &Tensor) -> Result<(), QuantizeError> {
+        let (spec, encoding) = (self.spec(), self.spec().name.clone());
+        match tensor.encoding() {
+            Some(found) if found.name != spec.name => {
+                Err(QuantizeError::OtherEncoding { encoding, found: tensor.element() })
+            }
+            None => Err(QuantizeError::OtherEncoding { encoding, found: tensor.element() }),
+            Some(found) => {
+                let layout = |spec: &bitquilt_plugin_api::EncodingSpec| {
+                    (spec.version, spec.block_len, spec.block_bytes)
+                };
+                if layout(found) == layout(spec) {
+                    return Ok(());
+                }
+                Err(QuantizeError::OtherVersion { encoding, found: found.version, expected: spec.version })
+            }
+        }
+    }
+
+    fn failed(&self, tensor: &Tensor, source: bitquilt_plugin_api::Error) -> QuantizeError {
+        QuantizeError::Encoding { encoding: self.spec().name.clone(), shape: tensor.shape().to_vec(), source }
+    }
+}
+
+/// What a thread works in.
+#[derive(Default)]
+struct Buffers {
+    widened: Vec<f32>,
+    decoded: Vec<f32>,
+    sums: Vec<Sums>,
+}
+
+/// Values in a row.
+fn row_len(tensor: &Tensor) -> usize {
+    tensor.shape().last().copied().unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests;
