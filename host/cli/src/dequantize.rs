@@ -51,10 +51,15 @@ impl DequantizeArguments {
         for name in &names {
             file.tensor(name, session.registry()).map_err(|error| miette!("{error}"))?;
         }
-        let decode = |name: &str, encoded: Tensor| -> miette::Result<Tensor> {
-            session.registry().to_f32(&encoded).map_err(|error| miette!("{}: {error}", about(name)))
-        };
         let progress = rewrite::progress();
+        let decode = |name: &str, encoded: Tensor| -> miette::Result<Tensor> {
+            let decoded =
+                session.registry().to_f32(&encoded).map_err(|error| miette!("{}: {error}", about(name)))?;
+            if let Some(warning) = not_finite(&decoded) {
+                progress.suspend(|| tracing::warn!("{}: {warning}", about(name)));
+            }
+            Ok(decoded)
+        };
         progress.set_message("decoding");
         rewrite::write(&file, &writer, &names, &self.output, &progress, decode)?;
         print_line(format_args!(
@@ -64,4 +69,18 @@ impl DequantizeArguments {
             file.tensors().len()
         ))
     }
+}
+
+/// What to say of decoded values that are NaN or infinite: the blocks are written so.
+fn not_finite(decoded: &Tensor) -> Option<String> {
+    let values = decoded.values::<f32>().ok()?;
+    let first = values.iter().position(|value| !value.is_finite())?;
+    let count = values[first..].iter().filter(|value| !value.is_finite()).count();
+    let row_len = decoded.shape().last().copied().unwrap_or(1);
+    Some(format!(
+        "{count} of {} values decode to NaN or infinity; the first is at row {}, column {}",
+        values.len(),
+        first / row_len,
+        first % row_len
+    ))
 }
