@@ -1,13 +1,13 @@
 //! Erased objects, as whoever did not write them calls them: each call is a border of floating-point control.
 
-use abi_stable::std_types::{RResult, RSlice, RSliceMut};
+use abi_stable::std_types::{RResult, RSlice, RSliceMut, RString};
 
 use crate::abi::host::{NodeAdapter, RunAdapter};
 use crate::abi::lent::AbiView;
 use crate::abi::traits::{
     AbiEncodingBox, AbiEncodingLent, AbiKernelBox, AbiOpBox, AbiProviderBox, AbiTransformBox,
 };
-use crate::abi::types::{AbiOutputType, from_abi};
+use crate::abi::types::{AbiOutputType, from_abi, readable};
 use crate::encoding::{EncodingSpec, Importance, Rows};
 use crate::executor::Executor;
 use crate::foreign::{Foreign, lendable};
@@ -163,7 +163,8 @@ impl KernelProviderHandle {
         let node = NodeAdapter(node);
         match self.raw.call("KernelProvider::supports", |provider| provider.supports(node.lend())) {
             RResult::ROk(reason) => {
-                reason.into_option().map_or(Support::Yes, |reason| Support::No(reason.into()))
+                let no = |reason: RString| Support::No(readable(reason.as_bytes()));
+                reason.into_option().map_or(Support::Yes, no)
             }
             RResult::RErr(error) => Support::No(Error::from(error).to_string()),
         }
@@ -185,7 +186,7 @@ impl KernelProviderHandle {
                     })
                     .collect(),
                 held_bytes: prepared.held_bytes,
-                note: prepared.note.into(),
+                note: readable(prepared.note.as_bytes()),
             }),
             RResult::RErr(error) => Err(error.into()),
         }

@@ -29,6 +29,9 @@ static int32_t quantize(void *user, const float *values, size_t rows, size_t row
         memset(error->text, 'n', error->capacity);
         return BITQUILT_FAILED;
     }
+    if (is("error that a terminal obeys")) {
+        return bitquilt_fail(error, BITQUILT_FAILED, "\x1b[31mred\a\r\tgone");
+    }
     if (is("error of no UTF-8")) {
         memcpy(error->text, "n\xff\xfeo", 5);
         return BITQUILT_INVALID;
@@ -142,6 +145,7 @@ __attribute__((constructor)) static void spoil(void) {
     if (is("long name")) plugin.name = LONG "n";
     if (is("name of no UTF-8")) plugin.name = "na\xefve";
     if (is("no version")) plugin.version = NULL;
+    if (is("version that a terminal obeys")) plugin.version = "1\x1b[2J";
     if (is("encodings null")) plugin.encodings = NULL;
     if (is("encodings misaligned")) plugin.encodings = (void *)((char *)encodings + 1);
     if (is("absurd count")) plugin.encoding_count = SIZE_MAX;

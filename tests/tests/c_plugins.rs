@@ -178,6 +178,7 @@ const CALLS: &[(&str, &str)] = &[
     ("unknown status", "`quantize` returned the status 77, which bitquilt.h does not have"),
     ("error without end", "nnnnnnnnnnnnnnnn"),
     ("error of no UTF-8", "n\u{fffd}\u{fffd}o"),
+    ("error that a terminal obeys", r"\u{1b}[31mred\u{7}\r"),
     (
         "infer writes nothing",
         "`infer` gave output 0 no dtype; write `dtype`, `rank` and `shape` of each output",
@@ -206,6 +207,15 @@ fn use_all(session: &InferenceSession) -> Result<Vec<f32>, String> {
     let model = session.load(&graph).map_err(|error| error.to_string())?;
     let results = model.execute([("input0", &x)]).map_err(|error| error.to_string())?;
     Ok(results.get::<f32>("output0").unwrap().to_vec())
+}
+
+#[test]
+fn what_a_terminal_would_obey_is_escaped() {
+    let dir = PluginDir::new();
+    faulty(&dir, "version that a terminal obeys", &[]);
+    let session = InferenceSession::builder().plugin_dir(dir.path()).build().unwrap();
+    let plugin = session.registry().plugins().last().unwrap().to_string();
+    assert_eq!(plugin, r"faulty 1\u{1b}[2J");
 }
 
 #[test]

@@ -221,7 +221,7 @@ pub(crate) const REPLACES: u64 = 1;
 
 impl AbiRegistrar for RegistrarAdapter<'_> {
     fn plugin(&self, name: RString, version: RString) {
-        self.0.plugin(name.into(), version.into());
+        self.0.plugin(name.into(), readable(version.as_bytes()));
     }
     fn encoding(&self, encoding: AbiEncodingBox, flags: u64) {
         self.0.encoding(EncodingHandle::new(encoding), flags & REPLACES != 0);
