@@ -3,6 +3,7 @@
 use crate::checkpoint::CheckpointError;
 use crate::compile::LoadError;
 use crate::encoding::QuantizeError;
+use crate::file::FileError;
 use crate::graph::GraphError;
 use crate::plugin::UnknownEncoding;
 use crate::session::{RunError, SessionError};
@@ -22,6 +23,9 @@ pub enum Error {
     #[error(transparent)]
     Quantize(#[from] QuantizeError),
     /// Reading or writing a file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Reading or writing a checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// Building a graph.

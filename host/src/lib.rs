@@ -35,9 +35,11 @@ mod compile;
 mod encoding;
 mod error;
 mod executor;
+pub mod file;
 mod graph;
 mod memory;
 mod ops;
+mod pattern;
 pub mod plugin;
 mod profile;
 mod run;
@@ -45,6 +47,7 @@ mod session;
 mod similar;
 mod state;
 mod tensor;
+pub mod text;
 
 pub use bitquilt_plugin_api as plugin_api;
 pub use bitquilt_plugin_api::{
@@ -56,6 +59,7 @@ pub use compile::{ExplainedNode, ExplainedOutput, Explanation, LoadError};
 pub use encoding::{Indices, QuantizeError, QuantizeWarning, Quantized, RowLoss};
 pub use error::Error;
 pub use graph::{Attention, Graph, GraphError, NodeBuilder, NodeProblem, Rope, RopePairing, Value};
+pub use pattern::{NamePattern, PatternError};
 pub use profile::{Profile, ProfiledNode, ProfiledOp};
 pub use session::{InferenceSession, Model, RunError, SessionBuilder, SessionError};
 pub use state::{OwnedResults, Results, State};

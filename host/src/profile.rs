@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::checkpoint::{CheckpointError, replace};
 use crate::compile::{Layout, Program};
+use crate::file::{FileError, replace};
+use crate::text::Columns;
 
 /// The most spans that a trace has: a profile keeps the first ones.
 const MAX_SPANS: usize = 1 << 16;
@@ -255,8 +256,8 @@ impl Profile {
     /// Writes a trace in the Trace Event Format, which `chrome://tracing` and Perfetto show. It has the first 65536 kernels that ran.
     ///
     /// The file is replaced as a whole: an error leaves what was there.
-    pub fn write_trace(&self, path: impl AsRef<Path>) -> Result<(), CheckpointError> {
-        replace(path.as_ref(), |file| self.trace(file))
+    pub fn write_trace(&self, path: impl AsRef<Path>) -> Result<(), FileError> {
+        replace(path, |file| self.trace(file))
     }
 
     fn trace(&self, file: &mut dyn Write) -> io::Result<()> {
@@ -333,18 +334,10 @@ impl Display for Profile {
                 ]
             })
             .collect();
-        let mut widths = HEADINGS.map(|heading| heading.chars().count());
-        for row in &rows {
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(cell.chars().count());
-            }
-        }
-        for row in [HEADINGS.map(str::to_owned)].iter().chain(&rows) {
-            let cells = row.iter().zip(widths).enumerate().map(|(column, (cell, width))| match column {
-                0 | 1 => format!("{cell:<width$}"),
-                _ => format!("{cell:>width$}"),
-            });
-            writeln!(f, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
+        let columns = Columns::new(2, HEADINGS, &rows);
+        writeln!(f, "{}", columns.line(&HEADINGS))?;
+        for cells in &rows {
+            writeln!(f, "{}", columns.line(cells))?;
         }
         let (runs, between) = (self.runs.max(1) as f64, self.total.saturating_sub(self.kernels()));
         let (total, between) = (self.total.as_secs_f64() * 1e6 / runs, between.as_secs_f64() * 1e6 / runs);

@@ -16,6 +16,7 @@ use crate::plugin::{self, Origin, PluginProbe, Refusal, Registry, RegistryError,
 use crate::run::Run;
 use crate::state::{OwnedResults, State};
 use crate::tensor::{Tensor, TensorError};
+use crate::text::{Brief, List};
 
 /// Everything that is registered, and the threads that run models.
 pub struct InferenceSession {
@@ -64,6 +65,14 @@ pub enum RunError {
     UnknownInput {
         /// The input.
         input: String,
+        /// Those it has.
+        known: Vec<String>,
+    },
+    /// A value for a symbol that the graph does not have.
+    #[error("the graph has no symbol `{}`; it has {}", Brief(.symbol), if .known.is_empty() { "none".to_owned() } else { List(.known).to_string() })]
+    UnknownSymbol {
+        /// The symbol.
+        symbol: String,
         /// Those it has.
         known: Vec<String>,
     },
@@ -364,8 +373,12 @@ impl Model {
         }
     }
 
-    /// The plan for these values of the symbols.
+    /// The plan for these values of the symbols: of all that the graph has, and of no others.
     pub fn explain_for(&self, bindings: &Bindings) -> Result<Explanation, RunError> {
+        if let Some(symbol) = bindings.keys().find(|symbol| !self.program.symbols.contains(symbol)) {
+            let known = self.program.symbols.clone();
+            return Err(RunError::UnknownSymbol { symbol: symbol.clone(), known });
+        }
         let value = |symbol: &String| {
             bindings.get(symbol).copied().ok_or_else(|| {
                 RunError::Shape(bitquilt_plugin_api::Error::invalid(format_args!(

@@ -1,13 +1,14 @@
 //! What can be wrong with a file, and how it is said.
 
 use std::fmt::{self, Display, Formatter};
-use std::io;
 use std::path::{Path, PathBuf};
 
 use bitquilt_plugin_api::{DType, EncodingSpec, ShapeDisplay};
 
+use crate::file::FileError;
 use crate::plugin::UnknownEncoding;
 use crate::tensor::TensorError;
+pub(super) use crate::text::{Brief, Cut};
 
 /// The most dimensions that a tensor in a file may have.
 pub(super) const MAX_RANK: usize = 32;
@@ -16,22 +17,9 @@ pub(super) const MAX_RANK: usize = 32;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
-    /// The operating system refused.
-    #[error("cannot {action} {}: {error}", .path.display())]
-    Io {
-        /// What was tried: `read`, `write`.
-        action: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What the operating system says.
-        error: io::Error,
-    },
-    /// A directory, a pipe or a device.
-    #[error("{} is no regular file", .path.display())]
-    NotAFile {
-        /// The path.
-        path: PathBuf,
-    },
+    /// The file was not opened, read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// Neither safetensors nor GGUF.
     #[error("{} is neither a safetensors nor a GGUF file: it {found}", .path.display())]
     UnknownFormat {
@@ -254,31 +242,6 @@ impl Fault {
 impl From<String> for Fault {
     fn from(problem: String) -> Self {
         Self::File(problem)
-    }
-}
-
-/// Text of a file, in a message: on one line, and cut if it is long.
-pub(super) struct Brief<'a>(pub(super) &'a str);
-
-impl Display for Brief<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        Cut(self.0, 120).fmt(f)
-    }
-}
-
-/// Text of a file, of which so many characters are shown.
-pub(super) struct Cut<'a>(pub(super) &'a str, pub(super) usize);
-
-impl Display for Cut<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self(text, most) = *self;
-        for char in text.chars().take(most) {
-            match char {
-                '\'' | '"' | '\\' => write!(f, "{char}")?,
-                _ => char.escape_debug().fmt(f)?,
-            }
-        }
-        if text.chars().nth(most).is_some() { f.write_str("…") } else { Ok(()) }
     }
 }
 

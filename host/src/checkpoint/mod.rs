@@ -67,7 +67,8 @@
 //! - Tensors share the mapped file. So a file must not be changed in place while tensors of it live; it may be
 //!   replaced, and [`save`] does just that. A file that is found to be shorter than it was is an error where a tensor is taken out of it;
 //!   one that is cut later ends the process by a signal (SIGBUS) where the bytes that are gone are read.
-//! - [`save`] and [`CheckpointWriter::write`] are atomic: until everything is on the disk, the path names what it named before.
+//! - [`save`] and [`CheckpointWriter::write`] are atomic, as [`crate::file::replace`] is: until everything is on the disk, the
+//!   path names what it named before.
 //!
 //! # Byte order
 //!
@@ -81,9 +82,9 @@ compile_error!(
 
 mod dict;
 mod error;
-mod file;
 mod gguf;
 mod header;
+mod mapped;
 pub mod metadata;
 pub mod npy;
 mod open;
@@ -95,31 +96,53 @@ mod shards;
 mod tests;
 mod writer;
 
+use std::io::Read;
 use std::path::Path;
 
 pub use dict::TensorDict;
 pub use error::{CheckpointError, TensorProblem};
-pub(crate) use file::replace;
 pub use metadata::Metadata;
 pub use open::{Checkpoint, Format, StoredTensor};
 pub use raw::RawFile;
 pub use writer::CheckpointWriter;
 
+use crate::file::{self, replace};
 use crate::plugin::Registry;
+
+/// Whether [`save`] and [`CheckpointWriter::write`] would write to `path`: an error before work is done that could not be kept.
+///
+/// A safetensors file has not all that a GGUF file has. So one is not written to a name that ends in `.gguf`, nor over a file that is
+/// GGUF whatever its name, be it by a link.
+pub fn check_target(path: impl AsRef<Path>) -> Result<(), CheckpointError> {
+    let path = path.as_ref();
+    let refused = |problem: String| CheckpointError::Unsupported { path: path.to_owned(), problem };
+    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
+        let name = path.with_extension("safetensors");
+        return Err(refused(format!("it would be a safetensors file; name it {}", name.display())));
+    }
+    let mut first = Vec::new();
+    let read = file::open(path).map(|file| file.take(16).read_to_end(&mut first));
+    if read.is_ok() && gguf::matches(&first) {
+        let problem = "it is a GGUF file, of which a safetensors file would lose a part; name another file, or remove it first";
+        return Err(refused(problem.to_owned()));
+    }
+    Ok(file::check_writable(path)?)
+}
 
 /// Writes tensors and metadata into a file, which is replaced if it is there.
 ///
 /// The tensors' bytes are written from where they are; no copy is held.
 pub fn save(tensors: &TensorDict, path: impl AsRef<Path>) -> Result<(), CheckpointError> {
     let path = path.as_ref();
+    check_target(path)?;
     let types = tensors.iter().map(|(name, tensor)| (name, tensor.tensor_element(), tensor.shape()));
     let layout = safetensors::layout(types.collect(), tensors.metadata())
         .map_err(|problem| CheckpointError::Unsupported { path: path.to_owned(), problem })?;
-    file::replace(path, |out| {
+    Ok(replace(path, |out| {
         out.write_all(&layout.head)?;
         let mut ordered = layout.order.iter().filter_map(|(name, ..)| tensors.get(name));
         ordered.try_for_each(|tensor| out.write_all(tensor.bytes()))
-    })
+    })?)
 }
 
 /// Reads all tensors of a safetensors or GGUF file, with encodings from `registry`.

@@ -10,7 +10,8 @@ use bitquilt_plugin_api::DType;
 
 use super::CheckpointError;
 use super::error::{Brief, Fault, MAX_RANK, TensorProblem};
-use super::file::{self, MappedFile};
+use super::mapped::MappedFile;
+use crate::file::replace;
 use crate::memory::ALIGNMENT;
 use crate::tensor::{Tensor, TensorElement};
 
@@ -62,13 +63,13 @@ pub fn write(tensor: &Tensor, path: impl AsRef<Path>) -> Result<(), CheckpointEr
     let prefix = MAGIC.len() + 4;
     // Ends with a line feed where the values begin, at a multiple of 64; with 32 dimensions it fits the u16.
     let len = (prefix + header.len() + 1).next_multiple_of(ALIGNMENT) - prefix;
-    file::replace(path, |out| {
+    Ok(replace(path, |out| {
         out.write_all(MAGIC)?;
         out.write_all(&[1, 0])?;
         out.write_all(&(len as u16).to_le_bytes())?;
         writeln!(out, "{header:<width$}", width = len - 1)?;
         out.write_all(tensor.bytes())
-    })
+    })?)
 }
 
 #[derive(Debug, PartialEq)]

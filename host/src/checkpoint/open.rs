@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bitquilt_plugin_api::{DType, Element, EncodingSpec};
 
 use super::error::{Fault, TensorProblem};
-use super::file::MappedFile;
+use super::mapped::MappedFile;
 use super::{CheckpointError, Metadata, TensorDict, dict, gguf, safetensors, shards};
 use crate::plugin::Registry;
 use crate::tensor::{Tensor, TensorElement};

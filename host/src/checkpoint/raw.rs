@@ -6,7 +6,7 @@ use bitquilt_plugin_api::{Scalar, ShapeDisplay};
 
 use super::CheckpointError;
 use super::error::Fault;
-use super::file::MappedFile;
+use super::mapped::MappedFile;
 use crate::tensor::{Tensor, TensorElement, dense_bytes};
 
 /// A file of any format, mapped: a program that knows the format takes tensors out of it without a copy.

@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use bitquilt_plugin_api::{DType, EncodingSpec};
 
+use super::TensorProblem;
 use super::error::CheckpointError;
 use super::metadata::Metadata;
 use super::open::StoredTensor;
 use super::safetensors::{self, Types};
-use super::{TensorProblem, file};
+use crate::file::replace;
 use crate::tensor::{Tensor, TensorElement};
 
 /// A checkpoint of which the types are known and the bytes are not there yet.
@@ -79,6 +80,7 @@ impl CheckpointWriter {
         mut tensor: impl FnMut(&str) -> Result<Tensor, E>,
     ) -> Result<(), E> {
         let path = path.as_ref();
+        super::check_target(path)?;
         let types: Types<'_> = self
             .tensors
             .iter()
@@ -87,7 +89,7 @@ impl CheckpointWriter {
         let layout = safetensors::layout(types, &self.metadata)
             .map_err(|problem| CheckpointError::Unsupported { path: path.to_owned(), problem })?;
         let mut failed = None;
-        let written = file::replace(path, |out| {
+        let written = replace(path, |out| {
             out.write_all(&layout.head)?;
             for (name, element, shape) in &layout.order {
                 let tensor = tensor(name).and_then(|tensor| {
@@ -106,7 +108,7 @@ impl CheckpointWriter {
         });
         match failed {
             Some(error) => Err(error),
-            None => written.map_err(E::from),
+            None => written.map_err(|error| E::from(error.into())),
         }
     }
 }

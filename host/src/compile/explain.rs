@@ -5,6 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use super::layout::{Layout, Origin};
 use super::program::{Place, Program};
 use crate::graph::NodeData;
+use crate::text::{Brief, Columns, Passage};
 
 /// What is known of a node when its kernel is chosen.
 #[derive(Clone)]
@@ -161,24 +162,15 @@ impl Display for Explanation {
     /// A table of the nodes, each followed by the reasons for its kernel, and the sums.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let rows: Vec<[String; 8]> = self.nodes.iter().map(ExplainedNode::cells).collect();
-        let mut widths = HEADINGS.map(str::len);
-        for row in &rows {
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(cell.chars().count());
-            }
-        }
-        let line = |cells: [&str; 8]| {
-            let padded = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-            padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-        };
-        writeln!(f, "{}", line(HEADINGS))?;
-        for (node, row) in self.nodes.iter().zip(&rows) {
-            writeln!(f, "{}", line(row.each_ref().map(String::as_str)))?;
+        let columns = Columns::new(8, HEADINGS, &rows);
+        writeln!(f, "{}", columns.line(&HEADINGS))?;
+        for (node, cells) in self.nodes.iter().zip(&rows) {
+            writeln!(f, "{}", columns.line(cells))?;
             if !node.note.is_empty() {
-                writeln!(f, "    {}", node.note)?;
+                writeln!(f, "    {}", Passage(&node.note))?;
             }
             for (kernel, reason) in &node.others {
-                writeln!(f, "    not {kernel}: {reason}")?;
+                writeln!(f, "    not {}: {}", Brief(kernel), Passage(reason))?;
             }
         }
         let arena = self

@@ -177,7 +177,7 @@ mod tests {
         for (key, found) in [
             ("negative", "-7".to_owned()),
             ("eps", "0.5".to_owned()),
-            ("name", format!("the text \"{}…\"", "a".repeat(120))),
+            ("name", format!("the text \"{}… (200 characters)\"", "a".repeat(120))),
             ("tokens", "an array of 1 string".to_owned()),
             ("bytes", "the text \"a\\x80\", which is no UTF-8".to_owned()),
             ("byte tokens", "an array of 1 string, not all of which are UTF-8".to_owned()),

@@ -131,7 +131,10 @@ fn long_names_are_cut_in_messages() {
         format!(r#"{{"{}":{{"dtype":"U8","shape":[1],"data_offsets":[5,6]}}}}"#, "x".repeat(1 << 20));
     let (_directory, path) = file(&with_header(&header, 6));
     let sentence = sentence(Checkpoint::open(&path), &path);
-    assert!(sentence.len() < 300 && sentence.contains("xxx…`: it begins at byte 5"), "{sentence}");
+    assert!(
+        sentence.len() < 300 && sentence.contains("xxx… (1048576 characters)`: it begins at byte 5"),
+        "{sentence}"
+    );
 }
 
 #[test]

@@ -1,0 +1,16 @@
+//! Files, read with bounds and written whole.
+//!
+//! [`read`] and [`read_text`] take regular files of a bounded size alone: none of them waits for a pipe, or reads a device without
+//! end. [`replace`] is how everything of this crate is written, checkpoints, graphs, arrays and traces alike, and is there for programs.
+
+mod destination;
+mod error;
+mod read;
+mod replace;
+#[cfg(all(test, target_os = "linux"))]
+mod tests;
+
+pub use destination::is_same;
+pub use error::FileError;
+pub use read::{open, read, read_text};
+pub use replace::{check_writable, replace};

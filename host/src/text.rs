@@ -1,0 +1,200 @@
+//! Text from elsewhere, a file's or a plugin's, on its way to a person: without control characters, which a terminal obeys, and no
+//! longer than a person reads.
+//!
+//! [`Brief`] is for a name inside a sentence, [`List`] for several, [`Passage`] for a whole message, [`Columns`] for a table.
+
+use std::fmt::{self, Display, Formatter, Write};
+
+/// The most characters of a name that are shown.
+const NAME: usize = 120;
+/// The most names of a list that are shown.
+const NAMES: usize = 64;
+/// The most characters of a message that are shown.
+const MESSAGE: usize = 4000;
+/// The most characters of a table's cell that are shown.
+const CELL: usize = 300;
+
+/// A name, or another short text, on one line. One of more than 120 characters is cut, and its length follows.
+///
+/// ```
+/// use bitquilt::text::Brief;
+/// assert_eq!(Brief("blk.0\u{1b}[31m\n").to_string(), r"blk.0\u{1b}[31m\n");
+/// assert!(Brief(&"x".repeat(1000)).to_string().ends_with("x… (1000 characters)"));
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Brief<'a>(pub &'a str);
+
+impl Display for Brief<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        Cut(self.0, NAME).fmt(f)?;
+        match self.0.chars().count() {
+            count if count > NAME => write!(f, " ({count} characters)"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Text on one line, of which so many characters are shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Cut<'a>(pub &'a str, pub usize);
+
+impl Display for Cut<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self(text, most) = *self;
+        text.chars().take(most).try_for_each(|char| write_char(f, char))?;
+        if text.chars().nth(most).is_some() { f.write_str("…") } else { Ok(()) }
+    }
+}
+
+/// A message of one or more lines. One of more than 4000 characters is cut, and how many are left out follows.
+#[derive(Clone, Copy, Debug)]
+pub struct Passage<'a>(pub &'a str);
+
+impl Display for Passage<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write_lines(f, self.0.chars().take(MESSAGE))?;
+        match self.0.chars().count().saturating_sub(MESSAGE) {
+            0 => Ok(()),
+            more => write!(f, "… (and {more} more characters)"),
+        }
+    }
+}
+
+/// Text of any length with its lines, which a terminal shows and does not obey.
+#[derive(Clone, Copy, Debug)]
+pub struct Lines<'a>(pub &'a str);
+
+impl Display for Lines<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write_lines(f, self.0.chars())
+    }
+}
+
+/// Names with commas between them: the first 64, each [`Brief`], and the number of the others.
+#[derive(Clone, Copy, Debug)]
+pub struct List<'a>(pub &'a [String]);
+
+impl Display for List<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for (index, name) in self.0.iter().take(NAMES).enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(f, "{comma}{}", Brief(name))?;
+        }
+        match self.0.len().saturating_sub(NAMES) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
+/// The widths of a table's columns, none above 300 characters. A cell that is longer is cut.
+#[derive(Clone, Debug)]
+pub struct Columns<const N: usize> {
+    /// The number of columns, from the first, whose cells begin at the left.
+    left: usize,
+    widths: [usize; N],
+}
+
+impl<const N: usize> Columns<N> {
+    /// Columns as wide as the widest of their headings and cells. The first `left` columns hold words, which begin at the left; the
+    /// others hold numbers.
+    pub fn new(left: usize, headings: [&str; N], rows: &[[String; N]]) -> Self {
+        let mut widths = headings.map(|heading| cell(heading).chars().count());
+        for row in rows {
+            for (width, text) in widths.iter_mut().zip(row) {
+                *width = (*width).max(cell(text).chars().count());
+            }
+        }
+        Self { left, widths }
+    }
+
+    /// A row, without spaces at its end.
+    pub fn line(&self, row: &[impl AsRef<str>; N]) -> String {
+        let cells = row.iter().zip(self.widths).enumerate().map(|(column, (text, width))| {
+            let text = cell(text.as_ref());
+            if column < self.left { format!("{text:<width$}") } else { format!("{text:>width$}") }
+        });
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    }
+}
+
+/// A cell as it is shown, of at most [`CELL`] characters.
+fn cell(text: &str) -> String {
+    let mut shown = String::new();
+    for char in text.chars().take(CELL) {
+        // Writing to a `String` does not fail.
+        let _ = write_char(&mut shown, char);
+    }
+    match shown.char_indices().nth(CELL - 1) {
+        Some((at, last)) if at + last.len_utf8() < shown.len() || text.chars().nth(CELL).is_some() => {
+            shown.truncate(at);
+            shown + "…"
+        }
+        _ => shown,
+    }
+}
+
+fn write_lines(f: &mut impl Write, mut chars: impl Iterator<Item = char>) -> fmt::Result {
+    chars.try_for_each(|char| match char {
+        '\n' | '\t' => f.write_char(char),
+        _ => write_char(f, char),
+    })
+}
+
+fn write_char(f: &mut impl Write, char: char) -> fmt::Result {
+    match char {
+        '\'' | '"' | '\\' => f.write_char(char),
+        _ => write!(f, "{}", char.escape_debug()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_obeys_is_escaped_and_what_nobody_reads_is_cut() {
+        for (text, shown) in [
+            ("", ""),
+            ("blk.0.ffn_up 'a' \"b\" \\", "blk.0.ffn_up 'a' \"b\" \\"),
+            ("größe 大", "größe 大"),
+            ("\u{1b}]0;title\u{7}", r"\u{1b}]0;title\u{7}"),
+            ("a\r\nb\tc\0", r"a\r\nb\tc\0"),
+            ("\u{9b}31m", r"\u{9b}31m"),
+            ("\u{202e}gpj.exe\u{200b}", r"\u{202e}gpj.exe\u{200b}"),
+        ] {
+            assert_eq!(Brief(text).to_string(), shown);
+            assert_eq!(cell(text), shown);
+        }
+        assert_eq!(Passage("a\n\tb\u{1b}\r").to_string(), "a\n\tb\\u{1b}\\r");
+        assert_eq!(Lines("a\n\u{1b}").to_string(), "a\n\\u{1b}");
+        let just = "ä".repeat(NAME);
+        assert_eq!(Brief(&just).to_string(), just);
+        assert_eq!(Brief(&format!("{just}ä")).to_string(), format!("{just}… (121 characters)"));
+        let just = "ä".repeat(MESSAGE);
+        assert_eq!(Passage(&just).to_string(), just);
+        let cut = Passage(&"x".repeat(100_000)).to_string();
+        assert_eq!(cut, format!("{}… (and 96000 more characters)", "x".repeat(MESSAGE)));
+    }
+
+    #[test]
+    fn lists_are_cut() {
+        let names: Vec<String> = (0..1000).map(|number| format!("n{number}")).collect();
+        assert_eq!(List(&names[..2]).to_string(), "n0, n1");
+        assert_eq!(List(&[]).to_string(), "");
+        assert!(List(&names[..64]).to_string().ends_with("n62, n63"));
+        assert!(List(&names).to_string().ends_with("n62, n63 and 936 more"));
+    }
+
+    #[test]
+    fn columns_have_a_bound() {
+        let long = "x".repeat(1 << 17);
+        let columns = Columns::new(1, ["node", "bytes"], &[[long.clone(), "1".to_owned()]]);
+        assert_eq!(columns.line(&["a", "12"]).chars().count(), CELL + 2 + 5);
+        assert_eq!(columns.line(&[&long, "1"]), format!("{}…      1", "x".repeat(CELL - 1)));
+        let controls = "\u{1b}".repeat(1 << 17);
+        assert_eq!(cell(&controls).chars().count(), CELL);
+        assert_eq!(cell(&"x".repeat(CELL)), "x".repeat(CELL));
+        assert_eq!(Columns::new(1, ["a", "b"], &[]).line(&["a", ""]), "a");
+    }
+}
