@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use bitquilt::checkpoint::CheckpointWriter;
+use bitquilt::text::Brief;
 use bitquilt::{DType, Tensor};
 use clap::Args;
 use miette::miette;
@@ -16,7 +17,7 @@ use crate::session::SessionArguments;
 ///
 /// Each becomes f32, whatever it was before it was encoded: f32 holds what an encoding decodes to exactly. Every other tensor is carried
 /// over bit for bit, and so is metadata. OUT is a safetensors file, written beside its place and
-/// renamed; it may be IN, if that is a safetensors file.
+/// renamed; it may be IN. A file that is GGUF is never written over.
 #[derive(Args)]
 pub struct DequantizeArguments {
     /// A safetensors or GGUF file.
@@ -46,7 +47,7 @@ impl DequantizeArguments {
                 writer.stored(name, stored);
             }
         }
-        let about = |name: &str| format!("{}, tensor `{name}`", self.input.display());
+        let about = |name: &str| format!("{}, tensor `{}`", self.input.display(), Brief(name));
         // Encodings that are not there, or are others, are found before anything is written.
         for name in &names {
             file.tensor(name, session.registry()).map_err(|error| miette!("{error}"))?;

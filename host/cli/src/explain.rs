@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use bitquilt::text::Brief;
 use bitquilt::{Bindings, Graph};
 use clap::Args;
 use miette::{IntoDiagnostic, miette};
@@ -21,17 +22,24 @@ pub struct ExplainArguments {
 
 fn binding(text: &str) -> Result<(String, usize), String> {
     let (symbol, value) = text.split_once('=').ok_or("write SYMBOL=N, such as seq=5")?;
-    let value = value.parse().map_err(|_| format!("`{value}` is no number"))?;
+    let value = value
+        .parse()
+        .map_err(|_| format!("`{}` is no whole number that this machine counts", Brief(value)))?;
     Ok((symbol.to_owned(), value))
 }
 
 impl ExplainArguments {
     /// Does it.
     pub fn execute(&self, session: &SessionArguments) -> miette::Result<()> {
+        let bindings: Bindings = self.bind.iter().cloned().collect();
+        if let Some((symbol, _)) =
+            self.bind.iter().find(|(symbol, value)| bindings.get(symbol) != Some(value))
+        {
+            return Err(miette!("--bind: the symbol `{}` has two values; give it one", Brief(symbol)));
+        }
         let session = session.build()?;
         let graph = Graph::load(&self.file, session.registry()).into_diagnostic()?;
         let model = session.load(&graph).into_diagnostic()?;
-        let bindings: Bindings = self.bind.iter().cloned().collect();
         let plan = if bindings.is_empty() { model.explain() } else { model.explain_for(&bindings) };
         print(plan.map_err(|error| miette!("{}: {error}", self.file.display()))?)
     }

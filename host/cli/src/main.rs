@@ -14,6 +14,7 @@ mod session;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
+use bitquilt::text::Passage;
 use clap::{Parser, Subcommand};
 use tracing::Level;
 
@@ -58,7 +59,10 @@ fn main() -> ExitCode {
     // A child that tries a plugin is this program, too.
     bitquilt::plugin::child_main();
     end_with_the_reader();
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return refuse(&error),
+    };
     let level = [Level::WARN, Level::INFO, Level::DEBUG][usize::from(arguments.verbose.min(2))];
     tracing_subscriber::fmt()
         .with_max_level(level)
@@ -87,11 +91,23 @@ fn main() -> ExitCode {
     match done {
         Ok(code) => code,
         Err(report) => {
+            let report = miette::miette!("{}", Passage(&report.to_string()));
             // Where standard error is gone, too, the exit code is left.
             let _ = writeln!(std::io::stderr(), "{report:?}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints help, or what is wrong with the command line, which quotes from it.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let text = error.render().to_string();
+    let shown = Passage(&text).to_string();
+    if !error.use_stderr() || shown == text {
+        error.exit();
+    }
+    let _ = writeln!(std::io::stderr(), "{shown}");
+    ExitCode::from(2)
 }
 
 /// Has a write to a pipe that nobody reads any more end the command quietly, as `| head` expects; Rust's default is an error.

@@ -3,13 +3,15 @@
 use std::fmt::Display;
 use std::io::{self, BufWriter, Write};
 
+use bitquilt::text::Lines;
 use miette::miette;
 use serde::Serialize;
 
-/// Prints text as it is, at once: what reads it may be waiting.
+/// Prints text at once, as what reads it may be waiting, and without control characters, which files and plugins could bring in.
 pub fn print(text: impl Display) -> miette::Result<()> {
-    let mut out = io::stdout().lock();
-    write!(out, "{text}").and_then(|()| out.flush()).map_err(|error| miette!("standard output: {error}"))
+    let (text, mut out) = (text.to_string(), io::stdout().lock());
+    let written = write!(out, "{}", Lines(&text)).and_then(|()| out.flush());
+    written.map_err(|error| miette!("standard output: {error}"))
 }
 
 /// Prints a line.

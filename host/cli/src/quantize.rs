@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use bitquilt::checkpoint::{Checkpoint, CheckpointWriter, StoredTensor};
 use bitquilt::plugin::RegisteredEncoding;
-use bitquilt::{DType, Importance, QuantizeError, Quantized, Tensor, TensorError};
+use bitquilt::text::Brief;
+use bitquilt::{DType, Importance, NamePattern, QuantizeError, Quantized, Tensor, TensorError, file};
 use clap::Args;
-use globset::Glob;
 use miette::{IntoDiagnostic, miette};
 
 use crate::output::print_line;
@@ -22,7 +22,7 @@ use crate::session::SessionArguments;
 /// of GGUF files with its types, the tokenizer included. Of a model in several files any one, or their index, is IN.
 ///
 /// Rows that are no whole number of blocks, values that are NaN or infinite, and values that would decode to such are refused, and OUT is
-/// as it was: it is written beside its place and renamed. It may be IN, if that is a safetensors file. Rows whose values are so small or so
+/// as it was: it is written beside its place and renamed. It may be IN. A file that is GGUF is never written over. Rows whose values are so small or so
 /// large that little of them is left are written, with a warning.
 #[derive(Args)]
 pub struct QuantizeArguments {
@@ -40,8 +40,8 @@ pub struct QuantizeArguments {
     #[arg(long, value_name = "FILE")]
     importance: Option<PathBuf>,
     /// Encodes only the weights whose names match, such as 'blk.*.ffn_{up,down}.weight'.
-    #[arg(long, value_name = "GLOB", value_parser = Glob::new)]
-    only: Option<Glob>,
+    #[arg(long, value_name = "GLOB", value_parser = NamePattern::new)]
+    only: Option<NamePattern>,
 }
 
 impl QuantizeArguments {
@@ -50,12 +50,18 @@ impl QuantizeArguments {
         let session = session.build()?;
         let encoding = session.registry().require_encoding(&self.encoding).into_diagnostic()?;
         let file = rewrite::open(&self.input, &self.output)?;
+        if let Some(importance) = self.importance.as_ref().filter(|path| file::is_same(path, &self.output)) {
+            return Err(miette!(
+                "{} is the importance, which would be lost; name another OUT",
+                importance.display()
+            ));
+        }
         let names = self.weights(&file)?;
         let importance = self.importance(encoding, &names)?;
 
         let progress = rewrite::progress();
         let vector = |name: &str| importance.get(name).map(|vector| vector.values::<f32>()).transpose();
-        let about = |name: &str| format!("{}, tensor `{name}`", self.input.display());
+        let about = |name: &str| format!("{}, tensor `{}`", self.input.display(), Brief(name));
         progress.set_message("checking");
         progress.set_length(rewrite::bytes(&file, &names));
         for name in &names {
@@ -103,8 +109,7 @@ impl QuantizeArguments {
 
     /// The names of the weights to encode; an error if there are none.
     fn weights<'a>(&self, file: &'a Checkpoint) -> miette::Result<BTreeSet<&'a str>> {
-        let matcher = self.only.as_ref().map(Glob::compile_matcher);
-        let matches = |name: &str| matcher.as_ref().is_none_or(|matcher| matcher.is_match(name));
+        let matches = |name: &str| self.only.as_ref().is_none_or(|pattern| pattern.is_match(name));
         let weights = file.tensors().filter(|(_, stored)| is_weight(stored)).map(|(name, _)| name);
         let weights: BTreeSet<&str> = weights.collect();
         let names: BTreeSet<&str> = weights.iter().copied().filter(|name| matches(name)).collect();
@@ -114,7 +119,7 @@ impl QuantizeArguments {
         let what = "weights (tensors of rank 2 that hold f32, f16 or bf16 values)";
         let path = self.input.display();
         let Some(glob) = &self.only else { return Err(miette!("{path} has no {what}")) };
-        let glob = glob.glob();
+        let glob = Brief(glob.as_str());
         let others = file.tensors().filter(|(name, _)| matches(name)).count();
         Err(match weights.first() {
             _ if others > 0 => {
@@ -122,8 +127,9 @@ impl QuantizeArguments {
             }
             Some(first) => {
                 miette!(
-                    "{path}: no tensor matches `{glob}`; the first of {} {what} is `{first}`",
-                    weights.len()
+                    "{path}: no tensor matches `{glob}`; the first of {} {what} is `{}`",
+                    weights.len(),
+                    Brief(first)
                 )
             }
             None => miette!("{path}: no tensor matches `{glob}`; there are no {what} at all"),
@@ -154,8 +160,9 @@ impl QuantizeArguments {
             match (vector.dtype(), vector.shape()) {
                 (Some(DType::F32), [_]) => Ok(((*name).to_owned(), vector)),
                 _ => Err(miette!(
-                    "{}, tensor `{name}`: it is {}, an f32 vector was expected",
+                    "{}, tensor `{}`: it is {}, an f32 vector was expected",
                     path.display(),
+                    Brief(name),
                     vector.tensor_type()
                 )),
             }

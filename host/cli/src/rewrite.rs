@@ -3,21 +3,14 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use bitquilt::checkpoint::{Checkpoint, CheckpointError, CheckpointWriter};
+use bitquilt::checkpoint::{Checkpoint, CheckpointError, CheckpointWriter, check_target};
 use bitquilt::{Graph, Tensor};
 use indicatif::{ProgressBar, ProgressStyle};
 use miette::{IntoDiagnostic, miette};
 
-/// Opens a checkpoint whose tensors may change their types: a graph's may not. A GGUF file is not written over: what is written is a
-/// safetensors file, which has not all that it has.
+/// Opens a checkpoint whose tensors may change their types, which a graph's may not, once it is known that `output` can be written.
 pub fn open(path: &Path, output: &Path) -> miette::Result<Checkpoint> {
-    if output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
-        return Err(miette!(
-            "{}: a safetensors file is written, which is not named .gguf; name it {}",
-            output.display(),
-            output.with_extension("safetensors").display()
-        ));
-    }
+    check_target(output).into_diagnostic()?;
     let file = Checkpoint::open(path).into_diagnostic()?;
     if Graph::is_in(&file) {
         return Err(miette!(

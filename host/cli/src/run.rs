@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use bitquilt::checkpoint::npy;
-use bitquilt::{Graph, Tensor};
+use bitquilt::text::{Brief, List};
+use bitquilt::{Graph, Tensor, file};
 use clap::Args;
-use miette::IntoDiagnostic;
+use miette::{IntoDiagnostic, miette};
 
 use crate::output::{print, print_line};
 use crate::session::SessionArguments;
@@ -18,7 +19,8 @@ pub struct RunArguments {
     /// An input and the NumPy array for it, such as `x=x.npy`; once for each input.
     #[arg(long, value_name = "NAME=FILE.npy", value_parser = port)]
     input: Vec<(String, PathBuf)>,
-    /// An output and the file that is written, such as `y=y.npy`. Outputs that are not named are printed in brief.
+    /// An output and the file that is written, such as `y=y.npy`. It may be an input's file, and a pipe. Outputs that are not named are
+    /// printed in brief.
     #[arg(long, value_name = "NAME=FILE.npy", value_parser = port)]
     output: Vec<(String, PathBuf)>,
     /// Shows where the time went, by op.
@@ -42,6 +44,7 @@ fn port(text: &str) -> Result<(String, PathBuf), String> {
 impl RunArguments {
     /// Does it.
     pub fn execute(&self, session: &SessionArguments) -> miette::Result<()> {
+        self.check_files()?;
         let session = session.build()?;
         let graph = Graph::load(&self.file, session.registry()).into_diagnostic()?;
         let model = session.load(&graph).into_diagnostic()?;
@@ -52,7 +55,7 @@ impl RunArguments {
             self.output.iter().find(|(name, _)| model.outputs().all(|(known, _)| known != name))
         {
             let known: Vec<_> = model.outputs().map(|(known, _)| format!("`{known}`")).collect();
-            return Err(miette::miette!("the graph has no output `{name}`; it has {}", known.join(", ")));
+            return Err(miette!("the graph has no output `{}`; it has {}", Brief(name), List(&known)));
         }
         let mut state = model.new_state().into_diagnostic()?;
         state.set_profile(self.profile || self.trace.is_some());
@@ -67,7 +70,7 @@ impl RunArguments {
         for (name, tensor) in
             results.iter().filter(|(name, _)| !self.output.iter().any(|(output, _)| output == name))
         {
-            print_line(format_args!("{name}: {}{}", tensor.tensor_type(), brief(tensor)))?;
+            print_line(format_args!("{}: {}{}", Brief(name), tensor.tensor_type(), brief(tensor)))?;
         }
         if let Some(profile) = state.profile() {
             if self.profile {
@@ -75,6 +78,28 @@ impl RunArguments {
             }
             if let Some(file) = &self.trace {
                 profile.write_trace(file).into_diagnostic()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether all that is written can be, and takes the place of nothing else that is read or written; before anything is run.
+    fn check_files(&self) -> miette::Result<()> {
+        let outputs = self.output.iter().map(|(name, file)| (format!("--output {}", Brief(name)), file));
+        let trace = self.trace.iter().map(|file| ("--trace".to_owned(), file));
+        let inputs = self.input.iter().map(|(name, file)| (format!("the input `{}`", Brief(name)), file));
+        let written: Vec<(String, &PathBuf)> = outputs.chain(trace).collect();
+        let graph = ("the graph".to_owned(), &self.file);
+        for (index, (what, path)) in written.iter().enumerate() {
+            file::check_writable(path).into_diagnostic()?;
+            // An output may follow on its input: what is read is read by then. A trace is no array.
+            let inputs = inputs.clone().filter(|_| what == "--trace");
+            let others = written[..index].iter().cloned().chain([graph.clone()]).chain(inputs);
+            if let Some((other, _)) = others.into_iter().find(|(_, other)| file::is_same(path, other)) {
+                let path = path.display();
+                return Err(miette!(
+                    "{what}: {path} is the file of {other}, which would be lost; name another"
+                ));
             }
         }
         Ok(())

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use bitquilt::plugin::{PluginProbe, SearchPath};
+use bitquilt::text::Passage;
 use bitquilt::{InferenceSession, SessionBuilder};
 use clap::Args;
 use miette::{IntoDiagnostic, miette};
@@ -81,7 +82,7 @@ impl SessionArguments {
         }
         let path = self.search_path();
         for note in &path.notes {
-            tracing::warn!("{note}");
+            tracing::warn!("{}", Passage(note));
         }
         let mut builder = set(InferenceSession::builder().search_path(path));
         if let Some(probe) = self.probe()? {
@@ -89,10 +90,10 @@ impl SessionArguments {
         }
         let session = builder.build().into_diagnostic()?;
         for refusal in session.refusals() {
-            tracing::warn!("plugin refused: {refusal}");
+            tracing::warn!("plugin refused: {}", Passage(&refusal.to_string()));
         }
         for plugin in session.registry().plugins() {
-            tracing::info!("plugin {plugin} ({})", plugin.origin);
+            tracing::info!("{}", Passage(&format!("plugin {plugin} ({})", plugin.origin)));
         }
         Ok(session)
     }

@@ -256,6 +256,8 @@ fn wrong_importance_is_refused() {
     ] {
         assert_eq!(says(vector), sentence);
     }
+    let own = here.fails(&["quantize", "model", "importance", "-e", "q4_0", "--importance", "./importance"]);
+    assert_eq!(own, "./importance is the importance, which would be lost; name another OUT");
     let missing = here.fails(&["quantize", "model", "out", "-e", "q4_0", "--importance", "importance"]);
     assert_eq!(missing, "importance: there is no tensor `layer.0.down`; did you mean `layer.0.up`?");
     let needed = here.fails(&["quantize", "model", "out", "-e", "iq1_s"]);
@@ -399,12 +401,43 @@ fn names_that_match_nothing_are_refused() {
     assert_eq!(here.fails(&["dequantize", "plain", "out"]), "plain has no encoded tensors");
 }
 
+/// A GGUF file of one f32 weight, [2, 32].
+fn gguf() -> Vec<u8> {
+    let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
+    let numbers = |numbers: &[u64]| numbers.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>();
+    let mut file = [&b"GGUF\x03\0\0\0"[..], &numbers(&[1, 0]), &text("w"), &2u32.to_le_bytes()].concat();
+    file.extend([numbers(&[32, 2]), 0u32.to_le_bytes().to_vec(), numbers(&[0])].concat());
+    file.resize(file.len().next_multiple_of(32), 0);
+    file.extend(values(64).into_iter().flat_map(f32::to_le_bytes));
+    file
+}
+
 #[test]
 fn a_gguf_file_is_not_written_over() {
     let here = Workplace::new();
-    let expected = "x.GGUF: a safetensors file is written, which is not named .gguf; name it x.safetensors";
-    assert_eq!(here.fails(&["quantize", "model", "x.GGUF", "-e", "q4_0"]), expected);
-    assert_eq!(here.fails(&["dequantize", "model", "x.GGUF"]), expected);
+    let named = "x.GGUF was not written: it would be a safetensors file; name it x.safetensors";
+    assert_eq!(here.fails(&["quantize", "model", "x.GGUF", "-e", "q4_0"]), named);
+    assert_eq!(here.fails(&["dequantize", "model", "x.GGUF"]), named);
+
+    fs::write(here.path("blob"), gguf()).unwrap();
+    fs::hard_link(here.path("blob"), here.path("hard")).unwrap();
+    #[cfg(unix)]
+    for (target, link) in [("blob", "soft"), ("soft", "softer")] {
+        std::os::unix::fs::symlink(target, here.path(link)).unwrap();
+    }
+    let sentence = "it is a GGUF file, of which a safetensors file would lose a part; name another file, or remove it first";
+    for input in ["blob", "model"] {
+        for output in ["blob", "hard", "soft", "softer"] {
+            if !here.path(output).exists() {
+                continue;
+            }
+            let expected = format!("{output} was not written: {sentence}");
+            assert_eq!(here.fails(&["quantize", input, output, "-e", "q4_0"]), expected);
+            assert_eq!(here.fails(&["dequantize", input, output]), expected);
+        }
+    }
+    here.succeeds(&["quantize", "blob", "out", "-e", "q4_0"]);
+    here.succeeds(&["dequantize", "out", "out"]);
 }
 
 #[test]

@@ -11,8 +11,8 @@ use std::path::{Component, Path, PathBuf};
 use serde::Deserialize;
 
 use super::error::{Brief, Fault};
-use super::file::MappedFile;
 use super::header::UniqueMap;
+use super::mapped::MappedFile;
 use super::open::{Contents, contents};
 use super::{CheckpointError, Metadata};
 
@@ -60,7 +60,9 @@ fn open_all(
     let mut whole: Option<Contents> = None;
     for (index, path) in paths.into_iter().enumerate() {
         let file = MappedFile::open(&path).map_err(|error| match error {
-            CheckpointError::Io { error, .. } if error.kind() == std::io::ErrorKind::NotFound => {
+            CheckpointError::File(FileError::Io { error, .. })
+                if error.kind() == std::io::ErrorKind::NotFound =>
+            {
                 CheckpointError::MissingShard { path: opened.to_owned(), missing: path.clone(), of }
             }
             error => error,

@@ -112,6 +112,9 @@ const SMALL: usize = 4 << 20;
 /// Products of a graph whose products are small.
 const SMALL_PRODUCTS: usize = 64;
 
+/// The most graphs that are loaded at a time.
+const MAX_GRAPHS: usize = 4096;
+
 /// Runs whose times a median is taken of, at least.
 const RUNS: usize = 7;
 
@@ -163,6 +166,12 @@ impl QmatmulArguments {
             0 => 1,
             cold => cold.div_ceil(bytes * products).max(2),
         };
+        if graphs > MAX_GRAPHS {
+            let cold = self.cold_mb;
+            return Err(miette!(
+                "--cold-mb {cold} takes {graphs} graphs with a weight [{n}, {k}], at most {MAX_GRAPHS} are made; choose larger weights, or less"
+            ));
+        }
         let names: Vec<String> = (0..products).map(|product| format!("x{product}")).collect();
         let mut states = Vec::with_capacity(graphs);
         for _ in 0..graphs {
