@@ -23,11 +23,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use bitquilt::file::{self, FileError};
 use bitquilt::plugin::{Registry, UnknownEncoding};
-use bitquilt::{DType, Element, QuantizeError, QuantizeWarning, Quantized, Tensor, TensorDict};
-use globset::{Glob, GlobMatcher};
+use bitquilt::text::{Brief, Passage};
+use bitquilt::{DType, Element, NamePattern, QuantizeError, QuantizeWarning, Quantized, Tensor, TensorDict};
 use serde::Deserialize;
 
 /// An ordered list of rules.
@@ -39,7 +40,7 @@ pub struct Recipe {
 
 #[derive(Clone, Debug)]
 struct Rule {
-    weights: GlobMatcher,
+    weights: NamePattern,
     encoding: String,
 }
 
@@ -59,6 +60,11 @@ struct RuleEntry {
     encoding: String,
 }
 
+/// The most bytes of a recipe's file.
+const LARGEST: u64 = 1 << 20;
+/// The most rules of a recipe.
+const MAX_RULES: usize = 1000;
+
 /// What leaves a weight as it is.
 const KEEP: &str = "keep";
 /// What decodes a weight.
@@ -68,13 +74,8 @@ const F32: &str = "f32";
 #[derive(Debug, thiserror::Error)]
 pub enum RecipeError {
     /// The file cannot be read.
-    #[error("cannot read the recipe {}: {error}", .path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the operating system says.
-        error: std::io::Error,
-    },
+    #[error("the recipe: {0}")]
+    File(#[from] FileError),
     /// The text is no recipe.
     #[error("{origin}: {problem}")]
     Syntax {
@@ -84,7 +85,7 @@ pub enum RecipeError {
         problem: String,
     },
     /// A rule decides for no weight.
-    #[error("the rule `{glob}` = {encoding} of the recipe decides for no weight: {reason}")]
+    #[error("the rule `{}` = {} of the recipe decides for no weight: {reason}", Brief(.glob), Brief(.encoding))]
     Unmatched {
         /// The rule's glob.
         glob: String,
@@ -98,8 +99,9 @@ pub enum RecipeError {
     UnknownEncoding(#[from] UnknownEncoding),
     /// Rows are no whole number of blocks.
     #[error(
-        "weight `{weight}`: its rows have {row_len} values, no multiple of the {block_len} in a block of `{encoding}`; \
-         choose another encoding for it, or a `fallback` that fits"
+        "weight `{}`: its rows have {row_len} values, no multiple of the {block_len} in a block of `{encoding}`; \
+         choose another encoding for it, or a `fallback` that fits",
+        Brief(.weight)
     )]
     RowLength {
         /// The weight.
@@ -112,7 +114,7 @@ pub enum RecipeError {
         block_len: usize,
     },
     /// A weight could not be encoded.
-    #[error("weight `{weight}`: {source}")]
+    #[error("weight `{}`: {source}", Brief(.weight))]
     Quantize {
         /// The weight.
         weight: String,
@@ -128,29 +130,30 @@ impl Recipe {
         Self::new(RecipeFile { fallback: fallback.map(str::to_owned), rule: vec![rule] }, encoding)
     }
 
-    /// A recipe in a TOML file.
+    /// A recipe in a TOML file of at most 1 MiB.
     pub fn read(path: &Path) -> Result<Self, RecipeError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| RecipeError::Io { path: path.to_owned(), error })?;
-        Self::parse(&text, &path.display().to_string())
+        Self::parse(&file::read_text(path, LARGEST)?, &path.display().to_string())
     }
 
-    /// A recipe in TOML; `origin` is what messages call it.
+    /// A recipe in TOML of at most 1000 rules; `origin` is what messages call it.
     pub fn parse(text: &str, origin: &str) -> Result<Self, RecipeError> {
-        let file = toml::from_str(text).map_err(|error| RecipeError::Syntax {
-            origin: origin.to_owned(),
-            problem: error.to_string().trim_end().to_owned(),
+        let file = toml::from_str(text).map_err(|error: toml::de::Error| {
+            syntax(origin, Passage(error.to_string().trim_end()).to_string())
         })?;
         Self::new(file, origin)
     }
 
     fn new(file: RecipeFile, origin: &str) -> Result<Self, RecipeError> {
+        if file.rule.len() > MAX_RULES {
+            let found = file.rule.len();
+            let problem = format!(
+                "it has {found} rules, at most {MAX_RULES} are allowed; join some by `{{a,b}}` or `*`"
+            );
+            return Err(syntax(origin, problem));
+        }
         let rules = file.rule.into_iter().map(|RuleEntry { weights, encoding }| {
-            let glob = Glob::new(&weights).map_err(|error| RecipeError::Syntax {
-                origin: origin.to_owned(),
-                problem: error.to_string(),
-            })?;
-            Ok(Rule { weights: glob.compile_matcher(), encoding })
+            let weights = NamePattern::new(&weights).map_err(|error| syntax(origin, error.to_string()))?;
+            Ok(Rule { weights, encoding })
         });
         Ok(Self { rules: rules.collect::<Result<_, RecipeError>>()?, fallback: file.fallback })
     }
@@ -214,21 +217,29 @@ impl Recipe {
         let matrices: Vec<&str> =
             weights.iter().filter(|(_, tensor)| tensor.shape().len() == 2).map(|(name, _)| name).collect();
         let reason = match matrices.iter().find(|name| rule.weights.is_match(name)) {
-            Some(name) => format!("the rules before it have taken all that it matches, such as `{name}`"),
+            Some(name) => {
+                format!("the rules before it have taken all that it matches, such as `{}`", Brief(name))
+            }
             None if weights.names().any(|name| rule.weights.is_match(name)) => {
                 "it matches no matrix; norms and biases are not encoded".to_owned()
             }
             None => match matrices.first() {
-                Some(name) => format!("its glob matches none; a weight is called `{name}`, for example"),
+                Some(name) => {
+                    format!("its glob matches none; a weight is called `{}`, for example", Brief(name))
+                }
                 None => "there are no matrices".to_owned(),
             },
         };
         RecipeError::Unmatched {
-            glob: rule.weights.glob().glob().to_owned(),
+            glob: rule.weights.as_str().to_owned(),
             encoding: rule.encoding.clone(),
             reason,
         }
     }
+}
+
+fn syntax(origin: &str, problem: String) -> RecipeError {
+    RecipeError::Syntax { origin: origin.to_owned(), problem }
 }
 
 /// A weight and the encoding it gets; another was wanted, if that is there.
@@ -278,6 +289,7 @@ impl Display for Summary {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         const MOST: usize = 4;
         for (weight, wanted, encoding) in self.fallbacks.iter().take(MOST) {
+            let weight = Brief(weight);
             writeln!(f, "{weight}: {encoding} instead of {wanted}, whose blocks its rows do not fit")?;
         }
         if let Some(more @ 1..) = self.fallbacks.len().checked_sub(MOST) {

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use bitquilt::checkpoint::{Checkpoint, CheckpointError};
+use bitquilt::file;
 use bitquilt::plugin::Registry;
+use bitquilt::text::Brief;
 use bitquilt::{InferenceSession, State, TensorDict, TensorView};
 use serde::Deserialize;
 
@@ -33,16 +35,18 @@ pub struct Config {
     pub hidden_act: String,
 }
 
+/// The most bytes of a `config.json`.
+const LARGEST: u64 = 1 << 20;
+
 impl Config {
     /// Reads a `config.json`.
     pub fn read(path: &Path) -> Result<Self, AnyError> {
         let wrong = |problem: String| format!("{}: {problem}", path.display());
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            format!("cannot read {}: {error}; the encoder's config.json was expected there", path.display())
-        })?;
+        let text = file::read_text(path, LARGEST)
+            .map_err(|error| format!("{error}; the encoder's config.json was expected there"))?;
         let config: Self = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
         if config.hidden_act != "gelu" {
-            let found = &config.hidden_act;
+            let found = Brief(&config.hidden_act);
             return Err(wrong(format!("its activation is `{found}`; this example runs `gelu`")).into());
         }
         let (width, heads) = (config.hidden_size, config.num_attention_heads);

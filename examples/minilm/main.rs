@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use bitquilt::InferenceSession;
+use bitquilt::text::Passage;
 use bitquilt_examples::minilm::encoder::{AnyError, Config, Encoder, cosine, weights};
 use bitquilt_examples::minilm::tokens::{SentenceTokenizer, beginning};
 use bitquilt_examples::recipe::{Recipe, Sizes};
@@ -53,7 +54,7 @@ fn main() -> ExitCode {
     match minilm(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {}", Passage(&error.to_string()));
             ExitCode::FAILURE
         }
     }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use bitquilt::text::Passage;
 use bitquilt::{InferenceSession, Model, Tensor, checkpoint};
 use clap::Parser;
 use ffn::{FeedForward, activations, relative_error};
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
     match mixed(Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {}", Passage(&error.to_string()));
             ExitCode::FAILURE
         }
     }
@@ -45,7 +46,7 @@ fn mixed(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     std::fs::copy(custom_plugin()?, directory.path().join(PLUGIN_FILE))?;
     let session = InferenceSession::builder().plugin_dir(directory.path()).build()?;
     for refusal in session.refusals() {
-        eprintln!("{refusal}");
+        eprintln!("{}", Passage(&refusal.to_string()));
     }
 
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/ffn.safetensors");

@@ -114,7 +114,10 @@ fn what_is_no_recipe_is_a_sentence() {
             "it matches no matrix; norms and biases are not encoded",
         ),
         ("[[rule]]\nweights = '*'\nencoding = 'q4_7'", "q4_7"),
-        ("[[rule]]\nweights = '['\nencoding = 'q4_0'", "recipe.toml: error parsing glob '['"),
+        (
+            "[[rule]]\nweights = '['\nencoding = 'q4_0'",
+            "recipe.toml: `[` is no glob over names: unclosed character class",
+        ),
         ("[[rule]]\nweights = '*'", "recipe.toml: TOML parse error at line 1"),
         ("falback = 'q8_0'", "unknown field `falback`"),
         ("nonsense", "recipe.toml: TOML parse error"),
@@ -123,5 +126,35 @@ fn what_is_no_recipe_is_a_sentence() {
         assert!(error.contains(part), "{error}");
     }
     let missing = Recipe::read(std::path::Path::new("no/such.toml")).unwrap_err().to_string();
-    assert!(missing.starts_with("cannot read the recipe no/such.toml"), "{missing}");
+    assert!(missing.starts_with("the recipe: cannot read no/such.toml"), "{missing}");
+}
+
+#[test]
+fn a_recipe_that_has_no_end_is_a_sentence() {
+    let rule = |glob: &str| format!("[[rule]]\nweights = '{glob}'\nencoding = 'q4_0'\n");
+    let alternatives = format!("{{{}}}", vec!["layer.weight"; 100_000].join(","));
+    for (recipe, parts) in [
+        (rule(&alternatives), ["… (1300001 characters)` is no glob", "at most 4096 are allowed"]),
+        (rule("*").repeat(1001), ["recipe.toml: it has 1001 rules", "at most 1000 are allowed"]),
+        (rule(&format!("\u{1b}[31m{}", "x".repeat(4000))), ["TOML parse error", "more characters)"]),
+        (format!("{} = 1", "x".repeat(1 << 20)), ["TOML parse error", "more characters)"]),
+    ] {
+        let error = apply(&recipe).unwrap_err().to_string();
+        assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+        assert!(error.len() < 5000 && !error.contains('\u{1b}'), "{error}");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let large = directory.path().join("large.toml");
+    std::fs::write(&large, "#".repeat((1 << 20) + 1)).unwrap();
+    let text = directory.path().join("bytes.toml");
+    std::fs::write(&text, b"# \xff").unwrap();
+    let read = |path: &std::path::Path| Recipe::read(path).unwrap_err().to_string();
+    assert!(
+        read(&large)
+            .ends_with("large.toml has more than 1048576 bytes, and is too large to be what was asked for")
+    );
+    assert!(read(&text).ends_with("bytes.toml is no text in UTF-8: byte 2 begins no character"));
+    assert!(read(directory.path()).ends_with(" is a directory; a regular file was expected"));
+    #[cfg(unix)]
+    assert_eq!(read("/dev/zero".as_ref()), "the recipe: /dev/zero is a device; a regular file was expected");
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bitquilt::TensorDict;
+use bitquilt::text::Brief;
 use serde::{Deserialize, Serialize};
 
 use super::yarn::Yarn;
@@ -139,7 +140,9 @@ impl Config {
         }
         expected.iter().try_for_each(|(name, shape)| check_weight(weights, name, shape))?;
         match weights.names().find(|name| !expected.contains_key(*name)) {
-            Some(name) => Err(format!("the graph of this example has no place for the tensor `{name}`")),
+            Some(name) => {
+                Err(format!("the graph of this example has no place for the tensor `{}`", Brief(name)))
+            }
             None => Ok(()),
         }
     }

@@ -1,6 +1,7 @@
 //! Models of the architecture `llama` as GGUF files describe them, and what is made of those: hyper-parameters, vocabulary.
 
 use bitquilt::checkpoint::metadata::{Array, Metadata, MetadataError, Value};
+use bitquilt::text::Brief;
 
 use super::config::{Config, EMBEDDING};
 use super::tokenizer::is_llama3;
@@ -28,7 +29,8 @@ fn config(metadata: &Metadata, rows: Option<usize>) -> Result<Config, String> {
     let text = |error: MetadataError| error.to_string();
     let architecture: &str = metadata.require(ARCHITECTURE).map_err(text)?;
     if architecture != "llama" {
-        return Err(format!("its architecture is `{architecture}`; this example runs `llama`"));
+        let found = Brief(architecture);
+        return Err(format!("its architecture is `{found}`; this example runs `llama`"));
     }
     let required = |key: &str| metadata.require::<usize>(&format!("llama.{key}")).map_err(text);
     let optional = |key: &str| metadata.find::<usize>(&format!("llama.{key}")).map_err(text);
@@ -111,7 +113,10 @@ pub fn vocabulary(metadata: &mut Metadata) -> Result<Option<Vocabulary>, String>
             let scores: Vec<f64> = metadata.require(&key("scores")).map_err(text)?;
             Merges::Scored { scores: scores.into_iter().map(|score| score as f32).collect() }
         }
-        other => return Err(format!("its tokenizer is `{other}`; this example knows `gpt2` and `llama`")),
+        other => {
+            let found = Brief(other);
+            return Err(format!("its tokenizer is `{found}`; this example knows `gpt2` and `llama`"));
+        }
     };
     let scored = matches!(merges, Merges::Scored { .. });
     let llama3 = matches!(&merges, Merges::Listed { pre_tokenizer, .. } if is_llama3(pre_tokenizer));

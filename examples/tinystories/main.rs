@@ -9,6 +9,7 @@ mod commands;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use bitquilt::text::Passage;
 use bitquilt_examples::tinystories::budget::Budgeted;
 use clap::{Parser, Subcommand};
 
@@ -70,7 +71,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {}", Passage(&error.to_string()));
             ExitCode::FAILURE
         }
     }

@@ -1,11 +1,12 @@
 //! What all commands share: a session, a model, its recipe.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bitquilt::plugin::{PluginProbe, SearchPath};
-use bitquilt::{DType, InferenceSession};
+use bitquilt::text::Passage;
+use bitquilt::{DType, InferenceSession, file};
 use bitquilt_examples::recipe::{Recipe, Summary};
 use bitquilt_examples::tinystories::graph::{self, Options};
 use bitquilt_examples::tinystories::model::Llama;
@@ -13,6 +14,8 @@ use bitquilt_examples::tinystories::runner::Runner;
 use bitquilt_examples::tinystories::tokenizer::{Tokenizer, TokenizerError};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+
+use super::Done;
 
 /// Which model, and with what session.
 #[derive(Args)]
@@ -117,9 +120,14 @@ impl ModelArguments {
         }
         let session = builder.build()?;
         for refusal in session.refusals() {
-            eprintln!("plugin refused: {refusal}");
+            eprintln!("plugin refused: {}", Passage(&refusal.to_string()));
         }
         Ok(session)
+    }
+
+    /// The files that a model is read from.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        std::iter::once(&self.model).chain(&self.tokenizer).map(PathBuf::as_path)
     }
 
     /// The model in the file.
@@ -129,6 +137,11 @@ impl ModelArguments {
 }
 
 impl RecipeArguments {
+    /// The recipe's file.
+    pub fn file(&self) -> Option<&Path> {
+        self.recipe.as_deref()
+    }
+
     /// The recipe, if there is one.
     pub fn recipe(&self) -> Result<Option<Recipe>, Box<dyn Error>> {
         Ok(match (&self.encoding, &self.recipe) {
@@ -215,6 +228,16 @@ impl Drop for Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+/// An error if a file that is to be written is one of those that are read.
+pub fn check_not_read<'a>(path: &Path, mut sources: impl Iterator<Item = &'a Path>) -> Done {
+    match sources.any(|source| file::is_same(path, source)) {
+        true => {
+            Err(format!("{}: it is read, too, and would be lost; name another file", path.display()).into())
+        }
+        false => Ok(()),
     }
 }
 

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use bitquilt::checkpoint::npy;
-use bitquilt::{DType, Tensor};
+use bitquilt::{DType, Tensor, file};
 use bitquilt_examples::tinystories::runner::FeedError;
 use clap::Args;
 
 use super::Done;
-use super::load::{ModelArguments, RecipeArguments, RunArguments, apply, load};
+use super::load::{ModelArguments, RecipeArguments, RunArguments, apply, check_not_read, load};
 
 /// What `logits` takes.
 #[derive(Args)]
@@ -31,6 +31,10 @@ pub struct LogitsArguments {
 pub fn logits(arguments: &LogitsArguments) -> Done {
     let tokens = tokens(&npy::read(&arguments.tokens)?)
         .map_err(|problem| format!("{}: {problem}", arguments.tokens.display()))?;
+    file::check_writable(&arguments.output)?;
+    let tokens_file = arguments.tokens.as_path();
+    let sources = arguments.model.files().chain(arguments.recipe.file()).chain([tokens_file]);
+    check_not_read(&arguments.output, sources)?;
     let session = arguments.model.session()?;
     let mut model = arguments.model.open(&session)?;
     if let Some(recipe) = arguments.recipe.recipe()? {
@@ -41,7 +45,12 @@ pub fn logits(arguments: &LogitsArguments) -> Done {
     let mut runner = load(&model, &session, &options)?;
     let vocabulary = model.config.vocabulary;
     drop(model);
-    let mut logits = Vec::with_capacity(tokens.len() * vocabulary);
+    let mut logits = Vec::new();
+    let room = tokens.len().checked_mul(vocabulary).and_then(|len| logits.try_reserve_exact(len).ok());
+    room.ok_or_else(|| {
+        let (path, tokens) = (arguments.tokens.display(), tokens.len());
+        format!("{path}: logits of {tokens} tokens, {vocabulary} each, are more than this machine's memory holds; give fewer")
+    })?;
     let fed = runner.feed_all(&tokens, |rows| {
         logits.extend_from_slice(rows);
         Ok::<(), FeedError>(())

@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::path::PathBuf;
 
+use bitquilt::file;
+use bitquilt::text::Columns;
 use bitquilt_examples::recipe::{Recipe, Sizes};
 use bitquilt_examples::tinystories::model::Llama;
 use bitquilt_examples::tinystories::runner::{FeedError, Runner};
@@ -40,6 +42,11 @@ pub struct PerplexityArguments {
     fallback: Option<String>,
 }
 
+/// The most bytes of a text.
+const LARGEST: u64 = 1 << 30;
+
+const HEADINGS: [&str; 4] = ["recipe", "bits/weight", "perplexity", "KL to f32"];
+
 /// A model with a recipe's weights.
 struct Candidate {
     name: String,
@@ -50,8 +57,7 @@ struct Candidate {
 
 /// Prints a table: recipe, bits a weight, perplexity, divergence from the model with its weights as f32.
 pub fn perplexity(arguments: &PerplexityArguments) -> Done {
-    let text = std::fs::read_to_string(&arguments.text)
-        .map_err(|error| format!("cannot read {}: {error}", arguments.text.display()))?;
+    let text = file::read_text(&arguments.text, LARGEST)?;
     let session = arguments.model.session()?;
     let model = arguments.model.open(&session)?;
     let vocabulary = model.vocabulary.as_ref().ok_or("the model has no tokenizer; give --tokenizer")?;
@@ -91,11 +97,14 @@ pub fn perplexity(arguments: &PerplexityArguments) -> Done {
     if candidates[0].scores.tokens() == 0 {
         return Err(format!("{} has fewer than two tokens", arguments.text.display()).into());
     }
-    let width = candidates.iter().map(|candidate| candidate.name.len()).max().unwrap_or_default();
-    println!("{:width$}  {:>11}  {:>10}  {:>12}", "recipe", "bits/weight", "perplexity", "KL to f32");
-    for Candidate { name, bits, scores, .. } in &candidates {
-        println!("{name:width$}  {bits:>11.2}  {:>10.4}  {:>12.6}", scores.perplexity(), scores.divergence());
-    }
+    let rows = candidates.iter().map(|Candidate { name, bits, scores, .. }| {
+        let (perplexity, divergence) = (scores.perplexity(), scores.divergence());
+        [name.clone(), format!("{bits:.2}"), format!("{perplexity:.4}"), format!("{divergence:.6}")]
+    });
+    let rows: Vec<_> = rows.collect();
+    let columns = Columns::new(1, HEADINGS, &rows);
+    println!("{}", columns.line(&HEADINGS));
+    rows.iter().for_each(|row| println!("{}", columns.line(row)));
     println!("{} tokens in windows of {}", candidates[0].scores.tokens(), arguments.window);
     Ok(())
 }

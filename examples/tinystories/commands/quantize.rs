@@ -1,11 +1,12 @@
 //! `quantize`
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use bitquilt::checkpoint;
 use clap::Args;
 
 use super::Done;
-use super::load::{ModelArguments, RecipeArguments, apply};
+use super::load::{ModelArguments, RecipeArguments, apply, check_not_read};
 
 /// What `quantize` takes.
 #[derive(Args)]
@@ -21,7 +22,7 @@ pub struct QuantizeArguments {
 
 /// Quantizes a model and saves it with its tokenizer.
 pub fn quantize(arguments: &QuantizeArguments) -> Done {
-    check_target(&arguments.save, &arguments.model.model)?;
+    check_target(arguments)?;
     let session = arguments.model.session()?;
     let mut model = arguments.model.open(&session)?;
     let recipe = arguments.recipe.recipe()?.ok_or("give --encoding or --recipe")?;
@@ -35,20 +36,9 @@ pub fn quantize(arguments: &QuantizeArguments) -> Done {
     Ok(())
 }
 
-/// Whether a file can be written at `path` that is not the model; better now than when all is quantized.
-fn check_target(path: &Path, model: &Path) -> Done {
-    let wrong = |problem: String| Err(format!("--save {}: {problem}", path.display()).into());
-    if path.is_dir() {
-        return wrong("it is a directory; name a file".to_owned());
-    }
-    if let (Ok(target), Ok(source)) = (path.canonicalize(), model.canonicalize())
-        && target == source
-    {
-        return wrong("it is the model itself, which would be lost; name another file".to_owned());
-    }
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    match tempfile::tempfile_in(directory) {
-        Ok(_) => Ok(()),
-        Err(error) => wrong(format!("nothing can be written to {}: {error}", directory.display())),
-    }
+/// Whether the file can be written, and is none that is read; better now than when all is quantized.
+fn check_target(arguments: &QuantizeArguments) -> Done {
+    let path = &arguments.save;
+    checkpoint::check_target(path).map_err(|error| format!("--save: {error}"))?;
+    check_not_read(path, arguments.model.files().chain(arguments.recipe.file()))
 }

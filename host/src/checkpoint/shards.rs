@@ -15,6 +15,7 @@ use super::header::UniqueMap;
 use super::mapped::MappedFile;
 use super::open::{Contents, contents};
 use super::{CheckpointError, Metadata};
+use crate::file::FileError;
 
 /// The name of the index that lies beside shards.
 const INDEX: &str = "model.safetensors.index.json";
