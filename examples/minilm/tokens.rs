@@ -2,9 +2,13 @@
 
 use std::path::Path;
 
+use bitquilt::file;
 use tokenizers::{ModelWrapper, Tokenizer};
 
 use super::encoder::{AnyError, Config};
+
+/// The most bytes of a `tokenizer.json`.
+const LARGEST: u64 = 256 << 20;
 
 /// The tokenizer of a sentence encoder.
 pub struct SentenceTokenizer {
@@ -17,7 +21,7 @@ impl SentenceTokenizer {
     /// Reads a `tokenizer.json`. Its own padding and truncation, which are for batches, are left aside.
     pub fn read(path: &Path, config: &Config) -> Result<Self, AnyError> {
         let wrong = |problem: tokenizers::Error| format!("{}: {problem}", path.display());
-        let mut tokenizer = Tokenizer::from_file(path).map_err(wrong)?;
+        let mut tokenizer = Tokenizer::from_bytes(file::read(path, LARGEST)?).map_err(wrong)?;
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(wrong)?;
         let unknown = match tokenizer.get_model() {

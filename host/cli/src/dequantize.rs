@@ -9,7 +9,6 @@ use bitquilt::{DType, Tensor};
 use clap::Args;
 use miette::miette;
 
-use crate::output::print_line;
 use crate::rewrite;
 use crate::session::SessionArguments;
 
@@ -63,12 +62,15 @@ impl DequantizeArguments {
         };
         progress.set_message("decoding");
         rewrite::write(&file, &writer, &names, &self.output, &progress, decode)?;
-        print_line(format_args!(
-            "{}: {} of {} tensors were decoded to f32",
-            self.output.display(),
-            names.len(),
-            file.tensors().len()
-        ))
+        rewrite::report(
+            &self.output,
+            format_args!(
+                "{}: {} of {} tensors were decoded to f32",
+                self.output.display(),
+                names.len(),
+                file.tensors().len()
+            ),
+        )
     }
 }
 

@@ -10,7 +10,6 @@ use bitquilt::{DType, Importance, NamePattern, QuantizeError, Quantized, Tensor,
 use clap::Args;
 use miette::{IntoDiagnostic, miette};
 
-use crate::output::print_line;
 use crate::rewrite;
 use crate::session::SessionArguments;
 
@@ -98,13 +97,16 @@ impl QuantizeArguments {
         };
         progress.set_message("encoding");
         rewrite::write(&file, &writer, &names, &self.output, &progress, quantize)?;
-        print_line(format_args!(
-            "{}: {} of {} tensors are {}",
-            self.output.display(),
-            names.len(),
-            file.tensors().len(),
-            self.encoding
-        ))
+        rewrite::report(
+            &self.output,
+            format_args!(
+                "{}: {} of {} tensors are {}",
+                self.output.display(),
+                names.len(),
+                file.tensors().len(),
+                self.encoding
+            ),
+        )
     }
 
     /// The names of the weights to encode; an error if there are none.

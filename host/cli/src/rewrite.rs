@@ -1,12 +1,15 @@
 //! A checkpoint made from another: some tensors are converted, one after the other, the rest is carried over.
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::path::Path;
 
 use bitquilt::checkpoint::{Checkpoint, CheckpointError, CheckpointWriter, check_target};
-use bitquilt::{Graph, Tensor};
+use bitquilt::{Graph, Tensor, file};
 use indicatif::{ProgressBar, ProgressStyle};
 use miette::{IntoDiagnostic, miette};
+
+use crate::output::print_line;
 
 /// Opens a checkpoint whose tensors may change their types, which a graph's may not, once it is known that `output` can be written.
 pub fn open(path: &Path, output: &Path) -> miette::Result<Checkpoint> {
@@ -18,7 +21,7 @@ pub fn open(path: &Path, output: &Path) -> miette::Result<Checkpoint> {
             path.display()
         ));
     }
-    if file.files().len() > 1 && file.files().any(|shard| same(shard, output)) {
+    if file.files().len() > 1 && file.files().any(|shard| file::is_same(shard, output)) {
         return Err(miette!(
             "{} is one of the files that make the model; name a file of its own for what is written",
             output.display()
@@ -27,9 +30,12 @@ pub fn open(path: &Path, output: &Path) -> miette::Result<Checkpoint> {
     Ok(file)
 }
 
-/// Whether two paths lead to one file.
-fn same(left: &Path, right: &Path) -> bool {
-    matches!((left.canonicalize(), right.canonicalize()), (Ok(left), Ok(right)) if left == right)
+/// Says what was done: on standard output, unless that, or another pipe, may be what the file was written to.
+pub fn report(output: &Path, line: std::fmt::Arguments<'_>) -> miette::Result<()> {
+    if file::is_replaced(output) {
+        return print_line(line);
+    }
+    writeln!(std::io::stderr(), "{line}").into_diagnostic()
 }
 
 /// A bar on standard error if that is a terminal, or nothing.

@@ -222,6 +222,11 @@ fn an_output_goes_where_its_link_leads() {
         assert_eq!(run("stdout"), expected);
         assert_eq!(fs::read_link(here.path("stdout")).unwrap().to_str(), Some("/proc/self/fd/1"));
     }
+    if cfg!(target_os = "linux") {
+        here.succeeds(&["quantize", "weights", "out", "-e", "q4_0"]);
+        let piped = here.succeeds(&["quantize", "weights", "stdout", "-e", "q4_0"]);
+        assert_eq!(piped, fs::read(here.path("out")).unwrap(), "and no word more");
+    }
     // An input's own file may take the output.
     fs::copy(here.path("x.npy"), here.path("state.npy")).unwrap();
     here.succeeds(&["run", "graph", "--input", "x=state.npy", "--output", "y=state.npy"]);

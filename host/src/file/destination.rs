@@ -117,6 +117,12 @@ fn takes_bytes(_: &Metadata) -> bool {
     false
 }
 
+/// Whether what is written to a path becomes a file, or takes the place of one: not where it goes to a pipe, a device, or a descriptor
+/// of this process such as `/dev/stdout`.
+pub fn is_replaced(path: impl AsRef<Path>) -> bool {
+    matches!(Destination::of(path.as_ref()), Ok(Destination::File { .. }))
+}
+
 /// Whether two paths lead to one file, or to one place where a file can be made: writing to one of them changes the other.
 ///
 /// Pipes and devices take what several write to them: none of them is the same as another.

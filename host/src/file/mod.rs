@@ -10,7 +10,7 @@ mod replace;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
 
-pub use destination::is_same;
+pub use destination::{is_replaced, is_same};
 pub use error::FileError;
 pub use read::{open, read, read_text};
 pub use replace::{check_writable, replace};

@@ -10,7 +10,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use super::replace::durability;
-use super::{FileError, check_writable, is_same, open, read, read_text, replace};
+use super::{FileError, check_writable, is_replaced, is_same, open, read, read_text, replace};
 
 struct Folder(tempfile::TempDir);
 
@@ -322,6 +322,10 @@ fn files_are_told_apart_by_what_they_are() {
         assert_eq!(is_same(folder.path(right), folder.path(left)), expected, "{left} {right}");
     }
     assert!(!is_same("/dev/null", "/dev/null"));
+    for (name, expected) in [("file", true), ("to nothing", true), ("pipe", false)] {
+        assert_eq!(is_replaced(folder.path(name)), expected, "{name}");
+    }
+    assert!(!is_replaced("/dev/null") && !is_replaced("/proc/self/fd/1"));
 }
 
 #[test]
