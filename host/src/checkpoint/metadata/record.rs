@@ -199,7 +199,7 @@ mod tests {
             ),
             (
                 r#"{"format":1,"entries":{"a":{"u8":1},"a":{"u8":2}}}"#,
-                "the metadata `bitquilt.metadata`: `a` is there twice at line 1 column 48",
+                "the metadata `bitquilt.metadata`: `a` is there twice at line 1 column 49",
             ),
             (
                 r#"{"format":1,"entries":{"text":{"u8":1}}}"#,
