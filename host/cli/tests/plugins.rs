@@ -272,14 +272,15 @@ fn a_new_crate_is_refused_where_it_cannot_be() {
 }
 
 #[test]
-fn a_new_crate_depends_on_the_published_interface_unless_it_is_told_a_path() {
+fn a_new_crate_depends_on_the_interface_that_the_command_was_built_with() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("acme-int5");
     succeeds(&["plugin", "new", path.to_str().unwrap()]);
     let manifest = fs::read_to_string(path.join("Cargo.toml")).unwrap();
     assert!(manifest.contains("name = \"acme-int5\""), "{manifest}");
     assert!(manifest.contains("bitquilt-plugin-api = { version = \"1."), "{manifest}");
-    assert!(!manifest.contains("path ="), "{manifest}");
+    let api = fs::canonicalize(Path::new(ROOT).join("plugin-api")).unwrap();
+    assert_eq!(manifest.matches(&format!("path = {:?}", api.to_str().unwrap())).count(), 2, "{manifest}");
     let files = walk(&path);
     assert!(files.iter().all(|file| !fs::read_to_string(file).unwrap().contains("{{")), "{files:?}");
     assert_eq!(files.len(), 6, "{files:?}");
@@ -334,9 +335,7 @@ fn installed(directory: &Path, name: &str) -> String {
 fn a_new_crate_passes_its_test_and_every_check_and_is_formatted() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("deep/in/acme-int5");
-    let api = format!("{ROOT}/plugin-api");
-    let said =
-        succeeds(&["plugin", "new", path.to_str().unwrap(), "--name", "acme-int5", "--plugin-api", &api]);
+    let said = succeeds(&["plugin", "new", path.to_str().unwrap(), "--name", "acme-int5"]);
     assert!(said.contains("cargo test"), "{said}");
     let said = cargo(&path, &["test"]);
     assert!(said.contains("1 passed"), "{said}");

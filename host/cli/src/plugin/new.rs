@@ -94,7 +94,8 @@ pub struct NewArguments {
     /// ops. The directory's name, if it is not given.
     #[arg(long)]
     name: Option<String>,
-    /// Depends on the plugin-api crate in this directory, not on the published one.
+    /// The directory of the crate bitquilt-plugin-api that the plugin depends on: the folder plugin-api of a checkout of bitquilt. By
+    /// default the one that this command was built with.
     #[arg(long, value_name = "PATH")]
     plugin_api: Option<PathBuf>,
 }
@@ -154,23 +155,33 @@ impl NewArguments {
 
     /// What the manifest says of plugin-api.
     fn dependency(&self) -> miette::Result<String> {
-        let Some(path) = &self.plugin_api else { return Ok(format!("version = \"{API_VERSION}\"")) };
-        let manifest = path.join("Cargo.toml");
-        let text = fs::read_to_string(&manifest)
-            .map_err(|error| miette!("--plugin-api {}: {}: {error}", path.display(), manifest.display()))?;
-        if !text.lines().any(|line| line.trim() == "name = \"bitquilt-plugin-api\"") {
-            return Err(miette!(
-                "--plugin-api {}: the crate there is not bitquilt-plugin-api",
-                path.display()
-            ));
-        }
-        let path = fs::canonicalize(path).into_diagnostic()?;
-        let path =
-            path.to_str().ok_or_else(|| miette!("--plugin-api {}: the path is no UTF-8", path.display()))?;
+        let path = match &self.plugin_api {
+            Some(path) => plugin_api(path).map_err(|problem| miette!("--plugin-api {}: {problem}", path.display()))?,
+            None => plugin_api(Path::new(BUILT_WITH)).map_err(|problem| {
+                miette!(
+                    "this command was built with the crate bitquilt-plugin-api in {BUILT_WITH}, and a plugin cannot depend on that: \
+                     {problem}; name the folder plugin-api of a checkout of bitquilt with --plugin-api"
+                )
+            })?,
+        };
         // A JSON string is a TOML string.
-        let quoted = serde_json::to_string(path).into_diagnostic()?;
+        let quoted = serde_json::to_string(&path).into_diagnostic()?;
         Ok(format!("version = \"{API_VERSION}\", path = {quoted}"))
     }
+}
+
+/// The crate of plugin-api that this command was built with.
+const BUILT_WITH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../plugin-api");
+
+/// The absolute path of a directory with the crate bitquilt-plugin-api, or what is wrong with it.
+fn plugin_api(directory: &Path) -> Result<String, String> {
+    let manifest = directory.join("Cargo.toml");
+    let text = fs::read_to_string(&manifest).map_err(|error| format!("{}: {error}", manifest.display()))?;
+    if !text.lines().any(|line| line.trim() == "name = \"bitquilt-plugin-api\"") {
+        return Err("the crate there is not bitquilt-plugin-api".to_owned());
+    }
+    let path = fs::canonicalize(directory).map_err(|error| error.to_string())?;
+    path.into_os_string().into_string().map_err(|_| "the path is no UTF-8".to_owned())
 }
 
 /// The name of a library of this system.
