@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::path::Path;
+
 use bitquilt::{Element, Tensor, TensorDict};
 use bitquilt_examples::recipe::{Recipe, RecipeError, Summary};
 use common::registry;
@@ -157,4 +159,13 @@ fn a_recipe_that_has_no_end_is_a_sentence() {
     assert!(read(directory.path()).ends_with(" is a directory; a regular file was expected"));
     #[cfg(unix)]
     assert_eq!(read("/dev/zero".as_ref()), "the recipe: /dev/zero is a device; a regular file was expected");
+}
+
+#[test]
+fn the_readme_shows_the_recipe_that_its_commands_use() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let recipe = root.join("tinystories/recipe.toml");
+    Recipe::read(&recipe).unwrap();
+    let readme = std::fs::read_to_string(root.join("../README.md")).unwrap();
+    assert!(readme.contains(&format!("```toml\n{}```", std::fs::read_to_string(&recipe).unwrap())));
 }
