@@ -40,13 +40,13 @@ pub struct GenerateArguments {
     #[arg(short = 'n', long, value_name = "N", default_value_t = 256)]
     tokens: usize,
     /// What logits are divided by: above 1 for more surprise, below for less; 0 is the same as --greedy.
-    #[arg(long, value_name = "T", default_value_t = 0.8, value_parser = temperature, allow_negative_numbers = true)]
+    #[arg(long, value_name = "T", default_value_t = 0.6, value_parser = temperature, allow_negative_numbers = true)]
     temperature: f32,
     /// Only the K most likely tokens are considered; 0 means all.
     #[arg(long, value_name = "K", default_value_t = 40)]
     top_k: usize,
     /// Only the most likely tokens are considered whose probabilities sum up to P.
-    #[arg(long, value_name = "P", default_value_t = 0.95, value_parser = probability, allow_negative_numbers = true)]
+    #[arg(long, value_name = "P", default_value_t = 0.9, value_parser = probability, allow_negative_numbers = true)]
     top_p: f32,
     /// The seed of the random choices; equal seeds tell equal stories.
     #[arg(long, value_name = "N", default_value_t = 1)]
