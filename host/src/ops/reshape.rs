@@ -32,20 +32,21 @@ impl Op for Reshape {
 /// `shape` with its `_`, if it has one, replaced by what makes it hold the values of `x`.
 fn complete(shape: &[Dim], x: &TensorType) -> Result<Vec<Dim>> {
     let (inferred, given): (Vec<_>, Vec<_>) = shape.iter().partition(|dim| dim.symbols().contains(&INFERRED));
-    let (total, given) = (Dim::product(&x.shape)?, Dim::product(given)?);
-    let refuse = |problem: std::fmt::Arguments<'_>| {
-        Error::invalid(format_args!(
+    let refuse = |problem: std::fmt::Arguments<'_>| match Dim::product(&x.shape) {
+        Ok(total) => Error::invalid(format_args!(
             "`x` is {x} and has {total} values; expected a `shape` that holds them, got {}, {problem}",
             ShapeDisplay(shape)
-        ))
+        )),
+        Err(error) => error,
     };
     match inferred[..] {
-        [] if total == given => Ok(shape.to_vec()),
-        [] => Err(refuse(format_args!("which holds {given}"))),
+        [] if Dim::same_count(shape, &x.shape)? => Ok(shape.to_vec()),
+        [] => Err(refuse(format_args!("which holds {}", Dim::product(given)?))),
         [dim] if dim.as_symbol() == Some(INFERRED) => {
-            let rest = total
-                .exact_div(&given)
-                .ok_or_else(|| refuse(format_args!("but {total} is no whole multiple of {given}")))?;
+            let Some(rest) = Dim::count_ratio(&x.shape, given.iter().copied())? else {
+                let (total, given) = (Dim::product(&x.shape)?, Dim::product(given)?);
+                return Err(refuse(format_args!("but {total} is no whole multiple of {given}")));
+            };
             Ok(shape.iter().map(|other| if other == dim { rest.clone() } else { other.clone() }).collect())
         }
         _ => Err(refuse(format_args!("where at most one dimension can be `{INFERRED}`, alone"))),
@@ -76,6 +77,7 @@ mod tests {
                 (shape(&["_", "64"]), &["f32 [batch, seq, 2, 32]"], "f32 [batch*seq, 64] = input 0"),
                 (shape(&["seq", "_"]), &["f32 [batch*seq, 5]"], "f32 [seq, 5*batch] = input 0"),
                 (shape(&["_", "4"]), &["f32 [0, 3]"], "f32 [0, 4] = input 0"),
+                (shape(&["past + seq", "_"]), &["f32 [past + seq, 8, 4]"], "f32 [past + seq, 32] = input 0"),
                 (none().with("shape", vec![-1i64, 2]), &["f32 [6]"], "f32 [3, 2] = input 0"),
             ],
         );
