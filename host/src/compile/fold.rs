@@ -5,9 +5,9 @@ use std::collections::{HashMap, HashSet};
 use super::error::LoadError;
 use super::prepare::program;
 use super::{Loader, Part, writes_state};
-use crate::graph::{Graph, Source};
+use crate::graph::{Graph, NodeData, Source};
 use crate::session::run_once;
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, dense_bytes};
 
 /// What was computed at load.
 #[derive(Default)]
@@ -18,11 +18,18 @@ pub(super) struct Folded {
     pub(super) tensors: HashMap<usize, Tensor>,
 }
 
+/// The bytes that folded nodes may yield, all together, in a graph with few constants.
+const FOLDED_BYTES: usize = 256 << 20;
+/// How many times the bytes of the graph's constants they may yield where that is more.
+const FOLDED_TIMES: usize = 4;
+
 /// Computes the nodes whose inputs are all constants.
 ///
-/// Nodes that take encoded data stay: an encoded constant is never turned into a dense one.
+/// Nodes that take encoded data stay: an encoded constant is never turned into a dense one. So do those that yield more than all
+/// folded nodes may: 256 MiB, or four times the bytes of the graph's constants. A small file is not made a large model by it.
 pub(super) fn fold(graph: &Graph, live: &[usize], loader: &Loader<'_>) -> Result<Folded, LoadError> {
     let mut nodes = HashSet::new();
+    let mut left = FOLDED_BYTES.max(FOLDED_TIMES.saturating_mul(constant_bytes(graph)));
     for node in live {
         let data = &graph.nodes[*node];
         let constant = |value: &usize| match &graph.values[*value].source {
@@ -35,7 +42,9 @@ pub(super) fn fold(graph: &Graph, live: &[usize], loader: &Loader<'_>) -> Result
             && data.inputs.iter().all(constant)
             && !encoded
             && !writes_state(data, loader.registry)
+            && let Some(rest) = yielded_bytes(graph, data).and_then(|bytes| left.checked_sub(bytes))
         {
+            left = rest;
             nodes.insert(*node);
         }
     }
@@ -64,4 +73,25 @@ pub(super) fn fold(graph: &Graph, live: &[usize], loader: &Loader<'_>) -> Result
     (constants.inputs, constants.symbols, constants.states) = (Vec::new(), Vec::new(), Vec::new());
     let tensors = run_once(&constants, loader).map_err(|error| LoadError::Fold(Box::new(error)))?;
     Ok(Folded { nodes, tensors: frontier.into_iter().zip(tensors).collect() })
+}
+
+/// The bytes of a graph's constants, those of clones once.
+fn constant_bytes(graph: &Graph) -> usize {
+    let constants = graph.values.iter().filter_map(|value| match &value.source {
+        Source::Constant(tensor) => Some((tensor.bytes().as_ptr().addr(), tensor.bytes().len())),
+        _ => None,
+    });
+    let distinct: HashMap<usize, usize> = constants.collect();
+    distinct.into_values().fold(0, usize::saturating_add)
+}
+
+/// The bytes of memory that a node's outputs take; none if they are not known.
+fn yielded_bytes(graph: &Graph, node: &NodeData) -> Option<usize> {
+    node.outputs.iter().try_fold(0usize, |sum, value| {
+        let data = &graph.values[*value];
+        match data.source {
+            Source::Node { alias: Some(_), .. } => Some(sum),
+            _ => sum.checked_add(dense_bytes(data.tensor.dtype()?, &data.tensor.fixed_shape()?).ok()?),
+        }
+    })
 }
