@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use bitquilt_plugin_api::{AttributeKind, TensorType};
 
+use super::MAX_RANK;
+use super::node::MAX_TYPES_TEXT;
 use crate::encoding::QuantizeError;
 use crate::plugin::UnknownEncoding;
 
@@ -28,6 +30,14 @@ pub enum GraphError {
         what: &'static str,
         /// The name.
         name: String,
+    },
+    /// A value has too many dimensions.
+    #[error("{what} has {found} dimensions; a value of a graph has at most {MAX_RANK}")]
+    Rank {
+        /// The value.
+        what: String,
+        /// Its number of dimensions.
+        found: usize,
     },
     /// The type of an input or state makes no sense.
     #[error("the {what} `{name}` {problem}")]
@@ -176,6 +186,17 @@ pub enum NodeProblem {
         /// What was given.
         found: String,
     },
+    /// An attribute is a shape of too many dimensions.
+    #[error("the attribute `{attribute}` has {found} dimensions; a value of a graph has at most {MAX_RANK}")]
+    AttributeRank {
+        /// The attribute.
+        attribute: String,
+        /// Its number of dimensions.
+        found: usize,
+    },
+    /// The types of the inputs are too long.
+    #[error("the types of its inputs are longer than {MAX_TYPES_TEXT} bytes when they are written out")]
+    TypesTooLong,
     /// The op refused its inputs.
     #[error("{0}")]
     Refused(bitquilt_plugin_api::Error),

@@ -9,20 +9,23 @@ mod methods;
 mod node;
 mod options;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bitquilt_plugin_api::dim::is_symbol;
+use bitquilt_plugin_api::dim::{MAX_SYMBOL, is_symbol};
 use bitquilt_plugin_api::{Attributes, Element, TensorType};
 
 use crate::encoding::{QuantizeError, QuantizeWarning};
 use crate::plugin::Registry;
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, dense_bytes};
 pub use error::{GraphError, NodeProblem};
 pub use node::NodeBuilder;
 pub(crate) use node::{NodeContext, check_outputs, input_spec};
 pub use options::{Attention, Rope, RopePairing};
+
+/// The most dimensions of a value.
+const MAX_RANK: usize = 32;
 
 /// A static graph of ops over tensors.
 ///
@@ -54,7 +57,10 @@ pub struct Graph {
     pub(crate) inputs: Vec<Port>,
     pub(crate) states: Vec<StateData>,
     pub(crate) outputs: Vec<Port>,
-    node_names: HashMap<String, usize>,
+    input_names: HashMap<String, usize>,
+    state_names: HashSet<String>,
+    output_names: HashSet<String>,
+    node_names: HashSet<String>,
     quantize_warnings: Vec<(Value, QuantizeWarning)>,
 }
 
@@ -124,7 +130,10 @@ impl Graph {
             inputs: Vec::new(),
             states: Vec::new(),
             outputs: Vec::new(),
-            node_names: HashMap::new(),
+            input_names: HashMap::new(),
+            state_names: HashSet::new(),
+            output_names: HashSet::new(),
+            node_names: HashSet::new(),
             quantize_warnings: Vec::new(),
         };
         for (index, tensor) in inputs.into_iter().enumerate() {
@@ -141,8 +150,9 @@ impl Graph {
     /// Adds an input of this name. Its dimensions may have symbols, which each run binds.
     pub fn add_input(&mut self, name: impl Into<String>, tensor: TensorType) -> Result<Value, GraphError> {
         let name = name.into();
-        self.check_port_name("input", &name, self.inputs.iter().map(|port| &port.name))?;
+        check_port_name("input", &name, self.input_names.contains_key(&name))?;
         self.check_type("input", &name, &tensor)?;
+        self.input_names.insert(name.clone(), self.inputs.len());
         let value = self.push(tensor, Source::Input(self.inputs.len()), None);
         self.inputs.push(Port { name, value: value.index });
         Ok(value)
@@ -162,7 +172,7 @@ impl Graph {
 
     /// The input of this name.
     pub fn input_named(&self, name: &str) -> Option<Value> {
-        self.inputs.iter().find(|port| port.name == name).map(|port| self.value(port.value))
+        self.input_names.get(name).map(|input| self.value(self.inputs[*input].value))
     }
 
     /// Adds a tensor that is the same for every run. An encoded one must be of a registered encoding, version and layout.
@@ -171,6 +181,7 @@ impl Graph {
         if let Some(spec) = tensor.encoding() {
             self.registry.require_encoding(&spec.name)?.check_same(tensor)?;
         }
+        check_rank("the constant", tensor.shape().len())?;
         Ok(self.push(tensor.tensor_type(), Source::Constant(tensor.clone()), None))
     }
 
@@ -193,11 +204,17 @@ impl Graph {
     /// An op that writes it, such as `append`, yields its next version; read that one from then on.
     pub fn state(&mut self, name: impl Into<String>, tensor: TensorType) -> Result<Value, GraphError> {
         let name = name.into();
-        self.check_port_name("state", &name, self.states.iter().map(|state| &state.name))?;
+        check_port_name("state", &name, self.state_names.contains(&name))?;
         self.check_type("state", &name, &tensor)?;
-        if tensor.dtype().is_none() || tensor.fixed_shape().is_none() {
+        let (Some(dtype), Some(shape)) = (tensor.dtype(), tensor.fixed_shape()) else {
             return Err(GraphError::StateType { state: name, found: tensor });
-        }
+        };
+        dense_bytes(dtype, &shape).map_err(|error| GraphError::PortType {
+            what: "state",
+            name: name.clone(),
+            problem: format!("cannot be: {error}"),
+        })?;
+        self.state_names.insert(name.clone());
         let state = self.states.len();
         let value = self.push(tensor, Source::State(state), Some((state, 0)));
         self.states.push(StateData { name, value: value.index, writers: Vec::new() });
@@ -212,13 +229,14 @@ impl Graph {
     /// Makes a value an output of this name.
     pub fn output_named(&mut self, name: impl Into<String>, value: Value) -> Result<(), GraphError> {
         let name = name.into();
-        self.check_port_name("output", &name, self.outputs.iter().map(|port| &port.name))?;
+        check_port_name("output", &name, self.output_names.contains(&name))?;
         if value.graph != self.id {
             return Err(GraphError::ForeignOutput { output: name });
         }
         if let Some(writer) = self.overwritten_by(value) {
             return Err(GraphError::OverwrittenOutput { output: name, writer: writer.to_owned() });
         }
+        self.output_names.insert(name.clone());
         self.outputs.push(Port { name, value: value.index });
         Ok(())
     }
@@ -265,25 +283,14 @@ impl Graph {
         self.states[state].writers.get(version).map(|node| self.nodes[*node].name.as_str())
     }
 
-    fn check_port_name<'a>(
-        &self,
-        what: &'static str,
-        name: &str,
-        mut taken: impl Iterator<Item = &'a String>,
-    ) -> Result<(), GraphError> {
-        if name.is_empty() || taken.any(|other| other == name) {
-            return Err(GraphError::PortName { what, name: name.to_owned() });
-        }
-        Ok(())
-    }
-
     fn check_type(&self, what: &'static str, name: &str, tensor: &TensorType) -> Result<(), GraphError> {
         let wrong = |problem: String| GraphError::PortType { what, name: name.to_owned(), problem };
+        check_rank(&format!("the {what} `{name}`"), tensor.rank())?;
         if let Some(symbol) =
             tensor.shape.iter().flat_map(|dim| dim.symbols()).find(|symbol| !is_symbol(symbol))
         {
             return Err(wrong(format!(
-                "has a dimension `{symbol}`, which is no symbol; a symbol is a letter or `_`, then letters, digits and `_`"
+                "has a dimension `{symbol}`, which is no symbol; a symbol is a letter or `_`, then letters, digits and `_`, at most {MAX_SYMBOL} in all"
             )));
         }
         match &tensor.element {
@@ -303,4 +310,18 @@ impl Graph {
             }
         }
     }
+}
+
+fn check_port_name(what: &'static str, name: &str, taken: bool) -> Result<(), GraphError> {
+    if name.is_empty() || taken {
+        return Err(GraphError::PortName { what, name: name.to_owned() });
+    }
+    Ok(())
+}
+
+fn check_rank(what: &str, rank: usize) -> Result<(), GraphError> {
+    if rank > MAX_RANK {
+        return Err(GraphError::Rank { what: what.to_owned(), found: rank });
+    }
+    Ok(())
 }

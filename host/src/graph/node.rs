@@ -1,18 +1,23 @@
 //! Adding a node: signature, attributes and inference, checked.
 
+use std::collections::HashSet;
+
+use bitquilt_plugin_api::dim::MAX_TEXT;
 use bitquilt_plugin_api::host::NodeHost;
 use bitquilt_plugin_api::{
-    Arity, Attribute, Attributes, EncodingHandle, Executor, InputKind, InputSpec, OpSignature, OutputType,
-    TensorType, TensorView,
+    Arity, Attribute, Attributes, Dim, EncodingHandle, Executor, InputKind, InputSpec, OpSignature,
+    OutputType, TensorType, TensorView,
 };
 
 use super::error::{GraphError, NodeProblem};
-use super::{Graph, NodeData, Source, Value};
+use super::{Graph, MAX_RANK, NodeData, Source, Value};
 use crate::plugin::{RegisteredOp, Registry};
 use crate::tensor::Tensor;
 
 /// The most outputs a node has.
 const MAX_OUTPUTS: usize = 64;
+/// The most bytes of the types of a node's inputs when they are written out, as plugins are told them.
+pub(super) const MAX_TYPES_TEXT: usize = 16 << 20;
 
 /// A node being added to a graph.
 #[must_use = "a node is added by `value` or `values`"]
@@ -96,7 +101,7 @@ impl Graph {
         let registered = self.registry.op(op).ok_or_else(|| NodeProblem::UnknownOp {
             known: self.registry.ops().map(|op| op.signature().name.clone()).collect(),
         })?;
-        if name.is_empty() || self.node_names.contains_key(name) {
+        if name.is_empty() || self.node_names.contains(name) {
             return Err(NodeProblem::DuplicateName);
         }
         let signature = registered.signature();
@@ -104,6 +109,7 @@ impl Graph {
         let attributes = complete_attributes(signature, attributes)?;
         let data: Vec<_> = inputs.iter().map(|value| &self.values[value.index]).collect();
         let types: Vec<TensorType> = data.iter().map(|value| value.tensor.clone()).collect();
+        check_text(&types)?;
         let constants = data.iter().map(|value| match &value.source {
             Source::Constant(tensor) => Some(tensor),
             _ => None,
@@ -207,7 +213,7 @@ impl Graph {
                 self.states[state].writers.push(node);
             }
         }
-        self.node_names.insert(name.clone(), node);
+        self.node_names.insert(name.clone());
         let inputs = inputs.iter().map(|value| value.index).collect();
         self.nodes.push(NodeData { name, op, attributes, inputs, outputs: indices });
         node
@@ -228,6 +234,20 @@ fn describe_inputs(signature: &OpSignature) -> String {
     format!("the inputs ({})", names.collect::<Vec<_>>().join(", "))
 }
 
+/// Whether types can be written out, however long their dimensions are.
+fn check_text(types: &[TensorType]) -> Result<(), NodeProblem> {
+    let dims = || types.iter().flat_map(|tensor| &tensor.shape).filter(|dim| dim.fixed().is_none());
+    // Only many can be too long.
+    if dims().count() <= MAX_TYPES_TEXT / MAX_TEXT {
+        return Ok(());
+    }
+    let mut left = MAX_TYPES_TEXT;
+    dims().try_for_each(|dim| {
+        left = left.checked_sub(dim.to_string().len()).ok_or(NodeProblem::TypesTooLong)?;
+        Ok(())
+    })
+}
+
 fn complete_attributes(signature: &OpSignature, given: Attributes) -> Result<Attributes, NodeProblem> {
     let known = || signature.attributes.iter().map(|spec| spec.name.clone()).collect();
     if let Some((attribute, _)) =
@@ -240,6 +260,9 @@ fn complete_attributes(signature: &OpSignature, given: Attributes) -> Result<Att
         let value = given.get(&spec.name).or(spec.default.as_ref());
         let Some(value) = value else { return Err(NodeProblem::MissingAttribute { attribute, kind }) };
         match value.clone().into_kind(kind) {
+            Some(Attribute::Shape(dims)) if dims.len() > MAX_RANK => {
+                Err(NodeProblem::AttributeRank { attribute, found: dims.len() })
+            }
             Some(value) => Ok((attribute, value)),
             None => Err(NodeProblem::AttributeKind { attribute, kind, found: value.to_string() }),
         }
@@ -258,10 +281,19 @@ pub(crate) fn check_outputs(
     if outputs.is_empty() || outputs.len() > MAX_OUTPUTS {
         return wrong(format!("yields {} outputs; a node has 1 to {MAX_OUTPUTS}", outputs.len()));
     }
-    let known: Vec<&str> =
-        inputs.iter().flat_map(|input| input.shape.iter().flat_map(|dim| dim.symbols())).collect();
+    let symbols = outputs.iter().flat_map(|output| &output.tensor.shape).any(|dim| dim.fixed().is_none());
+    let known: HashSet<&str> = match symbols {
+        true => inputs.iter().flat_map(|input| &input.shape).flat_map(|dim| dim.symbols()).collect(),
+        false => HashSet::new(),
+    };
     for (index, output) in outputs.iter().enumerate() {
         let tensor = &output.tensor;
+        if tensor.rank() > MAX_RANK {
+            return wrong(format!(
+                "says that output {index} has {} dimensions; a value of a graph has at most {MAX_RANK}",
+                tensor.rank()
+            ));
+        }
         match (tensor.dtype(), tensor.encoding()) {
             (Some(dtype), _) if dtype.size().is_none() => {
                 return wrong(format!(
@@ -282,7 +314,7 @@ pub(crate) fn check_outputs(
             _ => {}
         }
         let attribute_symbol =
-            tensor.shape.iter().flat_map(|dim| dim.symbols()).find(|symbol| !known.contains(symbol));
+            tensor.shape.iter().flat_map(|dim| dim.symbols()).find(|symbol| !known.contains(*symbol));
         if let Some(symbol) = attribute_symbol {
             return wrong(format!(
                 "says that output {index} is {tensor}; no input has the symbol `{symbol}`"
@@ -294,8 +326,7 @@ pub(crate) fn check_outputs(
                 "says that output {index} is the memory of input {alias}, which there is not"
             ));
         };
-        let same_count = bitquilt_plugin_api::Dim::product(&input.shape).ok()
-            == bitquilt_plugin_api::Dim::product(&tensor.shape).ok();
+        let same_count = Dim::same_count(&input.shape, &tensor.shape).map_err(NodeProblem::Refused)?;
         if input.element != tensor.element || !same_count {
             return wrong(format!(
                 "says that output {index}, {tensor}, is the memory of input {alias}, {input}"
