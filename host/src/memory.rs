@@ -1,8 +1,10 @@
 //! Memory aligned for kernels, and that of mapped files.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::fs;
 use std::ops::{Deref, DerefMut, Range};
 use std::ptr::NonNull;
+use std::sync::OnceLock;
 
 use memmap2::Mmap;
 
@@ -28,11 +30,20 @@ unsafe impl Send for AlignedBytes {}
 unsafe impl Sync for AlignedBytes {}
 
 impl AlignedBytes {
-    /// `len` zeros; none if there is not so much memory.
-    pub(crate) fn try_zeroed(len: usize) -> Option<Self> {
+    /// No bytes.
+    pub(crate) fn empty() -> Self {
+        let data = NonNull::<Line>::dangling().cast();
+        Self { data, len: 0, block: data }
+    }
+
+    /// `len` zeros; none if there is not so much memory, used or not, on this machine or for this process.
+    pub(crate) fn zeroed(len: usize) -> Option<Self> {
         if len == 0 {
-            let data = NonNull::<Line>::dangling().cast();
-            return Some(Self { data, len, block: data });
+            return Some(Self::empty());
+        }
+        // A system that promises more than it has ends the process when the memory is used.
+        if len > machine_memory() {
+            return None;
         }
         // SAFETY: the layout's size is not zero.
         let block = NonNull::new(unsafe { alloc_zeroed(layout(len)?) })?;
@@ -41,33 +52,42 @@ impl AlignedBytes {
         Some(Self { data: unsafe { block.add(padding) }, len, block })
     }
 
-    /// `len` zeros.
-    ///
-    /// # Panics
-    /// If `len` is above `isize::MAX`; callers have checked their sizes.
-    pub(crate) fn zeroed(len: usize) -> Self {
-        Self::try_zeroed(len).unwrap_or_else(|| match layout(len) {
-            Some(layout) => handle_alloc_error(layout),
-            None => panic!("{len} bytes are more than this machine can address"),
-        })
-    }
-
     /// Where the bytes begin. Unlike a pointer that is made of a slice, it stays valid when the bytes are borrowed again.
     pub(crate) fn start(&self) -> NonNull<u8> {
         self.data
     }
 
-    /// A copy of `bytes`.
-    pub(crate) fn copy_of(bytes: &[u8]) -> Self {
-        let mut copy = Self::zeroed(bytes.len());
+    /// A copy of `bytes`; none as for [`Self::zeroed`].
+    pub(crate) fn copy_of(bytes: &[u8]) -> Option<Self> {
+        let mut copy = Self::zeroed(bytes.len())?;
         copy.copy_from_slice(bytes);
-        copy
+        Some(copy)
     }
 }
 
 /// The layout of a block that has `len` aligned bytes somewhere. Allocators that are asked for the alignment itself write the zeros.
 fn layout(len: usize) -> Option<Layout> {
     Layout::array::<u8>(len.checked_add(ALIGNMENT - 1)?).ok()
+}
+
+/// The bytes of the machine's memory and swap, or what its container may have of them; `usize::MAX` where that is not told.
+fn machine_memory() -> usize {
+    static BYTES: OnceLock<usize> = OnceLock::new();
+    *BYTES.get_or_init(|| {
+        let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| meminfo_total(&text));
+        let groups = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+        let group = groups.iter().filter_map(|path| fs::read_to_string(path).ok()?.trim().parse().ok()).min();
+        machine.unwrap_or(usize::MAX).min(group.unwrap_or(usize::MAX))
+    })
+}
+
+/// The sum of memory and swap in Linux's `/proc/meminfo`, in bytes.
+fn meminfo_total(text: &str) -> Option<usize> {
+    let field = |name: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix(name))?;
+        value.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()?.checked_mul(1024)
+    };
+    field("MemTotal:")?.checked_add(field("SwapTotal:").unwrap_or_default())
 }
 
 impl Deref for AlignedBytes {
@@ -88,7 +108,7 @@ impl DerefMut for AlignedBytes {
 impl Drop for AlignedBytes {
     fn drop(&mut self) {
         if let (1.., Some(layout)) = (self.len, layout(self.len)) {
-            // SAFETY: allocated in `try_zeroed` with the same layout.
+            // SAFETY: allocated in `zeroed` with the same layout.
             unsafe { dealloc(self.block.as_ptr(), layout) };
         }
     }
@@ -121,13 +141,27 @@ mod tests {
     #[test]
     fn bytes_are_aligned_and_zero() {
         for len in [0, 1, 63, 64, 65, 4096, 1 << 20] {
-            let mut bytes = AlignedBytes::zeroed(len);
+            let mut bytes = AlignedBytes::zeroed(len).unwrap();
             assert_eq!((bytes.len(), bytes.as_ptr().addr() % ALIGNMENT), (len, 0));
             assert!(bytes.iter().all(|byte| *byte == 0));
             bytes.fill(1);
         }
-        assert!(AlignedBytes::try_zeroed(usize::MAX).is_none());
-        assert!(AlignedBytes::try_zeroed(isize::MAX as usize).is_none());
+        assert_eq!(*AlignedBytes::copy_of(&[1, 2]).unwrap(), [1, 2]);
+    }
+
+    #[test]
+    fn memory_that_cannot_be_had_is_refused() {
+        for len in [usize::MAX, isize::MAX as usize, 1 << 50, machine_memory().saturating_add(1)] {
+            assert!(AlignedBytes::zeroed(len).is_none(), "{len}");
+        }
+        for (text, bytes) in [
+            ("MemTotal:       16 kB\nMemFree: 1 kB\nSwapTotal: 4 kB\n", Some(20 << 10)),
+            ("MemTotal: 16 kB\n", Some(16 << 10)),
+            ("MemTotal: 99999999999999999999 kB\n", None),
+            ("", None),
+        ] {
+            assert_eq!(meminfo_total(text), bytes, "{text}");
+        }
     }
 
     /// The bytes of a mapping that are resident.

@@ -110,19 +110,20 @@ impl Profiler {
     /// What is known so far.
     pub(crate) fn profile(&self, program: &Program) -> Profile {
         let kernels = program.step_kernels();
+        // A transform is computed before the first step that asked for it.
+        let mut asks = vec![None; program.transforms.len()];
+        for step in &program.steps {
+            step.begins.iter().for_each(|slot| asks[*slot] = Some(step));
+        }
         let name = |place: usize| match place.checked_sub(self.steps) {
             None => {
                 let step = &program.steps[place];
                 (step.node.clone(), step.op.clone(), kernels[place].clone())
             }
             Some(slot) => {
-                // A transform is computed before the first step that asked for it.
-                let asks = |step: &&crate::compile::Step| step.begins.contains(&slot);
-                let (node, op) = program
-                    .steps
-                    .iter()
-                    .find(asks)
-                    .map_or_else(Default::default, |step| (step.node.clone(), step.op.clone()));
+                let (node, op) = asks[slot].map_or_else(Default::default, |step: &crate::compile::Step| {
+                    (step.node.clone(), step.op.clone())
+                });
                 (node, format!("{op} (input)"), String::new())
             }
         };

@@ -11,7 +11,6 @@ use bitquilt_plugin_api::{
 use crate::compile::{Explanation, Layout, LoadError, Loader, Program, Step, compile, explain};
 use crate::executor::ThreadPool;
 use crate::graph::Graph;
-use crate::memory::AlignedBytes;
 use crate::plugin::{self, Origin, PluginProbe, Refusal, Registry, RegistryError, SearchPath, Staged};
 use crate::run::Run;
 use crate::state::{OwnedResults, State};
@@ -122,11 +121,13 @@ pub enum RunError {
     /// A tensor is too large.
     #[error(transparent)]
     Tensor(TensorError),
-    /// All tensors together are too large.
-    #[error("the run needs {bytes} bytes of memory, which this machine does not have")]
+    /// There is not so much memory.
+    #[error("{what} needs {bytes} bytes of memory, which this machine does not have")]
     TooLarge {
-        /// The bytes, without sharing.
-        bytes: usize,
+        /// What needs it.
+        what: String,
+        /// The bytes; where they are more than can be addressed, without the sharing of memory.
+        bytes: u128,
     },
     /// A kernel asks for more memory than there can be.
     #[error("node `{node}` ({op}): its kernel asks for {per_worker} bytes of scratch memory for each worker")]
@@ -161,6 +162,18 @@ pub enum RunError {
 impl RunError {
     pub(crate) fn node(step: &Step, source: bitquilt_plugin_api::Error) -> Self {
         Self::Node { node: step.node.clone(), op: step.op.clone(), source }
+    }
+
+    /// The arena cannot be had, whose largest piece has these bytes and is needed from this step on.
+    pub(crate) fn arena(program: &Program, largest: Option<(usize, usize)>, bytes: u128) -> Self {
+        let step = largest.and_then(|(bytes, step)| Some((bytes, program.steps.get(step)?)));
+        let what = match step {
+            Some((bytes, step)) => {
+                format!("the run, in which node `{}` ({}) takes {bytes} bytes,", step.node, step.op)
+            }
+            None => "the run".to_owned(),
+        };
+        Self::TooLarge { what, bytes }
     }
 }
 
@@ -395,16 +408,22 @@ impl Model {
 /// Runs a program that has no inputs, symbols or states; its outputs.
 pub(crate) fn run_once(program: &Program, loader: &Loader<'_>) -> Result<Vec<Tensor>, RunError> {
     let layout = Layout::new(program, loader.registry, &[], loader.executor.workers())?;
-    let mut arena = AlignedBytes::try_zeroed(layout.arena_bytes())
-        .ok_or(RunError::TooLarge { bytes: layout.arena_bytes() })?;
+    let mut arena = layout.arena(program)?;
     // SAFETY: there are no inputs and states.
     let run = unsafe { Run::new(program, &layout, loader.registry, &mut arena, &[], &[], loader.executor) };
     run.steps(&mut ())?;
     let output = |value: usize| {
-        let view = run.view(value).ok_or(RunError::TooLarge { bytes: 0 })?;
+        let view = run.view(value).ok_or_else(|| released(program, value))?;
         tensor_of(&view, loader.registry)
     };
     program.outputs.iter().map(|port| output(port.value)).collect()
+}
+
+fn released(program: &Program, value: usize) -> RunError {
+    RunError::Shape(bitquilt_plugin_api::Error::failed(format_args!(
+        "the output {} was released; that is a fault of a kernel",
+        program.values[value].tensor
+    )))
 }
 
 /// A copy of a view.

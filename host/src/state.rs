@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use bitquilt_plugin_api::{Dim, Element, ElementView, Executor, Scalar, TensorView};
 
-use crate::compile::{Layout, Origin, OutputPort, Place};
+use crate::compile::{Layout, Origin, OutputPort, Place, Program};
 use crate::memory::{ALIGNMENT, AlignedBytes};
 use crate::profile::{Profile, Profiler};
 use crate::run::{InputBytes, Run};
@@ -54,17 +54,17 @@ impl State {
             let range = end
                 .checked_next_multiple_of(ALIGNMENT)
                 .and_then(|begin| Some(begin..begin.checked_add(state.bytes)?));
-            let range = range.ok_or(RunError::TooLarge { bytes: state.bytes })?;
+            let range = range.ok_or_else(|| too_large(program))?;
             end = range.end;
             state_ranges.push(range);
         }
-        let states = AlignedBytes::try_zeroed(end).ok_or(RunError::TooLarge { bytes: end })?;
+        let states = AlignedBytes::zeroed(end).ok_or_else(|| too_large(program))?;
         // SAFETY: the ranges are within the memory.
         let pointer = |range: &Range<usize>| unsafe { states.start().add(range.start) };
         let state_pointers = state_ranges.iter().map(pointer).collect();
         let inputs = program.inputs.len();
         Ok(Self {
-            arena: AlignedBytes::zeroed(0),
+            arena: AlignedBytes::empty(),
             states,
             state_ranges,
             state_pointers,
@@ -92,8 +92,8 @@ impl State {
     ) -> Result<Results<'_>, RunError> {
         self.take_inputs(inputs)?;
         self.bind()?;
-        self.lay_out()?;
-        let Some(layout) = self.layouts.last() else { return Err(RunError::TooLarge { bytes: 0 }) };
+        let index = self.lay_out()?;
+        let layout = &self.layouts[index];
         let (program, core) = (&self.model.program, &self.model.core);
         for (port, input) in program.inputs.iter().zip(&self.inputs) {
             if let Some(expected) =
@@ -125,7 +125,7 @@ impl State {
                 profiler.run(begin);
             }
         }
-        Ok(Results { state: self })
+        Ok(Results { layout: &self.layouts[index], state: self })
     }
 
     /// Begins to note how long each node takes, anew if it was noted before, or stops and forgets.
@@ -147,7 +147,7 @@ impl State {
 
     /// What a state holds.
     pub fn state(&self, name: &str) -> Option<TensorView<'_>> {
-        let index = self.model.program.states.iter().position(|state| state.name == name)?;
+        let index = *self.model.program.index.states.get(name)?;
         let slot = &self.model.program.states[index];
         let element = ElementView::Dense(slot.tensor.dtype()?);
         Some(TensorView::from_parts(element, &slot.shape, &self.states[self.state_ranges[index].clone()]))
@@ -157,11 +157,12 @@ impl State {
         &mut self,
         inputs: impl IntoIterator<Item = (&'t str, V)>,
     ) -> Result<(), RunError> {
-        let ports = &self.model.program.inputs;
+        let program = &self.model.program;
+        let ports = &program.inputs;
         self.given.fill(0);
         for (name, view) in inputs {
             let view: TensorView<'t> = view.into();
-            let Some(index) = ports.iter().position(|port| port.name == name) else {
+            let Some(&index) = program.index.inputs.get(name) else {
                 let known = ports.iter().map(|port| format!("`{}`", port.name)).collect();
                 return Err(RunError::UnknownInput { input: name.to_owned(), known });
             };
@@ -239,8 +240,8 @@ impl State {
         }
     }
 
-    /// Makes the layout for the bindings the last one, and the arena large enough for it.
-    fn lay_out(&mut self) -> Result<(), RunError> {
+    /// Makes the layout for the bindings the last one, and the arena large enough for it; the layout's index.
+    fn lay_out(&mut self) -> Result<usize, RunError> {
         match self.layouts.iter().position(|layout| layout.is_for(&self.bindings)) {
             Some(index) => self.layouts[index..].rotate_left(1),
             None => {
@@ -252,18 +253,31 @@ impl State {
                 self.layouts.push(layout);
             }
         }
-        let bytes = self.layouts.last().map_or(0, Layout::arena_bytes);
-        if self.arena.len() < bytes {
-            self.arena = AlignedBytes::zeroed(0);
-            self.arena = AlignedBytes::try_zeroed(bytes).ok_or(RunError::TooLarge { bytes })?;
+        let index = self.layouts.len() - 1;
+        let layout = &self.layouts[index];
+        if self.arena.len() < layout.arena_bytes() {
+            self.arena = AlignedBytes::empty();
+            self.arena = layout.arena(&self.model.program)?;
         }
-        Ok(())
+        Ok(index)
     }
+}
+
+/// The memory of all states cannot be had.
+fn too_large(program: &Program) -> RunError {
+    let largest = program.states.iter().max_by_key(|state| state.bytes);
+    let what = largest.map_or_else(
+        || "the states".to_owned(),
+        |state| format!("the model's states, of which `{}` takes {} bytes,", state.name, state.bytes),
+    );
+    // Loading has found that the sum can be addressed.
+    RunError::TooLarge { what, bytes: program.states.iter().map(|state| state.bytes as u128).sum() }
 }
 
 /// What a run gave, in its state's memory.
 pub struct Results<'s> {
     state: &'s State,
+    layout: &'s Layout,
 }
 
 impl<'s> Results<'s> {
@@ -275,7 +289,7 @@ impl<'s> Results<'s> {
     /// An output with its shape.
     pub fn view(&self, output: &str) -> Result<TensorView<'s>, RunError> {
         let program = &self.state.model.program;
-        let Some(index) = program.outputs.iter().position(|port| port.name == output) else {
+        let Some(&index) = program.index.outputs.get(output) else {
             let known = program.outputs.iter().map(|port| format!("`{}`", port.name)).collect();
             return Err(RunError::UnknownOutput { output: output.to_owned(), known });
         };
@@ -304,10 +318,8 @@ impl<'s> Results<'s> {
     }
 
     fn output(&self, index: usize, port: &OutputPort) -> Result<TensorView<'s>, RunError> {
-        let state = self.state;
+        let Self { state, layout } = self;
         let program = &state.model.program;
-        // A result exists only after a run, which has made its layout the last.
-        let Some(layout) = state.layouts.last() else { return Err(RunError::TooLarge { bytes: 0 }) };
         let of_arena = |offset: usize| &state.arena[offset..][..layout.bytes(port.value)];
         let bytes: &[u8] = match (layout.value(port.value).origin, &program.values[port.root].place) {
             (Origin::Arena(offset), _) => of_arena(offset),

@@ -57,6 +57,16 @@ pub enum TensorError {
         /// The shape.
         shape: Vec<usize>,
     },
+    /// There is not so much memory.
+    #[error("{} {} needs {bytes} bytes of memory, which cannot be had here", .element, ShapeDisplay(.shape))]
+    OutOfMemory {
+        /// Dtype or encoding.
+        element: Element,
+        /// The logical shape.
+        shape: Vec<usize>,
+        /// The bytes.
+        bytes: usize,
+    },
     /// The number of bytes is not the shape's.
     #[error("{} {} needs {expected} bytes, {found} were given", .element, ShapeDisplay(.shape))]
     ByteCount {
@@ -125,16 +135,17 @@ impl Tensor {
     /// A tensor of one value everywhere.
     ///
     /// # Panics
-    /// If the shape has more bytes than this machine can address.
+    /// If there is no memory for it; [`Self::try_full`] answers an error.
     pub fn full<T: Scalar>(shape: impl Into<Vec<usize>>, value: T) -> Self {
-        let shape = shape.into();
-        let bytes = match dense_bytes(T::DTYPE, &shape) {
-            Ok(bytes) => bytes,
-            Err(error) => panic!("{error}"),
-        };
-        let mut data = AlignedBytes::zeroed(bytes);
+        Self::try_full(shape, value).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// A tensor of one value everywhere, of a shape that a program does not choose itself.
+    pub fn try_full<T: Scalar>(shape: impl Into<Vec<usize>>, value: T) -> Result<Self, TensorError> {
+        let (element, shape) = (TensorElement::Dense(T::DTYPE), shape.into());
+        let mut data = element.memory(&shape)?;
         bytemuck::cast_slice_mut::<u8, T>(&mut data).fill(value);
-        Self::owned(TensorElement::Dense(T::DTYPE), shape, data)
+        Ok(Self::owned(element, shape, data))
     }
 
     /// A tensor of rank 0.
@@ -147,7 +158,8 @@ impl Tensor {
         let shape = shape.into();
         let element = TensorElement::Dense(dtype);
         check_bytes(&element, &shape, bytes)?;
-        Ok(Self::owned(element, shape, AlignedBytes::copy_of(bytes)))
+        let data = element.copy_of(&shape, bytes)?;
+        Ok(Self::owned(element, shape, data))
     }
 
     /// A tensor of blocks of an encoding; `shape` counts values. The one way by which raw bytes become encoded data.
@@ -159,7 +171,8 @@ impl Tensor {
         let shape = shape.into();
         let element = TensorElement::Encoded(Arc::new(encoding.clone()));
         check_bytes(&element, &shape, bytes)?;
-        Ok(Self::owned(element, shape, AlignedBytes::copy_of(bytes)))
+        let data = element.copy_of(&shape, bytes)?;
+        Ok(Self::owned(element, shape, data))
     }
 
     /// A dense tensor of memory that was filled for it.
@@ -196,7 +209,7 @@ impl Tensor {
         if bytes.as_ptr().addr().is_multiple_of(element.alignment()) {
             return Ok(Self { element, shape, storage: Storage::Mapped(Arc::clone(file), range) });
         }
-        let data = AlignedBytes::copy_of(bytes);
+        let data = element.copy_of(&shape, bytes)?;
         Ok(Self::owned(element, shape, data))
     }
 
@@ -281,8 +294,9 @@ impl Tensor {
     /// Moves a small mapped tensor to memory of its own: to read it is to have a large piece of the file around it resident.
     pub(crate) fn detach_small(&mut self) {
         const SMALL: usize = 64 << 10;
-        if matches!(&self.storage, Storage::Mapped(_, range) if range.len() <= SMALL) {
-            let data = AlignedBytes::copy_of(self.bytes());
+        if matches!(&self.storage, Storage::Mapped(_, range) if range.len() <= SMALL)
+            && let Some(data) = AlignedBytes::copy_of(self.bytes())
+        {
             self.forget_pages();
             self.storage = Storage::Owned(Arc::new(data));
         }
@@ -357,6 +371,20 @@ impl TensorElement {
             Self::Encoded(spec) => encoded_bytes(spec, shape),
             Self::Opaque(opaque) => value_count(shape).map(|_| opaque.bytes),
         }
+    }
+
+    /// Zeroed memory for a tensor of this shape.
+    pub(crate) fn memory(&self, shape: &[usize]) -> Result<AlignedBytes, TensorError> {
+        let bytes = self.bytes(shape)?;
+        AlignedBytes::zeroed(bytes).ok_or_else(|| self.out_of_memory(shape, bytes))
+    }
+
+    fn copy_of(&self, shape: &[usize], bytes: &[u8]) -> Result<AlignedBytes, TensorError> {
+        AlignedBytes::copy_of(bytes).ok_or_else(|| self.out_of_memory(shape, bytes.len()))
+    }
+
+    fn out_of_memory(&self, shape: &[usize], bytes: usize) -> TensorError {
+        TensorError::OutOfMemory { element: self.name(), shape: shape.to_vec(), bytes }
     }
 
     /// Whether a tensor of this shape has `found` bytes.
@@ -457,6 +485,18 @@ mod tests {
         ));
         let huge = [usize::MAX, usize::MAX, 0];
         assert!(matches!(Tensor::from_bytes(DType::U8, huge, &[]), Err(TensorError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn memory_that_cannot_be_had_is_an_error() {
+        let error = Tensor::try_full([1 << 30, 1 << 20], 1f32).map(drop).unwrap_err().to_string();
+        let bytes = 1u64 << 52;
+        assert_eq!(
+            error,
+            format!("f32 [1073741824, 1048576] needs {bytes} bytes of memory, which cannot be had here")
+        );
+        let error = Tensor::try_full([usize::MAX, 2], 1f32).map(drop).unwrap_err().to_string();
+        assert!(error.ends_with("has more bytes than this machine can address"), "{error}");
     }
 
     #[test]

@@ -22,6 +22,12 @@ pub enum LoadError {
         /// An input that has it.
         input: String,
     },
+    /// The states are larger than memory can be.
+    #[error("the graph's states need {bytes} bytes of memory, more than this machine can address")]
+    States {
+        /// The bytes of all states.
+        bytes: u128,
+    },
     /// The session lacks an op.
     #[error("node `{node}`: this session has no op `{op}`; load the plugin that it is in")]
     UnknownOp {

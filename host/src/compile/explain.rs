@@ -50,6 +50,11 @@ impl NodeNote {
         self.step.zip(self.kernel.as_ref().map(|(kernel, _)| kernel.as_str()))
     }
 
+    /// The node and its op, if it yields this value.
+    pub(super) fn yields(&self, value: usize) -> Option<(&str, &str)> {
+        self.outputs.contains(&value).then_some((&self.node, &self.op))
+    }
+
     pub(super) fn name_node(
         &mut self,
         node: &NodeData,

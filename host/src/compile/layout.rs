@@ -7,7 +7,7 @@ use bitquilt_plugin_api::{DType, Element, Shapes};
 use super::bindings_of;
 use super::planner::{Buffer, plan};
 use super::program::{Place, Program};
-use crate::memory::ALIGNMENT;
+use crate::memory::{ALIGNMENT, AlignedBytes};
 use crate::plugin::Registry;
 use crate::session::RunError;
 use crate::tensor::{dense_bytes, encoded_bytes};
@@ -27,6 +27,8 @@ pub(crate) struct Layout {
     /// Of each output that is copied.
     copies: Vec<Option<Piece>>,
     arena_bytes: usize,
+    /// The largest piece of the arena, and the step that needs it first; none in an empty one.
+    largest: Option<(usize, usize)>,
 }
 
 /// A value in memory.
@@ -139,8 +141,10 @@ impl Layout {
                 copied.then(|| (bytes[output.value], add(bytes[output.value], end, end)))
             })
             .collect();
-        let total = buffers.iter().fold(0usize, |sum, buffer| sum.saturating_add(buffer.bytes));
-        let (offsets, arena_bytes) = plan(&buffers).ok_or(RunError::TooLarge { bytes: total })?;
+        let largest = buffers.iter().map(|buffer| (buffer.bytes, buffer.first)).max();
+        let total = buffers.iter().map(|buffer| buffer.bytes as u128).sum();
+        let (offsets, arena_bytes) =
+            plan(&buffers).ok_or_else(|| RunError::arena(program, largest, total))?;
         let piece = |bytes: usize, buffer: usize| Piece { offset: offsets[buffer], bytes };
         let mut placed = Vec::with_capacity(program.values.len());
         let mut dims = Vec::with_capacity(shapes.iter().map(Vec::len).sum());
@@ -156,7 +160,11 @@ impl Layout {
                 Place::Constant(None) | Place::Alias(_) => Origin::Released,
             };
             let dtype = program.values[value].tensor.dtype();
-            let place = |count: usize| u32::try_from(count).map_err(|_| RunError::TooLarge { bytes: total });
+            let place = |count: usize| {
+                let bytes = count as u128 * size_of::<usize>() as u128;
+                let what = "the shapes of all values".to_owned();
+                u32::try_from(count).map_err(|_| RunError::TooLarge { what, bytes })
+            };
             placed.push(PlacedValue {
                 origin,
                 bytes: bytes[value],
@@ -181,7 +189,14 @@ impl Layout {
             transforms: transforms.into_iter().map(|(bytes, buffer)| piece(bytes, buffer)).collect(),
             copies: copies.into_iter().map(|copy| copy.map(|(bytes, buffer)| piece(bytes, buffer))).collect(),
             arena_bytes,
+            largest,
         })
+    }
+
+    /// Memory for the arena.
+    pub(crate) fn arena(&self, program: &Program) -> Result<AlignedBytes, RunError> {
+        AlignedBytes::zeroed(self.arena_bytes)
+            .ok_or_else(|| RunError::arena(program, self.largest, self.arena_bytes as u128))
     }
 
     /// Whether this is the layout for these values of the symbols.
@@ -226,12 +241,15 @@ impl Layout {
 
 fn shapes(program: &Program, bindings: &[usize]) -> Result<Vec<Vec<usize>>, RunError> {
     let bindings = bindings_of(&program.symbols, bindings);
-    program.values.iter().map(|value| value.tensor.evaluate(&bindings).map_err(RunError::Shape)).collect()
+    let shape = |(index, value): (usize, &super::program::ValueSlot)| {
+        value.tensor.evaluate(&bindings).map_err(|error| program.error_of(index, error.message()))
+    };
+    program.values.iter().enumerate().map(shape).collect()
 }
 
 /// The bytes of each value.
 fn sizes(program: &Program, registry: &Registry, shapes: &[Vec<usize>]) -> Result<Vec<usize>, RunError> {
-    let size = |(value, shape): (&super::program::ValueSlot, &Vec<usize>)| {
+    let size = |(index, (value, shape)): (usize, (&super::program::ValueSlot, &Vec<usize>))| {
         let bytes = match &value.tensor.element {
             Element::Dense(dtype) => dense_bytes(*dtype, shape),
             Element::Encoded(name) => match registry.encoding(name) {
@@ -240,9 +258,9 @@ fn sizes(program: &Program, registry: &Registry, shapes: &[Vec<usize>]) -> Resul
                 None => dense_bytes(DType::U8, shape),
             },
         };
-        bytes.map_err(RunError::Tensor)
+        bytes.map_err(|error| program.error_of(index, error))
     };
-    program.values.iter().zip(shapes).map(size).collect()
+    program.values.iter().zip(shapes).enumerate().map(size).collect()
 }
 
 /// For each value, the first and the last step that its memory is used by.

@@ -1,7 +1,7 @@
 //! Kernels for nodes, and what they prepare.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -10,16 +10,18 @@ use bitquilt_plugin_api::host::{KernelHandle, TransformHandle};
 
 use super::error::LoadError;
 use super::explain::NodeNote;
-use super::program::{InputPort, OutputPort, Place, Program, StateSlot, Step, TransformSlot, ValueSlot};
+use super::program::{
+    InputPort, OutputPort, Place, PortIndex, Program, StateSlot, Step, TransformSlot, ValueSlot,
+};
 use super::{Loader, Part, state_inputs, symbols};
 use crate::graph::{Graph, NodeContext, NodeData, Source};
 use crate::plugin::RegisteredKernel;
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, dense_bytes};
 
 /// A kernel that was prepared, for every node that agrees in all that it was shown.
 struct Chosen {
     kernel: Arc<KernelHandle>,
-    released: Vec<usize>,
+    released: HashSet<usize>,
     /// Input, key, and transform of each that the kernel asked for.
     transforms: Vec<(usize, String, Arc<TransformHandle>)>,
     held_bytes: usize,
@@ -38,7 +40,7 @@ pub(super) fn program(
         part: &part,
         loader,
         index: HashMap::new(),
-        program: empty(graph),
+        program: empty(graph)?,
         readers: Vec::new(),
     };
     let mut kernels: HashMap<String, Chosen> = HashMap::new();
@@ -64,6 +66,7 @@ pub(super) fn program(
         build.program.outputs.push(OutputPort { name: name.clone(), value, root });
     }
     let Build { mut program, readers, .. } = build;
+    program.index = PortIndex::of(&program);
     for (slot, readers) in program.values.iter_mut().zip(readers) {
         match (&mut slot.place, readers) {
             (Place::Constant(tensor), 0) => *tensor = None,
@@ -74,7 +77,7 @@ pub(super) fn program(
     Ok(program)
 }
 
-fn empty(graph: &Graph) -> Program {
+fn empty(graph: &Graph) -> Result<Program, LoadError> {
     let inputs = graph.inputs.iter().map(|port| InputPort {
         name: port.name.clone(),
         tensor: graph.values[port.value].tensor.clone(),
@@ -83,21 +86,27 @@ fn empty(graph: &Graph) -> Program {
     let states = graph.states.iter().map(|state| {
         let tensor = graph.values[state.value].tensor.clone();
         let shape = tensor.fixed_shape().unwrap_or_default();
-        // A size that does not fit is found when a state is made, which allocates it.
-        let size = tensor.dtype().and_then(|dtype| crate::tensor::dense_bytes(dtype, &shape).ok());
-        StateSlot { name: state.name.clone(), tensor, shape, bytes: size.unwrap_or(usize::MAX) }
+        // The graph has taken the state because it has a size.
+        let size = tensor.dtype().and_then(|dtype| dense_bytes(dtype, &shape).ok());
+        StateSlot { name: state.name.clone(), tensor, shape, bytes: size.unwrap_or_default() }
     });
-    Program {
+    let states: Vec<StateSlot> = states.collect();
+    let bytes: u128 = states.iter().map(|state| state.bytes as u128).sum();
+    if isize::try_from(bytes).is_err() {
+        return Err(LoadError::States { bytes });
+    }
+    Ok(Program {
         symbols: symbols(graph),
         inputs: inputs.collect(),
         outputs: Vec::new(),
-        states: states.collect(),
+        states,
+        index: PortIndex::default(),
         values: Vec::new(),
         steps: Vec::new(),
         transforms: Vec::new(),
         held_bytes: 0,
         notes: Vec::new(),
-    }
+    })
 }
 
 struct Build<'a> {
@@ -200,7 +209,7 @@ impl Build<'_> {
         let key = self.cache_key(node);
         if !self.is_view(node) && !kernels.contains_key(&key) {
             let chosen = self.choose(node)?;
-            self.program.held_bytes += chosen.held_bytes;
+            self.program.held_bytes = self.program.held_bytes.saturating_add(chosen.held_bytes);
             kernels.insert(key, chosen);
         }
         Ok(())
@@ -312,7 +321,7 @@ impl Build<'_> {
             let transforms = transforms.collect();
             Ok(Chosen {
                 kernel: Arc::new(prepared.kernel),
-                released: prepared.released,
+                released: prepared.released.into_iter().collect(),
                 transforms,
                 held_bytes,
                 note,

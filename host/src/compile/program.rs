@@ -1,11 +1,14 @@
 //! A loaded graph: kernels in order, and where each value lives.
 
+use std::collections::HashMap;
+use std::fmt::Display;
 use std::sync::Arc;
 
 use bitquilt_plugin_api::TensorType;
 use bitquilt_plugin_api::host::{KernelHandle, TransformHandle};
 
 use super::explain::NodeNote;
+use crate::session::RunError;
 use crate::tensor::Tensor;
 
 /// What a model runs. Immutable, and shared between its states.
@@ -15,6 +18,7 @@ pub(crate) struct Program {
     pub(crate) inputs: Vec<InputPort>,
     pub(crate) outputs: Vec<OutputPort>,
     pub(crate) states: Vec<StateSlot>,
+    pub(crate) index: PortIndex,
     pub(crate) values: Vec<ValueSlot>,
     pub(crate) steps: Vec<Step>,
     pub(crate) transforms: Vec<TransformSlot>,
@@ -22,6 +26,28 @@ pub(crate) struct Program {
     pub(crate) held_bytes: usize,
     /// What `explain` says of each node, steps or not.
     pub(crate) notes: Vec<NodeNote>,
+}
+
+/// The position of each input, output and state by its name.
+#[derive(Default)]
+pub(crate) struct PortIndex {
+    pub(crate) inputs: HashMap<String, usize>,
+    pub(crate) outputs: HashMap<String, usize>,
+    pub(crate) states: HashMap<String, usize>,
+}
+
+impl PortIndex {
+    pub(super) fn of(program: &Program) -> Self {
+        Self {
+            inputs: positions(program.inputs.iter().map(|port| &port.name)),
+            outputs: positions(program.outputs.iter().map(|port| &port.name)),
+            states: positions(program.states.iter().map(|state| &state.name)),
+        }
+    }
+}
+
+fn positions<'a>(names: impl Iterator<Item = &'a String>) -> HashMap<String, usize> {
+    names.enumerate().map(|(position, name)| (name.clone(), position)).collect()
 }
 
 pub(crate) struct InputPort {
@@ -93,6 +119,15 @@ impl Program {
             kernel.clone_into(&mut kernels[step]);
         }
         kernels
+    }
+
+    /// An error about a value, with the node that yields it.
+    pub(super) fn error_of(&self, value: usize, source: impl Display) -> RunError {
+        let source = bitquilt_plugin_api::Error::invalid(format_args!("{source}"));
+        match self.notes.iter().find_map(|note| note.yields(value)) {
+            Some((node, op)) => RunError::Node { node: node.to_owned(), op: op.to_owned(), source },
+            None => RunError::Shape(source),
+        }
     }
 
     /// The value whose memory a value is.

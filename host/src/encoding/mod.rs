@@ -14,9 +14,8 @@ use bitquilt_plugin_api::{DType, Element, Importance, Rows};
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use crate::memory::AlignedBytes;
 use crate::plugin::{RegisteredEncoding, Registry};
-use crate::tensor::{Tensor, dense_bytes, encoded_bytes};
+use crate::tensor::{Tensor, TensorElement, encoded_bytes};
 
 pub use error::QuantizeError;
 pub use warning::{Indices, QuantizeWarning, Quantized, RowLoss};
@@ -93,7 +92,7 @@ impl RegisteredEncoding {
     fn encode(&self, tensor: &Tensor, importance: Option<&[f32]>) -> Result<Quantized, QuantizeError> {
         let spec = self.spec();
         let values = self.check_types(tensor, importance)?;
-        let mut data = AlignedBytes::zeroed(encoded_bytes(spec, tensor.shape())?);
+        let mut data = TensorElement::Encoded(Arc::new(spec.clone())).memory(tensor.shape())?;
         let importance = importance
             .filter(|_| spec.importance != Importance::Ignored)
             .map(|weights| in_default_control("the importance", || tame(weights, spec.block_len)));
@@ -209,7 +208,7 @@ impl RegisteredEncoding {
     pub fn dequantize(&self, tensor: &Tensor) -> Result<Tensor, QuantizeError> {
         self.check_same(tensor)?;
         let spec = self.spec();
-        let mut data = AlignedBytes::zeroed(dense_bytes(DType::F32, tensor.shape())?);
+        let mut data = TensorElement::Dense(DType::F32).memory(tensor.shape())?;
         let blocks_a_chunk = CHUNK_VALUES.div_ceil(spec.block_len);
         let values: &mut [f32] = bytemuck::cast_slice_mut(&mut data);
         values

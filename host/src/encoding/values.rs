@@ -8,12 +8,11 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::{CHUNK_VALUES, QuantizeError};
-use crate::memory::AlignedBytes;
-use crate::tensor::{Tensor, dense_bytes};
+use crate::tensor::{Tensor, TensorElement};
 
 /// A tensor of small floats as one of f32.
 pub(super) fn widen<T: Wide>(tensor: &Tensor) -> Result<Tensor, QuantizeError> {
-    let mut data = AlignedBytes::zeroed(dense_bytes(DType::F32, tensor.shape())?);
+    let mut data = TensorElement::Dense(DType::F32).memory(tensor.shape())?;
     let values: &mut [f32] = bytemuck::cast_slice_mut(&mut data);
     values
         .par_chunks_mut(CHUNK_VALUES)

@@ -1,0 +1,280 @@
+//! Saved graphs that nobody meant, and graphs that no memory holds: each gets a sentence, soon.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+use bitquilt::{Error, Graph, InferenceSession, Model, Tensor, TensorDict, TensorType, checkpoint, dim};
+use serde_json::{Value, json};
+
+/// A graph of one node, `sum`: the input `x` and the constant.
+fn record() -> Value {
+    json!({
+        "format": 1,
+        "inputs": [{"name": "x", "element": "f32", "shape": ["n", "4"]}],
+        "states": [],
+        "constants": ["constant.0"],
+        "nodes": [{"name": "sum", "op": "add", "attributes": [], "inputs": [{"input": 0}, {"constant": 0}]}],
+        "outputs": [{"name": "y", "value": {"node": [0, 0]}}],
+    })
+}
+
+fn session() -> InferenceSession {
+    InferenceSession::builder().threads(1).build().unwrap()
+}
+
+/// Writes a graph's record with a constant f32 `[4]` and reads the graph.
+fn load(session: &InferenceSession, path: &Path, record: &str) -> Result<Graph, Error> {
+    let mut tensors = TensorDict::new();
+    tensors.insert("constant.0", Tensor::full([4], 1f32));
+    tensors.metadata_mut().insert("bitquilt.graph".to_owned(), record.to_owned());
+    checkpoint::save(&tensors, path)?;
+    Graph::load(path, session.registry())
+}
+
+fn node(op: &str, attributes: Value) -> Value {
+    json!({"name": "node", "op": op, "attributes": attributes, "inputs": [{"input": 0}]})
+}
+
+/// Sums of six symbols each, whose product has 6^8 terms.
+fn sums_of_symbols() -> Vec<String> {
+    (0..8).map(|dim| (0..6).map(|symbol| format!("v{dim}_{symbol}")).collect::<Vec<_>>().join("+")).collect()
+}
+
+#[test]
+fn hostile_records_get_a_sentence() {
+    let session = session();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("graph.safetensors");
+    let long = "s".repeat(65);
+    let port = |shape: Value| json!([{"name": "x", "element": "f32", "shape": shape}]);
+    let state = |shape: Value| json!([{"name": "cache", "element": "f32", "shape": shape}]);
+    let deep = |dims: usize| json!([["shape", {"shape": vec!["1"; dims]}]]);
+    let mut whole_product = node("reshape", json!([["shape", {"shape": ["_"]}]]));
+    whole_product["name"] = json!("flat");
+    for (place, value, sentence) in [
+        ("/format", json!(2), "its graph is of format 2, this version reads 1"),
+        ("/inputs", json!([]), "node `sum` takes a value that is not made before it"),
+        ("/nodes/0/inputs/0", json!({"node": [0, 0]}), "node `sum` takes a value that is not made before it"),
+        ("/nodes/0/inputs/0", json!({"node": [7, 0]}), "node `sum` takes a value that is not made before it"),
+        (
+            "/nodes/0/inputs/0",
+            json!({"constant": u64::MAX}),
+            "node `sum` takes a value that is not made before it",
+        ),
+        ("/nodes/0/inputs/0", json!({"input": -1}), "invalid value: integer `-1`"),
+        ("/nodes/0/inputs/0", json!({"inputs": 0}), "unknown variant `inputs`"),
+        ("/nodes/0/inputs", json!([]), "node `sum` (add): it takes the inputs (a, b), 0 were given"),
+        (
+            "/nodes/0/inputs",
+            vec![json!({"input": 0}); 1000].into(),
+            "it takes the inputs (a, b), 1000 were given",
+        ),
+        ("/nodes/0/op", json!("nothing"), "node `sum` (nothing): no op of this name is registered"),
+        ("/nodes/0/name", json!(""), "another node has this name"),
+        ("/nodes/0/attributes", json!([["eps", {"int": 1}]]), "it has no attribute `eps`"),
+        ("/outputs/0/value", json!({"node": [0, 1]}), "output `y` is a value that is not made"),
+        (
+            "/outputs",
+            json!([{"name": "y", "value": {"input": 0}}, {"name": "y", "value": {"input": 0}}]),
+            "\"y\" cannot be the name of another output",
+        ),
+        ("/inputs/0/name", json!(""), "\"\" cannot be the name of another input"),
+        ("/inputs/0/element", json!("f31"), "`f31` of `x` is no dtype"),
+        (
+            "/inputs/0/element",
+            json!("encoded:q4_0"),
+            "must be a number and a multiple of the 32 values in a block",
+        ),
+        ("/inputs/0/element", json!("encoded:none"), "none"),
+        ("/inputs", port(json!(["-1"])), "a dimension cannot be -1"),
+        ("/inputs", port(json!(["n", "99999999999999999999"])), "a number is malformed or too large"),
+        (
+            "/inputs",
+            port(json!([long])),
+            "is no dimension: a factor is neither a number nor a symbol of at most 64 bytes",
+        ),
+        (
+            "/inputs",
+            port(json!(vec!["1"; 33])),
+            "the input `x` has 33 dimensions; a value of a graph has at most 32",
+        ),
+        (
+            "/inputs",
+            port(json!(["n*".repeat(2000)])),
+            "too long: a dimension has at most 32 terms and 2048 bytes",
+        ),
+        (
+            "/states",
+            state(json!(["n"])),
+            "the state `cache` is f32 [n]; a state has a dtype and dimensions that are numbers",
+        ),
+        (
+            "/states",
+            state(json!([1u64 << 62, 4].map(|dim: u64| dim.to_string()))),
+            "the state `cache` cannot be: a tensor of shape",
+        ),
+        ("/constants", json!(["constant.1"]), "there is no tensor `constant.1`"),
+        (
+            "/nodes",
+            json!([node("reshape", deep(33))]),
+            "the attribute `shape` has 33 dimensions; a value of a graph has at most 32",
+        ),
+        ("/nodes", json!([node("reshape", deep(100_000))]), "the attribute `shape` has 100000 dimensions"),
+        (
+            "/nodes",
+            json!([node("reshape", json!([["shape", {"int": 4}]]))]),
+            "the attribute `shape` takes a shape, not 4",
+        ),
+        (
+            "/nodes",
+            json!([node("reshape", json!([["shape", {"float": "much"}]]))]),
+            "the attribute value `much` is no number",
+        ),
+        (
+            "/nodes",
+            json!([node("reshape", json!([["shape", {"shape": [((1u64 << 62).to_string()), "4", "_"]}]]))]),
+            "too large",
+        ),
+        ("/nodes", json!([node("transpose", json!([["axes", {"ints": [i64::MIN, i64::MAX]}]]))]), "axes"),
+        (
+            "/nodes",
+            json!([node("slice", json!([["axis", {"int": i64::MIN}], ["start", {"int": i64::MAX}]]))]),
+            "axis",
+        ),
+        ("/nodes", json!([node("cast", json!([["dtype", {"text": "f31"}]]))]), "f31"),
+        ("/more", json!(1), "unknown field `more`"),
+    ] {
+        let mut record = record();
+        match record.pointer_mut(place) {
+            Some(old) => *old = value,
+            None => record["more"] = value,
+        }
+        let error = load(&session, &path, &record.to_string()).map(drop).expect_err(sentence).to_string();
+        assert!(error.contains(sentence), "{place}: {error}");
+        assert!(error.len() < 5000, "{place}: {} bytes", error.len());
+    }
+    let nested = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    for (text, sentence) in [
+        ("", "EOF while parsing"),
+        ("{}", "missing field"),
+        (&nested, "has no graph that can be read"),
+        (&record().to_string().replace("{\"input\":0}", &nested), "recursion limit exceeded"),
+        (
+            &record().to_string().replacen("\"format\":1", "\"format\":1,\"format\":1", 1),
+            "duplicate field `format`",
+        ),
+    ] {
+        let error = load(&session, &path, text).map(drop).expect_err(sentence).to_string();
+        assert!(error.contains(sentence), "{error}");
+    }
+}
+
+#[test]
+fn products_of_sums_take_no_time() {
+    let session = session();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("graph.safetensors");
+    let sums = sums_of_symbols();
+    let turned: Vec<&String> = sums.iter().rev().collect();
+    let mut record = record();
+    record["inputs"][0]["shape"] = json!(sums);
+    record["nodes"] = json!([node("reshape", json!([["shape", {"shape": turned}]]))]);
+    // What both shapes have is not multiplied.
+    let graph = load(&session, &path, &record.to_string()).unwrap();
+    let error = session.load(&graph).map(drop).unwrap_err().to_string();
+    assert!(error.contains("the symbol `v0_0` of input `x` cannot be bound"), "{error}");
+    record["nodes"] = json!([node("reshape", json!([["shape", {"shape": ["_"]}]]))]);
+    let error = load(&session, &path, &record.to_string()).map(drop).unwrap_err().to_string();
+    assert!(error.starts_with("node `node` (reshape): "), "{error}");
+    assert!(error.ends_with("is too long: a dimension has at most 32 terms and 2048 bytes"), "{error}");
+    assert!(error.len() < 500, "{error}");
+}
+
+fn run(model: &Model, x: &Tensor) -> Result<(), bitquilt::RunError> {
+    model.execute([("input0", x)]).map(drop)
+}
+
+/// A graph of `input0`, `f32 [n, 1]`, and what a function makes of it.
+fn model(make: impl FnOnce(&mut Graph) -> Result<bitquilt::Value, bitquilt::GraphError>) -> Model {
+    let session = session();
+    let mut graph = Graph::new(session.registry(), [TensorType::f32([dim("n"), dim(1)])]).unwrap();
+    let value = make(&mut graph).unwrap();
+    graph.output(value).unwrap();
+    session.load(&graph).unwrap()
+}
+
+#[test]
+fn constants_that_grow_are_left_to_the_run() {
+    let doubled = model(|graph| {
+        let mut value = graph.constant(&Tensor::full([1, 1024], 1f32))?;
+        for _ in 0..30 {
+            value = graph.op("concat", [value, value])?;
+        }
+        graph.op("add", [value, graph.input(0)])
+    });
+    let error = run(&doubled, &Tensor::full([1, 1], 1f32)).unwrap_err().to_string();
+    let largest = 4096u64 << 30;
+    assert!(error.starts_with("the run, in which node `"), "{error}");
+    assert!(error.contains(&format!("takes {largest} bytes, needs ")), "{error}");
+    assert!(error.ends_with("bytes of memory, which this machine does not have"), "{error}");
+    // Eight doublings are folded: what is left is the sum.
+    let few = model(|graph| {
+        let mut value = graph.constant(&Tensor::full([1, 4], 1f32))?;
+        for _ in 0..8 {
+            value = graph.op("concat", [value, value])?;
+        }
+        graph.op("add", [value, graph.input(0)])
+    });
+    assert_eq!(few.explain().unwrap().nodes.len(), 1);
+    run(&few, &Tensor::full([1, 1], 1f32)).unwrap();
+}
+
+#[test]
+fn sizes_that_no_machine_has_name_the_node() {
+    let wide = model(|graph| {
+        let ones = graph.constant(&Tensor::full([1, 1 << 20], 1f32))?;
+        graph.node("add", [ones, graph.input(0)]).named("wide").value()
+    });
+    for (n, sentence) in [
+        (1usize << 30, format!("node `wide` (add) takes {} bytes, needs", 1u64 << 52)),
+        (
+            1 << 41,
+            "node `wide` (add): a tensor of shape [2199023255552, 1048576] has more bytes than".to_owned(),
+        ),
+        (usize::MAX, "more bytes than this machine can address".to_owned()),
+    ] {
+        let bindings = [("n".to_owned(), n)].into();
+        assert_eq!(wide.explain_for(&bindings).is_ok(), n == 1 << 30, "a plan has numbers");
+        let mut state = wide.new_state().unwrap();
+        let shape = [n, 1];
+        let view = bitquilt::TensorView::dense::<f32>(&shape, &[]);
+        let error = state.run([("input0", view)]).map(drop).unwrap_err().to_string();
+        assert!(error.contains(&sentence), "{n}: {error}");
+    }
+    run(&wide, &Tensor::full([0, 1], 1f32)).unwrap();
+    run(&wide, &Tensor::full([2, 1], 1f32)).unwrap();
+}
+
+#[test]
+fn states_that_no_machine_has_are_refused() {
+    let session = session();
+    let with_states = |count: usize| {
+        let mut graph = Graph::new(session.registry(), [TensorType::f32([1])]).unwrap();
+        for index in 0..count {
+            graph.state(format!("state{index}"), TensorType::f32([1usize << 59])).unwrap();
+        }
+        graph.output(graph.input(0)).unwrap();
+        session.load(&graph)
+    };
+    let error = with_states(1).unwrap().new_state().map(drop).unwrap_err().to_string();
+    let bytes = 1u64 << 61;
+    assert_eq!(
+        error,
+        format!(
+            "the model's states, of which `state0` takes {bytes} bytes, needs {bytes} bytes of memory, which this machine does not have"
+        )
+    );
+    let error = with_states(8).map(drop).unwrap_err().to_string();
+    assert!(error.contains("the graph's states need 18446744073709551616 bytes of memory"), "{error}");
+}
