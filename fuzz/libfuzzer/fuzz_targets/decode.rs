@@ -2,7 +2,7 @@
 
 #![no_main]
 
-#[path = "../../tests/guarded/mod.rs"]
+#[path = "../../../plugins/ggml-blocks/tests/guarded/mod.rs"]
 #[allow(dead_code)]
 mod guarded;
 

@@ -1,0 +1,192 @@
+//! Checkpoints of both formats, NumPy arrays, and vectors of importance.
+
+use bitquilt::checkpoint::{self, Checkpoint, npy};
+use bitquilt::{DType, Element, Tensor, TensorDict};
+
+use crate::{Scratch, session};
+
+fn weight(rows: usize, columns: usize) -> Tensor {
+    let values: Vec<f32> = (0..rows * columns).map(|index| (index as f32 * 0.7).sin()).collect();
+    Tensor::new([rows, columns], values).expect("as many values as the shape has")
+}
+
+fn quantized(encoding: &str, tensor: &Tensor) -> Tensor {
+    let encoding = session().registry().require_encoding(encoding).expect("a built-in encoding");
+    encoding.quantize(tensor).expect("finite values")
+}
+
+/// What `checkpoint::save` writes: dense and encoded tensors, scalars and empty ones, and metadata.
+pub(super) fn safetensors(scratch: &Scratch) -> Vec<Vec<u8>> {
+    let dicts: [TensorDict; 3] = [
+        [
+            ("blk.0.up", quantized("q4_0", &weight(2, 64))),
+            ("blk.0.down", quantized("q6_k", &weight(1, 256))),
+            ("norm", weight(1, 3)),
+        ]
+        .into_iter()
+        .collect(),
+        [
+            ("bool", Tensor::from_bytes(DType::BOOL, [3], &[0, 1, 1]).expect("booleans")),
+            ("i64", Tensor::full([2, 2], -1i64)),
+            ("empty", Tensor::full([3, 0], 1f32)),
+            ("scalar", Tensor::scalar(1.5f64)),
+        ]
+        .into_iter()
+        .collect(),
+        TensorDict::new(),
+    ];
+    let files = dicts.into_iter().map(|mut dict| {
+        dict.metadata_mut().insert("author".to_owned(), "nobody \"\\\u{1f600}".to_owned());
+        let path = scratch.path("corpus.safetensors");
+        checkpoint::save(&dict, &path).expect("a small file can be written");
+        std::fs::read(&path).expect("it was written")
+    });
+    files.collect()
+}
+
+/// A GGUF file with values of every type, arrays, and tensors of several.
+pub(super) fn gguf(_: &Scratch) -> Vec<Vec<u8>> {
+    let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
+    let entry = |key: &str, kind: u32, value: &[u8]| {
+        [text(key), kind.to_le_bytes().to_vec(), value.to_vec()].concat()
+    };
+    let array = |key: &str, kind: u32, count: u64, values: &[u8]| {
+        entry(key, 9, &[&kind.to_le_bytes()[..], &count.to_le_bytes(), values].concat())
+    };
+    let mut entries = vec![
+        entry("general.architecture", 8, &text("llama")),
+        entry("general.alignment", 4, &32u32.to_le_bytes()),
+        array("tokenizer.ggml.tokens", 8, 3, &[text("<s>"), text("é"), text("")].concat()),
+        array("tokenizer.ggml.token_type", 5, 3, &[1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0]),
+        array("scores", 6, 2, &[0, 0, 128, 63, 0, 0, 192, 127]),
+        array("nested", 9, 1, &[&4u32.to_le_bytes()[..], &1u64.to_le_bytes(), &[7, 0, 0, 0]].concat()),
+    ];
+    for (kind, width) in
+        [(0, 1), (1, 1), (2, 2), (3, 2), (4, 4), (5, 4), (6, 4), (7, 1), (10, 8), (11, 8), (12, 8)]
+    {
+        entries.push(entry(&format!("value.{kind}"), kind, &[1, 0, 0, 0, 0, 0, 0, 0][..width]));
+    }
+    // Name, dimensions with the innermost first, ggml's number of the type, and bytes.
+    let tensors: [(&str, &[u64], u32, usize); 5] = [
+        ("norm", &[3], 0, 12),
+        ("blk.0.up", &[64, 2], 2, 72),
+        ("blk.0.down", &[256], 14, 210),
+        ("half", &[2, 1, 2], 30, 8),
+        ("none", &[0, 4], 1, 0),
+    ];
+    let mut file = [&b"GGUF"[..], &3u32.to_le_bytes(), &(tensors.len() as u64).to_le_bytes()].concat();
+    file.extend((entries.len() as u64).to_le_bytes());
+    file.extend(entries.concat());
+    let mut offset = 0u64;
+    for (name, dims, kind, bytes) in tensors {
+        file.extend(text(name));
+        file.extend((dims.len() as u32).to_le_bytes());
+        file.extend(dims.iter().flat_map(|dim| dim.to_le_bytes()));
+        file.extend(kind.to_le_bytes());
+        file.extend(offset.to_le_bytes());
+        offset = (offset + bytes as u64).next_multiple_of(32);
+    }
+    let data = file.len().next_multiple_of(32) + offset as usize;
+    file.resize(data, 0x3c);
+    vec![file]
+}
+
+/// A checkpoint is opened, each tensor read and decoded, and all is saved and read again to the same.
+pub(super) fn read(scratch: &Scratch, bytes: &[u8]) {
+    let registry = session().registry();
+    let path = scratch.file("input.safetensors", bytes);
+    let file = match Checkpoint::open(&path) {
+        Ok(file) => file,
+        Err(error) => return say(&error),
+    };
+    for (name, stored) in file.tensors() {
+        assert!(stored.byte_range().end <= bytes.len(), "`{name}` ends behind the file");
+        if let Err(error) = file.as_stored(name) {
+            say(&error);
+        }
+        match file.tensor(name, registry) {
+            Ok(tensor) => {
+                let sum: u64 = tensor.bytes().iter().map(|byte| u64::from(*byte)).sum();
+                std::hint::black_box(sum);
+                if let Err(error) = registry.to_f32(&tensor) {
+                    say(&error);
+                }
+            }
+            Err(error) => say(&error),
+        }
+    }
+    let dict = match file.load(registry) {
+        Ok(dict) => dict,
+        Err(error) => return say(&error),
+    };
+    let copy = scratch.path("copy.safetensors");
+    if let Err(error) = checkpoint::save(&dict, &copy) {
+        return say(&error);
+    }
+    let again = checkpoint::load(&copy, registry).expect("what was saved can be read");
+    assert!(dict.iter().eq(again.iter()), "what was saved is read as something else");
+}
+
+/// An error has a sentence that a person can read.
+pub(super) fn say(error: &dyn std::error::Error) {
+    let sentence = error.to_string();
+    assert!(!sentence.is_empty(), "an error without a word");
+}
+
+/// Arrays of several dtypes and shapes.
+pub(super) fn npy(scratch: &Scratch) -> Vec<Vec<u8>> {
+    let tensors =
+        [weight(2, 3), Tensor::scalar(1i64), Tensor::full([2, 0, 3], 1u8), Tensor::full([4], 1.5f64)];
+    let files = tensors.into_iter().map(|tensor| {
+        let path = scratch.path("corpus.npy");
+        npy::write(&tensor, &path).expect("a small file can be written");
+        std::fs::read(&path).expect("it was written")
+    });
+    files.collect()
+}
+
+/// An array is read, written, and read again to the same.
+pub(super) fn read_npy(scratch: &Scratch, bytes: &[u8]) {
+    let tensor = match npy::read(scratch.file("input.npy", bytes)) {
+        Ok(tensor) => tensor,
+        Err(error) => return say(&error),
+    };
+    let copy = scratch.path("copy.npy");
+    npy::write(&tensor, &copy).expect("what was read can be written");
+    assert!(npy::read(&copy).expect("what was written can be read") == tensor, "an array changed");
+}
+
+/// A vector for each of two weights.
+pub(super) fn importance(scratch: &Scratch) -> Vec<Vec<u8>> {
+    let vector = |scale: f32| {
+        Tensor::new([256], (0..256).map(|index| scale * (1 + index) as f32).collect::<Vec<f32>>())
+            .expect("256 values")
+    };
+    let dict: TensorDict = [("a", vector(1.0)), ("b", vector(1e30))].into_iter().collect();
+    let path = scratch.path("corpus.safetensors");
+    checkpoint::save(&dict, &path).expect("a small file can be written");
+    vec![std::fs::read(&path).expect("it was written")]
+}
+
+/// A weight is encoded with each vector there is: it is refused, or decodes.
+pub(super) fn read_importance(scratch: &Scratch, bytes: &[u8]) {
+    let registry = session().registry();
+    let path = scratch.file("input.safetensors", bytes);
+    let dict = match checkpoint::load(&path, registry) {
+        Ok(dict) => dict,
+        Err(error) => return say(&error),
+    };
+    let weight = weight(1, 256);
+    let vectors = dict.iter().filter(|(_, tensor)| tensor.element() == Element::Dense(DType::F32)).take(2);
+    for (name, tensor) in vectors {
+        let vector = dict.values::<f32>(name).expect("f32 values");
+        for encoding in ["q4_k", "iq3_s", "q4_0"] {
+            let encoding = registry.require_encoding(encoding).expect("a built-in encoding");
+            match encoding.quantize_with_importance(&weight, vector) {
+                Ok(encoded) => drop(encoding.dequantize(&encoded).expect("what was encoded can be decoded")),
+                Err(error) => say(&error),
+            }
+        }
+        std::hint::black_box(tensor);
+    }
+}
