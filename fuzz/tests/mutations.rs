@@ -117,7 +117,7 @@ fn watch() {
     loop {
         thread::sleep(Duration::from_millis(500));
         let now = TICKS.load(Relaxed);
-        if now != seen || now % 2 == 0 {
+        if now != seen || now.is_multiple_of(2) {
             (seen, since) = (now, Instant::now());
         } else if since.elapsed() > LONGEST {
             let name = *NAME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());

@@ -27,7 +27,7 @@ fn session() -> InferenceSession {
 fn load(session: &InferenceSession, path: &Path, record: &str) -> Result<Graph, Error> {
     let mut tensors = TensorDict::new();
     tensors.insert("constant.0", Tensor::full([4], 1f32));
-    tensors.metadata_mut().insert("bitquilt.graph".to_owned(), record.to_owned());
+    tensors.metadata_mut().insert("bitquilt.graph", record);
     checkpoint::save(&tensors, path)?;
     Graph::load(path, session.registry())
 }
@@ -154,20 +154,6 @@ fn hostile_records_get_a_sentence() {
         assert!(error.contains(sentence), "{place}: {error}");
         assert!(error.len() < 5000, "{place}: {} bytes", error.len());
     }
-    let nested = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-    for (text, sentence) in [
-        ("", "EOF while parsing"),
-        ("{}", "missing field"),
-        (&nested, "has no graph that can be read"),
-        (&record().to_string().replace("{\"input\":0}", &nested), "recursion limit exceeded"),
-        (
-            &record().to_string().replacen("\"format\":1", "\"format\":1,\"format\":1", 1),
-            "duplicate field `format`",
-        ),
-    ] {
-        let error = load(&session, &path, text).map(drop).expect_err(sentence).to_string();
-        assert!(error.contains(sentence), "{error}");
-    }
 }
 
 #[test]
@@ -202,32 +188,6 @@ fn model(make: impl FnOnce(&mut Graph) -> Result<bitquilt::Value, bitquilt::Grap
     let value = make(&mut graph).unwrap();
     graph.output(value).unwrap();
     session.load(&graph).unwrap()
-}
-
-#[test]
-fn constants_that_grow_are_left_to_the_run() {
-    let doubled = model(|graph| {
-        let mut value = graph.constant(&Tensor::full([1, 1024], 1f32))?;
-        for _ in 0..30 {
-            value = graph.op("concat", [value, value])?;
-        }
-        graph.op("add", [value, graph.input(0)])
-    });
-    let error = run(&doubled, &Tensor::full([1, 1], 1f32)).unwrap_err().to_string();
-    let largest = 4096u64 << 30;
-    assert!(error.starts_with("the run, in which node `"), "{error}");
-    assert!(error.contains(&format!("takes {largest} bytes, needs ")), "{error}");
-    assert!(error.ends_with("bytes of memory, which this machine does not have"), "{error}");
-    // Eight doublings are folded: what is left is the sum.
-    let few = model(|graph| {
-        let mut value = graph.constant(&Tensor::full([1, 4], 1f32))?;
-        for _ in 0..8 {
-            value = graph.op("concat", [value, value])?;
-        }
-        graph.op("add", [value, graph.input(0)])
-    });
-    assert_eq!(few.explain().unwrap().nodes.len(), 1);
-    run(&few, &Tensor::full([1, 1], 1f32)).unwrap();
 }
 
 #[test]

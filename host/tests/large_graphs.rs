@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use bitquilt::{DType, Graph, InferenceSession, Tensor, TensorType, Value, dim};
+use bitquilt::{DType, Graph, InferenceSession, Tensor, TensorType, dim};
 
 /// The parts of the small graph, and how many times more the large one has.
 const PARTS: usize = 12_500;
@@ -49,7 +49,7 @@ fn times(make: fn(&InferenceSession, usize) -> Case, parts: usize) -> Vec<(&'sta
     lap("open");
     let model = session.load(&graph).unwrap();
     lap("load");
-    assert!(model.explain().unwrap().to_string().contains("arena"));
+    assert!(!model.explain().unwrap().nodes.is_empty());
     lap("explain");
     let mut state = model.new_state().unwrap();
     state.set_profile(true);
@@ -95,41 +95,6 @@ fn inputs_symbols_and_outputs() {
             inputs.push((name, one()));
         }
         assert!(graph.input_named("input7").is_some());
-        Case { graph, inputs }
-    });
-}
-
-/// Nodes that each take what the one before yields.
-#[test]
-fn a_chain_of_nodes() {
-    check(|session, parts| {
-        let mut graph = Graph::new(session.registry(), [TensorType::f32([dim("n")])]).unwrap();
-        let mut value = graph.input(0);
-        for _ in 0..parts {
-            value = graph.op("abs", [value]).unwrap();
-        }
-        let sum = graph.op("add", [value, value]).unwrap();
-        graph.output(sum).unwrap();
-        Case { graph, inputs: vec![("input0".to_owned(), one())] }
-    });
-}
-
-/// Constants and inputs that one node takes, which all are alive in it.
-#[test]
-fn inputs_of_a_node() {
-    check(|session, parts| {
-        let mut graph = Graph::new(session.registry(), []).unwrap();
-        let mut inputs = Vec::new();
-        let mut values: Vec<Value> = Vec::new();
-        for index in 0..parts / 2 {
-            let name = format!("input{index}");
-            let value = graph.add_input(&name, TensorType::f32([dim("n")])).unwrap();
-            values.push(graph.op("add", [value, value]).unwrap());
-            values.push(graph.constant(&one()).unwrap());
-            inputs.push((name, one()));
-        }
-        let whole = graph.op("concat", values).unwrap();
-        graph.output(whole).unwrap();
         Case { graph, inputs }
     });
 }

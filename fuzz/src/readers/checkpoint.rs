@@ -12,7 +12,7 @@ fn weight(rows: usize, columns: usize) -> Tensor {
 
 fn quantized(encoding: &str, tensor: &Tensor) -> Tensor {
     let encoding = session().registry().require_encoding(encoding).expect("a built-in encoding");
-    encoding.quantize(tensor).expect("finite values")
+    encoding.quantize(tensor).expect("finite values").tensor
 }
 
 /// What `checkpoint::save` writes: dense and encoded tensors, scalars and empty ones, and metadata.
@@ -36,7 +36,7 @@ pub(super) fn safetensors(scratch: &Scratch) -> Vec<Vec<u8>> {
         TensorDict::new(),
     ];
     let files = dicts.into_iter().map(|mut dict| {
-        dict.metadata_mut().insert("author".to_owned(), "nobody \"\\\u{1f600}".to_owned());
+        dict.metadata_mut().insert("author", "nobody \"\\\u{1f600}");
         let path = scratch.path("corpus.safetensors");
         checkpoint::save(&dict, &path).expect("a small file can be written");
         std::fs::read(&path).expect("it was written")
@@ -183,7 +183,9 @@ pub(super) fn read_importance(scratch: &Scratch, bytes: &[u8]) {
         for encoding in ["q4_k", "iq3_s", "q4_0"] {
             let encoding = registry.require_encoding(encoding).expect("a built-in encoding");
             match encoding.quantize_with_importance(&weight, vector) {
-                Ok(encoded) => drop(encoding.dequantize(&encoded).expect("what was encoded can be decoded")),
+                Ok(encoded) => {
+                    drop(encoding.dequantize(&encoded.tensor).expect("what was encoded can be decoded"))
+                }
                 Err(error) => say(&error),
             }
         }

@@ -8,9 +8,12 @@ use crate::{Scratch, session};
 /// The most bytes of the arena and of an input of a graph that is run.
 const SMALL: usize = 1 << 20;
 
+/// Adds all of a graph to an empty one.
+type Maker = fn(&mut Graph) -> Result<(), GraphError>;
+
 /// Graphs with symbols, encoded weights, folded constants, states, and attributes of every kind.
 pub(super) fn corpus(scratch: &Scratch) -> Vec<Vec<u8>> {
-    let makers: [fn(&mut Graph) -> Result<(), GraphError>; 4] = [products, shapes, states, constants];
+    let makers: [Maker; 4] = [products, shapes, states, constants];
     let files = makers.into_iter().map(|make| {
         let mut graph = Graph::new(session().registry(), []).expect("an empty graph");
         make(&mut graph).expect("a graph of the corpus can be made");
