@@ -151,6 +151,14 @@ fn a_library_beside_a_plugin_is_found() {
     assert_eq!(load(&plugin), None);
 }
 
+#[test]
+fn names_that_a_terminal_would_obey_are_escaped() {
+    let dir = PluginDir::new();
+    let text = dir.add("a\u{1b}[31mb", "no library");
+    let refused = dir.scrub(&load(&text).unwrap());
+    assert_eq!(refused, r"DIR/a\u{1b}[31mb.so: it is text, not an ELF shared library");
+}
+
 /// Bytes that this process has read so far.
 fn bytes_read() -> u64 {
     let io = fs::read_to_string("/proc/self/io").unwrap();

@@ -23,6 +23,7 @@ use super::preflight::{self, Entry, FileError, FileIdentity, FileReport};
 use super::probe::{PluginProbe, ProbeError};
 use super::registry::{Origin, PluginInfo, Registry, RegistryError, Staged};
 use super::search::{self, DirectoryOrigin, SearchPath};
+use crate::text::Passage;
 
 /// A file that was refused, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +36,8 @@ pub struct Refusal {
 
 impl Display for Refusal {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path.display(), self.reason)
+        let (path, reason) = (self.path.display().to_string(), self.reason.to_string());
+        write!(f, "{}: {}", Passage(&path), Passage(&reason))
     }
 }
 

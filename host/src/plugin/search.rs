@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 
+use crate::text::Passage;
+
 /// The environment variable that lists directories of plugins, separated as in `PATH`.
 pub const PATH_VARIABLE: &str = "BITQUILT_PLUGIN_PATH";
 
@@ -88,7 +90,8 @@ impl SearchPath {
             if path.as_os_str().is_empty() {
                 self.notes.push(format!("{PATH_VARIABLE} has an empty entry; it is ignored"));
             } else if path.is_relative() {
-                let path = path.display();
+                let path = path.display().to_string();
+                let path = Passage(&path);
                 self.notes.push(format!(
                     "{PATH_VARIABLE} has the relative entry `{path}`; it is ignored: write the whole path"
                 ));

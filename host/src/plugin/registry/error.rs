@@ -100,7 +100,7 @@ fn describe(plugin: &PluginInfo) -> String {
     match &plugin.origin {
         Origin::BuiltIn => format!("the built-in plugin `{}`", plugin.name),
         Origin::Program => format!("the program's plugin `{}`", plugin.name),
-        Origin::File(path) => format!("the plugin `{}` in {}", plugin.name, path.display()),
+        Origin::File(_) => format!("the plugin `{}` in {}", plugin.name, plugin.origin),
     }
 }
 
@@ -108,6 +108,6 @@ fn origin_of(plugin: &PluginInfo) -> String {
     match &plugin.origin {
         Origin::BuiltIn => "which is built in".to_owned(),
         Origin::Program => "which is the program's own".to_owned(),
-        Origin::File(path) => format!("from {}", path.display()),
+        Origin::File(_) => format!("from {}", plugin.origin),
     }
 }

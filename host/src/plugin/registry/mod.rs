@@ -12,6 +12,8 @@ use bitquilt_plugin_api::{
     EncodingHandle, EncodingSpec, InputKind, KernelKey, KernelProviderHandle, OpHandle, OpSignature, Selector,
 };
 
+use crate::text::Passage;
+
 pub use commit::Staged;
 pub use error::{RegistryError, UnknownEncoding};
 
@@ -78,7 +80,7 @@ impl Display for Origin {
         match self {
             Self::BuiltIn => f.write_str("built in"),
             Self::Program => f.write_str("this program"),
-            Self::File(path) => path.display().fmt(f),
+            Self::File(path) => Passage(&path.display().to_string()).fmt(f),
         }
     }
 }
