@@ -54,6 +54,7 @@ pub use bitquilt_plugin_api::{
     Attribute, Attributes, Bindings, DType, Dim, Element, EncodingSpec, F8E4M3, F8E5M2, Importance, Plugin,
     Scalar, TensorType, TensorView, dim,
 };
+pub use bitquilt_simd::{Isa, IsaError};
 pub use checkpoint::{CheckpointError, TensorDict};
 pub use compile::{ExplainedNode, ExplainedOutput, Explanation, LoadError};
 pub use encoding::{Indices, QuantizeError, QuantizeWarning, Quantized, RowLoss};
@@ -65,9 +66,9 @@ pub use session::{InferenceSession, Model, RunError, SessionBuilder, SessionErro
 pub use state::{OwnedResults, Results, State};
 pub use tensor::{Tensor, TensorError};
 
-/// The plugins that every session has.
-fn builtin_plugins() -> Vec<Plugin> {
-    vec![ops::plugin(), bitquilt_ggml::plugin(), bitquilt_qmatmul::plugin()]
+/// The plugins that a session with this instruction set has.
+fn builtin_plugins(isa: Isa) -> Vec<Plugin> {
+    vec![ops::plugin(), bitquilt_ggml::plugin_for(isa), bitquilt_qmatmul::plugin()]
 }
 
 /// The README's examples are tests.

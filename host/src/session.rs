@@ -7,6 +7,7 @@ use bitquilt_plugin_api::{
     Bindings, Executor, Kernel, KernelProvider, Op, Plugin, QuantizationEncoding, ShapeDisplay, TensorType,
     TensorView,
 };
+use bitquilt_simd::{Isa, IsaError};
 
 use crate::compile::{Explanation, Layout, LoadError, Loader, Program, Step, compile, explain};
 use crate::executor::ThreadPool;
@@ -26,6 +27,7 @@ pub struct InferenceSession {
 pub(crate) struct SessionCore {
     pub(crate) registry: Arc<Registry>,
     pub(crate) pool: ThreadPool,
+    isa: Isa,
     options: Vec<(String, String)>,
 }
 
@@ -50,6 +52,9 @@ pub enum SessionError {
         /// How many were asked for.
         found: usize,
     },
+    /// The option `isa` is no instruction set of this machine.
+    #[error("the option `isa`: {0}")]
+    Isa(#[from] IsaError),
     /// The threads could not be started.
     #[error("the worker threads could not be started: {0}")]
     Threads(std::io::Error),
@@ -218,6 +223,11 @@ impl InferenceSession {
         self.core.pool.workers()
     }
 
+    /// The instruction set that nodes compute with: that of the option `isa`, or else the fastest of this machine.
+    pub fn isa(&self) -> Isa {
+        self.core.isa
+    }
+
     /// Loads a graph: validates it, computes what is constant, drops what no output needs, and prepares kernels.
     ///
     /// Kernels that repack a weight let go of the original; its memory is free once the graph and the caller's tensors are dropped.
@@ -291,13 +301,16 @@ impl SessionBuilder {
         self.with_own(|own| own.kernel(provider))
     }
 
-    /// Sets an option that kernels may ask for.
+    /// Sets an option that kernels may ask for, in the place of what it was set to before.
     ///
-    /// `isa` (`scalar`, `avx2`, `avxvnni`, `avx512vnni`, `avx512bf16`, `neon`) has `qmatmul` use the kernels for that instruction set
-    /// alone, and the generic ones where there are none. `avx512bf16` adds kernels for `bf16` to those of `avx512vnni`, and `avxvnni`
-    /// has those of `avx2` for `bf16` and `f16`.
+    /// `isa`, an [`Isa`]'s name (`scalar`, `avx2`, `avxvnni`, `avx512`, `avx512vnni`, `avx512bf16`, `neon`, `neondotprod`), has all that
+    /// the session computes use the code for that instruction set, the built-in encodings included. Where an op has none it uses that
+    /// for the nearest set that it includes: `avx512bf16` includes `avx512vnni`, that `avx512`, that, as `avxvnni`, `avx2`; `neondotprod`
+    /// includes `neon`; all include `scalar`. [`Self::build`] refuses what is no instruction set, or not one of this machine.
     pub fn option(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.options.push((name.into(), value.into()));
+        let name = name.into();
+        self.options.retain(|(known, _)| *known != name);
+        self.options.push((name, value.into()));
         self
     }
 
@@ -309,8 +322,10 @@ impl SessionBuilder {
 
     /// Makes the session. An error names the program's plugin that was refused; files that are refused are only listed.
     pub fn build(self) -> Result<InferenceSession, SessionError> {
+        let option = self.options.iter().find(|(name, _)| name == "isa");
+        let isa = Isa::of_option(option.map(|(_, value)| value.as_str()))?;
         let mut registry = Registry::default();
-        for plugin in crate::builtin_plugins() {
+        for plugin in crate::builtin_plugins(isa) {
             register(&mut registry, plugin, Origin::BuiltIn)?;
         }
         let own = self.has_own.then_some(self.own);
@@ -331,7 +346,7 @@ impl SessionBuilder {
         }
         let pool = ThreadPool::new(threads).map_err(SessionError::Threads)?;
         Ok(InferenceSession {
-            core: Arc::new(SessionCore { registry: Arc::new(registry), pool, options: self.options }),
+            core: Arc::new(SessionCore { registry: Arc::new(registry), pool, isa, options: self.options }),
             refusals,
         })
     }
@@ -382,7 +397,7 @@ impl Model {
     pub fn explain(&self) -> Result<Explanation, RunError> {
         match self.program.symbols[..] {
             [] => self.explain_for(&Bindings::new()),
-            _ => Ok(explain(&self.program, None)),
+            _ => Ok(explain(&self.program, self.core.isa, None)),
         }
     }
 
@@ -401,7 +416,7 @@ impl Model {
         };
         let values = self.program.symbols.iter().map(value).collect::<Result<Vec<usize>, _>>()?;
         let layout = Layout::new(&self.program, &self.core.registry, &values, self.core.pool.workers())?;
-        Ok(explain(&self.program, Some(&layout)))
+        Ok(explain(&self.program, self.core.isa, Some(&layout)))
     }
 }
 

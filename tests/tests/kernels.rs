@@ -3,11 +3,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-use bitquilt::{Graph, InferenceSession, Model, Tensor, TensorType, dim};
+use bitquilt::{Attention, DType, Graph, InferenceSession, Isa, Model, Rope, Tensor, TensorType, dim};
 
-/// The fastest instruction set of this machine that has kernels for an encoding.
+/// The instruction set whose kernels serve an encoding where none is asked for.
 fn fastest(encoding: &str) -> &'static str {
-    bitquilt_qmatmul::Isa::detect().serving(encoding).name()
+    bitquilt_qmatmul::serving(encoding, Isa::detect()).name()
 }
 
 fn session(isa: Option<&str>) -> InferenceSession {
@@ -68,27 +68,122 @@ fn encodings_with_kernels_of_their_own_are_served_by_them() {
 
 #[test]
 fn a_session_can_force_the_instruction_set_of_its_kernels() {
-    let forced = model(&session(Some("scalar")), Some("q5_1"), 64, 5);
-    assert_eq!(kernel(&forced), "scalar");
-    let x = values([9, 64]);
-    assert_eq!(product(&forced, &x), product(&model(&session(None), Some("q5_1"), 64, 5), &x));
+    let x = values([9, 256]);
+    let expected = |encoding| product(&model(&session(Some("scalar")), Some(encoding), 256, 5), &x);
+    for isa in Isa::available() {
+        let session = session(Some(isa.name()));
+        assert_eq!(session.isa(), isa);
+        for encoding in ["q5_1", "q6_k", "f16", "bf16"] {
+            let forced = model(&session, Some(encoding), 256, 5);
+            assert_eq!(kernel(&forced), bitquilt_qmatmul::serving(encoding, isa).name(), "{encoding}, {isa}");
+            // Products of pairs of bfloat16 round `x`.
+            if kernel(&forced) != "avx512bf16" {
+                assert_eq!(product(&forced, &x), expected(encoding), "{encoding}, {isa}");
+            }
+        }
+        let generic = model(&session, Some("tq2_0"), 256, 5).explain().unwrap();
+        assert_eq!(generic.isa, isa);
+        let note = format!("decodes tiles, multiplies in f32 ({})", nearest(isa));
+        assert_eq!(generic.nodes[0].note, note);
+        assert!(generic.to_string().ends_with(&format!("instruction set {isa}\n")), "{generic}");
+    }
+}
+
+/// The instruction set whose code for f32 runs where `isa` is chosen.
+fn nearest(isa: Isa) -> Isa {
+    match isa {
+        Isa::Scalar | Isa::Avx2 | Isa::Avx512 | Isa::Neon => isa,
+        Isa::AvxVnni => Isa::Avx2,
+        Isa::Avx512Vnni | Isa::Avx512Bf16 => Isa::Avx512,
+        Isa::NeonDotprod => Isa::Neon,
+    }
+}
+
+/// A graph of each kind of op that computes: of a feed-forward block, an embedding, and an attention over caches of f16.
+fn every_kind(session: &InferenceSession) -> Graph {
+    let mut graph = Graph::new(session.registry(), [TensorType::f32([3, 2, 32])]).unwrap();
+    let x = graph.input(0);
+    let weight = graph.constant(&Tensor::full([32], 0.75f32)).unwrap();
+    let encoded = graph.quantize("q4_0", &values([32, 32])).unwrap();
+    let positions = graph.constant(&Tensor::new([3], [0i64, 1, 2]).unwrap()).unwrap();
+    let caches = ["k", "v"].map(|name| graph.state(name, TensorType::dense(DType::F16, [4, 2, 32])).unwrap());
+    let turned = graph.rope(x, positions, Rope::default()).unwrap();
+    let k = graph.append(caches[0], turned, positions).unwrap();
+    let v = graph.append(caches[1], x, positions).unwrap();
+    let causal = Attention { causal: true, positions: Some(positions), ..Attention::default() };
+    let attended = graph.attention(turned, k, v, causal).unwrap();
+    let normed = graph.rms_norm(attended, weight, 1e-5).unwrap();
+    let product = graph.qmatmul(normed, encoded).unwrap();
+    let gated = graph.silu(product).unwrap();
+    let sum = graph.add(gated, x).unwrap();
+    let layer = graph.layer_norm(sum, weight, Some(weight), 1e-5).unwrap();
+    let rows = graph.qgather(encoded, positions).unwrap();
+    let transposed = graph.transpose(rows, &[1, 0]).unwrap();
+    let dense = graph.matmul(layer, transposed).unwrap();
+    let probabilities = graph.softmax(dense, -1).unwrap();
+    let (greatest, mean) = (graph.argmax(probabilities).unwrap(), graph.mean(layer, -1).unwrap());
+    let half = graph.cast(mean, DType::F16).unwrap();
+    for (name, output) in [("probabilities", probabilities), ("greatest", greatest), ("half", half)] {
+        graph.output_named(name, output).unwrap();
+    }
+    graph
+}
+
+#[test]
+fn every_op_computes_with_the_instruction_set_of_its_session() {
+    let x: Vec<f32> = values([6, 32]).values::<f32>().unwrap().to_vec();
+    let x = Tensor::new([3, 2, 32], x).unwrap();
+    let run = |isa: Isa| {
+        let session = session(Some(isa.name()));
+        let model = session.load(&every_kind(&session)).unwrap();
+        for node in model.explain().unwrap().nodes {
+            match (node.op.as_str(), node.kernel) {
+                ("qmatmul", kernel) => {
+                    assert_eq!(kernel.unwrap().0, bitquilt_qmatmul::serving("q4_0", isa).name(), "{isa}");
+                }
+                ("qgather" | "transpose", _) | (_, None) => {}
+                (op, _) => assert_eq!(node.note, nearest(isa).name(), "{op}, {isa}"),
+            }
+        }
+        let results = model.execute([("input0", &x)]).unwrap();
+        (
+            results.get::<f32>("probabilities").unwrap().to_vec(),
+            results.get::<i64>("greatest").unwrap().to_vec(),
+        )
+    };
+    let expected = run(Isa::Scalar);
+    for isa in Isa::available() {
+        let found = run(isa);
+        assert_eq!(found.1, expected.1, "{isa}");
+        for (found, expected) in found.0.iter().zip(&expected.0) {
+            assert!((found - expected).abs() < 1e-5, "{isa}: {found}, not {expected}");
+        }
+    }
 }
 
 #[test]
 fn an_instruction_set_that_nobody_has_is_refused() {
-    let session = session(Some("avx521"));
-    let error = session.load(&graph(&session, Some("q5_1"), 64, 5)).err().unwrap().to_string();
-    assert!(
-        error.ends_with(
-            "the session's option `isa` is `avx521`; \
-             expected one of scalar, avx2, avxvnni, avx512vnni, avx512bf16, neon"
-        ),
-        "{error}"
-    );
-    let missing = bitquilt_qmatmul::Isa::ALL.into_iter().find(|isa| !isa.is_available()).unwrap();
-    let session = self::session(Some(missing.name()));
-    let error = session.load(&graph(&session, Some("q5_1"), 64, 5)).err().unwrap().to_string();
-    assert!(error.contains(&format!("does not have the instruction set {}", missing.name())), "{error}");
+    let refusal = |name: &str| {
+        let session = InferenceSession::builder().option("isa", name).build();
+        session.err().expect("it is no instruction set of this machine").to_string()
+    };
+    let has = Isa::available().map(Isa::name).collect::<Vec<_>>().join(", ");
+    for unknown in ["avx521", "", "AVX2", "none", "avx"] {
+        let expected = format!(
+            "the option `isa`: there is no instruction set `{unknown}`; there are scalar, avx2, avxvnni, avx512, avx512vnni, \
+             avx512bf16, neon, neondotprod, and this machine has {has}"
+        );
+        assert_eq!(refusal(unknown), expected);
+    }
+    for missing in Isa::ALL.into_iter().filter(|isa| !isa.is_available()) {
+        let expected = format!(
+            "the option `isa`: this machine does not have the instruction set {missing}; it has {has}"
+        );
+        assert_eq!(refusal(missing.name()), expected);
+    }
+    // What is set last counts.
+    let session = InferenceSession::builder().option("isa", "none").option("isa", "scalar").build();
+    assert_eq!(session.unwrap().isa(), Isa::Scalar);
 }
 
 #[test]
@@ -143,7 +238,7 @@ fn products_of_one_input_share_its_quantization() {
 
 #[test]
 fn a_dense_product_with_a_constant_matrix_is_the_product() {
-    let (fast, plain) = (session(None), session(Some("none")));
+    let (fast, plain) = (session(None), session(Some("scalar")));
     for (k, n) in [(32, 1), (96, 17), (320, 50), (40, 7)] {
         let (prepared, plain) = (model(&fast, None, k, n), model(&plain, None, k, n));
         let expected = if k % 32 == 0 { fastest("f32") } else { "plain" };

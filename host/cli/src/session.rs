@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use bitquilt::plugin::{PluginProbe, SearchPath};
 use bitquilt::text::Passage;
-use bitquilt::{InferenceSession, SessionBuilder};
+use bitquilt::{InferenceSession, Isa, SessionBuilder};
 use clap::Args;
 use miette::{IntoDiagnostic, miette};
 
@@ -30,6 +30,14 @@ pub struct SessionArguments {
         value_parser = clap::value_parser!(u16).range(1..=1024),
     )]
     threads: Vec<u16>,
+    /// The instruction set to compute with: scalar, avx2, avxvnni, avx512, avx512vnni, avx512bf16, neon or neondotprod; the fastest that
+    /// the machine has if it is not given.
+    #[arg(long, value_name = "NAME", global = true, help_heading = GLOBAL, value_parser = isa)]
+    isa: Option<Isa>,
+}
+
+fn isa(name: &str) -> Result<Isa, String> {
+    Isa::by_name(name).map_err(|error| error.to_string())
 }
 
 impl SessionArguments {
@@ -53,6 +61,11 @@ impl SessionArguments {
             return vec![std::thread::available_parallelism().map_or(1, Into::into)];
         }
         self.threads.iter().map(|threads| (*threads).into()).collect()
+    }
+
+    /// The instruction set of the session.
+    pub fn isa(&self) -> Isa {
+        self.isa.unwrap_or_else(Isa::detect)
     }
 
     /// The session. Plugins that are refused are reported.
@@ -85,6 +98,9 @@ impl SessionArguments {
             tracing::warn!("{}", Passage(note));
         }
         let mut builder = set(InferenceSession::builder().search_path(path));
+        if let Some(isa) = self.isa {
+            builder = builder.option("isa", isa.name());
+        }
         if let Some(probe) = self.probe()? {
             builder = builder.probe(probe);
         }

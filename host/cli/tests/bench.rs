@@ -87,6 +87,9 @@ fn the_instruction_set_can_be_forced() {
     assert!(printed.trim_end().ends_with(",scalar"), "{printed}");
 }
 
+/// An instruction set of another architecture.
+const FOREIGN: &str = if cfg!(target_arch = "aarch64") { "avx2" } else { "neon" };
+
 #[test]
 fn what_cannot_be_measured_is_said_in_a_sentence() {
     for (arguments, code, sentence) in [
@@ -102,7 +105,8 @@ fn what_cannot_be_measured_is_said_in_a_sentence() {
         (&["--cold-mb", "99999999999999"][..], 1, "--cold-mb 99999999999999 is more than"),
         (&["--seconds", "nan"][..], 2, "write a number from 0 to 3600"),
         (&["--m", "0"][..], 2, "write numbers above 0"),
-        (&["--isa", "sse"][..], 2, "there are scalar, avx2"),
+        (&["--isa", "sse"][..], 2, "there is no instruction set `sse`; there are scalar, avx2,"),
+        (&["--isa", FOREIGN][..], 2, "this machine does not have the instruction set"),
         (&["--json", "--csv"][..], 2, "cannot be used with"),
     ] {
         let arguments: Vec<&str> = arguments.to_vec();

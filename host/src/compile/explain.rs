@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use bitquilt_simd::Isa;
+
 use super::layout::{Layout, Origin};
 use super::program::{Place, Program};
 use crate::graph::NodeData;
@@ -74,6 +76,8 @@ impl NodeNote {
 pub struct Explanation {
     /// The nodes in the order they run in. Nodes that no output needs, and those computed at load, are not among them.
     pub nodes: Vec<ExplainedNode>,
+    /// The session's instruction set. A node whose kernel has no code for it says which it uses.
+    pub isa: Isa,
     /// Bytes of the arena; none where symbols are not bound.
     pub arena_bytes: Option<usize>,
     /// Bytes of constants that kernels read when they run.
@@ -121,7 +125,7 @@ pub struct ExplainedOutput {
 }
 
 /// Explains a program, for one binding of its symbols or for none.
-pub(crate) fn explain(program: &Program, layout: Option<&Layout>) -> Explanation {
+pub(crate) fn explain(program: &Program, isa: Isa, layout: Option<&Layout>) -> Explanation {
     let tensor = |value: usize| {
         let tensor = &program.values[value].tensor;
         match layout {
@@ -154,6 +158,7 @@ pub(crate) fn explain(program: &Program, layout: Option<&Layout>) -> Explanation
     });
     Explanation {
         nodes: nodes.collect(),
+        isa,
         arena_bytes: layout.map(Layout::arena_bytes),
         constant_bytes: constants.sum(),
         held_bytes: program.held_bytes,
@@ -183,8 +188,8 @@ impl Display for Explanation {
             .map_or_else(|| "depends on the symbols".to_owned(), |bytes| format!("{bytes} bytes"));
         writeln!(
             f,
-            "arena {arena}; constants {} bytes, held by kernels {} bytes, states {} bytes",
-            self.constant_bytes, self.held_bytes, self.state_bytes
+            "arena {arena}; constants {} bytes, held by kernels {} bytes, states {} bytes; instruction set {}",
+            self.constant_bytes, self.held_bytes, self.state_bytes, self.isa
         )
     }
 }

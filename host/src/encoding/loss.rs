@@ -1,9 +1,10 @@
 //! What encoding did to rows, by decoding them again: every encoding's results are looked at, whoever wrote it.
 
 use bitquilt_plugin_api::{Encoding, Result};
+use bitquilt_simd::Isa;
 
 use super::warning::{Indices, RowLoss};
-use crate::ops::arch::{Body, Isa, LANES, Simd};
+use crate::ops::arch::{AnySimd, Body, LANES, Simd};
 
 /// Values that are decoded at a time, where blocks are not longer: they stay in the nearest cache.
 const PIECE: usize = 4096;
@@ -96,7 +97,7 @@ impl Encoded<'_> {
             rows => (rows * row_len, rows * row_len),
         };
         decoded.resize(piece, 0.0);
-        let isa = Isa::select(None);
+        let simd = AnySimd::of(Isa::detect());
         let mut first = 0;
         let mut blocks = self.blocks;
         for values in self.values.chunks(span).flat_map(|span| span.chunks(piece)) {
@@ -105,7 +106,7 @@ impl Encoded<'_> {
             self.encoding.dequantize(these, decoded)?;
             let rows = values.chunks(row_len).zip(decoded.chunks(row_len));
             for ((values, decoded), sums) in rows.zip(&mut sums[first / row_len..]) {
-                let [norm, decoded_norm, error] = isa.run(Squares { values, decoded });
+                let [norm, decoded_norm, error] = simd.run(Squares { values, decoded });
                 sums.norm += f64::from(norm);
                 sums.decoded_norm += f64::from(decoded_norm);
                 sums.error += f64::from(error);

@@ -1,15 +1,17 @@
 //! `append`: rows written into a state.
 
 use bitquilt_plugin_api::half::f16;
-use bitquilt_plugin_api::half::slice::HalfFloatSliceExt;
 use bitquilt_plugin_api::{
-    DType, ElementView, Error, Executor, InferContext, Kernel, Op, OpSignature, OutputType, Result,
-    RunContext, ShapeDisplay,
+    DType, ElementView, Error, Executor, InferContext, Op, OpSignature, OutputType, Result, RunContext,
+    ShapeDisplay,
 };
 
+use super::arch::AnySimd;
+use super::cast::narrow;
 use super::check::Input;
 use super::parallel::for_each_piece;
 use super::positions::Positions;
+use super::vectorized::Vectorized;
 
 /// `append(cache, rows, positions)`: the state `cache`, `[capacity, ..]`, with `rows`, `[count, ..]`, written at `positions`, i64 or
 /// i32: a scalar, from which on they stand one after the other, or an ascending number for each. The output is the state's next
@@ -17,6 +19,7 @@ use super::positions::Positions;
 ///
 /// The dtypes are the same, or f32 rows are rounded to an f16 cache. A position that the cache does not have is an error of the
 /// run, which then has written no row.
+#[derive(Clone, Copy)]
 pub(super) struct Append;
 
 impl Op for Append {
@@ -52,8 +55,8 @@ impl Op for Append {
     }
 }
 
-impl Kernel for Append {
-    fn run(&self, cx: &mut RunContext<'_>) -> Result<()> {
+impl Vectorized for Append {
+    fn compute(self, simd: AnySimd, cx: &mut RunContext<'_>) -> Result<()> {
         let (cache, rows, positions) = (cx.state(0)?, cx.input(1)?, Positions::of(cx.input(2)?)?);
         let (capacity, count) = (cache.shape()[0], rows.shape()[0]);
         let row = rows.shape()[1..].iter().product::<usize>();
@@ -66,7 +69,7 @@ impl Kernel for Append {
         } else {
             debug_assert_eq!(rows.element(), ElementView::Dense(DType::F32));
             let (source, cache) = (rows.values::<f32>()?, cache.into_values::<f16>()?);
-            runs.write(executor, row, cache, source, <[f16]>::convert_from_f32_slice);
+            runs.write(executor, row, cache, source, |to, from| narrow(simd, from, to));
         }
         Ok(())
     }

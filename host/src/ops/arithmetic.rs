@@ -1,12 +1,14 @@
 //! `add`, `sub`, `mul` and `div`, with broadcasting.
 
 use bitquilt_plugin_api::{
-    DType, ElementView, Error, Executor, InferContext, Kernel, Op, OpSignature, OutputType, Result,
-    RunContext, Scalar, TensorType,
+    DType, ElementView, Error, Executor, InferContext, Op, OpSignature, OutputType, Result, RunContext,
+    Scalar, TensorType,
 };
 
+use super::arch::{AnySimd, Body, Simd};
 use super::check::{Input, broadcast};
 use super::parallel::for_each_piece;
+use super::vectorized::Vectorized;
 use super::walk::Walk;
 
 /// An op of two tensors of one dtype (f32, i32 or i64) whose shapes broadcast.
@@ -32,10 +34,10 @@ impl Arithmetic {
         }
     }
 
-    fn compute<T: Number>(self, cx: &mut RunContext<'_>) -> Result<()> {
+    fn combine<T: Number>(self, simd: AnySimd, cx: &mut RunContext<'_>) -> Result<()> {
         let (a, b, output) = (cx.input(0)?, cx.input(1)?, cx.output(0)?);
         let walk = Walk::broadcast(output.shape(), [a.shape(), b.shape()]);
-        let task = Task { walk, a: a.values::<T>()?, b: b.values::<T>()? };
+        let task = Task { simd, walk, a: a.values::<T>()?, b: b.values::<T>()? };
         let (executor, output) = (cx.executor(), output.into_values::<T>()?);
         match self {
             Self::Add => task.run(executor, output, T::add),
@@ -71,17 +73,18 @@ impl Op for Arithmetic {
     }
 }
 
-impl Kernel for Arithmetic {
-    fn run(&self, cx: &mut RunContext<'_>) -> Result<()> {
+impl Vectorized for Arithmetic {
+    fn compute(self, simd: AnySimd, cx: &mut RunContext<'_>) -> Result<()> {
         match cx.input(0)?.element() {
-            ElementView::Dense(DType::I32) => self.compute::<i32>(cx),
-            ElementView::Dense(DType::I64) => self.compute::<i64>(cx),
-            _ => self.compute::<f32>(cx),
+            ElementView::Dense(DType::I32) => self.combine::<i32>(simd, cx),
+            ElementView::Dense(DType::I64) => self.combine::<i64>(simd, cx),
+            _ => self.combine::<f32>(simd, cx),
         }
     }
 }
 
 struct Task<'a, T> {
+    simd: AnySimd,
     walk: Walk<2>,
     a: &'a [T],
     b: &'a [T],
@@ -89,26 +92,44 @@ struct Task<'a, T> {
 
 impl<T: Number> Task<'_, T> {
     fn run(&self, executor: Executor<'_>, output: &mut [T], combine: impl Fn(T, T) -> T + Sync) {
-        for_each_piece(executor, output, 1, 1, |first, piece| {
-            self.walk.runs(first, piece.len(), |run, [a, b]| {
-                let output = &mut piece[run];
-                match self.walk.inner_strides() {
-                    [1, 1] => {
-                        let (a, b) = (&self.a[a..][..output.len()], &self.b[b..][..output.len()]);
-                        output.iter_mut().zip(a.iter().zip(b)).for_each(|(o, (a, b))| *o = combine(*a, *b));
-                    }
-                    [1, 0] => {
-                        let (a, b) = (&self.a[a..][..output.len()], self.b[b]);
-                        output.iter_mut().zip(a).for_each(|(o, a)| *o = combine(*a, b));
-                    }
-                    [0, 1] => {
-                        let (a, b) = (self.a[a], &self.b[b..][..output.len()]);
-                        output.iter_mut().zip(b).for_each(|(o, b)| *o = combine(a, *b));
-                    }
-                    // Contiguous operands leave one case: a single value.
-                    _ => output.fill(combine(self.a[a], self.b[b])),
+        for_each_piece(executor, output, 1, 1, |first, output| {
+            self.simd.run(Piece { task: self, first, output, combine: &combine });
+        });
+    }
+}
+
+/// Some values of the output, from the first on.
+struct Piece<'a, T, C> {
+    task: &'a Task<'a, T>,
+    first: usize,
+    output: &'a mut [T],
+    combine: &'a C,
+}
+
+impl<T: Number, C: Fn(T, T) -> T> Body for Piece<'_, T, C> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Self { task: Task { walk, a: lefts, b: rights, .. }, first, output: piece, combine } = self;
+        walk.runs(first, piece.len(), |run, [a, b]| {
+            let output = &mut piece[run];
+            match walk.inner_strides() {
+                [1, 1] => {
+                    let (a, b) = (&lefts[a..][..output.len()], &rights[b..][..output.len()]);
+                    output.iter_mut().zip(a.iter().zip(b)).for_each(|(o, (a, b))| *o = combine(*a, *b));
                 }
-            });
+                [1, 0] => {
+                    let (a, b) = (&lefts[a..][..output.len()], rights[b]);
+                    output.iter_mut().zip(a).for_each(|(o, a)| *o = combine(*a, b));
+                }
+                [0, 1] => {
+                    let (a, b) = (lefts[a], &rights[b..][..output.len()]);
+                    output.iter_mut().zip(b).for_each(|(o, b)| *o = combine(a, *b));
+                }
+                // Contiguous operands leave one case: a single value.
+                _ => output.fill(combine(lefts[a], rights[b])),
+            }
         });
     }
 }

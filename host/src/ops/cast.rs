@@ -1,15 +1,16 @@
 //! `cast`: values of another dtype.
 
-use bitquilt_plugin_api::half::slice::HalfFloatSliceExt;
 use bitquilt_plugin_api::half::{bf16, f16};
 use bitquilt_plugin_api::{
-    AttributeKind, DType, ElementView, Error, Executor, F8E4M3, F8E5M2, InferContext, Kernel, Op,
-    OpSignature, OutputType, Result, RunContext, Scalar, TensorType, TensorView, TensorViewMut, bytemuck,
+    AttributeKind, DType, ElementView, Error, Executor, F8E4M3, F8E5M2, InferContext, Op, OpSignature,
+    OutputType, Result, RunContext, Scalar, TensorType, TensorView, TensorViewMut, bytemuck,
 };
 use num_traits::AsPrimitive;
 
+use super::arch::{AnySimd, Body, LANES, Simd};
 use super::check::Input;
 use super::parallel::for_each_piece;
+use super::vectorized::Vectorized;
 
 /// `cast(x)` to the attribute `dtype`, by the rules of Rust's `as`: floats round to the nearest, ties to even; a float that
 /// becomes an integer is cut off towards zero, clamped to the integer's range, and 0 if it is NaN; integers that are too wide
@@ -17,6 +18,7 @@ use super::parallel::for_each_piece;
 /// becomes infinite, and NaN in f8_e4m3, which has no infinities.
 ///
 /// A cast to the dtype that `x` has is `x`'s memory.
+#[derive(Clone, Copy)]
 pub(super) struct Cast;
 
 impl Op for Cast {
@@ -39,51 +41,103 @@ impl Op for Cast {
     }
 }
 
-impl Kernel for Cast {
-    fn run(&self, cx: &mut RunContext<'_>) -> Result<()> {
-        let (x, output, executor) = (cx.input(0)?, cx.output(0)?, cx.executor());
+impl Vectorized for Cast {
+    fn compute(self, simd: AnySimd, cx: &mut RunContext<'_>) -> Result<()> {
+        let (x, output) = (cx.input(0)?, cx.output(0)?);
+        let threads = Threads { executor: cx.executor(), simd };
         match x.element() {
-            ElementView::Dense(DType::F32) => cast_f32(executor, x, output),
-            ElementView::Dense(DType::F64) => cast_from(executor, x, output, |x: f64| x),
-            ElementView::Dense(DType::F16) => cast_f16(executor, x, output),
-            ElementView::Dense(DType::BF16) => cast_from(executor, x, output, |x: bf16| x),
-            ElementView::Dense(DType::I8) => cast_from(executor, x, output, |x: i8| x),
-            ElementView::Dense(DType::I16) => cast_from(executor, x, output, |x: i16| x),
-            ElementView::Dense(DType::I32) => cast_from(executor, x, output, |x: i32| x),
-            ElementView::Dense(DType::I64) => cast_from(executor, x, output, |x: i64| x),
-            ElementView::Dense(DType::U8 | DType::BOOL) => cast_from(executor, x, output, |x: u8| x),
-            ElementView::Dense(DType::U16) => cast_from(executor, x, output, |x: u16| x),
-            ElementView::Dense(DType::U32) => cast_from(executor, x, output, |x: u32| x),
-            ElementView::Dense(DType::U64) => cast_from(executor, x, output, |x: u64| x),
-            ElementView::Dense(DType::F8_E4M3) => cast_from(executor, x, output, F8E4M3::to_f32),
-            ElementView::Dense(DType::F8_E5M2) => cast_from(executor, x, output, F8E5M2::to_f32),
+            ElementView::Dense(DType::F32) => cast_f32(threads, x, output),
+            ElementView::Dense(DType::F64) => cast_from(threads, x, output, |x: f64| x),
+            ElementView::Dense(DType::F16) => cast_f16(threads, x, output),
+            ElementView::Dense(DType::BF16) => cast_from(threads, x, output, |x: bf16| x),
+            ElementView::Dense(DType::I8) => cast_from(threads, x, output, |x: i8| x),
+            ElementView::Dense(DType::I16) => cast_from(threads, x, output, |x: i16| x),
+            ElementView::Dense(DType::I32) => cast_from(threads, x, output, |x: i32| x),
+            ElementView::Dense(DType::I64) => cast_from(threads, x, output, |x: i64| x),
+            ElementView::Dense(DType::U8 | DType::BOOL) => cast_from(threads, x, output, |x: u8| x),
+            ElementView::Dense(DType::U16) => cast_from(threads, x, output, |x: u16| x),
+            ElementView::Dense(DType::U32) => cast_from(threads, x, output, |x: u32| x),
+            ElementView::Dense(DType::U64) => cast_from(threads, x, output, |x: u64| x),
+            ElementView::Dense(DType::F8_E4M3) => cast_from(threads, x, output, F8E4M3::to_f32),
+            ElementView::Dense(DType::F8_E5M2) => cast_from(threads, x, output, F8E5M2::to_f32),
             other => Err(unknown(other)),
         }
     }
 }
 
-/// From f32; to f16 by the machine's own conversion, where it has one.
-fn cast_f32(executor: Executor<'_>, x: TensorView<'_>, output: TensorViewMut<'_>) -> Result<()> {
+/// The host's threads, and what they compute with.
+#[derive(Clone, Copy)]
+struct Threads<'a> {
+    executor: Executor<'a>,
+    simd: AnySimd,
+}
+
+/// From f32; to f16 by the instruction set's own conversion, where it has one.
+fn cast_f32(threads: Threads<'_>, x: TensorView<'_>, output: TensorViewMut<'_>) -> Result<()> {
     if output.element() != ElementView::Dense(DType::F16) {
-        return cast_from(executor, x, output, |x: f32| x);
+        return cast_from(threads, x, output, |x: f32| x);
     }
     let x = x.values::<f32>()?;
-    for_each_piece(executor, output.into_values::<f16>()?, 16, 2, |first, piece| {
-        piece.convert_from_f32_slice(&x[first..][..piece.len()]);
+    for_each_piece(threads.executor, output.into_values::<f16>()?, LANES, 2, |first, piece| {
+        narrow(threads.simd, &x[first..][..piece.len()], piece);
     });
     Ok(())
 }
 
-/// From f16; to f32 by the machine's own conversion, where it has one.
-fn cast_f16(executor: Executor<'_>, x: TensorView<'_>, output: TensorViewMut<'_>) -> Result<()> {
+/// From f16; to f32 by the instruction set's own conversion, where it has one.
+fn cast_f16(threads: Threads<'_>, x: TensorView<'_>, output: TensorViewMut<'_>) -> Result<()> {
     if output.element() != ElementView::Dense(DType::F32) {
-        return cast_from(executor, x, output, |x: f16| x);
+        return cast_from(threads, x, output, |x: f16| x);
     }
     let x = x.values::<f16>()?;
-    for_each_piece(executor, output.into_values::<f32>()?, 16, 2, |first, piece| {
-        x[first..][..piece.len()].convert_to_f32_slice(piece);
+    for_each_piece(threads.executor, output.into_values::<f32>()?, LANES, 2, |first, piece| {
+        threads.simd.run(Widen { from: &x[first..][..piece.len()], to: piece });
     });
     Ok(())
+}
+
+/// Rounds f32 to f16. `to` is as long as `from`.
+pub(super) fn narrow(simd: AnySimd, from: &[f32], to: &mut [f16]) {
+    simd.run(Narrow { from, to });
+}
+
+struct Narrow<'a> {
+    from: &'a [f32],
+    to: &'a mut [f16],
+}
+
+impl Body for Narrow<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let (from, rest) = self.from.as_chunks();
+        let (to, rest_to) = self.to.as_chunks_mut();
+        from.iter().zip(to).for_each(|(from, to)| simd.store_f16(to, simd.load(from)));
+        let mut lanes = [f16::ZERO; LANES];
+        simd.store_f16(&mut lanes, simd.load_some(rest));
+        rest_to.copy_from_slice(&lanes[..rest_to.len()]);
+    }
+}
+
+/// f16 as f32. `to` is as long as `from`.
+struct Widen<'a> {
+    from: &'a [f16],
+    to: &'a mut [f32],
+}
+
+impl Body for Widen<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let (from, rest) = self.from.as_chunks();
+        let (to, rest_to) = self.to.as_chunks_mut();
+        from.iter().zip(to).for_each(|(from, to)| simd.store(to, simd.load_f16(from)));
+        let mut lanes = [f16::ZERO; LANES];
+        lanes[..rest.len()].copy_from_slice(rest);
+        simd.store_some(rest_to, simd.load_f16(&lanes));
+    }
 }
 
 /// A type that can be cast to each dtype.
@@ -125,14 +179,14 @@ impl<T> Source for T where
 
 /// Each value by way of `widen`, which has all values of an `S` and can be cast to each dtype.
 fn cast_from<S: Scalar, W: Source>(
-    executor: Executor<'_>,
+    threads: Threads<'_>,
     x: TensorView<'_>,
     output: TensorViewMut<'_>,
     widen: impl Fn(S) -> W + Copy + Sync,
 ) -> Result<()> {
     // The bytes of a bool are those of a u8.
     let x: &[S] = bytemuck::cast_slice(x.bytes());
-    let cast = Values { executor, x, widen };
+    let cast = Values { threads, x, widen };
     match output.element() {
         ElementView::Dense(DType::F32) => cast.to::<f32>(output),
         ElementView::Dense(DType::F64) => cast.to::<f64>(output),
@@ -150,7 +204,7 @@ fn cast_from<S: Scalar, W: Source>(
         ElementView::Dense(DType::F8_E4M3) => cast.round_to(output, F8E4M3::from_f64),
         ElementView::Dense(DType::F8_E5M2) => cast.round_to(output, F8E5M2::from_f64),
         ElementView::Dense(DType::BOOL) => {
-            map(executor, x, output.into_bytes(), |value| u8::from(widen(*value) != W::zeroed()));
+            map(threads, x, output.into_bytes(), |value| u8::from(widen(*value) != W::zeroed()));
             Ok(())
         }
         other => Err(unknown(other)),
@@ -159,7 +213,7 @@ fn cast_from<S: Scalar, W: Source>(
 
 /// Values that are cast.
 struct Values<'a, S, F> {
-    executor: Executor<'a>,
+    threads: Threads<'a>,
     x: &'a [S],
     widen: F,
 }
@@ -169,7 +223,7 @@ impl<S: Scalar, W: Copy + 'static, F: Fn(S) -> W + Sync> Values<'_, S, F> {
     where
         W: AsPrimitive<D>,
     {
-        map(self.executor, self.x, output.into_values::<D>()?, |value| (self.widen)(*value).as_());
+        map(self.threads, self.x, output.into_values::<D>()?, |value| (self.widen)(*value).as_());
         Ok(())
     }
 
@@ -178,22 +232,33 @@ impl<S: Scalar, W: Copy + 'static, F: Fn(S) -> W + Sync> Values<'_, S, F> {
     where
         W: AsPrimitive<f64>,
     {
-        map(self.executor, self.x, output.into_values::<D>()?, |value| narrow((self.widen)(*value).as_()));
+        map(self.threads, self.x, output.into_values::<D>()?, |value| narrow((self.widen)(*value).as_()));
         Ok(())
     }
 }
 
-fn map<S: Sync, D: Send>(
-    executor: Executor<'_>,
-    x: &[S],
-    output: &mut [D],
-    convert: impl Fn(&S) -> D + Sync,
-) {
-    for_each_piece(executor, output, 1, 2, |first, piece| {
-        for (output, x) in piece.iter_mut().zip(&x[first..]) {
-            *output = convert(x);
-        }
+fn map<S: Sync, D: Send>(threads: Threads<'_>, x: &[S], output: &mut [D], convert: impl Fn(&S) -> D + Sync) {
+    for_each_piece(threads.executor, output, 1, 2, |first, output| {
+        threads.simd.run(Each { x: &x[first..], output, convert: &convert });
     });
+}
+
+/// Converts value by value.
+struct Each<'a, S, D, C> {
+    x: &'a [S],
+    output: &'a mut [D],
+    convert: &'a C,
+}
+
+impl<S, D, C: Fn(&S) -> D> Body for Each<'_, S, D, C> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<T: Simd>(self, _: T) {
+        for (output, x) in self.output.iter_mut().zip(self.x) {
+            *output = (self.convert)(x);
+        }
+    }
 }
 
 fn unknown(element: ElementView<'_>) -> Error {

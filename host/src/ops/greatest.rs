@@ -7,11 +7,14 @@ use bitquilt_plugin_api::{
     OpSignature, OutputType, PrepareContext, Prepared, Result, RunContext, Selector, TensorType,
 };
 
+use super::arch::{AnySimd, Body, Simd};
 use super::check::Input;
 use super::parallel::for_each_piece;
+use super::vectorized::Vectorized;
 
 /// `argmax(x)`: for each row of `x`, f32 `[.., n]`, the index of its greatest value as i64 `[..]`; the first one of equals. NaN is
 /// greater than any other value. A row of no values is an error.
+#[derive(Clone, Copy)]
 pub(super) struct Argmax;
 
 impl Op for Argmax {
@@ -28,8 +31,8 @@ impl Op for Argmax {
     }
 }
 
-impl Kernel for Argmax {
-    fn run(&self, cx: &mut RunContext<'_>) -> Result<()> {
+impl Vectorized for Argmax {
+    fn compute(self, simd: AnySimd, cx: &mut RunContext<'_>) -> Result<()> {
         let (x, output) = (cx.input(0)?, cx.output(0)?.into_values::<i64>()?);
         let n = x.shape().last().copied().unwrap_or_default();
         if n == 0 && !output.is_empty() {
@@ -39,14 +42,27 @@ impl Kernel for Argmax {
         for_each_piece(cx.executor(), output, 1, n, |first, output| {
             for (row, output) in (first..).zip(output) {
                 // A row has less than 2^63 values.
-                *output = argmax(&x[row * n..][..n]) as i64;
+                *output = simd.run(Greatest(&x[row * n..][..n])) as i64;
             }
         });
         Ok(())
     }
 }
 
+/// Finds the index of the greatest value.
+struct Greatest<'a>(&'a [f32]);
+
+impl Body for Greatest<'_> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> usize {
+        argmax(self.0)
+    }
+}
+
 /// The index of the greatest value; 0 if there is none.
+#[inline(always)]
 fn argmax(x: &[f32]) -> usize {
     const BLOCK: usize = 64;
     let (mut index, mut most) = (0, f32::NEG_INFINITY);

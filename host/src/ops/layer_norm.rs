@@ -5,7 +5,7 @@ use bitquilt_plugin_api::{
     PrepareContext, Prepared, Result, RunContext, Selector,
 };
 
-use super::arch::{Body, Isa, LANES, Simd};
+use super::arch::{AnySimd, Body, LANES, Simd};
 use super::norm;
 use super::parallel::for_each_piece;
 
@@ -34,20 +34,20 @@ impl KernelProvider for LayerNorm {
     }
 
     fn prepare(&self, cx: &PrepareContext<'_>) -> Result<Prepared> {
-        let isa = Isa::select(cx.option("isa").as_deref());
+        let simd = AnySimd::chosen(cx)?;
         let kernel = LayerNormKernel {
             eps: cx.attributes().float("eps")? as f32,
             has_bias: cx.inputs().len() > 2,
-            isa,
+            simd,
         };
-        Ok(Prepared::new(kernel).note(isa.name()))
+        Ok(Prepared::new(kernel).note(simd.name()))
     }
 }
 
 struct LayerNormKernel {
     eps: f32,
     has_bias: bool,
-    isa: Isa,
+    simd: AnySimd,
 }
 
 impl Kernel for LayerNormKernel {
@@ -57,7 +57,7 @@ impl Kernel for LayerNormKernel {
         let output = cx.output(0)?.into_values::<f32>()?;
         for_each_piece(cx.executor(), output, weight.len(), 2, |first, output| {
             let x = &x[first..][..output.len()];
-            self.isa.run(Rows { x, weight, bias, eps: self.eps, output });
+            self.simd.run(Rows { x, weight, bias, eps: self.eps, output });
         });
         Ok(())
     }

@@ -1,18 +1,21 @@
 //! `matmul`: dense f32 matrix products.
 
 use bitquilt_plugin_api::{
-    Dim, Error, InferContext, Kernel, Op, OpSignature, OutputType, Result, RunContext, TensorType,
+    Dim, Error, InferContext, Op, OpSignature, OutputType, Result, RunContext, TensorType,
 };
-use gemm::Parallelism;
 
+use super::arch::AnySimd;
 use super::check::{Input, broadcast_dims};
+use super::gemm::Gemm;
 use super::parallel::piece_len;
+use super::vectorized::Vectorized;
 use super::walk::Walk;
 
 /// `matmul(x, y)`: the product of the matrices `x`, f32 `[.., m, k]`, and `y`, f32 `[.., k, n]`; leading dimensions broadcast.
 ///
 /// The sums of a row may depend on how many rows there are, since that decides how they are blocked. The `gemm` crate allocates its
 /// packing buffers in each call: this is the one op whose runs are not free of heap allocation.
+#[derive(Clone, Copy)]
 pub(super) struct Matmul;
 
 impl Op for Matmul {
@@ -49,8 +52,8 @@ const PANEL_COLUMNS: usize = 128;
 /// Multiplications that cost as much as copying a value.
 const MULTIPLICATIONS: usize = 8;
 
-impl Kernel for Matmul {
-    fn run(&self, cx: &mut RunContext<'_>) -> Result<()> {
+impl Vectorized for Matmul {
+    fn compute(self, simd: AnySimd, cx: &mut RunContext<'_>) -> Result<()> {
         let (x, y, output) = (cx.input(0)?, cx.input(1)?, cx.output(0)?);
         let ([x_batch @ .., m, k], [y_batch @ .., _, n], [batch @ .., _, _]) =
             (x.shape(), y.shape(), output.shape())
@@ -77,7 +80,7 @@ impl Kernel for Matmul {
                 let y = &y[y_matrix * product.k * product.n..][..product.k * product.n];
                 // SAFETY: the output holds all matrices of the product, the panels of two tasks do not overlap, and no one
                 // else uses the output while they run.
-                unsafe { product.multiply(&panel, x, y, &base) };
+                unsafe { product.multiply(simd, &panel, x, y, &base) };
             }
         });
         Ok(())
@@ -122,7 +125,7 @@ impl Product {
     ///
     /// # Safety
     /// `output` is the first of [`Self::matrices`] matrices `[m, n]`, and the panel's values are used by nobody else.
-    unsafe fn multiply(&self, panel: &Panel, x: &[f32], y: &[f32], output: &Base) {
+    unsafe fn multiply(&self, simd: AnySimd, panel: &Panel, x: &[f32], y: &[f32], output: &Base) {
         let first = (panel.matrix * self.m + panel.row) * self.n + panel.column;
         // No slice of a process is longer than `isize::MAX` bytes, so neither is a row of one.
         let (k, n) = (self.k as isize, self.n as isize);
@@ -133,27 +136,8 @@ impl Product {
         // SAFETY: `rows` rows of `k` values of `x` lie `k` apart; `k` rows of `columns` values of `y` and `rows` rows of as many
         // of the output lie `n` apart, from the panel's column on. The output's values are written and not read.
         unsafe {
-            gemm::gemm(
-                panel.rows,
-                panel.columns,
-                self.k,
-                output.0.add(first),
-                1,
-                n,
-                false,
-                x,
-                1,
-                k,
-                y,
-                1,
-                n,
-                0.0,
-                1.0,
-                false,
-                false,
-                false,
-                Parallelism::None,
-            );
+            let out = (output.0.add(first), n);
+            Gemm { m: panel.rows, k: self.k, n: panel.columns, x: (x, k), y: (y, n), out }.compute(simd);
         }
     }
 }

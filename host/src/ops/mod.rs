@@ -10,6 +10,7 @@ mod cast;
 mod check;
 mod dequantize;
 mod gather;
+mod gemm;
 mod greatest;
 mod layer_norm;
 mod math;
@@ -27,6 +28,7 @@ mod softmax;
 mod testing;
 mod transpose;
 mod unary;
+mod vectorized;
 mod walk;
 
 use bitquilt_plugin_api::Plugin;
@@ -34,6 +36,7 @@ use bitquilt_plugin_api::Plugin;
 use arithmetic::Arithmetic;
 use reduce::Reduce;
 use unary::Unary;
+use vectorized::Vectorized;
 
 /// The plugin `standard`.
 pub(crate) fn plugin() -> Plugin {
@@ -59,21 +62,21 @@ pub(crate) fn plugin() -> Plugin {
         .kernel(softmax::Softmax)
         .op(transpose::Transpose)
         .kernel(transpose::Transpose)
-        .simple_op(append::Append)
-        .simple_op(cast::Cast)
-        .simple_op(dequantize::Dequantize)
-        .simple_op(greatest::Argmax)
-        .simple_op(matmul::Matmul);
-    for op in Arithmetic::ALL {
-        plugin = plugin.simple_op(op);
-    }
-    for op in Unary::ALL {
-        plugin = plugin.op(op).kernel(op);
-    }
+        .simple_op(dequantize::Dequantize);
+    plugin = vectorized(plugin, append::Append);
+    plugin = vectorized(plugin, cast::Cast);
+    plugin = vectorized(plugin, greatest::Argmax);
+    plugin = vectorized(plugin, matmul::Matmul);
+    plugin = Arithmetic::ALL.into_iter().fold(plugin, vectorized);
+    plugin = Unary::ALL.into_iter().fold(plugin, vectorized);
     for op in Reduce::ALL {
         plugin = plugin.op(op).kernel(op);
     }
     plugin
+}
+
+fn vectorized<O: Vectorized>(plugin: Plugin, op: O) -> Plugin {
+    plugin.op(op).kernel(vectorized::Provider(op))
 }
 
 #[cfg(test)]

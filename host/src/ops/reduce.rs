@@ -5,7 +5,7 @@ use bitquilt_plugin_api::{
     Prepared, Result, RunContext, Selector, TensorType,
 };
 
-use super::arch::{Body, Isa, LANES, Simd};
+use super::arch::{AnySimd, Body, LANES, Simd};
 use super::check::{Input, axis};
 use super::parallel::for_each_piece;
 
@@ -61,16 +61,16 @@ impl KernelProvider for Reduce {
     }
 
     fn prepare(&self, cx: &PrepareContext<'_>) -> Result<Prepared> {
-        let isa = Isa::select(cx.option("isa").as_deref());
-        let kernel = ReduceKernel { function: *self, axis: axis(cx, &cx.inputs()[0])?, isa };
-        Ok(Prepared::new(kernel).note(isa.name()))
+        let simd = AnySimd::chosen(cx)?;
+        let kernel = ReduceKernel { function: *self, axis: axis(cx, &cx.inputs()[0])?, simd };
+        Ok(Prepared::new(kernel).note(simd.name()))
     }
 }
 
 struct ReduceKernel {
     function: Reduce,
     axis: usize,
-    isa: Isa,
+    simd: AnySimd,
 }
 
 impl Kernel for ReduceKernel {
@@ -79,7 +79,7 @@ impl Kernel for ReduceKernel {
         let (count, inner) = (x.shape()[self.axis], x.shape()[self.axis + 1..].iter().product());
         let (x, function) = (x.values::<f32>()?, self.function);
         for_each_piece(cx.executor(), output, 1, count, |first, output| {
-            self.isa.run(Piece { function, x, count, inner, first, output });
+            self.simd.run(Piece { function, x, count, inner, first, output });
         });
         Ok(())
     }

@@ -5,7 +5,7 @@ use bitquilt_plugin_api::{
     Result, RunContext, Selector,
 };
 
-use super::arch::{Body, Isa, LANES, Simd};
+use super::arch::{AnySimd, Body, LANES, Simd};
 use super::norm;
 use super::parallel::for_each_piece;
 
@@ -33,15 +33,15 @@ impl KernelProvider for RmsNorm {
     }
 
     fn prepare(&self, cx: &PrepareContext<'_>) -> Result<Prepared> {
-        let isa = Isa::select(cx.option("isa").as_deref());
-        let kernel = RmsNormKernel { eps: cx.attributes().float("eps")? as f32, isa };
-        Ok(Prepared::new(kernel).note(isa.name()))
+        let simd = AnySimd::chosen(cx)?;
+        let kernel = RmsNormKernel { eps: cx.attributes().float("eps")? as f32, simd };
+        Ok(Prepared::new(kernel).note(simd.name()))
     }
 }
 
 struct RmsNormKernel {
     eps: f32,
-    isa: Isa,
+    simd: AnySimd,
 }
 
 impl Kernel for RmsNormKernel {
@@ -50,7 +50,7 @@ impl Kernel for RmsNormKernel {
         let output = cx.output(0)?.into_values::<f32>()?;
         for_each_piece(cx.executor(), output, weight.len(), 2, |first, output| {
             let x = &x[first..][..output.len()];
-            self.isa.run(Rows { x, weight, eps: self.eps, output });
+            self.simd.run(Rows { x, weight, eps: self.eps, output });
         });
         Ok(())
     }

@@ -7,6 +7,7 @@ use bitquilt_plugin_api::{
     Scratch, Selector, Shapes, TensorType, TensorView,
 };
 
+use super::arch::{AnySimd, Body, Simd};
 use super::check::Input;
 use super::parallel::for_each_piece;
 use super::positions::Positions;
@@ -102,6 +103,7 @@ impl Turn {
     }
 
     /// Turns one head by a row of the [`Table`].
+    #[inline(always)]
     fn apply(&self, x: &[f32], table: &[f32], output: &mut [f32]) {
         let turned = 2 * self.pairs;
         let (cosines, sines) = table.split_at(self.pairs);
@@ -124,6 +126,23 @@ impl Turn {
             }
         }
         output[turned..].copy_from_slice(&x[turned..]);
+    }
+}
+
+/// A head, and where it goes when it is turned.
+struct Head<'a> {
+    turn: &'a Turn,
+    x: &'a [f32],
+    table: &'a [f32],
+    output: &'a mut [f32],
+}
+
+impl Body for Head<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        self.turn.apply(self.x, self.table, self.output);
     }
 }
 
@@ -197,12 +216,15 @@ impl KernelProvider for Rope {
         let factors = constant.map(|factors| factors.values::<f32>()).transpose()?;
         let table = Table::new(&turn, factors);
         let factors = has_factors && factors.is_none();
+        let simd = AnySimd::chosen(cx)?;
         if factors || cx.inputs()[1].rank() == 0 {
-            return Ok(Prepared::new(RopeKernel { turn, own: Some((table, factors)) }));
+            let kernel = RopeKernel { turn, own: Some((table, factors)), simd };
+            return Ok(Prepared::new(kernel).note(simd.name()));
         }
         // Nodes that turn by the same angles, as those of all layers do, share the table.
         let bits: Vec<u64> = table.frequencies.iter().map(|frequency| frequency.to_bits()).collect();
-        Ok(Prepared::new(RopeKernel { turn, own: None }).transform(1, format!("rope {bits:x?}"), table))
+        let kernel = RopeKernel { turn, own: None, simd };
+        Ok(Prepared::new(kernel).note(simd.name()).transform(1, format!("rope {bits:x?}"), table))
     }
 }
 
@@ -210,6 +232,7 @@ struct RopeKernel {
     turn: Turn,
     /// The table, where it is not a transform of the positions alone, and whether there are factors to it.
     own: Option<(Table, bool)>,
+    simd: AnySimd,
 }
 
 impl Kernel for RopeKernel {
@@ -241,7 +264,7 @@ impl Kernel for RopeKernel {
             for (head, output) in piece.chunks_exact_mut(n).enumerate() {
                 let begin = first + head * n;
                 let table = &table[begin / row % rows * table_row..][..table_row];
-                self.turn.apply(&x[begin..][..n], table, output);
+                self.simd.run(Head { turn: &self.turn, x: &x[begin..][..n], table, output });
             }
         });
         Ok(())

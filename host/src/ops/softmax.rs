@@ -5,7 +5,7 @@ use bitquilt_plugin_api::{
     Result, RunContext, Selector, TensorType,
 };
 
-use super::arch::{Body, Isa, LANES, Simd};
+use super::arch::{AnySimd, Body, LANES, Simd};
 use super::check::{Input, axis};
 use super::math::exp;
 use super::parallel::for_each_piece;
@@ -35,14 +35,14 @@ impl KernelProvider for Softmax {
     }
 
     fn prepare(&self, cx: &PrepareContext<'_>) -> Result<Prepared> {
-        let isa = Isa::select(cx.option("isa").as_deref());
-        Ok(Prepared::new(SoftmaxKernel { axis: axis(cx, &cx.inputs()[0])?, isa }).note(isa.name()))
+        let simd = AnySimd::chosen(cx)?;
+        Ok(Prepared::new(SoftmaxKernel { axis: axis(cx, &cx.inputs()[0])?, simd }).note(simd.name()))
     }
 }
 
 struct SoftmaxKernel {
     axis: usize,
-    isa: Isa,
+    simd: AnySimd,
 }
 
 impl Kernel for SoftmaxKernel {
@@ -52,7 +52,7 @@ impl Kernel for SoftmaxKernel {
         let x = x.values::<f32>()?;
         for_each_piece(cx.executor(), output, count * inner, 4, |first, output| {
             let x = &x[first..][..output.len()];
-            self.isa.run(Blocks { x, count, inner, output });
+            self.simd.run(Blocks { x, count, inner, output });
         });
         Ok(())
     }

@@ -1,14 +1,12 @@
 //! Functions of one value.
 
-use bitquilt_plugin_api::{
-    InferContext, Kernel, KernelKey, KernelProvider, Op, OpSignature, OutputType, PrepareContext, Prepared,
-    Result, RunContext, Selector, TensorType,
-};
+use bitquilt_plugin_api::{InferContext, Op, OpSignature, OutputType, Result, RunContext, TensorType};
 
-use super::arch::{Body, Isa, LANES, Simd};
+use super::arch::{AnySimd, Body, LANES, Simd};
 use super::check::Input;
 use super::math;
 use super::parallel::for_each_piece;
+use super::vectorized::Vectorized;
 
 /// A function of each value of an f32 tensor.
 #[derive(Clone, Copy)]
@@ -71,28 +69,12 @@ impl Op for Unary {
     }
 }
 
-impl KernelProvider for Unary {
-    fn key(&self) -> KernelKey {
-        KernelKey::new(self.describe().0, Selector::Dense, "plain")
-    }
-
-    fn prepare(&self, cx: &PrepareContext<'_>) -> Result<Prepared> {
-        let isa = Isa::select(cx.option("isa").as_deref());
-        Ok(Prepared::new(UnaryKernel { function: *self, isa }).note(isa.name()))
-    }
-}
-
-struct UnaryKernel {
-    function: Unary,
-    isa: Isa,
-}
-
-impl Kernel for UnaryKernel {
-    fn run(&self, cx: &mut RunContext<'_>) -> Result<()> {
+impl Vectorized for Unary {
+    fn compute(self, simd: AnySimd, cx: &mut RunContext<'_>) -> Result<()> {
         let (x, output) = (cx.input(0)?.values::<f32>()?, cx.output(0)?.into_values::<f32>()?);
         for_each_piece(cx.executor(), output, LANES, 2, |first, output| {
             let x = &x[first..][..output.len()];
-            self.isa.run(Map { function: self.function, x, output });
+            simd.run(Map { function: self, x, output });
         });
         Ok(())
     }
@@ -260,17 +242,17 @@ mod tests {
     fn every_instruction_set_has_the_same_bits() {
         let x: Vec<f32> = (0..4099).map(|i| f32::from_bits((i as u32).wrapping_mul(1_048_583))).collect();
         for function in Unary::ALL {
-            let run = |isa: Isa| {
+            let run = |simd: AnySimd| {
                 let mut output = vec![0.0; x.len()];
-                isa.run(Map { function, x: &x, output: &mut output });
+                simd.run(Map { function, x: &x, output: &mut output });
                 output
                     .into_iter()
                     .map(|y| if y.is_nan() { None } else { Some(y.to_bits()) })
                     .collect::<Vec<_>>()
             };
-            let expected = run(Isa::Fused(crate::ops::arch::Scalar));
-            for isa in Isa::available().filter(|isa| isa.name() != "scalar") {
-                let found = run(isa);
+            let expected = run(AnySimd::Fused(crate::ops::arch::Scalar));
+            for simd in AnySimd::available().filter(|simd| simd.name() != "scalar") {
+                let found = run(simd);
                 for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
                     assert_eq!(
                         found,
@@ -278,7 +260,7 @@ mod tests {
                         "{} of {:?}, {}",
                         function.describe().0,
                         x[index],
-                        isa.name()
+                        simd.name()
                     );
                 }
             }

@@ -77,6 +77,7 @@ impl<const N: usize> Walk<N> {
 
     /// Calls `body` for each run of values `first..first + count` along which the operands move by [`Self::inner_strides`]: with
     /// the run, counted from `first`, and where it begins in each operand.
+    #[inline(always)]
     pub(super) fn runs(&self, first: usize, count: usize, mut body: impl FnMut(Range<usize>, [usize; N])) {
         if count == 0 {
             return;

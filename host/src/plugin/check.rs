@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bitquilt_plugin_api::testing::Conformance;
 use bitquilt_plugin_api::testing::conformance::{Check, Subject, Verdict};
+use bitquilt_simd::Isa;
 use serde::{Deserialize, Serialize};
 
 use super::child::{self, End, Limits, Outcome};
@@ -342,7 +343,7 @@ fn conformance(path: &Path) -> Result<Conformance, String> {
     let library = loader::open(&file).map_err(|error| error.to_string())?;
     let mut conformance = Conformance::registered_by(|registrar| library.register(registrar))
         .map_err(|error| error.to_string())?;
-    for plugin in crate::builtin_plugins() {
+    for plugin in crate::builtin_plugins(Isa::detect()) {
         conformance = conformance.beside(plugin).map_err(|error| error.to_string())?;
     }
     Ok(conformance)

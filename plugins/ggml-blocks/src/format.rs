@@ -2,7 +2,9 @@
 
 use bytemuck::Pod;
 
-use crate::arch::{self, Isa};
+use bitquilt_simd::Isa;
+
+use crate::arch::{self, Code};
 use crate::lanes::Lanes;
 
 /// What quantization to a format does with an importance vector: one weight an input column, in f32.
@@ -53,7 +55,7 @@ pub trait BlockFormat: Send + Sync + 'static {
     }
 }
 
-type QuantizeRow = fn(Isa, &[f32], Option<&[f32]>, &mut [u8]);
+type QuantizeRow = fn(Code, &[f32], Option<&[f32]>, &mut [u8]);
 
 /// A format as a value: the facts and functions of a [`BlockFormat`], over plain bytes at any address.
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +71,7 @@ pub struct Format {
     /// See [`BlockFormat::ERROR_BOUND`].
     pub error_bound: f32,
     quantize_row: QuantizeRow,
-    dequantize: fn(Isa, &[u8], &mut [f32]),
+    dequantize: fn(Code, &[u8], &mut [f32]),
 }
 
 impl Format {
@@ -82,10 +84,10 @@ impl Format {
             block_bytes: size_of::<F::Block>(),
             importance: F::IMPORTANCE,
             error_bound: F::ERROR_BOUND,
-            quantize_row: |isa, row, importance, bytes| {
-                arch::quantize_row::<F>(isa, row, importance, bytemuck::cast_slice_mut(bytes));
+            quantize_row: |code, row, importance, bytes| {
+                arch::quantize_row::<F>(code, row, importance, bytemuck::cast_slice_mut(bytes));
             },
-            dequantize: |isa, bytes, dst| arch::dequantize::<F>(isa, bytemuck::cast_slice(bytes), dst),
+            dequantize: |code, bytes, dst| arch::dequantize::<F>(code, bytemuck::cast_slice(bytes), dst),
         }
     }
 
@@ -105,7 +107,7 @@ impl Format {
     /// If a length does not fit: `row_len` to the block, `rows` to `row_len`, `dst` to `rows`, `importance` to
     /// `row_len`; or if the importance that the format requires is missing.
     pub fn quantize(&self, rows: &[f32], row_len: usize, importance: Option<&[f32]>, dst: &mut [u8]) {
-        self.quantize_with(Isa::fastest(), rows, row_len, importance, dst);
+        self.quantize_with(Isa::detect(), rows, row_len, importance, dst);
     }
 
     /// [`Self::quantize`] with an instruction set of choice; the bytes are the same.
@@ -126,8 +128,9 @@ impl Format {
         assert_eq!(dst.len() % row_bytes, 0, "whole encoded rows");
         assert!(importance.is_none_or(|i| i.len() == row_len), "one importance for each column");
         assert!(importance.is_some() || self.importance != Importance::Required, "importance is required");
+        let code = Code::of(isa);
         for (row, bytes) in rows.chunks_exact(row_len).zip(dst.chunks_exact_mut(row_bytes)) {
-            (self.quantize_row)(isa, row, importance, bytes);
+            (self.quantize_row)(code, row, importance, bytes);
         }
     }
 
@@ -136,7 +139,7 @@ impl Format {
     /// # Panics
     /// If `blocks` are not whole blocks, or `dst` is not as long as what they hold.
     pub fn dequantize(&self, blocks: &[u8], dst: &mut [f32]) {
-        self.dequantize_with(Isa::fastest(), blocks, dst);
+        self.dequantize_with(Isa::detect(), blocks, dst);
     }
 
     /// [`Self::dequantize`] with an instruction set of choice; the values are the same.
@@ -147,6 +150,6 @@ impl Format {
         assert_eq!(blocks.len() % self.block_bytes, 0, "whole blocks");
         assert_eq!(dst.len() / self.block_len, blocks.len() / self.block_bytes, "one value for each encoded");
         assert_eq!(dst.len() % self.block_len, 0, "whole decoded blocks");
-        (self.dequantize)(isa, blocks, dst);
+        (self.dequantize)(Code::of(isa), blocks, dst);
     }
 }

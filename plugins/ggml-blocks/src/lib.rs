@@ -58,8 +58,8 @@ mod q8_0;
 mod tq1_0;
 mod tq2_0;
 
-pub use arch::Isa;
 pub use bf16::{BF16, BlockBF16};
+pub use bitquilt_simd::Isa;
 pub use code_lanes::{CodeLanes, Entries};
 pub use f16::{BlockF16, F16};
 pub use float::Half;

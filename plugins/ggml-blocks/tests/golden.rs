@@ -49,7 +49,7 @@ fn bytes_and_values_are_ggmls() {
     let file = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/ggml.safetensors")).unwrap();
     let golden = Golden::new(&file);
     let importance = floats(golden.tensors.tensor("importance").unwrap().data());
-    for (isa, format) in Isa::available().into_iter().flat_map(|isa| FORMATS.iter().map(move |f| (isa, f))) {
+    for (isa, format) in Isa::available().flat_map(|isa| FORMATS.iter().map(move |f| (isa, f))) {
         let row_bytes = format.row_bytes(golden.row_len).unwrap();
         let plain = golden.bytes(format, "bytes");
         let weighted = golden.bytes(format, "importance_bytes");

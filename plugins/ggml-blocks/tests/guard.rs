@@ -28,7 +28,7 @@ impl Random {
 const BLOCKS: [usize; 8] = [1, 2, 3, 4, 5, 9, 16, 17];
 
 fn cases() -> impl Iterator<Item = (Isa, &'static Format, usize, Side)> {
-    let isas = Isa::available().into_iter();
+    let isas = Isa::available();
     let formats = isas.flat_map(|isa| FORMATS.iter().map(move |format| (isa, format)));
     let blocks = formats.flat_map(|(isa, format)| BLOCKS.map(|blocks| (isa, format, blocks)));
     blocks.flat_map(|(isa, format, blocks)| [Side::Front, Side::Back].map(|side| (isa, format, blocks, side)))

@@ -80,7 +80,7 @@ fn every_instruction_set_writes_the_same_bits() {
                 let importance: Vec<f32> = row.iter().map(|_| random.unit() * 3.0).collect();
                 let plain = (format.importance != Importance::Required).then_some(None);
                 for importance in plain.into_iter().chain([Some(&importance[..])]) {
-                    let expected = round_trip(Isa::SCALAR, format, &row, importance);
+                    let expected = round_trip(Isa::Scalar, format, &row, importance);
                     for isa in Isa::available() {
                         let got = round_trip(isa, format, &row, importance);
                         assert!(got == expected, "{} {isa:?}: {blocks} blocks of kind {kind}", format.name);
@@ -103,7 +103,7 @@ fn every_instruction_set_reads_the_same_values() {
                 values.into_iter().map(bits).collect::<Vec<_>>()
             };
             for isa in Isa::available() {
-                assert!(decode(isa) == decode(Isa::SCALAR), "{} {isa:?}: {blocks} blocks", format.name);
+                assert!(decode(isa) == decode(Isa::Scalar), "{} {isa:?}: {blocks} blocks", format.name);
             }
         }
     }

@@ -3,22 +3,30 @@
 //! Each block format of [`bitquilt_ggml_blocks`] is an encoding of the format's name (`q4_0`, `q6_k`, `bf16`), whose bytes and
 //! decoded values are ggml's own. The same plugin loads from a file: the example `ggml_plugin` exports it.
 
-use bitquilt_ggml_blocks::{FORMATS, Format, Importance as FormatImportance};
+use bitquilt_ggml_blocks::{FORMATS, Format, Importance as FormatImportance, Isa};
 use bitquilt_plugin_api::{EncodingSpec, Importance, Plugin, QuantizationEncoding, Result, Rows};
 
-/// The plugin: an encoding for every format.
+/// The plugin: an encoding for every format, which encodes and decodes by the fastest instruction set of this machine.
 pub fn plugin() -> Plugin {
+    plugin_for(Isa::detect())
+}
+
+/// The plugin, whose encodings have the same bytes and values, and use the code for `isa`, which the machine has.
+pub fn plugin_for(isa: Isa) -> Plugin {
     FORMATS.iter().fold(Plugin::new("ggml", env!("CARGO_PKG_VERSION")), |plugin, format| {
-        plugin.encoding(GgmlEncoding(format))
+        plugin.encoding(GgmlEncoding { format, isa })
     })
 }
 
 /// A block format as an encoding.
-struct GgmlEncoding(&'static Format);
+struct GgmlEncoding {
+    format: &'static Format,
+    isa: Isa,
+}
 
 impl QuantizationEncoding for GgmlEncoding {
     fn spec(&self) -> EncodingSpec {
-        let Format { name, block_len, block_bytes, importance, .. } = *self.0;
+        let Format { name, block_len, block_bytes, importance, .. } = *self.format;
         let importance = match importance {
             FormatImportance::Ignored => Importance::Ignored,
             FormatImportance::Optional => Importance::Optional,
@@ -31,12 +39,12 @@ impl QuantizationEncoding for GgmlEncoding {
     }
 
     fn quantize(&self, rows: Rows<'_>, importance: Option<&[f32]>, dst: &mut [u8]) -> Result<()> {
-        self.0.quantize(rows.values(), rows.row_len(), importance, dst);
+        self.format.quantize_with(self.isa, rows.values(), rows.row_len(), importance, dst);
         Ok(())
     }
 
     fn dequantize(&self, blocks: &[u8], dst: &mut [f32]) -> Result<()> {
-        self.0.dequantize(blocks, dst);
+        self.format.dequantize_with(self.isa, blocks, dst);
         Ok(())
     }
 }

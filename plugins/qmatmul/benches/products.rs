@@ -41,7 +41,7 @@ fn products(criterion: &mut Criterion) {
             group.throughput(Throughput::Elements((2 * m * SIZE * SIZE) as u64));
             group.bench_function(BenchmarkId::new("m", m), |bencher| {
                 bencher.iter(|| {
-                    layout.store(SIZE, x, &mut activations, &Serial).expect("valid");
+                    layout.store(Isa::detect(), SIZE, x, &mut activations, &Serial).expect("valid");
                     weight.multiply(&activations, m, &mut out, &Serial).expect("valid");
                 });
             });

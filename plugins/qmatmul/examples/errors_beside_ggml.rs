@@ -131,7 +131,7 @@ fn multiply(encoding: &str, row_len: usize, weight: &[u8], rows: usize, x: &[f32
     let weight = PackedWeight::pack(encoding, Isa::detect(), row_len, rows, weight, &Serial).unwrap();
     let layout = weight.activations();
     let mut activations = vec![0; layout.bytes(row_len, m).unwrap()];
-    layout.store(row_len, x, &mut activations, &Serial).unwrap();
+    layout.store(Isa::detect(), row_len, x, &mut activations, &Serial).unwrap();
     let mut out = vec![0.0; m * rows];
     weight.multiply(&activations, m, &mut out, &Serial).unwrap();
     out

@@ -11,8 +11,10 @@
 
 use std::ops::Range;
 
+use bitquilt_simd::Isa;
+
 use crate::{
-    arch::{Body, DotIsa, Isa, vectorize},
+    arch::{Body, DotIsa, vectorize},
     kernels::KernelError,
     par::{Par, part},
     unpack::{Form, STRIP_LEN},
@@ -131,11 +133,20 @@ impl ActivationFormat {
         self.widest_tile.saturating_mul(tiles)
     }
 
-    /// Stores `x`, `m` rows of `n` values, in `dst`, which has as many bytes as [`bytes`](Self::bytes) says.
+    /// Stores `x`, `m` rows of `n` values, in `dst`, which has as many bytes as [`bytes`](Self::bytes) says, by the code for `isa`. The
+    /// bytes are the same for all instruction sets.
     ///
     /// # Errors
-    /// When a length is wrong.
-    pub fn store(self, n: usize, x: &[f32], dst: &mut [u8], par: &dyn Par) -> Result<(), KernelError> {
+    /// When a length is wrong, or the machine does not have the instruction set.
+    pub fn store(
+        self,
+        isa: Isa,
+        n: usize,
+        x: &[f32],
+        dst: &mut [u8],
+        par: &dyn Par,
+    ) -> Result<(), KernelError> {
+        isa.check()?;
         let step = self.block_len();
         if n == 0 || !n.is_multiple_of(step) || !x.len().is_multiple_of(n) {
             return Err(KernelError::Activations { n, step, values: x.len() });
@@ -156,16 +167,13 @@ impl ActivationFormat {
                     columns.len() * self.column_bytes(n),
                 )
             };
-            self.store_tile(&x[columns.start * n..columns.end * n], n, dst);
+            let x = &x[columns.start * n..columns.end * n];
+            // SAFETY: the machine has the instruction set, as was checked.
+            unsafe { vectorize(isa, StoreTile { format: self, x, n, dst }) }
         };
         let tasks = if m * n < 1 << 15 { 1 } else { tiles.min(8 * par.threads()) };
         par.par_for(tasks, &|task, _| part(tiles, tasks, task).for_each(store));
         Ok(())
-    }
-
-    fn store_tile(self, x: &[f32], n: usize, dst: &mut [u8]) {
-        // SAFETY: the machine has the instruction set that is detected.
-        unsafe { vectorize(Isa::detect(), StoreTile { format: self, x, n, dst }) }
     }
 }
 
@@ -374,7 +382,7 @@ mod tests {
                     dst
                 };
                 let expected = stored(Isa::Scalar);
-                for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+                for isa in Isa::available() {
                     assert!(stored(isa) == expected, "{isa:?}, {values:?}, {m} columns");
                 }
             }

@@ -5,15 +5,15 @@ use bitquilt_plugin_api::{
     TensorType, bytemuck,
 };
 
-use crate::fast::{Activations, Lent, Multiply, another_isa};
-use crate::{Isa, PackedWeight, Par, row_step};
+use crate::fast::{Activations, Lent, Multiply, may_serve, priority};
+use crate::{Isa, PackedWeight, Par, row_step, serving};
 
 /// The kernels' name for single precision.
 const F32: &str = "f32";
 
 /// A provider for each instruction set but the plainest, which the host's own kernel outdoes.
 pub(crate) fn providers() -> impl Iterator<Item = ConstantMatrix> {
-    let fast = |isa: &Isa| *isa != Isa::Scalar && isa.serving(F32) == *isa;
+    let fast = |isa: &Isa| *isa != Isa::Scalar && serving(F32, *isa) == *isa;
     Isa::ALL.into_iter().filter(fast).map(ConstantMatrix)
 }
 
@@ -30,16 +30,12 @@ fn matrix(tensor: &TensorType) -> Option<[usize; 2]> {
 
 impl KernelProvider for ConstantMatrix {
     fn key(&self) -> KernelKey {
-        let fastest_first = Isa::ALL.iter().position(|isa| *isa == self.0).unwrap_or_default();
-        KernelKey::new("matmul", Selector::Dense, self.0.name()).priority(10 + fastest_first as i32)
+        KernelKey::new("matmul", Selector::Dense, self.0.name()).priority(priority(self.0))
     }
 
     fn supports(&self, node: &NodeView<'_>) -> Support {
-        if !self.0.is_available() {
-            return Support::no("this machine does not have the instructions");
-        }
-        if let Some(wanted) = another_isa(node, F32, self.0) {
-            return Support::no(format!("the session's option `isa` is {wanted}"));
+        if let Support::No(reason) = may_serve(node, self.0) {
+            return Support::No(reason);
         }
         if !node.is_constant(1) {
             return Support::no("`y` is not a constant");
@@ -63,7 +59,7 @@ impl KernelProvider for ConstantMatrix {
         let (format, bytes, note) = (packed.activations(), packed.byte_len(), packed.paths());
         Ok(Prepared::new(Multiply(packed))
             .releases(1)
-            .transform(0, Activations::key(format), Activations { format, n: k })
+            .transform(0, Activations::key(format), Activations { format, n: k, isa: self.0 })
             .held_bytes(bytes)
             .note(note))
     }

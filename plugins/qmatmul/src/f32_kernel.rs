@@ -7,16 +7,15 @@
 
 use std::array;
 
-use crate::arch::Isa;
+use bitquilt_simd::Isa;
 
 /// Partial sums of an element.
 const LANES: usize = 16;
 
-/// A kernel for some instruction set.
+/// A kernel for an instruction set.
 #[derive(Clone, Copy)]
 pub(crate) struct F32Kernel {
-    /// The instruction set, for `explain`.
-    pub(crate) name: &'static str,
+    isa: Isa,
     multiply: unsafe fn(Product<'_>),
 }
 
@@ -31,24 +30,16 @@ struct Product<'a> {
 }
 
 impl F32Kernel {
-    /// What every machine can run.
-    const BASELINE: Self = Self { name: "baseline", multiply: baseline };
-
-    /// The kernels that this machine can run, the fastest first.
-    pub(crate) fn available() -> impl Iterator<Item = Self> {
-        arch::kernels().chain([Self::BASELINE])
+    /// The kernel for an instruction set that the machine has: its own, or that of the nearest one that it includes.
+    pub(crate) fn of(isa: Isa) -> Self {
+        let kernel = |isa: Isa| isa.is_available().then(|| arch::kernel(isa)).flatten();
+        let kernel = isa.descend().find_map(|isa| Some(Self { isa, multiply: kernel(isa)? }));
+        kernel.unwrap_or(Self { isa: Isa::Scalar, multiply: plain })
     }
 
-    /// The fastest kernel; where a session names an instruction set, the one for that.
-    pub(crate) fn select(isa: Option<&str>) -> Self {
-        let wanted = |isa| match Isa::by_name(isa) {
-            Some(Isa::Avx2 | Isa::AvxVnni) => "avx2",
-            Some(Isa::Avx512Vnni | Isa::Avx512Bf16) => "avx512",
-            _ => Self::BASELINE.name,
-        };
-        Self::available()
-            .find(|kernel| isa.is_none_or(|isa| kernel.name == wanted(isa)))
-            .unwrap_or(Self::BASELINE)
+    /// The instruction set that it is for.
+    pub(crate) fn isa(self) -> Isa {
+        self.isa
     }
 
     /// Multiplies rows of `n` weights with rows of `n` values of `x`: weight row `r` times row `c` of `x` goes to
@@ -73,50 +64,52 @@ pub(crate) fn tolerance(n: usize) -> f64 {
     (n.div_ceil(LANES) + 1 + LANES.ilog2() as usize) as f64 * f64::from(f32::EPSILON) / 2.0
 }
 
-#[cfg(target_arch = "x86_64")]
-mod arch {
-    use super::{F32Kernel, Product};
+/// Multiplies in plain Rust, without fusing.
+///
+/// # Safety
+/// As for [`F32Kernel::multiply`].
+unsafe fn plain(product: Product<'_>) {
+    // SAFETY: the caller's contract is this one's.
+    unsafe { product.run::<2, 2, false>() }
+}
 
-    /// The kernels beyond x86-64's baseline.
-    pub(super) fn kernels() -> impl Iterator<Item = F32Kernel> {
-        let fma = is_x86_feature_detected!("fma");
-        let avx512 = fma && is_x86_feature_detected!("avx512f");
-        let avx2 = fma && is_x86_feature_detected!("avx2");
-        let kernels = [
-            avx512.then_some(F32Kernel { name: "avx512", multiply: self::avx512 }),
-            avx2.then_some(F32Kernel { name: "avx2", multiply: self::avx2 }),
-        ];
-        kernels.into_iter().flatten()
+/// Kernels for the instruction sets of an architecture.
+mod arch {
+    use super::{Isa, Product};
+
+    /// The kernel that is compiled for an instruction set.
+    pub(super) fn kernel(isa: Isa) -> Option<unsafe fn(Product<'_>)> {
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => Some(avx512),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => Some(avx2),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => Some(neon),
+            _ => None,
+        }
     }
 
+    #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,fma")]
     unsafe fn avx512(product: Product<'_>) {
         // SAFETY: the caller's contract is this one's.
         unsafe { product.run::<4, 4, true>() }
     }
 
+    #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,fma")]
     unsafe fn avx2(product: Product<'_>) {
         // SAFETY: the caller's contract is this one's.
         unsafe { product.run::<2, 3, true>() }
     }
-}
 
-#[cfg(not(target_arch = "x86_64"))]
-mod arch {
-    /// None: the baseline serves all machines here.
-    pub(super) fn kernels() -> impl Iterator<Item = super::F32Kernel> {
-        std::iter::empty()
+    #[cfg(target_arch = "aarch64")]
+    #[target_feature(enable = "neon")]
+    unsafe fn neon(product: Product<'_>) {
+        // SAFETY: the caller's contract is this one's.
+        unsafe { product.run::<2, 2, true>() }
     }
-}
-
-/// # Safety
-/// As for [`F32Kernel::multiply`].
-unsafe fn baseline(product: Product<'_>) {
-    // Where fusing is in the baseline it costs nothing; elsewhere it would be a call of a library.
-    const FUSED: bool = cfg!(any(target_feature = "fma", target_arch = "aarch64"));
-    // SAFETY: the caller's contract is this one's.
-    unsafe { product.run::<2, 2, FUSED>() }
 }
 
 impl Product<'_> {
@@ -253,6 +246,24 @@ mod tests {
         out
     }
 
+    /// Those that this machine can run.
+    fn kernels() -> impl Iterator<Item = F32Kernel> {
+        Isa::available().map(F32Kernel::of)
+    }
+
+    #[test]
+    fn a_set_without_a_kernel_has_that_of_the_nearest_it_includes() {
+        for isa in Isa::available() {
+            let expected = match isa {
+                Isa::Scalar | Isa::Avx2 | Isa::Avx512 | Isa::Neon => isa,
+                Isa::AvxVnni => Isa::Avx2,
+                Isa::Avx512Vnni | Isa::Avx512Bf16 => Isa::Avx512,
+                Isa::NeonDotprod => Isa::Neon,
+            };
+            assert_eq!(F32Kernel::of(isa).isa(), expected);
+        }
+    }
+
     const SHAPES: [(usize, usize, usize); 10] = [
         (1, 1, 1),
         (1, 3, 2),
@@ -270,7 +281,7 @@ mod tests {
     fn every_kernel_is_near_the_exact_product() {
         for (m, n, p) in SHAPES {
             let (weights, x) = (values(1, p * n), values(2, m * n));
-            for kernel in F32Kernel::available() {
+            for kernel in kernels() {
                 let out = multiply(kernel, &weights, &x, n);
                 for (index, got) in out.iter().enumerate() {
                     let (x, weights) = (&x[index / p * n..][..n], &weights[index % p * n..][..n]);
@@ -281,7 +292,7 @@ mod tests {
                     assert!(
                         error <= tolerance(n) * size,
                         "{} {m}x{n}x{p} at {index}: {error:e}",
-                        kernel.name
+                        kernel.isa()
                     );
                 }
             }
@@ -292,11 +303,11 @@ mod tests {
     fn an_element_does_not_depend_on_its_neighbours() {
         for (m, n, p) in SHAPES {
             let (weights, x) = (values(3, p * n), values(4, m * n));
-            for kernel in F32Kernel::available() {
+            for kernel in kernels() {
                 let together = multiply(kernel, &weights, &x, n);
                 for (index, value) in together.iter().enumerate() {
                     let alone = multiply(kernel, &weights[index % p * n..][..n], &x[index / p * n..][..n], n);
-                    assert_eq!(alone[0].to_bits(), value.to_bits(), "{} {m}x{n}x{p}", kernel.name);
+                    assert_eq!(alone[0].to_bits(), value.to_bits(), "{} {m}x{n}x{p}", kernel.isa());
                 }
             }
         }
@@ -306,11 +317,11 @@ mod tests {
     fn kernels_that_fuse_agree_to_the_bit() {
         let (n, p) = (333, 9);
         let (weights, x) = (values(5, p * n), values(6, 5 * n));
-        let mut fused = F32Kernel::available().filter(|kernel| kernel.name != "baseline");
+        let mut fused = kernels().filter(|kernel| kernel.isa() != Isa::Scalar);
         let Some(first) = fused.next() else { return };
         let expected = multiply(first, &weights, &x, n);
         for kernel in fused {
-            assert_eq!(multiply(kernel, &weights, &x, n), expected, "{}", kernel.name);
+            assert_eq!(multiply(kernel, &weights, &x, n), expected, "{}", kernel.isa());
         }
     }
 }

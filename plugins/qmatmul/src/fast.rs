@@ -5,24 +5,36 @@ use bitquilt_plugin_api::{
     Result, RunContext, Selector, Support, TensorView,
 };
 
-use crate::kernels::{activations, block, encodings, row_step};
+use crate::kernels::{activations, block, encodings, row_step, serving};
 use crate::op::{Precision, QMATMUL, matrix_shape};
 use crate::{ActivationFormat, Isa, KernelError, PackedWeight, Par};
 
-/// A provider for each encoding and instruction set.
+/// A provider for each encoding and instruction set that has kernels of its own for it.
 pub(crate) fn providers() -> impl Iterator<Item = Fast> {
     // f32 is no encoding: `dense.rs` uses its kernels.
     let encodings = encodings().filter(|encoding| *encoding != "f32");
     encodings.flat_map(|encoding| {
-        let isas = Isa::ALL.into_iter().filter(move |isa| isa.serving(encoding) == *isa);
+        let isas = Isa::ALL.into_iter().filter(move |isa| serving(encoding, *isa) == *isa);
         isas.map(move |isa| Fast { encoding, isa })
     })
 }
 
-/// The session's option `isa`, if it has kernels for another instruction set than `isa` multiply with `encoding`.
-pub(crate) fn another_isa(node: &NodeView<'_>, encoding: &str, isa: Isa) -> Option<String> {
-    let serves = |wanted: &str| Isa::by_name(wanted).is_some_and(|wanted| wanted.serving(encoding) == isa);
-    node.option("isa").filter(|wanted| !serves(wanted))
+/// Whether a node may be served by the kernels for an instruction set: the session's includes it. Of those that may, the one nearest to
+/// the session's goes first.
+pub(crate) fn may_serve(node: &NodeView<'_>, isa: Isa) -> Support {
+    let option = node.option("isa");
+    match Isa::of_option(option.as_deref()) {
+        Err(error) => Support::no(error.to_string()),
+        _ if !isa.is_available() => Support::no("this machine does not have the instructions"),
+        Ok(chosen) if chosen.includes(isa) => Support::Yes,
+        Ok(chosen) if option.is_some() => Support::no(format!("the session's option `isa` is {chosen}")),
+        Ok(chosen) => Support::no(format!("{chosen} is quicker on this machine")),
+    }
+}
+
+/// The place of an instruction set's kernels among those of one encoding.
+pub(crate) fn priority(isa: Isa) -> i32 {
+    10 + isa.descend().count() as i32
 }
 
 /// Serves one encoding on one instruction set: the weight is repacked once, and `x` quantized once for all weights that take it.
@@ -33,17 +45,13 @@ pub(crate) struct Fast {
 
 impl KernelProvider for Fast {
     fn key(&self) -> KernelKey {
-        let fastest_first = Isa::ALL.iter().position(|isa| *isa == self.isa).unwrap_or_default();
         KernelKey::new(QMATMUL, Selector::Encoding(self.encoding.to_owned()), self.isa.name())
-            .priority(10 + fastest_first as i32)
+            .priority(priority(self.isa))
     }
 
     fn supports(&self, node: &NodeView<'_>) -> Support {
-        if !self.isa.is_available() {
-            return Support::no("this machine does not have the instructions");
-        }
-        if let Some(wanted) = another_isa(node, self.encoding, self.isa) {
-            return Support::no(format!("the session's option `isa` is {wanted}"));
+        if let Support::No(reason) = may_serve(node, self.isa) {
+            return Support::No(reason);
         }
         let format = match activations(self.encoding, self.isa) {
             Ok(format) => format,
@@ -78,7 +86,7 @@ impl KernelProvider for Fast {
         let note = packed.paths();
         Ok(Prepared::new(Multiply(packed))
             .releases(1)
-            .transform(0, Activations::key(format), Activations { format, n })
+            .transform(0, Activations::key(format), Activations { format, n, isa: self.isa })
             .held_bytes(bytes)
             .note(note))
     }
@@ -99,6 +107,8 @@ impl Kernel for Multiply {
 /// The rows of `x` as the kernels take them.
 pub(crate) struct Activations {
     pub(crate) format: ActivationFormat,
+    /// Its code stores them.
+    pub(crate) isa: Isa,
     /// Values of a row.
     pub(crate) n: usize,
 }
@@ -117,7 +127,7 @@ impl InputTransform for Activations {
     }
 
     fn run(&self, input: TensorView<'_>, dst: &mut [u8], executor: Executor<'_>) -> Result<()> {
-        Ok(self.format.store(self.n, input.values()?, dst, &Lent(executor))?)
+        Ok(self.format.store(self.isa, self.n, input.values()?, dst, &Lent(executor))?)
     }
 }
 

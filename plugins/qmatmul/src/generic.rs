@@ -5,9 +5,9 @@ use bitquilt_plugin_api::{
     Selector, Shapes, bytemuck,
 };
 
+use crate::Isa;
 use crate::f32_kernel::F32Kernel;
 use crate::op::QMATMUL;
-use crate::{Isa, KernelError};
 
 /// Serves every encoding, by the encoding's own decoder. Either precision is the same to it: `x` is never quantized.
 pub(crate) struct Generic;
@@ -18,28 +18,10 @@ impl KernelProvider for Generic {
     }
 
     fn prepare(&self, cx: &PrepareContext<'_>) -> Result<Prepared> {
-        let isa = cx.option("isa");
-        if let Some(name) = &isa {
-            check_isa(name)?;
-        }
-        let kernel = F32Kernel::select(isa.as_deref());
-        let note = format!("decodes tiles, multiplies in f32 ({})", kernel.name);
+        let isa = Isa::of_option(cx.option("isa").as_deref()).map_err(Error::invalid)?;
+        let kernel = F32Kernel::of(isa);
+        let note = format!("decodes tiles, multiplies in f32 ({})", kernel.isa());
         Ok(Prepared::new(DecodeAndMultiply(kernel)).note(note))
-    }
-}
-
-/// The instruction set that a session asks for, if this machine can run it: this path, which serves what no other does, is where a
-/// wrong name would go unnoticed.
-fn check_isa(name: &str) -> Result<()> {
-    match Isa::by_name(name) {
-        Some(isa) if isa.is_available() => Ok(()),
-        Some(isa) => Err(KernelError::Isa { isa }.into()),
-        None => {
-            let names = Isa::ALL.map(Isa::name).join(", ");
-            Err(Error::invalid(format_args!(
-                "the session's option `isa` is `{name}`; expected one of {names}"
-            )))
-        }
     }
 }
 

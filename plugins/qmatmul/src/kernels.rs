@@ -2,9 +2,11 @@
 
 use std::{marker::PhantomData, ops::Range};
 
+use bitquilt_simd::{Isa, IsaError};
+
 use crate::{
     activation::{ActivationFormat, Sum},
-    arch::{DotIsa, Isa, Scalar},
+    arch::{DotIsa, Scalar},
     drive::{Product, floats, strips},
     unpack::{self, Form, Unpack, block_len, fields::FieldWriter, record_bytes},
     widen::{self, Widen},
@@ -19,12 +21,9 @@ pub enum KernelError {
         /// Its name.
         encoding: String,
     },
-    /// The instruction set was forced.
-    #[error("this machine does not have the instruction set {}; it has {}", isa.name(), Isa::detect().name())]
-    Isa {
-        /// The one that was asked for.
-        isa: Isa,
-    },
+    /// The machine does not have the instruction set that was asked for.
+    #[error(transparent)]
+    Isa(#[from] IsaError),
     /// Rows are not whole blocks.
     #[error("rows of a weight have {n} values, which is no positive multiple of {step}")]
     RowLength {
@@ -249,13 +248,13 @@ type Select = fn(Isa) -> &'static dyn Kernels;
 fn strips_of<E: Unpack>(isa: Isa) -> &'static dyn Kernels {
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => &Strips::<E, crate::arch::Avx2>(PhantomData),
+        Isa::Avx2 | Isa::Avx512 => &Strips::<E, crate::arch::Avx2>(PhantomData),
         #[cfg(target_arch = "x86_64")]
         Isa::AvxVnni => &Strips::<E, crate::arch::AvxVnni>(PhantomData),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512Vnni | Isa::Avx512Bf16 => &Strips::<E, crate::arch::Avx512Vnni>(PhantomData),
         #[cfg(target_arch = "aarch64")]
-        Isa::Neon => &Strips::<E, crate::arch::Neon>(PhantomData),
+        Isa::NeonDotprod => &Strips::<E, crate::arch::Neon>(PhantomData),
         _ => &Strips::<E, Scalar>(PhantomData),
     }
 }
@@ -263,11 +262,11 @@ fn strips_of<E: Unpack>(isa: Isa) -> &'static dyn Kernels {
 fn floats_of<E: Widen>(isa: Isa) -> &'static dyn Kernels {
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 | Isa::AvxVnni => &Floats::<E, crate::arch::Avx2>(PhantomData),
+        Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => &Floats::<E, crate::arch::Avx2>(PhantomData),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512Vnni | Isa::Avx512Bf16 => &Floats::<E, crate::arch::Avx512Vnni>(PhantomData),
         #[cfg(target_arch = "aarch64")]
-        Isa::Neon => &Floats::<E, crate::arch::Neon>(PhantomData),
+        Isa::NeonDotprod => &Floats::<E, crate::arch::Neon>(PhantomData),
         _ => &Floats::<E, Scalar>(PhantomData),
     }
 }
@@ -318,6 +317,23 @@ pub fn row_step(encoding: &str) -> Option<usize> {
     Some(find(encoding, Isa::Scalar).ok()?.row_step())
 }
 
+/// The instruction set whose kernels multiply with weights of `encoding` where `isa` is chosen: the nearest that it includes of those
+/// with kernels of their own for it. AVX-VNNI adds none for encodings of floats, BF16 for bfloat16 alone.
+#[must_use]
+pub fn serving(encoding: &str, isa: Isa) -> Isa {
+    isa.descend().find(|isa| has_own(encoding, *isa)).unwrap_or(Isa::Scalar)
+}
+
+/// Whether there are kernels for an instruction set that the one it adds to does not have.
+fn has_own(encoding: &str, isa: Isa) -> bool {
+    match isa {
+        Isa::Scalar | Isa::Avx2 | Isa::Avx512Vnni | Isa::NeonDotprod => true,
+        Isa::AvxVnni => !["bf16", "f16", "f32"].contains(&encoding),
+        Isa::Avx512Bf16 => encoding == "bf16",
+        Isa::Avx512 | Isa::Neon => false,
+    }
+}
+
 /// How the kernels of `encoding` on `isa` want their activations.
 ///
 /// # Errors
@@ -327,9 +343,7 @@ pub fn activations(encoding: &str, isa: Isa) -> Result<ActivationFormat, KernelE
 }
 
 pub(crate) fn find(encoding: &str, isa: Isa) -> Result<&'static dyn Kernels, KernelError> {
-    if !isa.is_available() {
-        return Err(KernelError::Isa { isa });
-    }
+    isa.check()?;
     match ENCODINGS.iter().find(|(name, _)| *name == encoding) {
         Some((_, select)) => Ok(select(isa)),
         None => Err(KernelError::Encoding { encoding: encoding.to_owned() }),

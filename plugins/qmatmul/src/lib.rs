@@ -28,8 +28,8 @@ mod widen;
 use bitquilt_plugin_api::Plugin;
 
 pub use activation::ActivationFormat;
-pub use arch::Isa;
-pub use kernels::{KernelError, activations, block, encodings, row_step};
+pub use bitquilt_simd::{Isa, IsaError};
+pub use kernels::{KernelError, activations, block, encodings, row_step, serving};
 pub use pack::PackedWeight;
 pub use par::{Par, Serial};
 

@@ -1,8 +1,9 @@
 //! Weights as the kernels stream them.
 
+use bitquilt_simd::Isa;
+
 use crate::{
     activation::{ActivationFormat, SendPtr},
-    arch::Isa,
     drive::{self, Product},
     kernels::{self, KernelError, Kernels},
     memory::AlignedBuffer,

@@ -107,7 +107,7 @@ fn no_worse_than_ggml() {
             let weight = PackedWeight::pack(encoding, Isa::detect(), N, P, &bytes, &Serial).expect("valid");
             let layout = weight.activations();
             let mut activations = vec![0; layout.bytes(N, M).expect("small")];
-            layout.store(N, &x, &mut activations, &Serial).expect("valid");
+            layout.store(Isa::detect(), N, &x, &mut activations, &Serial).expect("valid");
             let mut out = vec![0.0; M * P];
             weight.multiply(&activations, M, &mut out, &Serial).expect("valid");
 

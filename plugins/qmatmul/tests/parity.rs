@@ -114,7 +114,7 @@ fn multiply(weight: &PackedWeight, x: &[f32], par: &dyn Par) -> Vec<f32> {
     let m = x.len() / weight.n();
     let format = weight.activations();
     let mut activations = vec![0; format.bytes(weight.n(), m).expect("a small product")];
-    format.store(weight.n(), x, &mut activations, par).expect("valid activations");
+    format.store(Isa::detect(), weight.n(), x, &mut activations, par).expect("valid activations");
     let mut out = vec![f32::NAN; m * weight.p()];
     weight.multiply(&activations, m, &mut out, par).expect("a valid product");
     out
@@ -146,7 +146,7 @@ fn by_pairs(encoding: &str, isa: Isa) -> bool {
 
 /// The instruction sets of this machine that have kernels for an encoding.
 fn isas(encoding: &str) -> impl Iterator<Item = Isa> {
-    Isa::ALL.into_iter().filter(move |isa| isa.is_available() && isa.serving(encoding) == *isa)
+    Isa::available().filter(move |isa| bitquilt_qmatmul::serving(encoding, *isa) == *isa)
 }
 
 fn bits(out: &[f32]) -> Vec<u32> {
@@ -362,8 +362,14 @@ fn wrong_lengths_are_errors() {
     let weight = PackedWeight::pack("q4_0", Isa::detect(), 64, 2, &[0; 72], &Serial).unwrap();
     let format = weight.activations();
     let len = format.bytes(64, 1).unwrap();
-    assert!(message(format.store(64, &[0.0; 63], &mut vec![0; len], &Serial)).contains("63 activations"));
-    assert!(message(format.store(64, &[0.0; 64], &mut vec![0; len - 1], &Serial)).contains("expected"));
+    assert!(
+        message(format.store(Isa::detect(), 64, &[0.0; 63], &mut vec![0; len], &Serial))
+            .contains("63 activations")
+    );
+    assert!(
+        message(format.store(Isa::detect(), 64, &[0.0; 64], &mut vec![0; len - 1], &Serial))
+            .contains("expected")
+    );
     assert!(message(weight.multiply(&vec![0; len + 1], 1, &mut [0.0; 2], &Serial)).contains("expected"));
     assert!(message(weight.multiply(&vec![0; len], 1, &mut [0.0; 3], &Serial)).contains("3 values"));
     assert!(message(weight.multiply(&vec![0; len], usize::MAX, &mut [0.0; 2], &Serial)).contains("expected"));

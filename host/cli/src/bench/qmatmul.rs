@@ -44,10 +44,6 @@ pub struct QmatmulArguments {
     /// The least time that a row's products are run for.
     #[arg(long, default_value_t = 0.4, value_parser = seconds)]
     seconds: f64,
-    /// The instruction set of the kernels: scalar, avx2, avxvnni, avx512vnni, avx512bf16 or neon; the fastest that the machine has if
-    /// it is not given.
-    #[arg(long, value_parser = isa)]
-    isa: Option<Isa>,
     #[command(flatten)]
     format: Format,
 }
@@ -76,12 +72,6 @@ fn positive(text: &str) -> Result<usize, String> {
 fn seconds(text: &str) -> Result<f64, String> {
     let fits = |seconds: &f64| (0.0..=3600.0).contains(seconds);
     text.parse().ok().filter(fits).ok_or_else(|| "write a number from 0 to 3600".to_owned())
-}
-
-fn isa(name: &str) -> Result<Isa, String> {
-    let names = || Isa::ALL.map(Isa::name).join(", ");
-    let isa = Isa::by_name(name).ok_or_else(|| format!("there are {}", names()))?;
-    if isa.is_available() { Ok(isa) } else { Err("this machine does not have it".to_owned()) }
 }
 
 const COLUMNS: &[Column] = &[
@@ -124,15 +114,9 @@ impl QmatmulArguments {
         let cold = self.cold_mb.checked_mul(1 << 20);
         drop(reserve::<u8>(cold, format_args!("--cold-mb {}", self.cold_mb))?);
         let mut report = Report::new(&self.format, COLUMNS);
-        let mut limits = Limits { isa: self.isa.unwrap_or_else(Isa::detect), known: BTreeMap::new() };
+        let mut limits = Limits { isa: session.isa(), known: BTreeMap::new() };
         for threads in session.thread_counts() {
-            let session = session.build_with(|builder| {
-                let builder = builder.threads(threads);
-                match self.isa {
-                    Some(isa) => builder.option("isa", isa.name()),
-                    None => builder,
-                }
-            })?;
+            let session = session.build_with(|builder| builder.threads(threads))?;
             for encoding in &self.encoding {
                 for (&n, &k) in self.n.iter().flat_map(|n| self.k.iter().map(move |k| (n, k))) {
                     let weight = weight(session.registry(), encoding, n, k)?;
@@ -199,7 +183,8 @@ impl QmatmulArguments {
         times.sort_by(f64::total_cmp);
         let (median, min) = (times[times.len() / 2], times[0]);
 
-        let fast = matches!(precision, Precision::Fast) && kernel == limits.isa.serving(encoding).name();
+        let fast = matches!(precision, Precision::Fast)
+            && kernel == bitquilt_qmatmul::serving(encoding, limits.isa).name();
         let format = bitquilt_qmatmul::activations(encoding, limits.isa).ok().filter(|_| fast);
         let peak = limits.peak(format, threads)?;
         let read = limits.read(bytes * products * graphs, threads)?;

@@ -4,6 +4,8 @@ use std::arch::x86_64::*;
 
 use bitquilt_plugin_api::half::f16;
 
+use bitquilt_simd::Isa;
+
 use super::{Body, LANES, Simd};
 
 /// The machine has AVX2, FMA and F16C.
@@ -12,10 +14,7 @@ pub(crate) struct Avx2(());
 
 impl Avx2 {
     pub(super) fn detect() -> Option<Self> {
-        let found = is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("fma")
-            && is_x86_feature_detected!("f16c");
-        found.then_some(Self(()))
+        Isa::Avx2.is_available().then_some(Self(()))
     }
 }
 
@@ -55,6 +54,11 @@ impl Simd for Avx2 {
         load_f16(from: &[f16; LANES]) -> F {{
             let from = from.as_ptr().cast::<__m128i>();
             [_mm256_cvtph_ps(_mm_loadu_si128(from)), _mm256_cvtph_ps(_mm_loadu_si128(from.add(1)))]
+        }}
+        store_f16(to: &mut [f16; LANES], x: F) -> () {{
+            let to = to.as_mut_ptr().cast::<__m128i>();
+            _mm_storeu_si128(to, _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x[0]));
+            _mm_storeu_si128(to.add(1), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x[1]));
         }}
         store(to: &mut [f32; LANES], x: F) -> () {{
             _mm256_storeu_ps(to.as_mut_ptr(), x[0]);

@@ -4,9 +4,11 @@ use std::arch::x86_64::*;
 
 use bitquilt_plugin_api::half::f16;
 
+use bitquilt_simd::Isa;
+
 use super::{Body, LANES, Simd};
 
-/// The machine has AVX-512 F and AVX2.
+/// The machine has AVX-512.
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512(());
 
@@ -16,10 +18,7 @@ const ODD: i32 = 0b11_01_11_01;
 
 impl Avx512 {
     pub(super) fn detect() -> Option<Self> {
-        let found = is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("fma");
-        found.then_some(Self(()))
+        Isa::Avx512.is_available().then_some(Self(()))
     }
 }
 
@@ -52,6 +51,9 @@ impl Simd for Avx512 {
         splat(x: f32) -> __m512 { _mm512_set1_ps(x) }
         load(from: &[f32; LANES]) -> __m512 { _mm512_loadu_ps(from.as_ptr()) }
         load_f16(from: &[f16; LANES]) -> __m512 { _mm512_cvtph_ps(_mm256_loadu_si256(from.as_ptr().cast())) }
+        store_f16(to: &mut [f16; LANES], x: __m512) -> () {
+            _mm256_storeu_si256(to.as_mut_ptr().cast(), _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x))
+        }
         store(to: &mut [f32; LANES], x: __m512) -> () { _mm512_storeu_ps(to.as_mut_ptr(), x) }
         add(a: __m512, b: __m512) -> __m512 { _mm512_add_ps(a, b) }
         sub(a: __m512, b: __m512) -> __m512 { _mm512_sub_ps(a, b) }

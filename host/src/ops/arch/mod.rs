@@ -5,6 +5,8 @@
 
 use bitquilt_plugin_api::bytemuck::{self, Pod};
 use bitquilt_plugin_api::half::f16;
+use bitquilt_plugin_api::{Error, NodeView, Result};
+use bitquilt_simd::Isa;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -39,6 +41,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn load(self, from: &[f32; LANES]) -> Self::F;
     /// The values, as f32.
     fn load_f16(self, from: &[f16; LANES]) -> Self::F;
+    /// Writes the lanes, rounded to the nearest, of two the even one.
+    fn store_f16(self, to: &mut [f16; LANES], x: Self::F);
     /// Writes the lanes.
     fn store(self, to: &mut [f32; LANES], x: Self::F);
     /// `a + b`.
@@ -166,9 +170,9 @@ pub(crate) trait Body {
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
-/// An instruction set that this machine has.
+/// A [`Simd`] that this machine has.
 #[derive(Clone, Copy)]
-pub(crate) enum Isa {
+pub(crate) enum AnySimd {
     /// Plain Rust.
     Scalar(Scalar<false>),
     /// AVX2 with FMA and F16C.
@@ -185,35 +189,47 @@ pub(crate) enum Isa {
     Fused(Scalar<true>),
 }
 
-impl Isa {
-    /// Those that this machine has, the fastest first.
+impl AnySimd {
+    /// The one for an instruction set that the machine has, or for the nearest that it includes.
+    pub(crate) fn of(isa: Isa) -> Self {
+        isa.descend().find_map(Self::own).unwrap_or(Self::Scalar(Scalar))
+    }
+
+    /// The one that a node's session chooses.
+    pub(super) fn chosen(node: &NodeView<'_>) -> Result<Self> {
+        Isa::of_option(node.option("isa").as_deref()).map(Self::of).map_err(Error::invalid)
+    }
+
+    /// Those that this machine has, the slowest first.
+    #[cfg(test)]
     pub(crate) fn available() -> impl Iterator<Item = Self> {
-        #[cfg(target_arch = "x86_64")]
-        let own = [avx512::Avx512::detect().map(Self::Avx512), avx2::Avx2::detect().map(Self::Avx2)];
-        #[cfg(target_arch = "aarch64")]
-        let own = [neon::Neon::detect().map(Self::Neon)];
-        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-        let own: [Option<Self>; 0] = [];
-        own.into_iter().flatten().chain([Self::Scalar(Scalar)])
+        Isa::available().filter_map(Self::own)
     }
 
-    /// The fastest; where a session's option `isa` names one, that one, if the machine has it.
-    pub(crate) fn select(option: Option<&str>) -> Self {
-        Self::available()
-            .find(|isa| option.is_none_or(|name| name.starts_with(isa.name())))
-            .unwrap_or(Self::Scalar(Scalar))
+    /// The one that there is for an instruction set alone.
+    fn own(isa: Isa) -> Option<Self> {
+        match isa {
+            Isa::Scalar => Some(Self::Scalar(Scalar)),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => avx2::Avx2::detect().map(Self::Avx2),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => avx512::Avx512::detect().map(Self::Avx512),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => neon::Neon::detect().map(Self::Neon),
+            _ => None,
+        }
     }
 
-    /// Its name in `explain`; the option `isa` begins with it.
+    /// The instruction set's name, for `explain`.
     pub(super) fn name(self) -> &'static str {
         match self {
-            Self::Scalar(_) => "scalar",
+            Self::Scalar(_) => Isa::Scalar.name(),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2(_) => "avx2",
+            Self::Avx2(_) => Isa::Avx2.name(),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512(_) => "avx512",
+            Self::Avx512(_) => Isa::Avx512.name(),
             #[cfg(target_arch = "aarch64")]
-            Self::Neon(_) => "neon",
+            Self::Neon(_) => Isa::Neon.name(),
             #[cfg(test)]
             Self::Fused(_) => "fused",
         }
@@ -231,6 +247,60 @@ impl Isa {
             Self::Neon(simd) => simd.vectorize(body),
             #[cfg(test)]
             Self::Fused(simd) => simd.vectorize(body),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Tensor;
+    use crate::ops::testing::noise;
+
+    #[test]
+    fn a_set_without_code_has_that_of_the_nearest_it_includes() {
+        for isa in Isa::available() {
+            let expected = match isa {
+                Isa::Scalar | Isa::Avx2 | Isa::Avx512 | Isa::Neon => isa,
+                Isa::AvxVnni => Isa::Avx2,
+                Isa::Avx512Vnni | Isa::Avx512Bf16 => Isa::Avx512,
+                Isa::NeonDotprod => Isa::Neon,
+            };
+            assert_eq!(AnySimd::of(isa).name(), expected.name());
+        }
+    }
+
+    /// Rounds to f16 and back.
+    struct Halves<'a>(&'a [f32; LANES]);
+
+    impl Body for Halves<'_> {
+        type Output = ([f16; LANES], [f32; LANES]);
+
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) -> Self::Output {
+            let (mut halves, mut wide) = ([f16::ZERO; LANES], [0.0; LANES]);
+            simd.store_f16(&mut halves, simd.load(self.0));
+            simd.store(&mut wide, simd.load_f16(&halves));
+            (halves, wide)
+        }
+    }
+
+    #[test]
+    fn halves_are_rounded_to_the_nearest_everywhere() {
+        let noise: Tensor = noise(&[1 << 14], 7);
+        let ends = [65_504.0, 65_519.9, 65_520.0, 1e9, 6.1e-5, 5.96e-8, 2.98e-8, 2.99e-8, 0.0, f32::INFINITY];
+        let ends = ends.into_iter().flat_map(|x| [x, -x]).chain([f32::NAN; 12]);
+        let noise = noise.values::<f32>().unwrap().iter().enumerate();
+        let values: Vec<f32> = noise.map(|(i, x)| x * 2f32.powi(i as i32 % 48 - 30)).chain(ends).collect();
+        for simd in AnySimd::available() {
+            for lanes in values.as_chunks().0 {
+                let (halves, wide) = simd.run(Halves(lanes));
+                for ((x, half), wide) in lanes.iter().zip(halves).zip(wide) {
+                    let expected = f16::from_f32_const(*x);
+                    assert_eq!(half.to_bits(), expected.to_bits(), "{x:e}, {}", simd.name());
+                    assert_eq!(wide.to_bits(), expected.to_f32_const().to_bits(), "{x:e}, {}", simd.name());
+                }
+            }
         }
     }
 }

@@ -5,6 +5,8 @@ use std::arch::asm;
 
 use bitquilt_plugin_api::half::f16;
 
+use bitquilt_simd::Isa;
+
 use super::{Body, LANES, Simd};
 
 /// The machine has NEON.
@@ -13,7 +15,7 @@ pub(crate) struct Neon(());
 
 impl Neon {
     pub(super) fn detect() -> Option<Self> {
-        std::arch::is_aarch64_feature_detected!("neon").then_some(Self(()))
+        Isa::Neon.is_available().then_some(Self(()))
     }
 }
 
@@ -74,6 +76,9 @@ impl Simd for Neon {
         splat(x: f32) -> F { [vdupq_n_f32(x); 4] }
         load(from: &[f32; LANES]) -> F { each!(i => vld1q_f32(from.as_ptr().add(4 * i))) }
         load_f16(from: &[f16; LANES]) -> F { each!(i => widen_halves(vld1_u16(from.as_ptr().cast::<u16>().add(4 * i)))) }
+        store_f16(to: &mut [f16; LANES], x: F) -> () {
+            { each!(i => vst1_u16(to.as_mut_ptr().cast::<u16>().add(4 * i), narrow_halves(x[i]))); }
+        }
         store(to: &mut [f32; LANES], x: F) -> () {
             { each!(i => vst1q_f32(to.as_mut_ptr().add(4 * i), x[i])); }
         }
@@ -138,6 +143,22 @@ fn widen_halves(halves: uint16x4_t) -> float32x4_t {
         );
     }
     wide
+}
+
+/// Four floats in half precision, rounded to the nearest.
+#[inline]
+#[target_feature(enable = "neon")]
+fn narrow_halves(wide: float32x4_t) -> uint16x4_t {
+    let halves;
+    // SAFETY: as above.
+    unsafe {
+        asm!(
+            "fcvtn {halves:v}.4h, {wide:v}.4s",
+            halves = lateout(vreg) halves, wide = in(vreg) wide,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    halves
 }
 
 #[inline]

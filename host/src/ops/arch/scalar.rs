@@ -29,7 +29,11 @@ impl<const FUSED: bool> Simd for Scalar<FUSED> {
     }
     #[inline(always)]
     fn load_f16(self, from: &[f16; LANES]) -> Self::F {
-        from.map(f16::to_f32)
+        from.map(f16::to_f32_const)
+    }
+    #[inline(always)]
+    fn store_f16(self, to: &mut [f16; LANES], x: Self::F) {
+        *to = x.map(f16::from_f32_const);
     }
     #[inline(always)]
     fn store(self, to: &mut [f32; LANES], x: Self::F) {

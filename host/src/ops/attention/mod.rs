@@ -13,7 +13,7 @@ use bitquilt_plugin_api::{
     Scratch, Selector, ShapeDisplay, Shapes, TensorType, TensorView, WorkerScratch, bytemuck,
 };
 
-use super::arch::Isa;
+use super::arch::AnySimd;
 use super::check::{Input, broadcast_dims};
 use super::parallel::for_each_piece;
 use super::positions::Positions;
@@ -151,15 +151,15 @@ impl KernelProvider for Attention {
             0.0 => 1.0 / (n as f64).sqrt(),
             scale => scale,
         };
-        let isa = Isa::select(cx.option("isa").as_deref());
+        let simd = AnySimd::chosen(cx)?;
         let causal = cx.attributes().bool("causal")?;
-        let kernel = AttentionKernel { isa, causal, scale: scale as f32, extra: Extra::of(cx)? };
-        Ok(Prepared::new(kernel).note(isa.name()))
+        let kernel = AttentionKernel { simd, causal, scale: scale as f32, extra: Extra::of(cx)? };
+        Ok(Prepared::new(kernel).note(simd.name()))
     }
 }
 
 struct AttentionKernel {
-    isa: Isa,
+    simd: AnySimd,
     causal: bool,
     scale: f32,
     extra: Extra,
@@ -197,11 +197,11 @@ impl Kernel for AttentionKernel {
         match k.element() {
             ElementView::Dense(DType::F16) => {
                 let (k, v) = (k.values::<f16>()?, v.values::<f16>()?);
-                attend(self.isa, cx.executor(), &Problem { q, k, v, mask, visible, dims, scale }, memory);
+                attend(self.simd, cx.executor(), &Problem { q, k, v, mask, visible, dims, scale }, memory);
             }
             _ => {
                 let (k, v) = (k.values::<f32>()?, v.values::<f32>()?);
-                attend(self.isa, cx.executor(), &Problem { q, k, v, mask, visible, dims, scale }, memory);
+                attend(self.simd, cx.executor(), &Problem { q, k, v, mask, visible, dims, scale }, memory);
             }
         }
         Ok(())
@@ -249,7 +249,7 @@ impl Parts {
 }
 
 /// Computes all tasks.
-fn attend<K: Element>(isa: Isa, executor: Executor<'_>, problem: &Problem<'_, K>, memory: Memory<'_>) {
+fn attend<K: Element>(simd: AnySimd, executor: Executor<'_>, problem: &Problem<'_, K>, memory: Memory<'_>) {
     let dims = &problem.dims;
     if memory.output.is_empty() {
         return;
@@ -262,7 +262,7 @@ fn attend<K: Element>(isa: Isa, executor: Executor<'_>, problem: &Problem<'_, K>
         executor.par_for(tasks, |index, worker| {
             // SAFETY: tasks of one worker run one after the other.
             let scratch = bytemuck::cast_slice_mut(unsafe { workers.worker(worker) });
-            isa.run(sums::Whole { problem, task: task(index), sizes, scratch, output: &output });
+            simd.run(sums::Whole { problem, task: task(index), sizes, scratch, output: &output });
         });
         return;
     };
@@ -271,12 +271,12 @@ fn attend<K: Element>(isa: Isa, executor: Executor<'_>, problem: &Problem<'_, K>
     executor.par_chunks_mut(parts, len, memory.workers, |index, part, scratch| {
         let (task, chunk) = (task(index / chunks), index % chunks);
         let scratch = bytemuck::cast_slice_mut(scratch);
-        isa.run(sums::OneChunk { problem, task, chunk, sizes, scratch, part });
+        simd.run(sums::OneChunk { problem, task, chunk, sizes, scratch, part });
     });
     for_each_piece(executor, parts, chunks * len, 1, |first, parts| {
         for (index, parts) in parts.chunks_exact_mut(chunks * len).enumerate() {
             let task = task(first / (chunks * len) + index);
-            isa.run(sums::Merge { problem, task, sizes, parts, output: &output });
+            simd.run(sums::Merge { problem, task, sizes, parts, output: &output });
         }
     });
 }

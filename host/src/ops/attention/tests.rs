@@ -223,7 +223,7 @@ fn every_instruction_set_has_the_same_bits() {
         let [q, k, v] = tensors(lead, seq, keys, heads, n, m);
         let (half_k, half_v) = (halves(&k), halves(&v));
         let dims = Dims::of(q.shape(), k.shape(), v.shape());
-        let run = |isa: Isa, half: bool| {
+        let run = |simd: AnySimd, half: bool| {
             let mut output = vec![f32::NAN; dims.batch * seq * heads[0] * m];
             let mut scratch = vec![0f32; Sizes::of(&dims).worker()];
             let bytes = bytemuck::cast_slice_mut::<f32, u8>(&mut scratch);
@@ -233,23 +233,23 @@ fn every_instruction_set_has_the_same_bits() {
             let (q, scale, visible) = (q.values().unwrap(), 0.25, Visible::to_last(&dims).unwrap());
             if half {
                 let (k, v) = (half_k.values::<f16>().unwrap(), half_v.values().unwrap());
-                attend(isa, executor, &Problem { q, k, v, mask: None, visible, dims, scale }, memory);
+                attend(simd, executor, &Problem { q, k, v, mask: None, visible, dims, scale }, memory);
             } else {
                 let (k, v) = (k.values::<f32>().unwrap(), v.values().unwrap());
-                attend(isa, executor, &Problem { q, k, v, mask: None, visible, dims, scale }, memory);
+                attend(simd, executor, &Problem { q, k, v, mask: None, visible, dims, scale }, memory);
             }
             output
         };
         for half in [false, true] {
-            let expected = run(Isa::Fused(crate::ops::arch::Scalar), half);
-            for isa in Isa::available() {
-                let found = run(isa, half);
-                if isa.name() == "scalar" {
+            let expected = run(AnySimd::Fused(crate::ops::arch::Scalar), half);
+            for simd in AnySimd::available() {
+                let found = run(simd, half);
+                if simd.name() == "scalar" {
                     let found = Tensor::new([found.len()], found).unwrap();
                     let expected: Vec<f64> = expected.iter().map(|x| f64::from(*x)).collect();
                     assert_close(&found, &expected, 3e-6, "scalar");
                 } else {
-                    assert!(found == expected, "{} {seq} of {keys}, {heads:?}, {n} and {m}", isa.name());
+                    assert!(found == expected, "{} {seq} of {keys}, {heads:?}, {n} and {m}", simd.name());
                 }
             }
         }

@@ -108,7 +108,7 @@ impl<'a> Check<'a> {
         }
         if let Some(at) = ours.iter().zip(&theirs).position(|(ours, theirs)| ours != theirs) {
             let mut scalar = vec![0; bytes];
-            format.quantize_with(Isa::SCALAR, row, row.len(), importance, &mut scalar);
+            format.quantize_with(Isa::Scalar, row, row.len(), importance, &mut scalar);
             let lanes = if scalar == ours { "" } else { " (the scalar reference differs, too)" };
             self.wrong.push(format!(
                 "{what}: byte {} of block {}: {:#04x}, ggml has {:#04x}{lanes}",

@@ -11,13 +11,13 @@ mod avx512;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 
-use std::sync::LazyLock;
+use bitquilt_simd::Isa;
 
 use crate::format::BlockFormat;
 
-/// An instruction set that this machine has.
+/// An instruction set that there is code for and the machine has: a value is made only where the features are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Isa(Kind);
+pub(crate) struct Code(Kind);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -30,50 +30,36 @@ enum Kind {
     Neon,
 }
 
-impl Isa {
-    /// The reference: one block after the other, with what every machine of the target has.
-    pub const SCALAR: Self = Self(Kind::Scalar);
-
-    /// All that this machine has, the fastest last.
-    pub fn available() -> Vec<Self> {
-        let mut available = vec![Self::SCALAR];
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx2") {
-                available.push(Self(Kind::Avx2));
-            }
-            if is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512dq")
-                && is_x86_feature_detected!("avx512vl")
-            {
-                available.push(Self(Kind::Avx512));
-            }
-        }
-        #[cfg(target_arch = "aarch64")]
-        if std::arch::is_aarch64_feature_detected!("neon") {
-            available.push(Self(Kind::Neon));
-        }
-        available
-    }
-
-    /// The fastest that this machine has.
-    pub fn fastest() -> Self {
-        static FASTEST: LazyLock<Isa> = LazyLock::new(|| Isa::available().pop().unwrap_or(Isa::SCALAR));
-        *FASTEST
+impl Code {
+    /// The code for `isa`, or for the nearest that it includes of those that there is code for.
+    ///
+    /// # Panics
+    /// If the machine does not have it.
+    pub(crate) fn of(isa: Isa) -> Self {
+        assert!(isa.is_available(), "this machine does not have the instruction set {isa}");
+        let kind = |isa| match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => Some(Kind::Avx512),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => Some(Kind::Avx2),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => Some(Kind::Neon),
+            _ => None,
+        };
+        Self(isa.descend().find_map(kind).unwrap_or(Kind::Scalar))
     }
 }
 
-/// [`BlockFormat::quantize_row_in`] with the lanes of `isa`.
+/// [`BlockFormat::quantize_row_in`] with the lanes of `code`.
 pub(crate) fn quantize_row<F: BlockFormat>(
-    isa: Isa,
+    code: Code,
     row: &[f32],
     importance: Option<&[f32]>,
     blocks: &mut [F::Block],
 ) {
-    match isa.0 {
+    match code.0 {
         Kind::Scalar => F::quantize_row_in::<f32>(row, importance, blocks),
-        // SAFETY: an `Isa` of this kind is made only where its features were detected.
+        // SAFETY: a `Code` of this kind is made only where its features were detected.
         #[cfg(target_arch = "x86_64")]
         Kind::Avx2 => unsafe { avx2::quantize_row::<F>(row, importance, blocks) },
         // SAFETY: as above.
@@ -85,11 +71,11 @@ pub(crate) fn quantize_row<F: BlockFormat>(
     }
 }
 
-/// [`BlockFormat::dequantize_in`] with the lanes of `isa`.
-pub(crate) fn dequantize<F: BlockFormat>(isa: Isa, blocks: &[F::Block], dst: &mut [f32]) {
-    match isa.0 {
+/// [`BlockFormat::dequantize_in`] with the lanes of `code`.
+pub(crate) fn dequantize<F: BlockFormat>(code: Code, blocks: &[F::Block], dst: &mut [f32]) {
+    match code.0 {
         Kind::Scalar => F::dequantize_in::<f32>(blocks, dst),
-        // SAFETY: an `Isa` of this kind is made only where its features were detected.
+        // SAFETY: a `Code` of this kind is made only where its features were detected.
         #[cfg(target_arch = "x86_64")]
         Kind::Avx2 => unsafe { avx2::dequantize::<F>(blocks, dst) },
         // SAFETY: as above.
@@ -98,5 +84,25 @@ pub(crate) fn dequantize<F: BlockFormat>(isa: Isa, blocks: &[F::Block], dst: &mu
         // SAFETY: as above.
         #[cfg(target_arch = "aarch64")]
         Kind::Neon => unsafe { neon::dequantize::<F>(blocks, dst) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_without_code_runs_that_of_the_nearest_it_includes() {
+        let same = |isa: Isa, other: Isa| assert_eq!(Code::of(isa), Code::of(other), "{isa}");
+        for isa in Isa::available() {
+            match isa {
+                Isa::AvxVnni => same(isa, Isa::Avx2),
+                Isa::Avx512Vnni | Isa::Avx512Bf16 => same(isa, Isa::Avx512),
+                Isa::NeonDotprod => same(isa, Isa::Neon),
+                Isa::Scalar | Isa::Avx2 | Isa::Avx512 | Isa::Neon => {
+                    assert_eq!(Code::of(isa) == Code(Kind::Scalar), isa == Isa::Scalar);
+                }
+            }
+        }
     }
 }

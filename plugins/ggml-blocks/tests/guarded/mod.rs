@@ -67,7 +67,7 @@ pub fn decode(data: &[u8]) {
         let bytes = bytes.slice(side, blocks * format.block_bytes);
         bytes.copy_from_slice(&data[..bytes.len()]);
         let mut expected = vec![0.0; blocks * format.block_len];
-        format.dequantize_with(Isa::SCALAR, bytes, &mut expected);
+        format.dequantize_with(Isa::Scalar, bytes, &mut expected);
         for isa in Isa::available() {
             let values = values.slice::<f32>(side, blocks * format.block_len);
             format.dequantize_with(isa, bytes, values);
@@ -107,7 +107,7 @@ pub fn quantize(data: &[u8]) {
             &*importance
         });
         let mut expected = vec![0; blocks * format.block_bytes];
-        format.quantize_with(Isa::SCALAR, row, len, importance, &mut expected);
+        format.quantize_with(Isa::Scalar, row, len, importance, &mut expected);
         for isa in Isa::available() {
             let bytes = bytes.slice(side, blocks * format.block_bytes);
             format.quantize_with(isa, row, len, importance, bytes);

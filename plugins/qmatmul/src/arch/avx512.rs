@@ -1,6 +1,6 @@
 //! AVX-512 with VNNI: sixteen rows in a register.
 
-use std::{arch::x86_64::*, marker::PhantomData, sync::LazyLock};
+use std::{arch::x86_64::*, marker::PhantomData};
 
 use super::{
     Body, CodeSource, DotIsa, STEP, TO_INTEGER,
@@ -64,18 +64,9 @@ impl Extension for Bf16 {
     }
 }
 
-/// Whether the processor is AMD's.
-pub(super) fn is_amd() -> bool {
-    static AMD: LazyLock<bool> = LazyLock::new(|| {
-        let vendor = __cpuid(0);
-        [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).as_flattened() == b"AuthenticAMD"
-    });
-    *AMD
-}
-
 /// Whether the processor has units for shifts and masks of 512 bits beside those that multiply: AMD's do, Intel's do not.
 fn unpacks_beside_products() -> bool {
-    is_amd()
+    bitquilt_simd::is_amd()
 }
 
 impl<E: Extension> DotIsa for Avx512<E> {

@@ -5,6 +5,8 @@
 //! ever summed across lanes, so an element of the result has one order of operations on every instruction set,
 //! and the results are the same bits on all of them, but for those of [`Isa::Avx512Bf16`] with `bf16`.
 
+use bitquilt_simd::Isa;
+
 use crate::unpack::{Form, STRIP_LEN};
 
 #[cfg(target_arch = "x86_64")]
@@ -30,101 +32,6 @@ pub(crate) use scalar::Scalar;
 /// The most rows that any instruction set has in the lanes of a register.
 pub(crate) const MAX_LANES: usize = 16;
 
-/// An instruction set that the kernels are compiled for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Isa {
-    /// Plain Rust: every machine has it, and the other instruction sets are tested against it.
-    Scalar,
-    /// AVX2 with FMA and F16C.
-    Avx2,
-    /// The same with AVX-VNNI, whose one instruction multiplies and adds bytes. Encodings of floats have no kernels of their own here.
-    AvxVnni,
-    /// AVX-512 (F, BW, VL) with VNNI.
-    Avx512Vnni,
-    /// The same with BF16, on AMD's processors, whose products of bfloat16 are the quickest they have (on Intel's, those of f32
-    /// are). Differs from the former in products with `bf16`, for which it rounds activations to bfloat16.
-    Avx512Bf16,
-    /// NEON with the dot-product instructions of Armv8.2.
-    Neon,
-}
-
-impl Isa {
-    /// All of them, slowest first.
-    pub const ALL: [Self; 6] =
-        [Self::Scalar, Self::Avx2, Self::AvxVnni, Self::Avx512Vnni, Self::Avx512Bf16, Self::Neon];
-
-    /// The fastest that this machine can run.
-    #[must_use]
-    pub fn detect() -> Self {
-        Self::ALL.into_iter().rfind(|isa| isa.is_available()).unwrap_or(Self::Scalar)
-    }
-
-    /// The instruction set of a [`name`](Self::name).
-    #[must_use]
-    pub fn by_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|isa| isa.name() == name)
-    }
-
-    /// The instruction set whose kernels multiply with weights of `encoding` where this one is chosen: one that adds nothing for an
-    /// encoding has no kernels of its own for it.
-    #[must_use]
-    pub fn serving(self, encoding: &str) -> Self {
-        match self {
-            Self::Avx512Bf16 if encoding != "bf16" => Self::Avx512Vnni,
-            Self::AvxVnni if ["bf16", "f16", "f32"].contains(&encoding) => Self::Avx2,
-            isa => isa,
-        }
-    }
-
-    /// Its name in settings and reports.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Scalar => "scalar",
-            Self::Avx2 => "avx2",
-            Self::AvxVnni => "avxvnni",
-            Self::Avx512Vnni => "avx512vnni",
-            Self::Avx512Bf16 => "avx512bf16",
-            Self::Neon => "neon",
-        }
-    }
-
-    /// Whether this machine can run it.
-    #[must_use]
-    pub fn is_available(self) -> bool {
-        match self {
-            Self::Scalar => true,
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => {
-                is_x86_feature_detected!("avx2")
-                    && is_x86_feature_detected!("fma")
-                    && is_x86_feature_detected!("f16c")
-            }
-            #[cfg(target_arch = "x86_64")]
-            Self::AvxVnni => Self::Avx2.is_available() && is_x86_feature_detected!("avxvnni"),
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512Vnni => {
-                Self::Avx2.is_available()
-                    && is_x86_feature_detected!("avx512f")
-                    && is_x86_feature_detected!("avx512bw")
-                    && is_x86_feature_detected!("avx512vl")
-                    && is_x86_feature_detected!("avx512vnni")
-            }
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512Bf16 => {
-                Self::Avx512Vnni.is_available() && is_x86_feature_detected!("avx512bf16") && avx512::is_amd()
-            }
-            #[cfg(target_arch = "aarch64")]
-            Self::Neon => {
-                std::arch::is_aarch64_feature_detected!("neon")
-                    && std::arch::is_aarch64_feature_detected!("dotprod")
-            }
-            #[allow(unreachable_patterns, reason = "instruction sets of other architectures")]
-            _ => false,
-        }
-    }
-}
-
 /// Added to a float of less magnitude than 2^22, it leaves the nearest integer in the lowest bits, halves rounded to even.
 const TO_INTEGER: f32 = (3u32 << 22) as f32;
 
@@ -138,16 +45,16 @@ pub(crate) trait Body {
     unsafe fn run<I: DotIsa>(self);
 }
 
-/// Runs `body` compiled for `isa`.
+/// Runs `body` compiled for `isa`, or for the nearest that it includes of those that there is code for.
 ///
 /// # Safety
 /// The machine has the instruction set.
 pub(crate) unsafe fn vectorize(isa: Isa, body: impl Body) {
-    // SAFETY: the caller's contract is this one's.
+    // SAFETY: the caller's contract is this one's; a machine has what its instruction sets include.
     unsafe {
         match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => Avx2::vectorize(body),
+            Isa::Avx2 | Isa::Avx512 => Avx2::vectorize(body),
             #[cfg(target_arch = "x86_64")]
             Isa::AvxVnni => AvxVnni::vectorize(body),
             #[cfg(target_arch = "x86_64")]
@@ -155,7 +62,7 @@ pub(crate) unsafe fn vectorize(isa: Isa, body: impl Body) {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Bf16 => Avx512Bf16::vectorize(body),
             #[cfg(target_arch = "aarch64")]
-            Isa::Neon => Neon::vectorize(body),
+            Isa::NeonDotprod => Neon::vectorize(body),
             _ => Scalar::vectorize(body),
         }
     }

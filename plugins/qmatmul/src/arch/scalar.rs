@@ -221,12 +221,12 @@ impl DotIsa for Scalar {
 
     unsafe fn load_f16(from: *const u8) -> [f32; LANES] {
         // SAFETY: the caller vouches for the bytes.
-        unsafe { read::<2, LANES>(from) }.map(|bytes| f16::from_le_bytes(bytes).to_f32())
+        unsafe { read::<2, LANES>(from) }.map(|bytes| f16::from_le_bytes(bytes).to_f32_const())
     }
 
     unsafe fn load_bf16(from: *const u8) -> [f32; LANES] {
         // SAFETY: the caller vouches for the bytes.
-        unsafe { read::<2, LANES>(from) }.map(|bytes| bf16::from_le_bytes(bytes).to_f32())
+        unsafe { read::<2, LANES>(from) }.map(|bytes| bf16::from_le_bytes(bytes).to_f32_const())
     }
 
     unsafe fn load_u8(from: *const u8) -> [f32; LANES] {
@@ -262,7 +262,8 @@ impl DotIsa for Scalar {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arch::{Isa, vectorize};
+    use crate::arch::vectorize;
+    use bitquilt_simd::Isa;
 
     /// Both ways, of all lanes of `operands`.
     struct DotBf16<'a> {
@@ -300,7 +301,7 @@ mod tests {
             [(EXPONENT, 0), (EXPONENT << 16, 0)],
             [(0, 0); 2],
         ];
-        for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+        for isa in Isa::available() {
             for [pair, sum] in kinds.into_iter().cycle().take(4000) {
                 let operands = [pair, pair, sum]
                     .map(|(mask, fixed)| std::array::from_fn(|_| f32::from_bits(random() & !mask | fixed)));

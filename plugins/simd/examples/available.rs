@@ -1,0 +1,7 @@
+//! Prints the names of the instruction sets that this machine has.
+
+use bitquilt_simd::Isa;
+
+fn main() {
+    println!("{}", Isa::available().map(Isa::name).collect::<Vec<_>>().join(" "));
+}

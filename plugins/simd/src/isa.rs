@@ -1,0 +1,219 @@
+//! The list of instruction sets.
+
+use std::fmt;
+use std::iter;
+
+use crate::detect;
+
+/// An instruction set that there is code for.
+///
+/// Each but [`Scalar`](Self::Scalar) adds features to another, which a machine that has it has too. An op that has no code for the
+/// chosen set runs its code for the nearest of those that the set adds to: the first in [`descend`](Self::descend).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Isa {
+    /// Plain Rust, compiled for what every machine of the target has. The other sets are tested against it.
+    Scalar,
+    /// AVX2 with FMA and F16C: x86-64-v3.
+    Avx2,
+    /// The same with AVX-VNNI, whose one instruction multiplies and adds bytes.
+    AvxVnni,
+    /// AVX-512 F, BW, CD, DQ and VL: x86-64-v4.
+    Avx512,
+    /// The same with AVX-512 VNNI.
+    Avx512Vnni,
+    /// The same with AVX-512 BF16, which multiplies pairs of bfloat16.
+    Avx512Bf16,
+    /// NEON.
+    Neon,
+    /// The same with the products of bytes of Armv8.2.
+    NeonDotprod,
+}
+
+/// Why a name is no instruction set to compute with.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IsaError {
+    /// No instruction set has the name.
+    #[error(
+        "there is no instruction set `{name}`; there are {}, and this machine has {}",
+        names(Isa::ALL),
+        names(Isa::available())
+    )]
+    Unknown {
+        /// The name.
+        name: String,
+    },
+    /// The machine does not have it.
+    #[error("this machine does not have the instruction set {isa}; it has {}", names(Isa::available()))]
+    Unavailable {
+        /// The instruction set.
+        isa: Isa,
+    },
+}
+
+fn names(sets: impl IntoIterator<Item = Isa>) -> String {
+    sets.into_iter().map(Isa::name).collect::<Vec<_>>().join(", ")
+}
+
+impl Isa {
+    /// All of them; of one architecture's, slower ones first.
+    pub const ALL: [Self; 8] = [
+        Self::Scalar,
+        Self::Avx2,
+        Self::AvxVnni,
+        Self::Avx512,
+        Self::Avx512Vnni,
+        Self::Avx512Bf16,
+        Self::Neon,
+        Self::NeonDotprod,
+    ];
+
+    /// The name in the option `isa`, and in reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::Avx2 => "avx2",
+            Self::AvxVnni => "avxvnni",
+            Self::Avx512 => "avx512",
+            Self::Avx512Vnni => "avx512vnni",
+            Self::Avx512Bf16 => "avx512bf16",
+            Self::Neon => "neon",
+            Self::NeonDotprod => "neondotprod",
+        }
+    }
+
+    /// The instruction set that this one adds to.
+    #[must_use]
+    pub const fn base(self) -> Option<Self> {
+        match self {
+            Self::Scalar => None,
+            Self::Avx2 | Self::Neon => Some(Self::Scalar),
+            Self::AvxVnni | Self::Avx512 => Some(Self::Avx2),
+            Self::Avx512Vnni => Some(Self::Avx512),
+            Self::Avx512Bf16 => Some(Self::Avx512Vnni),
+            Self::NeonDotprod => Some(Self::Neon),
+        }
+    }
+
+    /// This one, the one that it adds to, and so on, to [`Scalar`](Self::Scalar).
+    pub fn descend(self) -> impl Iterator<Item = Self> {
+        iter::successors(Some(self), |isa| isa.base())
+    }
+
+    /// Whether a machine with this one has `other` too.
+    #[must_use]
+    pub fn includes(self, other: Self) -> bool {
+        self.descend().any(|isa| isa == other)
+    }
+
+    /// Whether this machine has it.
+    #[must_use]
+    pub fn is_available(self) -> bool {
+        detect::machine()[self as usize]
+    }
+
+    /// The set itself.
+    ///
+    /// # Errors
+    /// When this machine does not have it.
+    pub fn check(self) -> Result<Self, IsaError> {
+        if self.is_available() { Ok(self) } else { Err(IsaError::Unavailable { isa: self }) }
+    }
+
+    /// Those that this machine has, in the order of [`ALL`](Self::ALL).
+    pub fn available() -> impl DoubleEndedIterator<Item = Self> {
+        Self::ALL.into_iter().filter(|isa| isa.is_available())
+    }
+
+    /// The one to compute with where none is asked for: the fastest that this machine has. It is
+    /// [`Avx512Bf16`](Self::Avx512Bf16) on AMD's processors alone: on Intel's the products of f32 are quicker.
+    #[must_use]
+    pub fn detect() -> Self {
+        let is_fast = |isa: &Self| *isa != Self::Avx512Bf16 || detect::is_amd();
+        Self::available().rfind(is_fast).unwrap_or(Self::Scalar)
+    }
+
+    /// The instruction set of this name, which the machine has.
+    ///
+    /// # Errors
+    /// When no instruction set has the name, or the machine does not have it.
+    pub fn by_name(name: &str) -> Result<Self, IsaError> {
+        match Self::ALL.into_iter().find(|isa| isa.name() == name) {
+            None => Err(IsaError::Unknown { name: name.to_owned() }),
+            Some(isa) => isa.check(),
+        }
+    }
+
+    /// The instruction set that a session's option `isa` asks for; the [fastest](Self::detect), where it is not set.
+    ///
+    /// # Errors
+    /// As for [`by_name`](Self::by_name).
+    pub fn of_option(option: Option<&str>) -> Result<Self, IsaError> {
+        option.map_or_else(|| Ok(Self::detect()), Self::by_name)
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_set_descends_to_scalar_through_those_it_includes() {
+        use Isa::{Avx2, Avx512, Avx512Bf16, Avx512Vnni, AvxVnni, Neon, NeonDotprod, Scalar};
+        let chains: [(Isa, &[Isa]); 4] = [
+            (Scalar, &[Scalar]),
+            (AvxVnni, &[AvxVnni, Avx2, Scalar]),
+            (Avx512Bf16, &[Avx512Bf16, Avx512Vnni, Avx512, Avx2, Scalar]),
+            (NeonDotprod, &[NeonDotprod, Neon, Scalar]),
+        ];
+        for (isa, chain) in chains {
+            assert!(isa.descend().eq(chain.iter().copied()), "{isa}");
+        }
+        assert!(Avx512Vnni.includes(Avx2) && !Avx512Vnni.includes(AvxVnni) && !Avx2.includes(Avx512));
+    }
+
+    #[test]
+    fn a_machine_has_all_that_its_sets_include() {
+        for isa in Isa::available() {
+            assert!(isa.descend().all(Isa::is_available), "{isa}");
+        }
+        assert!(Isa::Scalar.is_available() && Isa::detect().is_available());
+        let foreign = if cfg!(target_arch = "x86_64") { Isa::Neon } else { Isa::Avx2 };
+        assert!(!foreign.is_available());
+    }
+
+    #[test]
+    fn places_in_the_list_are_those_of_the_enum() {
+        for (index, isa) in Isa::ALL.into_iter().enumerate() {
+            assert_eq!(isa as usize, index);
+        }
+    }
+
+    #[test]
+    fn names_are_exact() {
+        for isa in Isa::available() {
+            assert_eq!(Isa::by_name(isa.name()), Ok(isa));
+            assert_eq!(Isa::of_option(Some(isa.name())), Ok(isa));
+        }
+        assert_eq!(Isa::of_option(None), Ok(Isa::detect()));
+        let all = "there are scalar, avx2, avxvnni, avx512, avx512vnni, avx512bf16, neon, neondotprod, \
+                   and this machine has scalar";
+        for name in ["", "avx521", "AVX2", "avx2 ", "avx", "sse", "none"] {
+            let error = Isa::by_name(name).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("there is no instruction set `{name}`; {all}")), "{error}");
+        }
+        let missing = Isa::ALL.into_iter().filter(|isa| !isa.is_available());
+        for isa in missing {
+            let error = Isa::by_name(isa.name()).unwrap_err().to_string();
+            let expected = format!("this machine does not have the instruction set {isa}; it has scalar");
+            assert!(error.starts_with(&expected), "{error}");
+        }
+    }
+}
