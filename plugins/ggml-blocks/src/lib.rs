@@ -7,7 +7,7 @@
 //! multiply-adds, and x86's result where a conversion overflows. So the bytes are the same on every machine.
 //!
 //! The golden files in `testdata` hold that in the tests, `tests/peers/quantize.sh` against ggml's own library, which it also
-//! times; `cargo bench -p bitquilt-ggml-blocks` measures every format, and `fuzz/libfuzzer/run.sh` looks for bytes that decode
+//! times; `cargo bench -p bitquilt-ggml-blocks` measures every format, and `tests/fuzz/libfuzzer/run.sh` looks for bytes that decode
 //! differently, or that make anything read or write outside its buffer.
 
 mod affine;

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-#[path = "../../../plugins/ggml-blocks/tests/guarded/mod.rs"]
+#[path = "../../../../plugins/ggml-blocks/tests/guarded/mod.rs"]
 #[allow(dead_code)]
 mod guarded;
 
