@@ -27,6 +27,7 @@ pub struct BF16;
 
 impl BlockFormat for BF16 {
     const NAME: &'static str = "bf16";
+    const GGML_TYPE: u32 = 30;
     const BLOCK_LEN: usize = 1;
     const IMPORTANCE: Importance = Importance::Ignored;
     const ERROR_BOUND: f32 = 0.004;

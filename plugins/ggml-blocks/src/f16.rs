@@ -28,6 +28,7 @@ pub struct F16;
 
 impl BlockFormat for F16 {
     const NAME: &'static str = "f16";
+    const GGML_TYPE: u32 = 1;
     const BLOCK_LEN: usize = 1;
     const IMPORTANCE: Importance = Importance::Ignored;
     const ERROR_BOUND: f32 = 0.0005;

@@ -1,5 +1,7 @@
 //! The small floats that blocks carry as scales.
 
+use std::ops::Neg;
+
 use bytemuck::{Pod, Zeroable};
 
 /// An IEEE 754 binary16 in little-endian bytes, so that a block that holds it may start at any address.
@@ -57,6 +59,15 @@ impl Half {
     #[inline(always)]
     pub const fn to_bits(self) -> u16 {
         u16::from_le_bytes(self.0)
+    }
+}
+
+impl Neg for Half {
+    type Output = Self;
+
+    #[inline(always)]
+    fn neg(self) -> Self {
+        Self::from_bits(self.to_bits() ^ 0x8000)
     }
 }
 

@@ -22,6 +22,8 @@ pub enum Importance {
 pub trait BlockFormat: Send + Sync + 'static {
     /// The format's name as ggml writes it, in lower case: `q4_0`, `iq2_xxs`.
     const NAME: &'static str;
+    /// The format's number in files: its value in ggml's `enum ggml_type`.
+    const GGML_TYPE: u32;
     /// Values in a block.
     const BLOCK_LEN: usize;
     /// Use of an importance vector.
@@ -62,6 +64,8 @@ type QuantizeRow = fn(Code, &[f32], Option<&[f32]>, &mut [u8]);
 pub struct Format {
     /// The format's name as ggml writes it, in lower case.
     pub name: &'static str,
+    /// The format's number in files: its value in ggml's `enum ggml_type`.
+    pub ggml_type: u32,
     /// Values in a block.
     pub block_len: usize,
     /// Bytes of a block.
@@ -80,6 +84,7 @@ impl Format {
         const { assert!(align_of::<F::Block>() == 1, "a block may start at any address") };
         Self {
             name: F::NAME,
+            ggml_type: F::GGML_TYPE,
             block_len: F::BLOCK_LEN,
             block_bytes: size_of::<F::Block>(),
             importance: F::IMPORTANCE,

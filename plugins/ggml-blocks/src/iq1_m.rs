@@ -50,6 +50,7 @@ const CORRECTION: f32 = 1.1125;
 
 impl BlockFormat for IQ1M {
     const NAME: &'static str = "iq1_m";
+    const GGML_TYPE: u32 = 29;
     const BLOCK_LEN: usize = grid::LEN;
     const IMPORTANCE: Importance = Importance::Optional;
     // Without importance zeros weigh nothing, and a value may have an eighth for its level; with it the bound is 1.4.

@@ -50,6 +50,7 @@ const CORRECTION: f32 = 1.125;
 
 impl BlockFormat for IQ1S {
     const NAME: &'static str = "iq1_s";
+    const GGML_TYPE: u32 = 19;
     const BLOCK_LEN: usize = grid::LEN;
     const IMPORTANCE: Importance = Importance::Required;
     const ERROR_BOUND: f32 = 1.3;

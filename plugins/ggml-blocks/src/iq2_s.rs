@@ -62,6 +62,7 @@ const CORRECTION: f32 = 0.9875;
 
 impl BlockFormat for IQ2S {
     const NAME: &'static str = "iq2_s";
+    const GGML_TYPE: u32 = 22;
     const BLOCK_LEN: usize = grid::LEN;
     const IMPORTANCE: Importance = Importance::Optional;
     const ERROR_BOUND: f32 = 0.85;

@@ -53,6 +53,7 @@ const RECIPE: Recipe<19> = Recipe {
 
 impl BlockFormat for IQ2XS {
     const NAME: &'static str = "iq2_xs";
+    const GGML_TYPE: u32 = 17;
     const BLOCK_LEN: usize = grid::LEN;
     const IMPORTANCE: Importance = Importance::Required;
     const ERROR_BOUND: f32 = 1.05;

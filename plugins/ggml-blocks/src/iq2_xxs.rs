@@ -52,6 +52,7 @@ const RECIPE: Recipe<13> = Recipe {
 
 impl BlockFormat for IQ2XXS {
     const NAME: &'static str = "iq2_xxs";
+    const GGML_TYPE: u32 = 16;
     const BLOCK_LEN: usize = grid::LEN;
     const IMPORTANCE: Importance = Importance::Required;
     const ERROR_BOUND: f32 = 1.05;

@@ -62,6 +62,7 @@ const CORRECTION: f32 = 1.033;
 
 impl BlockFormat for IQ3S {
     const NAME: &'static str = "iq3_s";
+    const GGML_TYPE: u32 = 21;
     const BLOCK_LEN: usize = grid::LEN;
     const IMPORTANCE: Importance = Importance::Optional;
     // In ggml a sub-block of zeros takes no room among the points and signs: from there on they are others'.

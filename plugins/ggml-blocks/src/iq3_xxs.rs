@@ -57,6 +57,7 @@ const CORRECTION: f32 = 1.0125;
 
 impl BlockFormat for IQ3XXS {
     const NAME: &'static str = "iq3_xxs";
+    const GGML_TYPE: u32 = 18;
     const BLOCK_LEN: usize = grid::LEN;
     const IMPORTANCE: Importance = Importance::Optional;
     const ERROR_BOUND: f32 = 1.05;

@@ -43,6 +43,7 @@ impl IQ4NL {
 
 impl BlockFormat for IQ4NL {
     const NAME: &'static str = "iq4_nl";
+    const GGML_TYPE: u32 = 20;
     const BLOCK_LEN: usize = 32;
     const IMPORTANCE: Importance = Importance::Optional;
     const ERROR_BOUND: f32 = 0.2;

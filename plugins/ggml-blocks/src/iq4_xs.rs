@@ -58,6 +58,7 @@ pub struct IQ4XS;
 
 impl BlockFormat for IQ4XS {
     const NAME: &'static str = "iq4_xs";
+    const GGML_TYPE: u32 = 23;
     const BLOCK_LEN: usize = 256;
     const IMPORTANCE: Importance = Importance::Optional;
     const ERROR_BOUND: f32 = 0.2;

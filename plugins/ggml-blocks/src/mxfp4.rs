@@ -31,12 +31,26 @@ pub struct BlockMXFP4 {
 
 const _: () = assert!(size_of::<BlockMXFP4>() == 17);
 
+impl BlockMXFP4 {
+    /// Half of the scale, a power of two: what [`MXFP4::DOUBLED`] is multiplied with.
+    #[inline(always)]
+    pub fn half_scale(&self) -> f32 {
+        e2m1::half_e8m0(self.e)
+    }
+}
+
 /// The format `mxfp4`.
 #[derive(Clone, Copy, Debug)]
 pub struct MXFP4;
 
+impl MXFP4 {
+    /// Twice the values of E2M1 that the codes stand for.
+    pub const DOUBLED: [i8; 16] = DOUBLED;
+}
+
 impl BlockFormat for MXFP4 {
     const NAME: &'static str = "mxfp4";
+    const GGML_TYPE: u32 = 39;
     const BLOCK_LEN: usize = 32;
     const IMPORTANCE: Importance = Importance::Ignored;
     const ERROR_BOUND: f32 = 0.255;
@@ -54,8 +68,7 @@ impl BlockFormat for MXFP4 {
     #[inline(always)]
     fn dequantize_in<V: Lanes>(blocks: &[BlockMXFP4], dst: &mut [f32]) {
         for (block, dst) in blocks.iter().zip(dst.as_chunks_mut::<32>().0) {
-            let scale = e2m1::half_e8m0(block.e);
-            codebook::decode::<V>(&DOUBLED, &block.qs, scale, dst);
+            codebook::decode::<V>(&DOUBLED, &block.qs, block.half_scale(), dst);
         }
     }
 }

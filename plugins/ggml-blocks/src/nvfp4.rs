@@ -36,6 +36,7 @@ pub struct NVFP4;
 
 impl BlockFormat for NVFP4 {
     const NAME: &'static str = "nvfp4";
+    const GGML_TYPE: u32 = 40;
     const BLOCK_LEN: usize = 64;
     const IMPORTANCE: Importance = Importance::Ignored;
     const ERROR_BOUND: f32 = 0.255;

@@ -34,6 +34,7 @@ pub struct Q1_0;
 
 impl BlockFormat for Q1_0 {
     const NAME: &'static str = "q1_0";
+    const GGML_TYPE: u32 = 41;
     const BLOCK_LEN: usize = 128;
     const IMPORTANCE: Importance = Importance::Ignored;
     const ERROR_BOUND: f32 = 1.005;

@@ -37,6 +37,7 @@ pub struct Q2_0;
 
 impl BlockFormat for Q2_0 {
     const NAME: &'static str = "q2_0";
+    const GGML_TYPE: u32 = 42;
     const BLOCK_LEN: usize = 64;
     const IMPORTANCE: Importance = Importance::Ignored;
     const ERROR_BOUND: f32 = 0.505;

@@ -50,6 +50,7 @@ pub struct Q2K;
 
 impl BlockFormat for Q2K {
     const NAME: &'static str = "q2_k";
+    const GGML_TYPE: u32 = 10;
     const BLOCK_LEN: usize = 256;
     const IMPORTANCE: Importance = Importance::Optional;
     const ERROR_BOUND: f32 = 0.9;

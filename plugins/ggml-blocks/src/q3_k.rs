@@ -64,6 +64,7 @@ pub struct Q3K;
 
 impl BlockFormat for Q3K {
     const NAME: &'static str = "q3_k";
+    const GGML_TYPE: u32 = 11;
     const BLOCK_LEN: usize = 256;
     const IMPORTANCE: Importance = Importance::Optional;
     const ERROR_BOUND: f32 = 0.4;

@@ -37,6 +37,7 @@ pub struct Q4_0;
 
 impl BlockFormat for Q4_0 {
     const NAME: &'static str = "q4_0";
+    const GGML_TYPE: u32 = 2;
     const BLOCK_LEN: usize = 32;
     const IMPORTANCE: Importance = Importance::Optional;
     const ERROR_BOUND: f32 = 0.15;

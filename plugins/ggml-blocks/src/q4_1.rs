@@ -39,6 +39,7 @@ pub struct Q4_1;
 
 impl BlockFormat for Q4_1 {
     const NAME: &'static str = "q4_1";
+    const GGML_TYPE: u32 = 3;
     const BLOCK_LEN: usize = 32;
     const IMPORTANCE: Importance = Importance::Optional;
     const ERROR_BOUND: f32 = 0.16;

@@ -56,6 +56,7 @@ pub struct Q4K;
 
 impl BlockFormat for Q4K {
     const NAME: &'static str = "q4_k";
+    const GGML_TYPE: u32 = 12;
     const BLOCK_LEN: usize = 256;
     const IMPORTANCE: Importance = Importance::Optional;
     const ERROR_BOUND: f32 = 0.2;

@@ -40,6 +40,7 @@ pub struct Q5_0;
 
 impl BlockFormat for Q5_0 {
     const NAME: &'static str = "q5_0";
+    const GGML_TYPE: u32 = 6;
     const BLOCK_LEN: usize = 32;
     const IMPORTANCE: Importance = Importance::Optional;
     const ERROR_BOUND: f32 = 0.075;

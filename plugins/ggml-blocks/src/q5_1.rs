@@ -42,6 +42,7 @@ pub struct Q5_1;
 
 impl BlockFormat for Q5_1 {
     const NAME: &'static str = "q5_1";
+    const GGML_TYPE: u32 = 7;
     const BLOCK_LEN: usize = 32;
     const IMPORTANCE: Importance = Importance::Optional;
     const ERROR_BOUND: f32 = 0.08;

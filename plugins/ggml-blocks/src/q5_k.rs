@@ -53,6 +53,7 @@ pub struct Q5K;
 
 impl BlockFormat for Q5K {
     const NAME: &'static str = "q5_k";
+    const GGML_TYPE: u32 = 13;
     const BLOCK_LEN: usize = 256;
     const IMPORTANCE: Importance = Importance::Optional;
     const ERROR_BOUND: f32 = 0.12;

@@ -45,6 +45,7 @@ pub struct Q6K;
 
 impl BlockFormat for Q6K {
     const NAME: &'static str = "q6_k";
+    const GGML_TYPE: u32 = 14;
     const BLOCK_LEN: usize = 256;
     const IMPORTANCE: Importance = Importance::Optional;
     const ERROR_BOUND: f32 = 0.05;

@@ -35,6 +35,7 @@ pub struct Q8_0;
 
 impl BlockFormat for Q8_0 {
     const NAME: &'static str = "q8_0";
+    const GGML_TYPE: u32 = 8;
     const BLOCK_LEN: usize = 32;
     const IMPORTANCE: Importance = Importance::Ignored;
     const ERROR_BOUND: f32 = 0.005;

@@ -40,6 +40,7 @@ pub struct TQ1_0;
 
 impl BlockFormat for TQ1_0 {
     const NAME: &'static str = "tq1_0";
+    const GGML_TYPE: u32 = 34;
     const BLOCK_LEN: usize = 256;
     const IMPORTANCE: Importance = Importance::Ignored;
     const ERROR_BOUND: f32 = 0.505;

@@ -37,6 +37,7 @@ pub struct TQ2_0;
 
 impl BlockFormat for TQ2_0 {
     const NAME: &'static str = "tq2_0";
+    const GGML_TYPE: u32 = 35;
     const BLOCK_LEN: usize = 256;
     const IMPORTANCE: Importance = Importance::Ignored;
     const ERROR_BOUND: f32 = 0.505;

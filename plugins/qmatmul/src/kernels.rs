@@ -135,7 +135,7 @@ struct Strips<E, I>(PhantomData<fn() -> (E, I)>);
 
 impl<E: Unpack, I: DotIsa> Kernels for Strips<E, I> {
     fn block(&self) -> (usize, usize) {
-        (block_len::<E>(), E::BLOCK_BYTES)
+        (block_len::<E>(), size_of::<E::Block>())
     }
 
     fn row_step(&self) -> usize {
@@ -167,10 +167,10 @@ impl<E: Unpack, I: DotIsa> Kernels for Strips<E, I> {
     }
 
     fn pack_group(&self, n: usize, rows: &[u8], dst: &mut [u8]) {
-        let blocks = n / block_len::<E>();
-        for (lane, row) in rows.chunks_exact(blocks * E::BLOCK_BYTES).enumerate() {
+        let blocks: &[E::Block] = bytemuck::cast_slice(rows);
+        for (lane, row) in blocks.chunks_exact(n / block_len::<E>()).enumerate() {
             let records = dst.chunks_exact_mut(record_bytes::<E>() * I::LANES);
-            for (block, record) in row.chunks_exact(E::BLOCK_BYTES).zip(records) {
+            for (block, record) in row.iter().zip(records) {
                 E::pack(block, &mut FieldWriter::new(record, I::LANES, lane));
             }
         }

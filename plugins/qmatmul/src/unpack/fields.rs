@@ -3,7 +3,7 @@
 //! A field of `b` bytes takes `b` times the lanes, each lane's bytes together, wider ones in pieces of four bytes:
 //! piece `i` of every lane, then piece `i + 1`.
 
-use half::f16;
+use bitquilt_ggml_blocks::Half;
 
 use super::STRIP_CODES;
 use crate::arch::DotIsa;
@@ -20,9 +20,17 @@ pub(crate) fn words<const N: usize>(bytes: &[u8]) -> [u32; N] {
     words
 }
 
-/// The half-precision float at byte `at`.
-pub(crate) fn half_at(bytes: &[u8], at: usize) -> f16 {
-    f16::from_le_bytes([bytes[at], bytes[at + 1]])
+/// A table of signed values as unsigned codes: `offset` is added to each, and no sum is negative or above 255.
+pub(crate) const fn offset_table(values: [i8; 16], offset: i32) -> [u8; 16] {
+    let mut codes = [0; 16];
+    let mut i = 0;
+    while i < codes.len() {
+        let code = values[i] as i32 + offset;
+        assert!(0 <= code && code <= 255, "a code is a byte");
+        codes[i] = code as u8;
+        i += 1;
+    }
+    codes
 }
 
 /// The codes of 16 bytes of nibbles: the low ones are values `0..16`, the high ones `16..32`.
@@ -74,8 +82,8 @@ impl<'a> FieldWriter<'a> {
     }
 
     /// A half-precision float.
-    pub(crate) fn half(&mut self, value: f16) {
-        self.put(value.to_le_bytes());
+    pub(crate) fn half(&mut self, value: Half) {
+        self.put(value.to_bits().to_le_bytes());
     }
 
     /// The upper half of a float whose lower half is zero.

@@ -1,8 +1,10 @@
 //! `iq4_xs`: a scale for a block, a signed scale of 6 bits for each 32 indices into the table of `iq4_nl`.
 
+use bitquilt_ggml_blocks::BlockIQ4XS;
+
 use super::{
     BlockForm, Header, Strip, Unpack,
-    fields::{FieldReader, FieldWriter, half_at, split_nibbles, translate},
+    fields::{FieldReader, FieldWriter, split_nibbles, translate},
     iq4_nl::VALUES,
 };
 use crate::arch::DotIsa;
@@ -12,20 +14,17 @@ pub(crate) struct Iq4Xs;
 
 impl Unpack for Iq4Xs {
     type Form = BlockForm<1, 0, 8>;
-    const BLOCK_BYTES: usize = 136;
+    type Block = BlockIQ4XS;
     const OFFSET: i32 = 128;
     const HEADER_BYTES: usize = 2;
     const STRIP_BYTES: usize = 17;
     const IS_CHEAP: bool = true;
 
-    fn pack(block: &[u8], record: &mut FieldWriter<'_>) {
-        record.half(half_at(block, 0));
-        let high = u16::from_le_bytes([block[2], block[3]]);
-        for s in 0..8 {
-            let low = block[4 + s / 2] >> (s % 2 * 4) & 15;
-            let scale = low | ((high >> (2 * s) & 3) as u8) << 4;
-            record.byte((scale as i8 - 32) as u8);
-            record.nibbles(split_nibbles(&block[8 + 16 * s..]));
+    fn pack(block: &BlockIQ4XS, record: &mut FieldWriter<'_>) {
+        record.half(block.d);
+        for (scale, qs) in block.unpacked_scales().into_iter().zip(block.qs.as_chunks::<16>().0) {
+            record.byte(scale as u8);
+            record.nibbles(split_nibbles(qs));
         }
     }
 

@@ -29,6 +29,8 @@ mod q6_k;
 mod q8_0;
 mod scales;
 
+use bytemuck::Pod;
+
 use crate::arch::{CodeSource, DotIsa};
 use fields::{FieldReader, FieldWriter};
 
@@ -135,8 +137,8 @@ impl<const MINS: usize, const BITS: u32> Form for ScaledForm<MINS, BITS> {
 pub(crate) trait Unpack: 'static {
     /// The form of its strips.
     type Form: Form;
-    /// Bytes of an encoded block.
-    const BLOCK_BYTES: usize;
+    /// An encoded block.
+    type Block: Pod;
     /// What is to be taken from each code.
     const OFFSET: i32;
     /// What is to be taken from the codes of a [`scaled_strip`](Self::scaled_strip).
@@ -149,7 +151,7 @@ pub(crate) trait Unpack: 'static {
     const IS_CHEAP: bool = false;
 
     /// Writes one row of a record.
-    fn pack(block: &[u8], record: &mut FieldWriter<'_>);
+    fn pack(block: &Self::Block, record: &mut FieldWriter<'_>);
 
     /// Reads the header of a record: what [`strip`](Self::strip) is to be given.
     ///

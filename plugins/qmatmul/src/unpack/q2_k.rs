@@ -1,8 +1,10 @@
 //! `q2_k`: a scale and a minimum of 4 bits for each 16 codes of 2 bits, times a scale for each kind for the block.
 
+use bitquilt_ggml_blocks::BlockQ2K;
+
 use super::{
     Header, IntegerForm, STRIP_CODES, Strip, Unpack,
-    fields::{FieldReader, FieldWriter, bits_of, half_at},
+    fields::{FieldReader, FieldWriter, bits_of},
 };
 use crate::arch::DotIsa;
 
@@ -11,22 +13,22 @@ pub(crate) struct Q2K;
 
 impl Unpack for Q2K {
     type Form = IntegerForm<2, 2, 4, 6>;
-    const BLOCK_BYTES: usize = 84;
+    type Block = BlockQ2K;
     const OFFSET: i32 = 0;
     const HEADER_BYTES: usize = 12;
     const STRIP_BYTES: usize = 9;
 
-    fn pack(block: &[u8], record: &mut FieldWriter<'_>) {
-        record.half(half_at(block, 80));
-        record.half(-half_at(block, 82));
+    fn pack(block: &BlockQ2K, record: &mut FieldWriter<'_>) {
+        record.half(block.d);
+        record.half(-block.dmin);
         // A byte has a scale in its lower half, a minimum in its upper.
-        let scales_and_mins = block[..16].as_chunks::<2>().0;
+        let scales_and_mins = block.scales.as_chunks::<2>().0;
         for [even, odd] in scales_and_mins {
             record.byte(even >> 4 | odd & 0xf0);
         }
         for (s, [even, odd]) in scales_and_mins.iter().enumerate() {
             record.byte(even & 15 | odd << 4);
-            record.crumb_halves(bits_of(&block[16 + s / 4 * 32..], s % 4 * 2, 3));
+            record.crumb_halves(bits_of(&block.qs[s / 4 * 32..], s % 4 * 2, 3));
         }
     }
 

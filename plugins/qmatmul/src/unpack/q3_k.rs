@@ -1,9 +1,10 @@
 //! `q3_k`: a signed scale of 6 bits for each 16 codes of 3 bits, times a scale for the block.
 
+use bitquilt_ggml_blocks::BlockQ3K;
+
 use super::{
     Header, IntegerForm, STRIP_CODES, Strip, Unpack,
-    fields::{FieldReader, FieldWriter, bits_of, half_at},
-    scales::signed_scales,
+    fields::{FieldReader, FieldWriter, bits_of},
 };
 use crate::arch::DotIsa;
 
@@ -12,19 +13,19 @@ pub(crate) struct Q3K;
 
 impl Unpack for Q3K {
     type Form = IntegerForm<0, 3, 6, 8>;
-    const BLOCK_BYTES: usize = 110;
+    type Block = BlockQ3K;
     const OFFSET: i32 = 4;
     const SCALED_OFFSET: i32 = 127;
     const HEADER_BYTES: usize = 2;
     const STRIP_BYTES: usize = 14;
 
-    fn pack(block: &[u8], record: &mut FieldWriter<'_>) {
-        record.half(half_at(block, 108));
-        let scales = signed_scales(&block[96..108]);
+    fn pack(block: &BlockQ3K, record: &mut FieldWriter<'_>) {
+        record.half(block.d);
+        let scales = block.unpacked_scales();
         for s in 0..8 {
             record.byte_pair([scales[2 * s] as u8, scales[2 * s + 1] as u8]);
-            let low = bits_of(&block[32 + s / 4 * 32..], s % 4 * 2, 3);
-            let high = bits_of(&block[..32], s, 1);
+            let low = bits_of(&block.qs[s / 4 * 32..], s % 4 * 2, 3);
+            let high = bits_of(&block.hmask, s, 1);
             record.octal_halves(std::array::from_fn(|k| low[k] | high[k] << 2));
         }
     }

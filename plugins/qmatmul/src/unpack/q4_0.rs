@@ -1,8 +1,10 @@
 //! `q4_0`: a scale for 32 codes of 4 bits.
 
+use bitquilt_ggml_blocks::BlockQ4_0;
+
 use super::{
     Header, Strip, StripForm, Unpack,
-    fields::{FieldReader, FieldWriter, half_at, split_nibbles},
+    fields::{FieldReader, FieldWriter, split_nibbles},
 };
 use crate::arch::DotIsa;
 
@@ -11,14 +13,14 @@ pub(crate) struct Q4_0;
 
 impl Unpack for Q4_0 {
     type Form = StripForm<1, 0, 4>;
-    const BLOCK_BYTES: usize = 18;
+    type Block = BlockQ4_0;
     const OFFSET: i32 = 8;
     const STRIP_BYTES: usize = 18;
     const IS_CHEAP: bool = true;
 
-    fn pack(block: &[u8], record: &mut FieldWriter<'_>) {
-        record.half(half_at(block, 0));
-        record.nibbles(split_nibbles(&block[2..18]));
+    fn pack(block: &BlockQ4_0, record: &mut FieldWriter<'_>) {
+        record.half(block.d);
+        record.nibbles(split_nibbles(&block.qs));
     }
 
     #[inline(always)]

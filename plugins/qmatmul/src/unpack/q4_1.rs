@@ -1,8 +1,10 @@
 //! `q4_1`: a scale and a minimum for 32 codes of 4 bits.
 
+use bitquilt_ggml_blocks::BlockQ4_1;
+
 use super::{
     Header, Strip, StripForm, Unpack,
-    fields::{FieldReader, FieldWriter, half_at, split_nibbles},
+    fields::{FieldReader, FieldWriter, split_nibbles},
 };
 use crate::arch::DotIsa;
 
@@ -11,15 +13,15 @@ pub(crate) struct Q4_1;
 
 impl Unpack for Q4_1 {
     type Form = StripForm<1, 1, 4>;
-    const BLOCK_BYTES: usize = 20;
+    type Block = BlockQ4_1;
     const OFFSET: i32 = 0;
     const STRIP_BYTES: usize = 20;
     const IS_CHEAP: bool = true;
 
-    fn pack(block: &[u8], record: &mut FieldWriter<'_>) {
-        record.half(half_at(block, 0));
-        record.half(half_at(block, 2));
-        record.nibbles(split_nibbles(&block[4..20]));
+    fn pack(block: &BlockQ4_1, record: &mut FieldWriter<'_>) {
+        record.half(block.d);
+        record.half(block.m);
+        record.nibbles(split_nibbles(&block.qs));
     }
 
     #[inline(always)]

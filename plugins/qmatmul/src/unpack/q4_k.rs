@@ -1,5 +1,7 @@
 //! `q4_k`: a scale and a minimum of 6 bits for each 32 codes of 4 bits, times a scale for each kind for the block.
 
+use bitquilt_ggml_blocks::BlockQ4K;
+
 use super::{
     BlockForm, Header, Strip, Unpack,
     fields::{FieldReader, FieldWriter, bits_of},
@@ -12,16 +14,18 @@ pub(crate) struct Q4K;
 
 impl Unpack for Q4K {
     type Form = BlockForm<1, 1, 4>;
-    const BLOCK_BYTES: usize = 144;
+    type Block = BlockQ4K;
     const OFFSET: i32 = 0;
     const HEADER_BYTES: usize = scales::HEADER_BYTES;
     const STRIP_BYTES: usize = 17;
     const IS_CHEAP: bool = true;
 
-    fn pack(block: &[u8], record: &mut FieldWriter<'_>) {
-        for (s, scale) in scales::pack_header(block, record).into_iter().enumerate() {
+    fn pack(block: &BlockQ4K, record: &mut FieldWriter<'_>) {
+        for (s, scale) in
+            scales::pack_header(block.d, block.dmin, block.scales_and_mins(), record).into_iter().enumerate()
+        {
             record.byte(scale);
-            record.nibbles(bits_of(&block[16 + s / 2 * 32..], s % 2 * 4, 15));
+            record.nibbles(bits_of(&block.qs[s / 2 * 32..], s % 2 * 4, 15));
         }
     }
 

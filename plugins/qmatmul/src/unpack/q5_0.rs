@@ -1,8 +1,10 @@
 //! `q5_0`: a scale for 32 codes of 5 bits.
 
+use bitquilt_ggml_blocks::BlockQ5_0;
+
 use super::{
     Header, Strip, StripForm, Unpack,
-    fields::{FieldReader, FieldWriter, half_at, merge, split_nibbles, spread_bits},
+    fields::{FieldReader, FieldWriter, merge, split_nibbles, spread_bits},
 };
 use crate::arch::DotIsa;
 
@@ -11,14 +13,14 @@ pub(crate) struct Q5_0;
 
 impl Unpack for Q5_0 {
     type Form = StripForm<1, 0, 5>;
-    const BLOCK_BYTES: usize = 22;
+    type Block = BlockQ5_0;
     const OFFSET: i32 = 16;
     const STRIP_BYTES: usize = 22;
 
-    fn pack(block: &[u8], record: &mut FieldWriter<'_>) {
-        record.half(half_at(block, 0));
-        record.nibbles(split_nibbles(&block[6..22]));
-        record.bits(spread_bits(&block[2..6]));
+    fn pack(block: &BlockQ5_0, record: &mut FieldWriter<'_>) {
+        record.half(block.d);
+        record.nibbles(split_nibbles(&block.qs));
+        record.bits(spread_bits(&block.qh));
     }
 
     #[inline(always)]

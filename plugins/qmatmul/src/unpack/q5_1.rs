@@ -1,8 +1,10 @@
 //! `q5_1`: a scale and a minimum for 32 codes of 5 bits.
 
+use bitquilt_ggml_blocks::BlockQ5_1;
+
 use super::{
     Header, Strip, StripForm, Unpack,
-    fields::{FieldReader, FieldWriter, half_at, merge, split_nibbles, spread_bits},
+    fields::{FieldReader, FieldWriter, merge, split_nibbles, spread_bits},
 };
 use crate::arch::DotIsa;
 
@@ -11,16 +13,16 @@ pub(crate) struct Q5_1;
 
 impl Unpack for Q5_1 {
     type Form = StripForm<1, 1, 5>;
-    const BLOCK_BYTES: usize = 24;
+    type Block = BlockQ5_1;
     const OFFSET: i32 = 0;
     const STRIP_BYTES: usize = 24;
     const IS_CHEAP: bool = true;
 
-    fn pack(block: &[u8], record: &mut FieldWriter<'_>) {
-        record.half(half_at(block, 0));
-        record.half(half_at(block, 2));
-        record.nibbles(split_nibbles(&block[8..24]));
-        record.bits(spread_bits(&block[4..8]));
+    fn pack(block: &BlockQ5_1, record: &mut FieldWriter<'_>) {
+        record.half(block.d);
+        record.half(block.m);
+        record.nibbles(split_nibbles(&block.qs));
+        record.bits(spread_bits(&block.qh));
     }
 
     #[inline(always)]

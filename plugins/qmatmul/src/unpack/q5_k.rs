@@ -1,5 +1,7 @@
 //! `q5_k`: a scale and a minimum of 6 bits for each 32 codes of 5 bits, times a scale for each kind for the block.
 
+use bitquilt_ggml_blocks::BlockQ5K;
+
 use super::{
     BlockForm, Header, Strip, Unpack,
     fields::{FieldReader, FieldWriter, bits_of, merge},
@@ -12,16 +14,18 @@ pub(crate) struct Q5K;
 
 impl Unpack for Q5K {
     type Form = BlockForm<1, 1, 5>;
-    const BLOCK_BYTES: usize = 176;
+    type Block = BlockQ5K;
     const OFFSET: i32 = 0;
     const HEADER_BYTES: usize = scales::HEADER_BYTES;
     const STRIP_BYTES: usize = 21;
 
-    fn pack(block: &[u8], record: &mut FieldWriter<'_>) {
-        for (s, scale) in scales::pack_header(block, record).into_iter().enumerate() {
+    fn pack(block: &BlockQ5K, record: &mut FieldWriter<'_>) {
+        for (s, scale) in
+            scales::pack_header(block.d, block.dmin, block.scales_and_mins(), record).into_iter().enumerate()
+        {
             record.byte(scale);
-            record.nibbles(bits_of(&block[48 + s / 2 * 32..], s % 2 * 4, 15));
-            record.bits(bits_of(&block[16..48], s, 1));
+            record.nibbles(bits_of(&block.qs[s / 2 * 32..], s % 2 * 4, 15));
+            record.bits(bits_of(&block.qh, s, 1));
         }
     }
 

@@ -1,8 +1,10 @@
 //! `q6_k`: a signed scale of 8 bits for each 16 codes of 6 bits, times a scale for the block.
 
+use bitquilt_ggml_blocks::BlockQ6K;
+
 use super::{
     BlockForm, Header, Strip, Unpack,
-    fields::{FieldReader, FieldWriter, bits_of, half_at, merge},
+    fields::{FieldReader, FieldWriter, bits_of, merge},
 };
 use crate::arch::DotIsa;
 
@@ -11,19 +13,19 @@ pub(crate) struct Q6K;
 
 impl Unpack for Q6K {
     type Form = BlockForm<2, 0, 6>;
-    const BLOCK_BYTES: usize = 210;
+    type Block = BlockQ6K;
     const OFFSET: i32 = 32;
     const HEADER_BYTES: usize = 2;
     const STRIP_BYTES: usize = 26;
 
-    fn pack(block: &[u8], record: &mut FieldWriter<'_>) {
-        record.half(half_at(block, 208));
+    fn pack(block: &BlockQ6K, record: &mut FieldWriter<'_>) {
+        record.half(block.d);
         for s in 0..8 {
             let (half, quarter) = (s / 4, s % 4);
-            record.byte(block[192 + 2 * s]);
-            record.byte(block[193 + 2 * s]);
-            record.nibbles(bits_of(&block[64 * half + quarter % 2 * 32..], quarter / 2 * 4, 15));
-            record.crumbs(bits_of(&block[128 + 32 * half..], quarter * 2, 3));
+            record.byte(block.scales[2 * s] as u8);
+            record.byte(block.scales[2 * s + 1] as u8);
+            record.nibbles(bits_of(&block.ql[64 * half + quarter % 2 * 32..], quarter / 2 * 4, 15));
+            record.crumbs(bits_of(&block.qh[32 * half..], quarter * 2, 3));
         }
     }
 

@@ -1,8 +1,10 @@
 //! `q8_0`: a scale for 32 signed bytes.
 
+use bitquilt_ggml_blocks::BlockQ8_0;
+
 use super::{
     Header, Strip, StripForm, Unpack,
-    fields::{FieldReader, FieldWriter, half_at, words},
+    fields::{FieldReader, FieldWriter, words},
 };
 use crate::arch::DotIsa;
 
@@ -11,14 +13,14 @@ pub(crate) struct Q8_0;
 
 impl Unpack for Q8_0 {
     type Form = StripForm<1, 0, 8>;
-    const BLOCK_BYTES: usize = 34;
+    type Block = BlockQ8_0;
     const OFFSET: i32 = 128;
     const STRIP_BYTES: usize = 34;
     const IS_CHEAP: bool = true;
 
-    fn pack(block: &[u8], record: &mut FieldWriter<'_>) {
-        record.half(half_at(block, 0));
-        record.bytes(words(&block[2..34]).map(|codes| codes ^ 0x8080_8080));
+    fn pack(block: &BlockQ8_0, record: &mut FieldWriter<'_>) {
+        record.half(block.d);
+        record.bytes(words(bytemuck::cast_slice(&block.qs)).map(|codes| codes ^ 0x8080_8080));
     }
 
     #[inline(always)]
