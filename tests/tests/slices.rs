@@ -59,7 +59,7 @@ fn a_slice_of_a_weight_multiplies_as_it_does_in_the_whole() {
     let inputs = [1, 3, 8, 40].map(|m| values(&mut random, [m, COLUMNS]));
     let dense = values(&mut random, [ROWS, COLUMNS]);
     let importance = vec![1.0; COLUMNS];
-    for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+    for isa in Isa::available() {
         let session = InferenceSession::builder().threads(2).option("isa", isa.name()).build().unwrap();
         for encoding in session.registry().encodings() {
             let weight = encoding.quantize_with_importance(&dense, &importance).unwrap();

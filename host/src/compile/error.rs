@@ -98,6 +98,21 @@ pub enum LoadError {
         /// What is wrong.
         problem: String,
     },
+    /// A constant has a number that is too large for the dtype that it is cast to.
+    #[error(
+        "node `{node}` (cast): its constant input has {value:?} at index {index}, which would be infinite as {dtype}; cast it to a wider \
+         dtype, scale the constant, or write an infinity where one is meant"
+    )]
+    CastOverflow {
+        /// The node's name.
+        node: String,
+        /// The dtype.
+        dtype: bitquilt_plugin_api::DType,
+        /// Index of the first such number, in row-major order.
+        index: usize,
+        /// The number.
+        value: f64,
+    },
     /// A part of the graph that does not depend on inputs could not be computed.
     #[error("the graph's constant part: {0}")]
     Fold(Box<RunError>),

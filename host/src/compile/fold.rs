@@ -6,6 +6,7 @@ use super::error::LoadError;
 use super::prepare::program;
 use super::{Loader, Part, writes_state};
 use crate::graph::{Graph, NodeData, Source};
+use crate::ops::first_overflow;
 use crate::session::run_once;
 use crate::tensor::{Tensor, dense_bytes};
 
@@ -54,8 +55,11 @@ pub(super) fn fold(graph: &Graph, live: &[usize], loader: &Loader<'_>) -> Result
     let taken_outside =
         live.iter().filter(|node| !nodes.contains(node)).flat_map(|node| &graph.nodes[*node].inputs);
     let asked_for = graph.outputs.iter().map(|port| &port.value);
+    let casts = || live.iter().map(|node| &graph.nodes[*node]).filter(|data| data.op == "cast");
+    let looked_at = casts().flat_map(|data| &data.inputs);
     let mut frontier: Vec<usize> = taken_outside
         .chain(asked_for)
+        .chain(looked_at)
         .copied()
         .filter(
             |value| matches!(graph.values[*value].source, Source::Node { node, .. } if nodes.contains(&node)),
@@ -72,7 +76,24 @@ pub(super) fn fold(graph: &Graph, live: &[usize], loader: &Loader<'_>) -> Result
     // A folded node depends on no input, and so on no symbol.
     (constants.inputs, constants.symbols, constants.states) = (Vec::new(), Vec::new(), Vec::new());
     let tensors = run_once(&constants, loader).map_err(|error| LoadError::Fold(Box::new(error)))?;
-    Ok(Folded { nodes, tensors: frontier.into_iter().zip(tensors).collect() })
+    let tensors: HashMap<usize, Tensor> = frontier.into_iter().zip(tensors).collect();
+    casts().try_for_each(|data| check_cast(graph, data, &tensors))?;
+    Ok(Folded { nodes, tensors })
+}
+
+/// Whether a cast of a constant keeps its numbers finite.
+fn check_cast(graph: &Graph, node: &NodeData, folded: &HashMap<usize, Tensor>) -> Result<(), LoadError> {
+    let constant = |value: &usize| match &graph.values[*value].source {
+        Source::Constant(tensor) => Some(tensor),
+        _ => folded.get(value),
+    };
+    let input = node.inputs.first().and_then(constant);
+    let dtype = node.outputs.first().and_then(|value| graph.values[*value].tensor.dtype());
+    let (Some(input), Some(dtype)) = (input, dtype) else { return Ok(()) };
+    match first_overflow(input, dtype) {
+        None => Ok(()),
+        Some((index, value)) => Err(LoadError::CastOverflow { node: node.name.clone(), dtype, index, value }),
+    }
 }
 
 /// The bytes of a graph's constants, those of clones once.

@@ -11,11 +11,13 @@ use super::arch::{AnySimd, Body, LANES, Simd};
 use super::check::Input;
 use super::parallel::for_each_piece;
 use super::vectorized::Vectorized;
+use crate::tensor::Tensor;
 
 /// `cast(x)` to the attribute `dtype`, by the rules of Rust's `as`: floats round to the nearest, ties to even; a float that
 /// becomes an integer is cut off towards zero, clamped to the integer's range, and 0 if it is NaN; integers that are too wide
 /// lose their upper bits. To `bool`, 0 is false and all else true. Integers reach f16 and bf16 by way of f32. What is too large for a float
-/// becomes infinite, and NaN in f8_e4m3, which has no infinities.
+/// becomes infinite, and NaN in f8_e4m3, which has no infinities, in a run; where it is a constant's, loading the graph is refused:
+/// see [`first_overflow`].
 ///
 /// A cast to the dtype that `x` has is `x`'s memory.
 #[derive(Clone, Copy)]
@@ -177,6 +179,43 @@ impl<T> Source for T where
 {
 }
 
+/// The first finite number of a tensor that is too large for a float of another dtype, and its index.
+pub(crate) fn first_overflow(x: &Tensor, to: DType) -> Option<(usize, f64)> {
+    let least = least_overflow(to)?;
+    match x.dtype()? {
+        DType::F64 => first_beyond(x, least, |x: f64| x),
+        DType::F32 => first_beyond(x, least, |x: f32| x.into()),
+        DType::F16 => first_beyond(x, least, |x: f16| x.into()),
+        DType::BF16 => first_beyond(x, least, |x: bf16| x.into()),
+        DType::I16 => first_beyond(x, least, |x: i16| x.into()),
+        DType::I32 => first_beyond(x, least, |x: i32| x.into()),
+        DType::I64 => first_beyond(x, least, |x: i64| x as f64),
+        DType::U16 => first_beyond(x, least, |x: u16| x.into()),
+        DType::U32 => first_beyond(x, least, |x: u32| x.into()),
+        DType::U64 => first_beyond(x, least, |x: u64| x as f64),
+        _ => None,
+    }
+}
+
+/// The least number that does not round to a finite one of a float dtype.
+fn least_overflow(dtype: DType) -> Option<f64> {
+    let half_a_step_above = |digits: i32| (2.0 - 2f64.powi(-digits)) * 2f64.powi(127);
+    match dtype {
+        DType::F32 => Some(half_a_step_above(24)),
+        DType::BF16 => Some(half_a_step_above(8)),
+        DType::F16 => Some(65_520.0),
+        DType::F8_E5M2 => Some(61_440.0),
+        // 464 is a tie, and goes to 448, which is even.
+        DType::F8_E4M3 => Some(464f64.next_up()),
+        _ => None,
+    }
+}
+
+fn first_beyond<S: Scalar>(x: &Tensor, least: f64, number: impl Fn(S) -> f64) -> Option<(usize, f64)> {
+    let numbers = x.values::<S>().ok()?.iter().map(|value| number(*value));
+    numbers.enumerate().find(|(_, number)| number.is_finite() && number.abs() >= least)
+}
+
 /// Each value by way of `widen`, which has all values of an `S` and can be cast to each dtype.
 fn cast_from<S: Scalar, W: Source>(
     threads: Threads<'_>,
@@ -269,7 +308,7 @@ fn unknown(element: ElementView<'_>) -> Error {
 mod tests {
     use super::*;
     use crate::ops::testing::{Ops, check_inference, noise, none};
-    use crate::{Attributes, Tensor};
+    use crate::{Attributes, Graph, InferenceSession};
 
     fn to(dtype: DType) -> Attributes {
         Attributes::new().with("dtype", dtype.to_string())
@@ -341,6 +380,65 @@ mod tests {
         check(&values, &values.iter().map(|value| value.to_f32()).collect::<Vec<_>>());
         check(&values, &values.iter().map(|value| value.to_f32() as i16).collect::<Vec<_>>());
         check(&values, &values.iter().map(|value| F8E4M3::from_f32(value.to_f32())).collect::<Vec<_>>());
+    }
+
+    /// What loading a graph says that casts a constant, as it is and as the result of another op.
+    #[test]
+    fn a_constant_that_would_become_infinite_is_refused() {
+        let session = InferenceSession::builder().build().unwrap();
+        let load = |x: Tensor, dtype: DType, doubled: bool| {
+            let mut graph = Graph::new(session.registry(), []).unwrap();
+            let mut value = graph.constant(&x).unwrap();
+            if doubled {
+                value = graph.add(value, value).unwrap();
+            }
+            let cast = graph.cast(value, dtype).unwrap();
+            graph.output(cast).unwrap();
+            session.load(&graph).map(drop).map_err(|error| error.to_string())
+        };
+        let tail = "cast it to a wider dtype, scale the constant, or write an infinity where one is meant";
+        let x = |values: [f32; 3]| Tensor::new([3], values).unwrap();
+        for (x, dtype, doubled, problem) in [
+            (
+                x([1.0, -70_000.0, 1e9]),
+                DType::F16,
+                false,
+                "has -70000.0 at index 1, which would be infinite as f16",
+            ),
+            (
+                x([1.0, 2.0, 40_000.0]),
+                DType::F16,
+                true,
+                "has 80000.0 at index 2, which would be infinite as f16",
+            ),
+            (
+                x([f32::MAX, 0.0, 0.0]),
+                DType::BF16,
+                false,
+                "has 3.4028234663852886e38 at index 0, which would be infinite as bf16",
+            ),
+        ] {
+            let node = usize::from(doubled);
+            let expected = format!("node `cast.{node}` (cast): its constant input {problem}; {tail}");
+            assert_eq!(load(x, dtype, doubled), Err(expected));
+        }
+        let wide = Tensor::new([1], [1e300f64]).unwrap();
+        assert!(load(wide, DType::F32, false).unwrap_err().contains("infinite as f32"));
+        assert!(load(Tensor::new([1], [70_000u32]).unwrap(), DType::F16, false).is_err());
+        for fine in [[65_519.0, -65_504.0, 1e-9], [f32::INFINITY, f32::NEG_INFINITY, f32::NAN]] {
+            assert_eq!(load(x(fine), DType::F16, false), Ok(()));
+        }
+        // The edge is where the conversion itself has it.
+        for dtype in [DType::F32, DType::BF16, DType::F16, DType::F8_E4M3, DType::F8_E5M2] {
+            let edge = least_overflow(dtype).unwrap();
+            let finite = |x: f64| {
+                let x = Tensor::new([1], [x]).unwrap();
+                let narrow = Ops::standard().run("cast", &to(dtype), &[x]).unwrap();
+                let wide = Ops::standard().run("cast", &to(DType::F64), &[narrow]).unwrap();
+                wide.values::<f64>().unwrap()[0].is_finite()
+            };
+            assert!(!finite(edge * (1.0 + 1e-6)) && finite(edge * (1.0 - 1e-6)), "{dtype}");
+        }
     }
 
     #[test]

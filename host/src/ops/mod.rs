@@ -38,6 +38,8 @@ use reduce::Reduce;
 use unary::Unary;
 use vectorized::Vectorized;
 
+pub(crate) use cast::first_overflow;
+
 /// The plugin `standard`.
 pub(crate) fn plugin() -> Plugin {
     let mut plugin = Plugin::new("standard", env!("CARGO_PKG_VERSION"))
