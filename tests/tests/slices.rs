@@ -62,7 +62,7 @@ fn a_slice_of_a_weight_multiplies_as_it_does_in_the_whole() {
     for isa in Isa::available() {
         let session = InferenceSession::builder().threads(2).option("isa", isa.name()).build().unwrap();
         for encoding in session.registry().encodings() {
-            let weight = encoding.quantize_with_importance(&dense, &importance).unwrap();
+            let weight = encoding.quantize_with_importance(&dense, &importance).unwrap().tensor;
             for precision in ["fast", "exact"] {
                 let model = model(&session, &weight, precision);
                 let about = format!("{}, {precision}, {}", encoding.spec().name, isa.name());
