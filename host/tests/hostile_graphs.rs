@@ -154,6 +154,20 @@ fn hostile_records_get_a_sentence() {
         assert!(error.contains(sentence), "{place}: {error}");
         assert!(error.len() < 5000, "{place}: {} bytes", error.len());
     }
+    let nested = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    for (text, sentence) in [
+        ("", "EOF while parsing"),
+        ("{}", "missing field"),
+        (&nested, "has no graph that can be read"),
+        (&record().to_string().replace("{\"input\":0}", &nested), "expected value at line 1"),
+        (
+            &record().to_string().replacen("\"format\":1", "\"format\":1,\"format\":1", 1),
+            "duplicate field `format`",
+        ),
+    ] {
+        let error = load(&session, &path, text).map(drop).expect_err(sentence).to_string();
+        assert!(error.contains(sentence), "{error}");
+    }
 }
 
 #[test]
@@ -188,6 +202,32 @@ fn model(make: impl FnOnce(&mut Graph) -> Result<bitquilt::Value, bitquilt::Grap
     let value = make(&mut graph).unwrap();
     graph.output(value).unwrap();
     session.load(&graph).unwrap()
+}
+
+#[test]
+fn constants_that_grow_are_left_to_the_run() {
+    let doubled = model(|graph| {
+        let mut value = graph.constant(&Tensor::full([1, 1024], 1f32))?;
+        for _ in 0..30 {
+            value = graph.op("concat", [value, value])?;
+        }
+        graph.op("add", [value, value])
+    });
+    let error = run(&doubled, &Tensor::full([1, 1], 1f32)).unwrap_err().to_string();
+    let largest = 4096u64 << 30;
+    assert!(error.starts_with("the run, in which node `"), "{error}");
+    assert!(error.contains(&format!("takes {largest} bytes, needs ")), "{error}");
+    assert!(error.ends_with("bytes of memory, which this machine does not have"), "{error}");
+    // Eight doublings are folded, and the sum of them.
+    let few = model(|graph| {
+        let mut value = graph.constant(&Tensor::full([1, 4], 1f32))?;
+        for _ in 0..8 {
+            value = graph.op("concat", [value, value])?;
+        }
+        graph.op("add", [value, value])
+    });
+    assert_eq!(few.explain_for(&[("n".to_owned(), 1)].into()).unwrap().nodes.len(), 0);
+    run(&few, &Tensor::full([1, 1], 1f32)).unwrap();
 }
 
 #[test]

@@ -99,6 +99,41 @@ fn inputs_symbols_and_outputs() {
     });
 }
 
+/// Nodes that each take what the one before yields.
+#[test]
+fn a_chain_of_nodes() {
+    check(|session, parts| {
+        let mut graph = Graph::new(session.registry(), [TensorType::f32([dim("n")])]).unwrap();
+        let mut value = graph.input(0);
+        for _ in 0..parts {
+            value = graph.op("relu", [value]).unwrap();
+        }
+        let sum = graph.op("add", [value, value]).unwrap();
+        graph.output(sum).unwrap();
+        Case { graph, inputs: vec![("input0".to_owned(), one())] }
+    });
+}
+
+/// Constants and inputs that one node takes, which all are alive in it.
+#[test]
+fn inputs_of_a_node() {
+    check(|session, parts| {
+        let mut graph = Graph::new(session.registry(), []).unwrap();
+        let mut inputs = Vec::new();
+        let mut values: Vec<Value> = Vec::new();
+        for index in 0..parts / 2 {
+            let name = format!("input{index}");
+            let value = graph.add_input(&name, TensorType::f32([dim("n")])).unwrap();
+            values.push(graph.op("add", [value, value]).unwrap());
+            values.push(graph.constant(&one()).unwrap());
+            inputs.push((name, one()));
+        }
+        let whole = graph.op("concat", values).unwrap();
+        graph.output(whole).unwrap();
+        Case { graph, inputs }
+    });
+}
+
 /// States that are each written and read.
 #[test]
 fn states() {
