@@ -70,7 +70,8 @@ fn quantizing_stays_inside() {
 
 /// What the fuzzer (`tests/fuzz/libfuzzer`) has found to be different, replayed.
 fn replay(target: &str, check: fn(&[u8])) {
-    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fuzz/libfuzzer/corpus/").to_owned() + target;
+    let directory =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fuzz/libfuzzer/corpus/").to_owned() + target;
     let files: Vec<_> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(files.len() >= FORMATS.len(), "{target}");
     for file in files {
