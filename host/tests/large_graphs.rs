@@ -120,7 +120,7 @@ fn inputs_of_a_node() {
     check(|session, parts| {
         let mut graph = Graph::new(session.registry(), []).unwrap();
         let mut inputs = Vec::new();
-        let mut values: Vec<Value> = Vec::new();
+        let mut values = Vec::new();
         for index in 0..parts / 2 {
             let name = format!("input{index}");
             let value = graph.add_input(&name, TensorType::f32([dim("n")])).unwrap();
