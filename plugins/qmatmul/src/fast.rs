@@ -32,9 +32,10 @@ pub(crate) fn may_serve(node: &NodeView<'_>, isa: Isa) -> Support {
     }
 }
 
-/// The place of an instruction set's kernels among those of one encoding.
+/// The place of an instruction set's kernels among those of one encoding: its own in [`Isa::ALL`], where it stands behind all that it
+/// includes.
 pub(crate) fn priority(isa: Isa) -> i32 {
-    10 + isa.descend().count() as i32
+    10 + isa as i32
 }
 
 /// Serves one encoding on one instruction set: the weight is repacked once, and `x` quantized once for all weights that take it.
