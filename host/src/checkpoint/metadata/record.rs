@@ -209,8 +209,8 @@ mod tests {
             let texts = [(KEY, record), ("text", "")].map(|(key, text)| (key.to_owned(), text.to_owned()));
             assert_eq!(read(texts.into()).unwrap_err(), sentence);
         }
-        let (open, close) = (r#"{"array":{"array":["#.repeat(100_000), "]}}".repeat(100_000));
-        let deep = format!(r#"{{"format":1,"entries":{{"a":{open}{close}}}}}"#);
+        let nested = format!("{}{}", r#"{"array":["#.repeat(100_000), "]}".repeat(100_000));
+        let deep = format!(r#"{{"format":1,"entries":{{"a":{{"array":{nested}}}}}}}"#);
         let error = read([(KEY.to_owned(), deep)].into()).unwrap_err();
         assert!(error.contains("recursion limit exceeded"), "{error}");
     }
