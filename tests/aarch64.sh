@@ -9,36 +9,34 @@ rustup target add "$target"
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -cpu max -L /usr/aarch64-linux-gnu"
 
-# What each line runs: a package, its targets, and after -- the names of tests.
+# The tests of a line: targets, and after -- the names. One selection of packages serves all, so that each is compiled once.
+packages="-p bitquilt-simd -p bitquilt-plugin-api -p bitquilt-ggml-blocks -p bitquilt-qmatmul -p bitquilt"
 table="
-bitquilt-simd --lib
-bitquilt-ggml-blocks --test edges --test golden
-bitquilt-qmatmul --lib
-bitquilt --lib -- ops::arch:: ops::append:: ops::arithmetic:: ops::cast:: ops::greatest:: ops::rope:: ops::softmax:: norm::
+--test edges --test golden
+--lib -- isa:: control:: f32_kernel:: arch:: activation:: unpack:: ops::append:: ops::arithmetic:: ops::cast:: ops::greatest:: ops::rope:: ops::softmax:: norm::
 "
 limit=240
 if [ "${1:-}" = --long ]; then
   limit=0
   table+="
-bitquilt-ggml-blocks --lib --test parity
-bitquilt-qmatmul --test parity
-bitquilt --lib -- ops::
+--test parity
+--lib -- ops::
 "
 fi
 
 run_table() {
   grep . <<<"$table" | while read -r line; do
     # shellcheck disable=SC2086
-    cargo test -q --target "$target" -p $line </dev/null
+    cargo test -q --target "$target" $packages $line </dev/null
   done
 }
 export -f run_table
-export table target
+export table target packages
 
 # Built beforehand, so that the limit is the emulator's alone.
 grep . <<<"$table" | while read -r line; do
   # shellcheck disable=SC2086
-  cargo test -q --no-run --target "$target" -p ${line%% -- *} </dev/null
+  cargo test -q --no-run --target "$target" $packages ${line%% -- *} </dev/null
 done
 timeout "$limit" bash -euo pipefail -c run_table || {
   echo "the tests failed, or took longer than $limit seconds" >&2

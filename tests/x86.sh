@@ -10,28 +10,24 @@ if [ "$(rustc --print host-tuple)" != "$target" ]; then
   exit 1
 fi
 
-# What each line runs: a package, its targets, and after -- the names of tests.
+# The tests of a line: targets, and after -- the names. They are the workspace's, as its test command has built them.
 table="
-bitquilt-simd --lib
-bitquilt-ggml-blocks --test edges
-bitquilt-qmatmul --lib -- f32_kernel:: arch:: activation::
-bitquilt --lib -- ops::arch:: ops::append:: ops::arithmetic:: ops::cast:: ops::greatest:: ops::rope:: ops::softmax:: norm::
-bitquilt-tests --test kernels
+--test edges --test kernels
+--lib -- isa:: f32_kernel:: arch:: activation:: ops::append:: ops::arithmetic:: ops::cast:: ops::greatest:: ops::rope:: ops::softmax:: norm::
 "
 limit=240
 if [ "${1:-}" = --long ]; then
   limit=0
   table+="
-bitquilt-ggml-blocks --lib --test golden --test parity
-bitquilt-qmatmul --test parity --test generic --test accuracy
-bitquilt --lib -- ops:: --skip every_promise
+--test golden --test parity --test generic --test accuracy --test slices
+--lib -- ops:: affine:: codebook:: unpack:: drive:: --skip every_promise
 "
 fi
 
 run_table() {
   grep . <<<"$table" | while read -r line; do
     # shellcheck disable=SC2086
-    cargo test -q -p $line </dev/null
+    cargo test -q --workspace $line </dev/null
   done
   cargo run -q --example quickstart
 }
@@ -41,7 +37,7 @@ export table
 # Built beforehand, so that the limit is the emulator's alone.
 grep . <<<"$table" | while read -r line; do
   # shellcheck disable=SC2086
-  cargo test -q --no-run -p ${line%% -- *} </dev/null
+  cargo test -q --workspace --no-run ${line%% -- *} </dev/null
 done
 cargo build -q --example quickstart
 
