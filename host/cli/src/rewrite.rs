@@ -13,7 +13,6 @@ use crate::output::print_line;
 
 /// Opens a checkpoint whose tensors may change their types, which a graph's may not, once it is known that `output` can be written.
 pub fn open(path: &Path, output: &Path) -> miette::Result<Checkpoint> {
-    check_target(output).into_diagnostic()?;
     let file = Checkpoint::open(path).into_diagnostic()?;
     if Graph::is_in(&file) {
         return Err(miette!(
@@ -27,6 +26,7 @@ pub fn open(path: &Path, output: &Path) -> miette::Result<Checkpoint> {
             output.display()
         ));
     }
+    check_target(output).into_diagnostic()?;
     Ok(file)
 }
 

@@ -343,7 +343,8 @@ fn a_new_crate_passes_its_test_and_every_check_and_is_formatted() {
     let plugin = installed(directory.path(), "acme_int5");
     let report = json(&["plugin", "check", "--json", &plugin]);
     assert_eq!((&report["failed"], &report["skipped"]), (&0.into(), &0.into()), "{report}");
-    assert_eq!(report["findings"][0]["subject"], "encoding acme.int5");
+    let findings = report["findings"].as_array().unwrap();
+    assert!(findings.iter().any(|finding| finding["subject"] == "encoding acme.int5"), "{report}");
     let formatted =
         Command::new("rustfmt").args(["--edition", "2024", "--check"]).arg(path.join("src/lib.rs")).output();
     // Where there is no rustfmt nothing is said of it.
