@@ -1,7 +1,8 @@
 //! Text from elsewhere, a file's or a plugin's, on its way to a person: without control characters, which a terminal obeys, and no
 //! longer than a person reads.
 //!
-//! [`Brief`] is for a name inside a sentence, [`List`] for several, [`Passage`] for a whole message, [`Columns`] for a table.
+//! [`Brief`] is for a name inside a sentence, [`List`] and [`Quoted`] for several, [`Passage`] for a whole message, [`Columns`] for a
+//! table.
 
 use std::fmt::{self, Display, Formatter, Write};
 
@@ -9,6 +10,8 @@ use std::fmt::{self, Display, Formatter, Write};
 const NAME: usize = 120;
 /// The most names of a list that are shown.
 const NAMES: usize = 64;
+/// The characters of a list after which no more names are shown.
+const NAMES_LENGTH: usize = 1500;
 /// The most characters of a message that are shown.
 const MESSAGE: usize = 4000;
 /// The most characters of a table's cell that are shown.
@@ -46,17 +49,20 @@ impl Display for Cut<'_> {
     }
 }
 
-/// A message of one or more lines. One of more than 4000 characters is cut, and how many are left out follows.
+/// A message of one or more lines. One of more than 4000 characters, as they are shown, is cut, and how many are left out follows.
 #[derive(Clone, Copy, Debug)]
 pub struct Passage<'a>(pub &'a str);
 
 impl Display for Passage<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write_lines(f, self.0.chars().take(MESSAGE))?;
-        match self.0.chars().count().saturating_sub(MESSAGE) {
-            0 => Ok(()),
-            more => write!(f, "… (and {more} more characters)"),
-        }
+        let mut shown = 0;
+        let more = self.0.char_indices().find(|(_, char)| {
+            shown += shown_len(*char);
+            shown > MESSAGE
+        });
+        let Some((end, _)) = more else { return Lines(self.0).fmt(f) };
+        let (beginning, rest) = self.0.split_at(end);
+        write!(f, "{}… (and {} more characters)", Lines(beginning), rest.chars().count())
     }
 }
 
@@ -66,24 +72,47 @@ pub struct Lines<'a>(pub &'a str);
 
 impl Display for Lines<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write_lines(f, self.0.chars())
+        self.0.chars().try_for_each(|char| match char {
+            '\n' | '\t' => f.write_char(char),
+            _ => write_char(f, char),
+        })
     }
 }
 
-/// Names with commas between them: the first 64, each [`Brief`], and the number of the others.
+/// Names with commas between them: the first 64 at most, fewer where they are long, each [`Brief`], and the number of the others.
 #[derive(Clone, Copy, Debug)]
 pub struct List<'a>(pub &'a [String]);
 
 impl Display for List<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        for (index, name) in self.0.iter().take(NAMES).enumerate() {
-            let comma = if index == 0 { "" } else { ", " };
-            write!(f, "{comma}{}", Brief(name))?;
+        write_list(f, self.0, "")
+    }
+}
+
+/// As [`List`], each name between backticks.
+#[derive(Clone, Copy, Debug)]
+pub struct Quoted<'a>(pub &'a [String]);
+
+impl Display for Quoted<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write_list(f, self.0, "`")
+    }
+}
+
+fn write_list(f: &mut Formatter<'_>, names: &[String], quote: &str) -> fmt::Result {
+    let (mut written, mut length) = (0, 0);
+    for name in names.iter().take(NAMES) {
+        let comma = if written == 0 { "" } else { ", " };
+        let name = Brief(name).to_string();
+        write!(f, "{comma}{quote}{name}{quote}")?;
+        (written, length) = (written + 1, length + name.chars().count());
+        if length > NAMES_LENGTH {
+            break;
         }
-        match self.0.len().saturating_sub(NAMES) {
-            0 => Ok(()),
-            more => write!(f, " and {more} more"),
-        }
+    }
+    match names.len() - written {
+        0 => Ok(()),
+        more => write!(f, " and {more} more"),
     }
 }
 
@@ -134,18 +163,25 @@ fn cell(text: &str) -> String {
     }
 }
 
-fn write_lines(f: &mut impl Write, mut chars: impl Iterator<Item = char>) -> fmt::Result {
-    chars.try_for_each(|char| match char {
-        '\n' | '\t' => f.write_char(char),
-        _ => write_char(f, char),
-    })
+/// The number of characters that [`Lines`] shows for one.
+fn shown_len(char: char) -> usize {
+    match char {
+        '\n' | '\t' => 1,
+        _ if is_quote(char) => 1,
+        _ => char.escape_debug().len(),
+    }
 }
 
 fn write_char(f: &mut impl Write, char: char) -> fmt::Result {
-    match char {
-        '\'' | '"' | '\\' => f.write_char(char),
-        _ => write!(f, "{}", char.escape_debug()),
+    match is_quote(char) {
+        true => f.write_char(char),
+        false => write!(f, "{}", char.escape_debug()),
     }
+}
+
+/// Whether Rust escapes a character that a terminal does not obey.
+fn is_quote(char: char) -> bool {
+    matches!(char, '\'' | '"' | '\\')
 }
 
 #[cfg(test)]
@@ -175,6 +211,8 @@ mod tests {
         assert_eq!(Passage(&just).to_string(), just);
         let cut = Passage(&"x".repeat(100_000)).to_string();
         assert_eq!(cut, format!("{}… (and 96000 more characters)", "x".repeat(MESSAGE)));
+        let cut = Passage(&"\u{1b}".repeat(100_000)).to_string();
+        assert_eq!(cut, format!("{}… (and 99334 more characters)", r"\u{1b}".repeat(666)));
     }
 
     #[test]
@@ -184,6 +222,10 @@ mod tests {
         assert_eq!(List(&[]).to_string(), "");
         assert!(List(&names[..64]).to_string().ends_with("n62, n63"));
         assert!(List(&names).to_string().ends_with("n62, n63 and 936 more"));
+        assert_eq!(Quoted(&names[..2]).to_string(), "`n0`, `n1`");
+        let names = vec!["\u{1b}".repeat(100_000); 64];
+        assert!(Quoted(&names).to_string().len() < 2500);
+        assert!(Quoted(&names).to_string().ends_with("… (100000 characters)` and 61 more"));
     }
 
     #[test]
