@@ -111,7 +111,10 @@ impl RegisteredEncoding {
                     if chunk > failed.load(Ordering::Relaxed) {
                         return Ok(LostRows::default());
                     }
-                    let part = self.encode_rows(tensor, values, chunk * rows_a_chunk, weights, dst, buffers);
+                    // Threads of the pool have the control of whoever used it first.
+                    let part = in_default_control("encoding", || {
+                        self.encode_rows(tensor, values, chunk * rows_a_chunk, weights, dst, buffers)
+                    });
                     if part.is_err() {
                         failed.fetch_min(chunk, Ordering::Relaxed);
                     }

@@ -329,3 +329,24 @@ fn columns_without_importance_keep_their_values() {
         }
     });
 }
+
+/// Losses are computed in the threads of a pool, which begin with the floating-point control of whoever made the pool.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn a_pool_that_takes_small_numbers_for_zero_changes_no_warning() {
+    /// The default of MXCSR with the bits by which small results and operands are zero.
+    const ZEROS: u32 = 0x1f80 | 1 << 15 | 1 << 6;
+    let session = session();
+    let encoding = session.registry().require_encoding("q4_0").unwrap();
+    let tensor = rows(vec![1e-39; 2 * ROW]);
+    let expected = encoding.quantize(&tensor).unwrap();
+    assert!(matches!(expected.warnings[..], [QuantizeWarning::RowsLost { .. }]));
+    let set = |_| {
+        // SAFETY: the threads are the test's own, and what they run of others begins by setting the control that it wants.
+        unsafe { std::arch::asm!("ldmxcsr [{}]", in(reg) &ZEROS, options(nostack, readonly)) };
+    };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).start_handler(set).build().unwrap();
+    let found = pool.install(|| encoding.quantize(&tensor)).unwrap();
+    assert_eq!(found.warnings, expected.warnings);
+    assert_eq!(found.tensor, expected.tensor);
+}
