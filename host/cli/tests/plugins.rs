@@ -268,6 +268,9 @@ fn a_new_crate_is_refused_where_it_cannot_be() {
     let other = format!("{ROOT}/host");
     let said = fails(&["plugin", "new", &inside("crate"), "--name", "acme-int3", "--plugin-api", &other]);
     assert!(said.contains("the crate there is not bitquilt-plugin-api"), "{said}");
+    fs::write(inside("Cargo.toml"), "#".repeat(2 << 20)).unwrap();
+    let said = fails(&["plugin", "new", &inside("crate"), "--name", "acme-int3", "--plugin-api", here]);
+    assert!(said.contains("has more than 1048576 bytes"), "{said}");
     assert!(!Path::new(&inside("crate")).exists());
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use bitquilt::file;
 use bitquilt::plugin_api::host::API_VERSION;
 use clap::Args;
 use miette::{IntoDiagnostic, miette};
@@ -173,10 +174,13 @@ impl NewArguments {
 /// The crate of plugin-api that this command was built with.
 const BUILT_WITH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../plugin-api");
 
+/// The most bytes of a manifest.
+const MANIFEST_LIMIT: u64 = 1 << 20;
+
 /// The absolute path of a directory with the crate bitquilt-plugin-api, or what is wrong with it.
 fn plugin_api(directory: &Path) -> Result<String, String> {
     let manifest = directory.join("Cargo.toml");
-    let text = fs::read_to_string(&manifest).map_err(|error| format!("{}: {error}", manifest.display()))?;
+    let text = file::read_text(&manifest, MANIFEST_LIMIT).map_err(|error| error.to_string())?;
     if !text.lines().any(|line| line.trim() == "name = \"bitquilt-plugin-api\"") {
         return Err("the crate there is not bitquilt-plugin-api".to_owned());
     }
