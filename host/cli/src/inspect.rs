@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use bitquilt::Graph;
 use bitquilt::checkpoint::metadata::{Metadata, Value};
 use bitquilt::checkpoint::{Checkpoint, StoredTensor};
+use bitquilt::text::Brief;
 use clap::Args;
 use miette::IntoDiagnostic;
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
@@ -54,14 +55,15 @@ impl InspectArguments {
         for (key, value) in file.metadata().iter() {
             match value {
                 // The array is cut already, value by value.
-                Value::Array(array) => writeln!(out, "  {} = {array}", brief(key))?,
-                value => writeln!(out, "  {} = {}", brief(key), brief(&value.to_string()))?,
+                Value::Array(array) => writeln!(out, "  {} = {array}", Brief(key))?,
+                value => writeln!(out, "  {} = {}", Brief(key), Brief(&value.to_string()))?,
             }
         }
         let mut sums: BTreeMap<String, (usize, usize)> = BTreeMap::new();
         for (name, tensor) in file.tensors() {
-            let (element, bytes) = (brief(&tensor.element().to_string()), tensor.byte_range().len());
-            let (shape, name) = (format!("{:?}", tensor.shape()), brief(name));
+            let (element, bytes) =
+                (Brief(&tensor.element().to_string()).to_string(), tensor.byte_range().len());
+            let (shape, name) = (format!("{:?}", tensor.shape()), Brief(name));
             write!(out, "  {element:8} {shape:>20} {bytes:>12} bytes  {name}")?;
             match several {
                 true => writeln!(out, "  ({})", last_part(file.file_of(tensor)))?,
@@ -79,7 +81,7 @@ impl InspectArguments {
 
 /// A file's name, without the directory.
 fn last_part(path: &Path) -> String {
-    brief(&path.file_name().unwrap_or(path.as_os_str()).to_string_lossy())
+    Brief(&path.file_name().unwrap_or(path.as_os_str()).to_string_lossy()).to_string()
 }
 
 /// All that is known of a checkpoint, as JSON that is made while it is written.
@@ -160,20 +162,4 @@ fn json_tensor(file: &Checkpoint, name: &str, tensor: &StoredTensor) -> serde_js
         json["opaque"] = json!(true);
     }
     json
-}
-
-/// Text of a file, on one line: without control characters, which a terminal obeys, and cut if it is long.
-fn brief(text: &str) -> String {
-    const MOST: usize = 100;
-    let mut line = String::new();
-    for char in text.chars().take(MOST) {
-        match char.is_control() {
-            true => line.extend(char.escape_default()),
-            false => line.push(char),
-        }
-    }
-    match text.chars().count() {
-        count if count > MOST => format!("{line}... ({count} characters)"),
-        _ => line,
-    }
 }

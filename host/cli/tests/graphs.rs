@@ -185,5 +185,5 @@ fn names_that_are_no_text_are_shown() {
     assert_eq!(json["file"], "n\u{fffd}.safetensors");
     let printed = String::from_utf8_lossy(&inspect(&[])).into_owned();
     assert!(printed.contains(r"red \u{1b}[31m\nxxx"), "{printed}");
-    assert!(printed.contains("x... (1010 characters)\n"), "{printed}");
+    assert!(printed.contains("x… (1010 characters)\n"), "{printed}");
 }
