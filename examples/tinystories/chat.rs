@@ -7,6 +7,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bitquilt::text::Cut;
 use minijinja::{Environment, Error, ErrorKind, Value, context};
 use serde::Serialize;
 
@@ -24,6 +25,8 @@ const MEMORY: usize = 1 << 26;
 const TIMES_THE_MESSAGES: usize = 16;
 /// How long it may take in all: an instruction that allocates nothing is bounded by nothing else.
 const TIME: Duration = Duration::from_secs(10);
+/// Characters of a message that a template may have worded.
+const MESSAGE: usize = 300;
 /// Bytes of the stack. Templates are parsed, compiled and freed by recursion: as deep as they are long, with some KB a level.
 const STACK: usize = 1 << 29;
 
@@ -170,7 +173,7 @@ fn render_within(template: &str, values: Value, limits: Limits) -> Result<String
         Err(error) => Err(match error.kind() {
             ErrorKind::OutOfFuel => ChatError::Steps { most: limits.steps },
             ErrorKind::WriteFailure => ChatError::Output { most: limits.output },
-            _ => ChatError::Template(printable(&error.to_string())),
+            _ => ChatError::Template(Cut(&error.to_string(), MESSAGE).to_string()),
         }),
     }
 }
@@ -193,22 +196,6 @@ impl Write for Bounded {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// The beginning of a message that a template may have worded, without what a terminal would obey.
-fn printable(message: &str) -> String {
-    const CHARACTERS: usize = 300;
-    let mut shown = String::new();
-    for char in message.chars().take(CHARACTERS) {
-        match char.is_control() {
-            true => shown.extend(char.escape_debug()),
-            false => shown.push(char),
-        }
-    }
-    if message.chars().nth(CHARACTERS).is_some() {
-        shown.push_str(" ...");
-    }
-    shown
 }
 
 #[cfg(test)]
