@@ -3,6 +3,7 @@
 use bitquilt::{Error, InferenceSession, Tensor, TensorDict, checkpoint};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    bitquilt_examples::end_with_the_reader();
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("checkpoint.safetensors");
     run(&path)?;

@@ -71,6 +71,7 @@ impl Kernel for CountNegative {
 }
 
 fn main() -> Result<(), Error> {
+    bitquilt_examples::end_with_the_reader();
     let session = InferenceSession::builder().encoding(Signs).simple_op(CountNegative).build()?;
     let weight: Vec<f32> = (0..4 * 64).map(|index| ((index * 37 % 101) as f32 - 50.0) / 50.0).collect();
     let weight = Tensor::new([4, 64], weight)?;

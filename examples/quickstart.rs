@@ -3,6 +3,7 @@
 use bitquilt::{Error, Graph, InferenceSession, Tensor, TensorType};
 
 fn main() -> Result<(), Error> {
+    bitquilt_examples::end_with_the_reader();
     let session = InferenceSession::builder().build()?;
     let input = Tensor::full([32, 64], 0.5f32);
 

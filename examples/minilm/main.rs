@@ -51,6 +51,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    bitquilt_examples::end_with_the_reader();
     match minilm(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -39,6 +39,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    bitquilt_examples::end_with_the_reader();
     match mixed(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

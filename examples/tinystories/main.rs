@@ -10,6 +10,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use bitquilt::text::Passage;
+use bitquilt_examples::end_with_the_reader;
 use bitquilt_examples::tinystories::budget::Budgeted;
 use clap::{Parser, Subcommand};
 
@@ -74,14 +75,5 @@ fn main() -> ExitCode {
             eprintln!("error: {}", Passage(&error.to_string()));
             ExitCode::FAILURE
         }
-    }
-}
-
-/// Has a write to a pipe that nobody reads any more end the program quietly, as `| head` expects; Rust's default is a panic.
-fn end_with_the_reader() {
-    #[cfg(unix)]
-    // SAFETY: no other thread runs yet, and the default action is no handler that could be called.
-    unsafe {
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
     }
 }
