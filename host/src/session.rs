@@ -16,7 +16,7 @@ use crate::plugin::{self, Origin, PluginProbe, Refusal, Registry, RegistryError,
 use crate::run::Run;
 use crate::state::{OwnedResults, State};
 use crate::tensor::{Tensor, TensorError};
-use crate::text::{Brief, List};
+use crate::text::{Brief, List, Passage, Quoted};
 
 /// Everything that is registered, and the threads that run models.
 pub struct InferenceSession {
@@ -39,7 +39,7 @@ const MAX_THREADS: usize = 1024;
 #[non_exhaustive]
 pub enum SessionError {
     /// A plugin of the program's own, or a built-in one, was refused.
-    #[error("the plugin `{plugin}`: {source}")]
+    #[error("the plugin `{}`: {source}", Brief(.plugin))]
     Plugin {
         /// Its name.
         plugin: String,
@@ -65,7 +65,7 @@ pub enum SessionError {
 #[non_exhaustive]
 pub enum RunError {
     /// An input that the graph does not have.
-    #[error("the graph has no input `{input}`; it has {}", .known.join(", "))]
+    #[error("the graph has no input `{}`; it has {}", Brief(.input), Quoted(.known))]
     UnknownInput {
         /// The input.
         input: String,
@@ -81,7 +81,7 @@ pub enum RunError {
         known: Vec<String>,
     },
     /// An input was not given, or twice.
-    #[error("the input `{input}` was given {times} times; give each input once")]
+    #[error("the input `{}` was given {times} times; give each input once", Brief(.input))]
     InputTimes {
         /// The input.
         input: String,
@@ -89,7 +89,7 @@ pub enum RunError {
         times: usize,
     },
     /// An input is not of its type.
-    #[error("the input `{input}` is {expected}, {found} was given")]
+    #[error("the input `{}` is {}, {} was given", Brief(.input), Brief(&.expected.to_string()), Brief(.found))]
     InputType {
         /// The input.
         input: String,
@@ -99,7 +99,7 @@ pub enum RunError {
         found: String,
     },
     /// A view's bytes are not those of its shape.
-    #[error("the input `{input}` has {found} bytes, its shape needs {expected}")]
+    #[error("the input `{}` has {found} bytes, its shape needs {expected}", Brief(.input))]
     InputBytes {
         /// The input.
         input: String,
@@ -109,7 +109,7 @@ pub enum RunError {
         found: usize,
     },
     /// Two inputs bind a symbol to different numbers.
-    #[error("the input `{input}` makes `{symbol}` {found}, another dimension has made it {bound}")]
+    #[error("the input `{}` makes `{symbol}` {found}, another dimension has made it {bound}", Brief(.input))]
     SymbolConflict {
         /// The input.
         input: String,
@@ -121,7 +121,7 @@ pub enum RunError {
         found: usize,
     },
     /// A shape makes no sense for these inputs.
-    #[error("{0}")]
+    #[error("{}", Passage(.0.message()))]
     Shape(bitquilt_plugin_api::Error),
     /// A tensor is too large.
     #[error(transparent)]
@@ -135,7 +135,7 @@ pub enum RunError {
         bytes: u128,
     },
     /// A kernel asks for more memory than there can be.
-    #[error("node `{node}` ({op}): its kernel asks for {per_worker} bytes of scratch memory for each worker")]
+    #[error("node `{}` ({op}): its kernel asks for {per_worker} bytes of scratch memory for each worker", Brief(.node))]
     Scratch {
         /// The node's name.
         node: String,
@@ -145,7 +145,7 @@ pub enum RunError {
         per_worker: usize,
     },
     /// A kernel failed.
-    #[error("node `{node}` ({op}): {source}")]
+    #[error("node `{}` ({op}): {}", Brief(.node), Passage(.source.message()))]
     Node {
         /// The node's name.
         node: String,
@@ -155,7 +155,7 @@ pub enum RunError {
         source: bitquilt_plugin_api::Error,
     },
     /// No such output.
-    #[error("the graph has no output `{output}`; it has {}", .known.join(", "))]
+    #[error("the graph has no output `{}`; it has {}", Brief(.output), Quoted(.known))]
     UnknownOutput {
         /// The output.
         output: String,
@@ -174,7 +174,7 @@ impl RunError {
         let step = largest.and_then(|(bytes, step)| Some((bytes, program.steps.get(step)?)));
         let what = match step {
             Some((bytes, step)) => {
-                format!("the run, in which node `{}` ({}) takes {bytes} bytes,", step.node, step.op)
+                format!("the run, in which node `{}` ({}) takes {bytes} bytes,", Brief(&step.node), step.op)
             }
             None => "the run".to_owned(),
         };

@@ -13,6 +13,7 @@ use crate::profile::{Profile, Profiler};
 use crate::run::{InputBytes, Run};
 use crate::session::{Model, RunError, describe, tensor_of};
 use crate::tensor::Tensor;
+use crate::text::Brief;
 
 /// How many bindings of the symbols a state keeps the layout of.
 const MAX_LAYOUTS: usize = 64;
@@ -163,7 +164,7 @@ impl State {
         for (name, view) in inputs {
             let view: TensorView<'t> = view.into();
             let Some(&index) = program.index.inputs.get(name) else {
-                let known = ports.iter().map(|port| format!("`{}`", port.name)).collect();
+                let known = ports.iter().map(|port| port.name.clone()).collect();
                 return Err(RunError::UnknownInput { input: name.to_owned(), known });
             };
             let port = &ports[index];
@@ -268,7 +269,7 @@ fn too_large(program: &Program) -> RunError {
     let largest = program.states.iter().max_by_key(|state| state.bytes);
     let what = largest.map_or_else(
         || "the states".to_owned(),
-        |state| format!("the model's states, of which `{}` takes {} bytes,", state.name, state.bytes),
+        |state| format!("the model's states, of which `{}` takes {} bytes,", Brief(&state.name), state.bytes),
     );
     // Loading has found that the sum can be addressed.
     RunError::TooLarge { what, bytes: program.states.iter().map(|state| state.bytes as u128).sum() }
@@ -290,7 +291,7 @@ impl<'s> Results<'s> {
     pub fn view(&self, output: &str) -> Result<TensorView<'s>, RunError> {
         let program = &self.state.model.program;
         let Some(&index) = program.index.outputs.get(output) else {
-            let known = program.outputs.iter().map(|port| format!("`{}`", port.name)).collect();
+            let known = program.outputs.iter().map(|port| port.name.clone()).collect();
             return Err(RunError::UnknownOutput { output: output.to_owned(), known });
         };
         self.output(index, &program.outputs[index])
@@ -350,7 +351,7 @@ impl OwnedResults {
     /// An output.
     pub fn tensor(&self, output: &str) -> Result<&Tensor, RunError> {
         self.tensors.get(output).ok_or_else(|| {
-            let known = self.tensors.keys().map(|name| format!("`{name}`")).collect();
+            let known = self.tensors.keys().cloned().collect();
             RunError::UnknownOutput { output: output.to_owned(), known }
         })
     }

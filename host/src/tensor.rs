@@ -10,6 +10,7 @@ use bitquilt_plugin_api::{
 use memmap2::Mmap;
 
 use crate::memory::{self, AlignedBytes};
+use crate::text::Brief;
 
 /// A tensor: a dtype or an encoding, a shape, and bytes that never change.
 ///
@@ -58,7 +59,7 @@ pub enum TensorError {
         shape: Vec<usize>,
     },
     /// There is not so much memory.
-    #[error("{} {} needs {bytes} bytes of memory, which cannot be had here", .element, ShapeDisplay(.shape))]
+    #[error("{} {} needs {bytes} bytes of memory, which cannot be had here", brief(.element), ShapeDisplay(.shape))]
     OutOfMemory {
         /// Dtype or encoding.
         element: Element,
@@ -68,7 +69,7 @@ pub enum TensorError {
         bytes: usize,
     },
     /// The number of bytes is not the shape's.
-    #[error("{} {} needs {expected} bytes, {found} were given", .element, ShapeDisplay(.shape))]
+    #[error("{} {} needs {expected} bytes, {found} were given", brief(.element), ShapeDisplay(.shape))]
     ByteCount {
         /// Dtype or encoding.
         element: Element,
@@ -80,7 +81,7 @@ pub enum TensorError {
         found: usize,
     },
     /// The tensor holds something else.
-    #[error("the tensor holds {found} values, {expected} were asked for")]
+    #[error("the tensor holds {} values, {expected} were asked for", brief(.found))]
     WrongDType {
         /// What was asked for.
         expected: DType,
@@ -88,7 +89,7 @@ pub enum TensorError {
         found: Element,
     },
     /// The rows of a tensor are no whole number of blocks.
-    #[error("the rows of {} are {row_len} values long, no multiple of the {block_len} values in a block of `{encoding}`", ShapeDisplay(.shape))]
+    #[error("the rows of {} are {row_len} values long, no multiple of the {block_len} values in a block of `{}`", ShapeDisplay(.shape), Brief(.encoding))]
     RowLength {
         /// The encoding's name.
         encoding: String,
@@ -107,7 +108,8 @@ pub enum TensorError {
     },
     /// The type of the tensor is known by its name alone.
     #[error(
-        "the tensor is of the type {name}, whose values this version does not read; it can be saved again, and is of no other use"
+        "the tensor is of the type {}, whose values this version does not read; it can be saved again, and is of no other use",
+        Brief(.name)
     )]
     Opaque {
         /// The type, as the file that the tensor is of names it.
@@ -409,6 +411,11 @@ impl Debug for Tensor {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "Tensor({}, {} bytes)", self.tensor_type(), self.bytes().len())
     }
+}
+
+/// A dtype, or the name of an encoding, which may be a file's.
+pub(crate) fn brief(element: &Element) -> String {
+    Brief(&element.to_string()).to_string()
 }
 
 /// The values in a shape, if memory can count them.

@@ -278,3 +278,158 @@ fn states_that_no_machine_has_are_refused() {
     let error = with_states(8).map(drop).unwrap_err().to_string();
     assert!(error.contains("the graph's states need 18446744073709551616 bytes of memory"), "{error}");
 }
+
+/// Names of control characters, alone and before much else, that no terminal should get.
+fn names() -> [String; 3] {
+    [
+        "\u{1b}".repeat(100_000),
+        format!("\u{1b}[31m\r\n\u{9b}{}", "x".repeat(100_000)),
+        "ä\u{202e}".repeat(50_000),
+    ]
+}
+
+#[track_caller]
+fn assert_readable(error: impl ToString, part: &str) {
+    let sentence = error.to_string();
+    assert!(sentence.contains(part), "{part}: {:?}", sentence.get(..2000));
+    assert!(!sentence.contains(char::is_control), "{part}: {:?}", sentence.get(..2000));
+    assert!(!sentence.contains('\u{202e}'), "{part}");
+    assert!(sentence.len() < 5000, "{part}: {} bytes", sentence.len());
+}
+
+#[test]
+fn names_in_records_are_escaped_and_cut() {
+    let session = session();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("graph.safetensors");
+    for name in names() {
+        let input = |name: &str, element: &str, shape: &[&str]| json!([{"name": name, "element": element, "shape": shape}]);
+        let named = |op: &str, attributes: Value, inputs: Value| json!([{"name": name, "op": op, "attributes": attributes, "inputs": inputs}]);
+        let one = json!([{"input": 0}]);
+        let output = json!({"name": name, "value": {"input": 0}});
+        for (place, value, part) in [
+            ("/nodes", named("nothing", json!([]), one.clone()), "(nothing): no op of this name"),
+            ("/nodes/0/op", json!(name), "no op of this name is registered"),
+            ("/nodes", named(&name, json!([]), one.clone()), "no op of this name is registered"),
+            ("/nodes", named("add", json!([]), one.clone()), "it takes the inputs (a, b), 1 were given"),
+            (
+                "/nodes",
+                named("add", json!([]), json!([{"node": [3, 0]}])),
+                "a value that is not made before it",
+            ),
+            ("/nodes", named("silu", json!([[name, {"int": 1}]]), one.clone()), "it has no attribute"),
+            ("/nodes", named("rope", json!([["base", {"text": name}]]), one.clone()), "rope"),
+            (
+                "/nodes",
+                named("reshape", json!([["shape", {"text": name}]]), one.clone()),
+                "takes a shape, not",
+            ),
+            ("/nodes", named("reshape", json!([["shape", {"float": name}]]), one.clone()), "is no number"),
+            ("/nodes", named("reshape", json!([["shape", {"shape": [name]}]]), one.clone()), "dimension"),
+            ("/nodes", named("cast", json!([["dtype", {"text": name}]]), one.clone()), "expected one of"),
+            ("/nodes/0/inputs/0", json!({name.as_str(): 0}), "unknown variant"),
+            ("/nodes/0/inputs/0", json!(name), "unknown variant"),
+            ("/format", json!(name), "invalid type: string"),
+            ("/outputs", json!([output, output]), "cannot be the name of another output"),
+            ("/outputs/0", json!({"name": name, "value": {"node": [7, 0]}}), "is a value that is not made"),
+            ("/inputs", input(&name, "f31", &["n"]), "is no dtype"),
+            ("/inputs", input("x", &name, &["n"]), "is no dtype"),
+            ("/inputs", input("x", &format!("encoded:{name}"), &["32"]), "is registered; "),
+            (
+                "/inputs",
+                input(&name, "encoded:q4_0", &["n"]),
+                "must be a number and a multiple of the 32 values",
+            ),
+            ("/inputs", input("x", "f32", &[&name]), "dimension"),
+            ("/inputs", input(&name, "f32", &["1"; 33]), "has 33 dimensions"),
+            ("/states", input(&name, "f32", &["n"]), "a state has a dtype and dimensions that are numbers"),
+            ("/states", input(&name, "f32", &["4611686018427387904", "4"]), "cannot be: a tensor of shape"),
+            ("/constants/0", json!(name), "there is no tensor"),
+        ] {
+            let mut record = record();
+            *record.pointer_mut(place).unwrap() = value;
+            assert_readable(load(&session, &path, &record.to_string()).map(drop).expect_err(part), part);
+        }
+    }
+}
+
+#[test]
+fn names_of_built_graphs_are_escaped_and_cut() {
+    let session = session();
+    for name in names() {
+        let graph = |shape: &[&str]| {
+            let mut graph = Graph::new(session.registry(), []).unwrap();
+            let shape: Vec<bitquilt::Dim> = shape.iter().map(|dim| dim.parse().unwrap()).collect();
+            graph.add_input(name.clone(), TensorType::f32(shape)).unwrap();
+            graph
+        };
+
+        // GraphError
+        let mut first = graph(&["n"]);
+        let foreign = graph(&["n"]).input(0);
+        assert_readable(first.output_named(name.clone(), foreign).unwrap_err(), "a value of another graph");
+        let odd = TensorType::f32([dim(name.as_str())]);
+        assert_readable(first.add_input("odd", odd).unwrap_err(), "which is no symbol");
+        let encoded = first.quantize("q4_0", &Tensor::full([32, 32], 1f32)).unwrap();
+        let error = first.node("add", [encoded, encoded]).named(name.clone()).value().unwrap_err();
+        assert_readable(error, "q4_0 data is taken by `");
+        let input = first.input(0);
+        let error = first.node("qmatmul", [input, input]).named(name.clone()).value().unwrap_err();
+        assert_readable(error, "and this op takes encoded data");
+
+        // LoadError
+        let mut unbound = graph(&["2*n"]);
+        unbound.output(unbound.input(0)).unwrap();
+        assert_readable(session.load(&unbound).map(drop).unwrap_err(), "the symbol `n` of input");
+        let mut large = graph(&["n"]);
+        let constant = large.constant(&Tensor::full([1], 1e9f32)).unwrap();
+        let half =
+            large.node("cast", [constant]).attribute("dtype", "f16").named(name.clone()).value().unwrap();
+        large.output(half).unwrap();
+        assert_readable(session.load(&large).map(drop).unwrap_err(), "which would be infinite as f16");
+
+        // RunError
+        let mut stateful = graph(&["n"]);
+        stateful.state(name.clone(), TensorType::f32([1usize << 59])).unwrap();
+        stateful.output(stateful.input(0)).unwrap();
+        let model = session.load(&stateful).unwrap();
+        assert_readable(model.new_state().map(drop).unwrap_err(), "the model's states, of which");
+        let mut sums = graph(&["n", "1"]);
+        for index in 0..100 {
+            sums.output_named(format!("{index}{name}"), sums.input(0)).unwrap();
+        }
+        let second = sums.add_input(format!("{name}2"), TensorType::f32([dim("n"), dim(1)])).unwrap();
+        let ones = sums.constant(&Tensor::full([1, 1 << 20], 1f32)).unwrap();
+        let wide = sums.node("add", [ones, sums.input(0)]).named(name.clone()).value().unwrap();
+        let both = sums.node("add", [wide, second]).value().unwrap();
+        sums.output_named(name.clone(), both).unwrap();
+        let model = session.load(&sums).unwrap();
+        let (two, three) = (Tensor::full([2, 1], 1f32), Tensor::full([3, 1], 1f32));
+        let second = format!("{name}2");
+        let (first, second) = (name.as_str(), second.as_str());
+        for (inputs, part) in [
+            (vec![("z", &two)], "the graph has no input `z`; it has `"),
+            (vec![(first, &two), (&name[..name.len() - 4], &two)], "the graph has no input"),
+            (vec![(first, &two)], "was given 0 times"),
+            (vec![(first, &two), (first, &two)], "was given 2 times"),
+            (vec![(first, &Tensor::full([2, 1], 1i32)), (second, &two)], "i32 [2, 1] was given"),
+            (vec![(first, &two), (second, &three)], "another dimension has made it 2"),
+        ] {
+            assert_readable(model.execute(inputs).map(drop).expect_err(part), part);
+        }
+        let results = model.execute([(first, &two), (second, &two)]).unwrap();
+        assert_readable(results.get::<f32>("z").unwrap_err(), "the graph has no output `z`; it has `");
+        assert_readable(results.get::<f32>(second).unwrap_err(), "the graph has no output");
+        let mut state = model.new_state().unwrap();
+        for (rows, part) in [
+            (1usize << 30, "bytes, needs"),
+            (1 << 41, "than this machine can address"),
+            (1, "its shape needs"),
+        ] {
+            let shape = [rows, 1];
+            let view = || bitquilt::TensorView::dense::<f32>(&shape, &[]);
+            let error = state.run([(first, view()), (second, view())]).map(drop).expect_err(part);
+            assert_readable(error, part);
+        }
+    }
+}

@@ -113,7 +113,7 @@ pub enum TensorProblem {
         found: String,
     },
     /// The bytes are not those of the shape, for a type of which the size of a value is known, and no more.
-    #[error("it is {name} {}, of {bits} bits a value, and has {found} bytes", ShapeDisplay(.shape))]
+    #[error("it is {} {}, of {bits} bits a value, and has {found} bytes", Brief(.name), ShapeDisplay(.shape))]
     Bits {
         /// The type, as the format names it.
         name: String,
@@ -126,8 +126,9 @@ pub enum TensorProblem {
     },
     /// Its type is known by its name alone.
     #[error(
-        "its type is {name}, whose values this version does not read: it can be listed and carried over to another file, \
-         and is of no other use"
+        "its type is {}, whose values this version does not read: it can be listed and carried over to another file, \
+         and is of no other use",
+        Brief(.name)
     )]
     Opaque {
         /// The type, as the file names it.
@@ -176,8 +177,8 @@ pub enum TensorProblem {
         available: u64,
     },
     /// The record of its encoding says something else than the container.
-    #[error("it is recorded as `{encoding}` {}, for which the file must have u8 {}; it has {found}",
-        ShapeDisplay(.shape), ShapeDisplay(.expected))]
+    #[error("it is recorded as `{}` {}, for which the file must have u8 {}; it has {found}",
+        Brief(.encoding), ShapeDisplay(.shape), ShapeDisplay(.expected))]
     Record {
         /// The encoding's name.
         encoding: String,
@@ -189,7 +190,7 @@ pub enum TensorProblem {
         found: String,
     },
     /// It is not what it was said to be when the file was laid out.
-    #[error("it was announced as {expected} and is {found}")]
+    #[error("it was announced as {} and is {}", Brief(.expected), Brief(.found))]
     Announced {
         /// The type that was announced.
         expected: String,
@@ -202,7 +203,7 @@ pub enum TensorProblem {
     /// The encoding of this name that is registered has another byte format.
     #[error(
         "its blocks are of `{}`, {}; registered is {}: use the plugin it was saved with, or quantize the weight anew",
-        .found.name, Layout(.found), Layout(.expected)
+        Brief(&.found.name), Layout(.found), Layout(.expected)
     )]
     OtherEncoding {
         /// The encoding that is registered.

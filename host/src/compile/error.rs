@@ -4,6 +4,7 @@ use crate::encoding::QuantizeError;
 use crate::graph::NodeProblem;
 use crate::plugin::UnknownEncoding;
 use crate::session::RunError;
+use crate::text::{Brief, Passage};
 
 /// Why a graph could not be loaded.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -14,7 +15,7 @@ pub enum LoadError {
     NoOutputs,
     /// A symbol that no run could bind.
     #[error(
-        "the symbol `{symbol}` of input `{input}` cannot be bound: no input has it as a dimension of its own"
+        "the symbol `{symbol}` of input `{}` cannot be bound: no input has it as a dimension of its own", Brief(.input)
     )]
     UnboundSymbol {
         /// The symbol.
@@ -29,7 +30,7 @@ pub enum LoadError {
         bytes: u128,
     },
     /// The session lacks an op.
-    #[error("node `{node}`: this session has no op `{op}`; load the plugin that it is in")]
+    #[error("node `{}`: this session has no op `{op}`; load the plugin that it is in", Brief(.node))]
     UnknownOp {
         /// The node's name.
         node: String,
@@ -37,7 +38,7 @@ pub enum LoadError {
         op: String,
     },
     /// The session lacks an encoding, or has another version of it.
-    #[error("node `{node}`: {source}")]
+    #[error("node `{}`: {source}", Brief(.node))]
     Constant {
         /// The node that takes the constant.
         node: String,
@@ -45,7 +46,7 @@ pub enum LoadError {
         source: Box<LoadError>,
     },
     /// The session's op refuses what the graph's took.
-    #[error("node `{node}` ({op}): {problem}")]
+    #[error("node `{}` ({op}): {problem}", Brief(.node))]
     Node {
         /// The node's name.
         node: String,
@@ -56,7 +57,8 @@ pub enum LoadError {
     },
     /// An op's inference is not what it was when the graph was built.
     #[error(
-        "node `{node}` ({op}): `infer` answers other types than when the graph was built; an op must answer the same each time"
+        "node `{}` ({op}): `infer` answers other types than when the graph was built; an op must answer the same each time",
+        Brief(.node)
     )]
     InferenceChanged {
         /// The node's name.
@@ -65,7 +67,7 @@ pub enum LoadError {
         op: String,
     },
     /// Nothing can run a node.
-    #[error("node `{node}` ({op}): no kernel can run it here: {}", .reasons.join("; "))]
+    #[error("node `{}` ({op}): no kernel can run it here: {}", Brief(.node), Passage(&.reasons.join("; ")))]
     NoKernel {
         /// The node's name.
         node: String,
@@ -75,7 +77,7 @@ pub enum LoadError {
         reasons: Vec<String>,
     },
     /// A kernel could not be prepared.
-    #[error("node `{node}` ({op}): the kernel `{kernel}` could not be prepared: {source}")]
+    #[error("node `{}` ({op}): the kernel `{kernel}` could not be prepared: {}", Brief(.node), Passage(.source.message()))]
     Prepare {
         /// The node's name.
         node: String,
@@ -87,7 +89,7 @@ pub enum LoadError {
         source: bitquilt_plugin_api::Error,
     },
     /// A kernel releases or transforms an input that it cannot.
-    #[error("node `{node}` ({op}): the kernel `{kernel}` {problem}; that is a fault of the kernel")]
+    #[error("node `{}` ({op}): the kernel `{kernel}` {problem}; that is a fault of the kernel", Brief(.node))]
     BadKernel {
         /// The node's name.
         node: String,
@@ -100,8 +102,9 @@ pub enum LoadError {
     },
     /// A constant has a number that is too large for the dtype that it is cast to.
     #[error(
-        "node `{node}` (cast): its constant input has {value:?} at index {index}, which would be infinite as {dtype}; cast it to a wider \
-         dtype, scale the constant, or write an infinity where one is meant"
+        "node `{}` (cast): its constant input has {value:?} at index {index}, which would be infinite as {dtype}; cast it to a wider \
+         dtype, scale the constant, or write an infinity where one is meant",
+        Brief(.node)
     )]
     CastOverflow {
         /// The node's name.

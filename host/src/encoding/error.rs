@@ -3,14 +3,15 @@
 use bitquilt_plugin_api::{Element, ShapeDisplay};
 
 use crate::plugin::UnknownEncoding;
-use crate::tensor::TensorError;
+use crate::tensor::{TensorError, brief};
+use crate::text::Passage;
 
 /// Why a tensor was not quantized or decoded.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum QuantizeError {
     /// The values are no floats of these kinds.
-    #[error("only f32, f16 and bf16 tensors are quantized, this one is {found}")]
+    #[error("only f32, f16 and bf16 tensors are quantized, this one is {}", brief(.found))]
     NotDense {
         /// What the tensor holds.
         found: Element,
@@ -68,7 +69,7 @@ pub enum QuantizeError {
         problem: String,
     },
     /// The tensor is not encoded as this encoding.
-    #[error("the tensor holds {found}, not blocks of `{encoding}`")]
+    #[error("the tensor holds {}, not blocks of `{encoding}`", brief(.found))]
     OtherEncoding {
         /// The encoding's name.
         encoding: String,
@@ -88,7 +89,7 @@ pub enum QuantizeError {
         expected: u32,
     },
     /// The tensor is of a dtype that holds no weights.
-    #[error("the tensor holds {found} values; f32, f16, bf16 and encoded tensors can be taken as f32")]
+    #[error("the tensor holds {} values; f32, f16, bf16 and encoded tensors can be taken as f32", brief(.found))]
     NotFloat {
         /// What the tensor holds.
         found: Element,
@@ -100,7 +101,7 @@ pub enum QuantizeError {
     #[error(transparent)]
     Tensor(#[from] TensorError),
     /// The encoding itself failed.
-    #[error("`{encoding}` failed on a tensor of shape {}: {source}", ShapeDisplay(.shape))]
+    #[error("`{encoding}` failed on a tensor of shape {}: {}", ShapeDisplay(.shape), Passage(.source.message()))]
     Encoding {
         /// The encoding's name.
         encoding: String,

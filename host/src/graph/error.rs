@@ -8,13 +8,14 @@ use super::MAX_RANK;
 use super::node::MAX_TYPES_TEXT;
 use crate::encoding::QuantizeError;
 use crate::plugin::UnknownEncoding;
+use crate::text::{Brief, List, Passage, Quoted};
 
 /// Why a graph could not be built as asked.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GraphError {
     /// A node is wrong.
-    #[error("node `{node}` ({op}): {problem}")]
+    #[error("node `{}` ({}): {problem}", Brief(.node), Brief(.op))]
     Node {
         /// The node's name.
         node: String,
@@ -24,7 +25,7 @@ pub enum GraphError {
         problem: NodeProblem,
     },
     /// The name of an input, output or state is empty or taken.
-    #[error("{name:?} cannot be the name of another {what}: it is empty, or taken already")]
+    #[error("\"{}\" cannot be the name of another {what}: it is empty, or taken already", Brief(.name))]
     PortName {
         /// `input`, `output` or `state`.
         what: &'static str,
@@ -40,7 +41,7 @@ pub enum GraphError {
         found: usize,
     },
     /// The type of an input or state makes no sense.
-    #[error("the {what} `{name}` {problem}")]
+    #[error("the {what} `{}` {problem}", Brief(.name))]
     PortType {
         /// `input` or `state`.
         what: &'static str,
@@ -50,7 +51,7 @@ pub enum GraphError {
         problem: String,
     },
     /// A state's type is not one of numbers alone.
-    #[error("the state `{state}` is {found}; a state has a dtype and dimensions that are numbers")]
+    #[error("the state `{}` is {}; a state has a dtype and dimensions that are numbers", Brief(.state), brief(.found))]
     StateType {
         /// Its name.
         state: String,
@@ -58,14 +59,15 @@ pub enum GraphError {
         found: TensorType,
     },
     /// An output is another graph's value.
-    #[error("the output `{output}` is a value of another graph")]
+    #[error("the output `{}` is a value of another graph", Brief(.output))]
     ForeignOutput {
         /// Its name.
         output: String,
     },
     /// An output is a state's former version.
     #[error(
-        "the output `{output}` is a state that node `{writer}` has written since; take what that node yields"
+        "the output `{}` is a state that node `{}` has written since; take what that node yields",
+        Brief(.output), Brief(.writer)
     )]
     OverwrittenOutput {
         /// Its name.
@@ -74,7 +76,7 @@ pub enum GraphError {
         writer: String,
     },
     /// A file has no graph, or a malformed one.
-    #[error("{} has no graph that can be read: {problem}", .path.display())]
+    #[error("{} has no graph that can be read: {}", .path.display(), Passage(.problem))]
     File {
         /// The file.
         path: PathBuf,
@@ -94,7 +96,7 @@ pub enum GraphError {
 #[non_exhaustive]
 pub enum NodeProblem {
     /// No such op.
-    #[error("no op of this name is registered; there are {}", .known.join(", "))]
+    #[error("no op of this name is registered; there are {}", List(.known))]
     UnknownOp {
         /// All that are.
         known: Vec<String>,
@@ -117,7 +119,7 @@ pub enum NodeProblem {
         input: String,
     },
     /// Encoded data for an op that wants values.
-    #[error("input `{input}` is encoded as {encoding}, and this op takes decoded values only; {encoding} data is taken by {}", .takers.join(", "))]
+    #[error("input `{input}` is encoded as {encoding}, and this op takes decoded values only; {encoding} data is taken by {}", Quoted(.takers))]
     EncodedInput {
         /// The input.
         input: String,
@@ -128,7 +130,8 @@ pub enum NodeProblem {
     },
     /// Values for an op that wants encoded data.
     #[error(
-        "input `{input}` is {found}, and this op takes encoded data; quantize it with `Graph::quantize`, or use the op's dense counterpart"
+        "input `{input}` is {}, and this op takes encoded data; quantize it with `Graph::quantize`, or use the op's dense counterpart",
+        brief(.found)
     )]
     DenseInput {
         /// The input.
@@ -137,7 +140,7 @@ pub enum NodeProblem {
         found: TensorType,
     },
     /// Data of another encoding than the op takes.
-    #[error("input `{input}` is encoded as {encoding}, this op takes {}", .expected.join(" or "))]
+    #[error("input `{input}` is encoded as {encoding}, this op takes {}", Passage(&.expected.join(" or ")))]
     OtherEncoding {
         /// The input.
         input: String,
@@ -153,7 +156,7 @@ pub enum NodeProblem {
         input: String,
     },
     /// A state's former version.
-    #[error("input `{input}` is a state that node `{writer}` has written since; take what that node yields")]
+    #[error("input `{input}` is a state that node `{}` has written since; take what that node yields", Brief(.writer))]
     Overwritten {
         /// The input.
         input: String,
@@ -161,7 +164,7 @@ pub enum NodeProblem {
         writer: String,
     },
     /// An attribute that the op does not have.
-    #[error("it has no attribute `{attribute}`; it has {}", if .known.is_empty() { "none".to_owned() } else { .known.join(", ") })]
+    #[error("it has no attribute `{}`; it has {}", Brief(.attribute), if .known.is_empty() { "none".to_owned() } else { List(.known).to_string() })]
     UnknownAttribute {
         /// The attribute.
         attribute: String,
@@ -177,7 +180,7 @@ pub enum NodeProblem {
         kind: AttributeKind,
     },
     /// An attribute of another kind.
-    #[error("the attribute `{attribute}` takes {kind}, not {found}")]
+    #[error("the attribute `{attribute}` takes {kind}, not {}", Brief(.found))]
     AttributeKind {
         /// The attribute.
         attribute: String,
@@ -198,10 +201,10 @@ pub enum NodeProblem {
     #[error("the types of its inputs are longer than {MAX_TYPES_TEXT} bytes when they are written out")]
     TypesTooLong,
     /// The op refused its inputs.
-    #[error("{0}")]
+    #[error("{}", Passage(.0.message()))]
     Refused(bitquilt_plugin_api::Error),
     /// The op's own answer makes no sense.
-    #[error("its `infer` {0}; that is a fault of the op")]
+    #[error("its `infer` {}; that is a fault of the op", Passage(.0))]
     BadInference(String),
     /// An op of several outputs where one was asked for.
     #[error("it yields {found} values, one was asked for; use `NodeBuilder::values`")]
@@ -209,4 +212,9 @@ pub enum NodeProblem {
         /// How many it yields.
         found: usize,
     },
+}
+
+/// A type, whose dimensions may be long sums.
+fn brief(tensor: &TensorType) -> String {
+    Brief(&tensor.to_string()).to_string()
 }

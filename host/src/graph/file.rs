@@ -10,9 +10,12 @@ use super::{Graph, GraphError, Port, Source, Value};
 use crate::checkpoint::{self, Checkpoint, TensorDict};
 use crate::error::Error;
 use crate::plugin::Registry;
+use crate::text::{Brief, Cut};
 
 /// The metadata entry that makes a checkpoint a graph.
 const KEY: &str = "bitquilt.graph";
+/// The most characters that are shown of what the JSON parser says, which quotes the entry.
+const PARSER_MESSAGE: usize = 300;
 /// The version of that entry's format.
 const FORMAT: u32 = 1;
 
@@ -134,7 +137,8 @@ impl Graph {
                 format_args!("it is a checkpoint without the metadata `{KEY}`; `Graph::save` writes it"),
             )
         })?;
-        let record: GraphRecord = serde_json::from_str(text).map_err(|error| malformed(path, error))?;
+        let record: GraphRecord = serde_json::from_str(text)
+            .map_err(|error| malformed(path, Cut(&error.to_string(), PARSER_MESSAGE)))?;
         if record.format != FORMAT {
             let found = record.format;
             return Err(malformed(
@@ -160,7 +164,10 @@ impl Graph {
         }
         for node in record.nodes {
             let inputs = replay.values(&node.inputs).ok_or_else(|| {
-                malformed(path, format_args!("node `{}` takes a value that is not made before it", node.name))
+                malformed(
+                    path,
+                    format_args!("node `{}` takes a value that is not made before it", Brief(&node.name)),
+                )
             })?;
             let attributes = node.attributes.into_iter().map(|(name, value)| Ok((name, attribute(value)?)));
             let attributes =
@@ -170,7 +177,7 @@ impl Graph {
         }
         for output in record.outputs {
             let value = replay.value(output.value).ok_or_else(|| {
-                malformed(path, format_args!("output `{}` is a value that is not made", output.name))
+                malformed(path, format_args!("output `{}` is a value that is not made", Brief(&output.name)))
             })?;
             graph.output_named(output.name, value)?;
         }
@@ -229,7 +236,7 @@ fn tensor_type(port: &PortRecord) -> Result<TensorType, String> {
         Some(encoding) => Ok(TensorType::encoded(encoding, shape)),
         None => match DType::from_name(&port.element) {
             Some(dtype) => Ok(TensorType::dense(dtype, shape)),
-            None => Err(format!("`{}` of `{}` is no dtype", port.element, port.name)),
+            None => Err(format!("`{}` of `{}` is no dtype", Brief(&port.element), Brief(&port.name))),
         },
     }
 }
@@ -257,9 +264,9 @@ fn record(value: &Attribute) -> AttributeRecord {
 fn attribute(record: AttributeRecord) -> Result<Attribute, String> {
     Ok(match record {
         AttributeRecord::Int(value) => Attribute::Int(value),
-        AttributeRecord::Float(text) => {
-            Attribute::Float(text.parse().map_err(|_| format!("the attribute value `{text}` is no number"))?)
-        }
+        AttributeRecord::Float(text) => Attribute::Float(
+            text.parse().map_err(|_| format!("the attribute value `{}` is no number", Brief(&text)))?,
+        ),
         AttributeRecord::Bool(value) => Attribute::Bool(value),
         AttributeRecord::Text(text) => Attribute::Text(text),
         AttributeRecord::Ints(values) => Attribute::Ints(values),

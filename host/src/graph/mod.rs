@@ -19,6 +19,7 @@ use bitquilt_plugin_api::{Attributes, Element, TensorType};
 use crate::encoding::{QuantizeError, QuantizeWarning};
 use crate::plugin::Registry;
 use crate::tensor::{Tensor, dense_bytes};
+use crate::text::Brief;
 pub use error::{GraphError, NodeProblem};
 pub use node::NodeBuilder;
 pub(crate) use node::{NodeContext, check_outputs, input_spec};
@@ -285,12 +286,13 @@ impl Graph {
 
     fn check_type(&self, what: &'static str, name: &str, tensor: &TensorType) -> Result<(), GraphError> {
         let wrong = |problem: String| GraphError::PortType { what, name: name.to_owned(), problem };
-        check_rank(&format!("the {what} `{name}`"), tensor.rank())?;
+        check_rank(&format!("the {what} `{}`", Brief(name)), tensor.rank())?;
         if let Some(symbol) =
             tensor.shape.iter().flat_map(|dim| dim.symbols()).find(|symbol| !is_symbol(symbol))
         {
             return Err(wrong(format!(
-                "has a dimension `{symbol}`, which is no symbol; a symbol is a letter or `_`, then letters, digits and `_`, at most {MAX_SYMBOL} in all"
+                "has a dimension `{}`, which is no symbol; a symbol is a letter or `_`, then letters, digits and `_`, at most {MAX_SYMBOL} in all",
+                Brief(symbol)
             )));
         }
         match &tensor.element {
@@ -303,7 +305,8 @@ impl Graph {
                 match tensor.shape.last().map(|dim| dim.fixed()) {
                     Some(Some(row)) if row.is_multiple_of(spec.block_len) => Ok(()),
                     _ => Err(wrong(format!(
-                        "is {tensor}; its last dimension must be a number and a multiple of the {} values in a block",
+                        "is {}; its last dimension must be a number and a multiple of the {} values in a block",
+                        Brief(&tensor.to_string()),
                         spec.block_len
                     ))),
                 }

@@ -173,7 +173,7 @@ impl Graph {
             (InputKind::Dense, Some(encoding)) => {
                 let takers =
                     self.registry.ops_taking(encoding).into_iter().filter(|op| *op != signature.name);
-                let takers = takers.map(|op| format!("`{op}`")).collect();
+                let takers = takers.map(str::to_owned).collect();
                 Err(NodeProblem::EncodedInput { input, encoding: encoding.to_owned(), takers })
             }
             (InputKind::Encoded, None) => Err(NodeProblem::DenseInput { input, found: data.tensor.clone() }),

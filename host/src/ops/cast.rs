@@ -12,6 +12,7 @@ use super::check::Input;
 use super::parallel::for_each_piece;
 use super::vectorized::Vectorized;
 use crate::tensor::Tensor;
+use crate::text::Brief;
 
 /// `cast(x)` to the attribute `dtype`, by the rules of Rust's `as`: floats round to the nearest, ties to even; a float that
 /// becomes an integer is cut off towards zero, clamped to the integer's range, and 0 if it is NaN; integers that are too wide
@@ -36,7 +37,11 @@ impl Op for Cast {
         let name = cx.attributes().text("dtype")?;
         let dtype = DType::from_name(name).ok_or_else(|| {
             let known: Vec<String> = DType::all().map(|dtype| dtype.to_string()).collect();
-            Error::invalid(format_args!("`dtype` is {name:?}; expected one of {}", known.join(", ")))
+            Error::invalid(format_args!(
+                "`dtype` is \"{}\"; expected one of {}",
+                Brief(name),
+                known.join(", ")
+            ))
         })?;
         let tensor = TensorType::dense(dtype, x.shape());
         Ok(vec![if tensor == *x.tensor { OutputType::alias(tensor, 0) } else { tensor.into() }])

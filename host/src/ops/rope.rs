@@ -11,6 +11,7 @@ use super::arch::{AnySimd, Body, Simd};
 use super::check::Input;
 use super::parallel::for_each_piece;
 use super::positions::Positions;
+use crate::text::Brief;
 
 /// `rope(x, positions, factors)`: each head of `x`, f32 `[.., seq, heads, n]`, with the pairs of its first `dims` values turned by
 /// angles that grow with the row's position: pair `i` by `scale * position / (theta^(2 * i / dims) * factors[i])` radians.
@@ -80,7 +81,8 @@ impl Turn {
             "half" => Pairing::Half,
             other => {
                 return Err(Error::invalid(format_args!(
-                    "`pairing` is {other:?}; expected \"interleaved\" or \"half\""
+                    "`pairing` is \"{}\"; expected \"interleaved\" or \"half\"",
+                    Brief(other)
                 )));
             }
         };

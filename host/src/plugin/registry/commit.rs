@@ -11,6 +11,7 @@ use bitquilt_plugin_api::{
 use super::{
     Origin, PluginInfo, RegisteredEncoding, RegisteredKernel, RegisteredOp, Registry, RegistryError,
 };
+use crate::text::Brief;
 
 /// The longest name of a plugin, encoding, op, input, attribute or kernel.
 pub(super) const MAX_NAME: usize = 64;
@@ -161,11 +162,11 @@ impl Merge<'_> {
 }
 
 fn kernel_name(key: &KernelKey) -> String {
-    let inputs = match &key.selector {
+    let inputs = Brief(match &key.selector {
         Selector::Dense => "dense inputs",
         Selector::Encoding(name) => name,
         _ => "any encoding",
-    };
+    });
     format!("{} for {inputs} at priority {}", key.op, key.priority)
 }
 
@@ -220,8 +221,10 @@ fn check_signature(signature: &OpSignature) -> Result<(), RegistryError> {
             && default.clone().into_kind(attribute.kind).is_none()
         {
             return Err(wrong(format!(
-                "gives `{}` the default {default}, which is not {}",
-                attribute.name, attribute.kind
+                "gives `{}` the default {}, which is not {}",
+                attribute.name,
+                Brief(&default.to_string()),
+                attribute.kind
             )));
         }
         names.push(&attribute.name);

@@ -5,13 +5,14 @@ use std::fmt::{self, Display, Formatter};
 use super::commit::{MAX_BLOCK, MAX_NAME};
 use super::{Origin, PluginInfo};
 use crate::similar::similar;
+use crate::text::{Brief, List, Passage};
 
 /// Why a plugin's registrations were refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistryError {
     /// The plugin's own code failed while it registered.
-    #[error("its registration failed: {0}")]
+    #[error("its registration failed: {}", Passage(.0.message()))]
     Failed(bitquilt_plugin_api::Error),
     /// A name is empty, too long, or has characters that names cannot have.
     #[error(
@@ -76,7 +77,7 @@ pub enum RegistryError {
 
 /// An encoding that a checkpoint, graph or caller names and that is not registered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no encoding `{name}` is registered; {}there are {}", Meant(.name, .known), .known.join(", "))]
+#[error("no encoding `{}` is registered; {}there are {}", Brief(.name), Meant(.name, .known), List(.known))]
 pub struct UnknownEncoding {
     /// The name.
     pub name: String,
