@@ -14,7 +14,7 @@ use crate::text::{Brief, Cut};
 
 /// The metadata entry that makes a checkpoint a graph.
 const KEY: &str = "bitquilt.graph";
-/// The most characters that are shown of what the JSON parser says, which quotes the entry.
+/// The most characters that are shown of what a parser says, which quotes the entry.
 const PARSER_MESSAGE: usize = 300;
 /// The version of that entry's format.
 const FORMAT: u32 = 1;
@@ -244,7 +244,10 @@ fn tensor_type(port: &PortRecord) -> Result<TensorType, String> {
 fn dims(shape: &[String]) -> Result<Vec<Dim>, String> {
     shape
         .iter()
-        .map(|dim| dim.parse().map_err(|error: bitquilt_plugin_api::Error| error.to_string()))
+        .map(|dim| {
+            dim.parse()
+                .map_err(|error: bitquilt_plugin_api::Error| Cut(error.message(), PARSER_MESSAGE).to_string())
+        })
         .collect()
 }
 
