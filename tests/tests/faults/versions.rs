@@ -62,6 +62,11 @@ fn newer(members: &[&str]) -> PatchedCopy {
         )
         .after(author, "impl AbiEncoding for EncodingAdapter {\n", "    fn flavour(&self) -> u64 {\n        7\n    }\n")
         .after(
+            "plugin-api/src/foreign.rs",
+            "impl AbiEncoding for LentEncoding {\n",
+            "    fn flavour(&self) -> u64 {\n        self.encoding.call(\"flavour\", |encoding| encoding.flavour())\n    }\n",
+        )
+        .after(
             "plugin-api/src/handle.rs",
             "let spec = raw.spec().into();\n",
             "        let spec: EncodingSpec = spec;\n        let summary = format!(\"{} (flavour {})\", \
