@@ -91,7 +91,7 @@ fn a_template_that_asks_for_too_much_gets_a_sentence() {
         // What a template says.
         ("{{ raise_exception('roles must alternate') }}", "roles must alternate"),
         ("{{ raise_exception('a\\u001b[31mb\\nc') }}", "a\\u{1b}[31mb\\nc"),
-        ("{{ raise_exception('a' * 1000000) }}", "aaa ..."),
+        ("{{ raise_exception('a' * 1000000) }}", "aaa…"),
         ("{% if %}", "chat:1"),
         ("{{ nothing.at.all }}", "undefined"),
     ] {

@@ -1,6 +1,6 @@
 //! Files that are written whole, or not at all.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{File, Metadata};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
@@ -113,7 +113,12 @@ impl Unfinished {
     }
 
     /// Puts it in the place of `target`, which is in the same directory.
-    fn place(self, directory: &Path, target: &Path) -> io::Result<()> {
+    fn place(
+        self,
+        #[cfg_attr(not(target_os = "linux"), expect(unused_variables, reason = "files have names"))]
+        directory: &Path,
+        target: &Path,
+    ) -> io::Result<()> {
         match self {
             #[cfg(target_os = "linux")]
             Self::Nameless(file) => {
@@ -142,7 +147,7 @@ fn names() -> tempfile::Builder<'static, 'static> {
     {
         // What a file gets that is created plainly: the process's mask applies.
         use std::os::unix::fs::PermissionsExt;
-        builder.permissions(fs::Permissions::from_mode(0o666));
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
     builder
 }

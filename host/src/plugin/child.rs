@@ -148,6 +148,7 @@ fn read_in_background(stream: Option<impl Read + Send + 'static>) -> Receiver<Ve
 
 /// Limits of a child, which it sets for itself before it runs any plugin code.
 #[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(not(unix), expect(dead_code, reason = "a child has limits on Unix alone"))]
 pub(super) struct Limits {
     /// Bytes of address space.
     pub(super) memory: Option<u64>,

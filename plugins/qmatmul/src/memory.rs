@@ -57,6 +57,10 @@ impl Current {
 
 /// A mapping that buffers share.
 struct Region {
+    #[cfg_attr(
+        not(target_os = "linux"),
+        expect(dead_code, reason = "it is held as long as its memory is used")
+    )]
     map: MmapMut,
     start: NonNull<u8>,
     len: usize,
