@@ -89,7 +89,7 @@ pub fn mutate(random: &mut Random, corpus: &[Vec<u8>]) -> Vec<u8> {
 /// Where the JSON of a safetensors file is.
 fn header(bytes: &[u8]) -> Option<Range<usize>> {
     let length = usize::try_from(u64::from_le_bytes(*bytes.first_chunk()?)).ok()?;
-    (*bytes.get(8)? == b'{' && length <= bytes.len() - 8).then_some(8..8 + length)
+    (*bytes.get(8)? == b'{' && length <= bytes.len() - 8).then(|| 8..8 + length)
 }
 
 fn change(random: &mut Random, bytes: &mut Vec<u8>, corpus: &[Vec<u8>]) {
