@@ -6,8 +6,15 @@ use bitquilt_simd::Isa;
 use super::warning::{Indices, RowLoss};
 use crate::ops::arch::{AnySimd, Body, LANES, Simd};
 
-/// Values that are decoded at a time, where blocks are not longer: they stay in the nearest cache.
-const PIECE: usize = 4096;
+/// Values that are encoded and decoded at a time, where rows and blocks are not longer: they stay in the nearest cache.
+pub(super) const PIECE: usize = 4096;
+
+/// What a look at rows works in.
+#[derive(Default)]
+pub(super) struct Look {
+    sums: Vec<Sums>,
+    decoded: Vec<f32>,
+}
 
 /// The rows of a tensor that are lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -64,7 +71,8 @@ pub(super) struct Encoded<'a> {
 
 impl Encoded<'_> {
     /// Decodes the rows and compares them with what they were.
-    pub(super) fn inspect(&self, sums: &mut Vec<Sums>, decoded: &mut Vec<f32>) -> Result<Verdict> {
+    pub(super) fn inspect(&self, look: &mut Look) -> Result<Verdict> {
+        let Look { sums, decoded } = look;
         self.sum(sums, decoded)?;
         let mut lost = LostRows::default();
         for (index, _) in sums.iter().enumerate().filter(|(_, sums)| !sums.are_surely_fine()) {
@@ -125,7 +133,7 @@ impl Encoded<'_> {
 
 /// The sums of squares of a row, of what it decodes to and of the difference, taken in f32.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Sums {
+struct Sums {
     norm: f64,
     decoded_norm: f64,
     error: f64,
@@ -154,15 +162,29 @@ impl Body for Squares<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> [f32; 3] {
-        let mut sums = [simd.splat(0.0); 3];
-        for (values, decoded) in self.values.chunks(LANES).zip(self.decoded.chunks(LANES)) {
-            let (x, y) = (simd.load_some(values), simd.load_some(decoded));
-            let difference = simd.sub(x, y);
-            sums[0] = simd.fma(x, x, sums[0]);
-            sums[1] = simd.fma(y, y, sums[1]);
-            sums[2] = simd.fma(difference, difference, sums[2]);
+        // Several sums of each kind, so that none waits for itself.
+        const STEP: usize = 4 * LANES;
+        let mut sums = [[simd.splat(0.0); 4]; 3];
+        let (whole, rest) = self.values.as_chunks::<STEP>();
+        let (whole_decoded, rest_decoded) = self.decoded.as_chunks::<STEP>();
+        for (values, decoded) in whole.iter().zip(whole_decoded) {
+            let lanes = values.as_chunks::<LANES>().0.iter().zip(decoded.as_chunks::<LANES>().0);
+            for (i, (values, decoded)) in lanes.enumerate() {
+                add_squares(simd, &mut sums, i, simd.load(values), simd.load(decoded));
+            }
         }
-        sums.map(|sum| simd.sum(sum))
+        for (values, decoded) in rest.chunks(LANES).zip(rest_decoded.chunks(LANES)) {
+            add_squares(simd, &mut sums, 0, simd.load_some(values), simd.load_some(decoded));
+        }
+        sums.map(|[a, b, c, d]| simd.sum(simd.add(simd.add(a, b), simd.add(c, d))))
+    }
+}
+
+#[inline(always)]
+fn add_squares<S: Simd>(simd: S, sums: &mut [[S::F; 4]; 3], i: usize, x: S::F, y: S::F) {
+    let difference = simd.sub(x, y);
+    for (sums, factor) in sums.iter_mut().zip([x, y, difference]) {
+        sums[i] = simd.fma(factor, factor, sums[i]);
     }
 }
 

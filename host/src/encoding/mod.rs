@@ -21,7 +21,7 @@ pub use error::QuantizeError;
 pub use warning::{Indices, QuantizeWarning, Quantized, RowLoss};
 
 use importance::tame;
-use loss::{Encoded, LostRows, NotDecodable, Sums, Verdict};
+use loss::{Encoded, Look, LostRows, NotDecodable, PIECE, Verdict};
 use values::{Values, first_not_finite, widen};
 
 /// Values a thread takes at a time, at least: less is not worth handing over.
@@ -141,21 +141,43 @@ impl RegisteredEncoding {
         dst: &mut [u8],
         buffers: &mut Buffers,
     ) -> Result<LostRows, QuantizeError> {
-        let (spec, row_len, encoding) = (self.spec(), row_len(tensor), self.handle.encoding());
-        let failed = |source| self.failed(tensor, source);
+        let (spec, row_len) = (self.spec(), row_len(tensor));
         let count = dst.len() / spec.block_bytes * spec.block_len;
         let begin = first_row * row_len;
         let values = values.read(begin..begin + count, &mut buffers.widened);
-        if let Some((at, value)) = first_not_finite(values) {
-            return Err(self.not_finite(tensor, begin + at, value));
+        let rows_a_piece = (PIECE / row_len).max(1);
+        let row_bytes = row_len / spec.block_len * spec.block_bytes;
+        let pieces = values.chunks(rows_a_piece * row_len).zip(dst.chunks_mut(rows_a_piece * row_bytes));
+        let mut lost = LostRows::default();
+        for (piece, (values, dst)) in pieces.enumerate() {
+            let first_row = first_row + piece * rows_a_piece;
+            let rows = Rows::new(values, row_len).map_err(|source| self.failed(tensor, source))?;
+            lost.append(self.encode_piece(tensor, first_row, rows, importance, dst, &mut buffers.look)?);
         }
-        let rows = Rows::new(values, row_len).map_err(failed)?;
+        Ok(lost)
+    }
+
+    /// Encodes rows that are near the processor, and looks at what they decode to before they are far.
+    fn encode_piece(
+        &self,
+        tensor: &Tensor,
+        first_row: usize,
+        rows: Rows<'_>,
+        importance: Option<&[f32]>,
+        dst: &mut [u8],
+        look: &mut Look,
+    ) -> Result<LostRows, QuantizeError> {
+        let (encoding, row_len, values) = (self.handle.encoding(), rows.row_len(), rows.values());
+        let failed = |source| self.failed(tensor, source);
+        if let Some((at, value)) = first_not_finite(values) {
+            return Err(self.not_finite(tensor, first_row * row_len + at, value));
+        }
         encoding.quantize(rows, importance, dst).map_err(failed)?;
         let encoded = Encoded { encoding, row_len, first_row, values, blocks: dst };
-        match encoded.inspect(&mut buffers.sums, &mut buffers.decoded).map_err(failed)? {
+        match encoded.inspect(look).map_err(failed)? {
             Verdict::Finite(lost) => Ok(lost),
             Verdict::NotDecodable(NotDecodable { row, column, value, decoded }) => {
-                let (encoding, block_len) = (spec.name.clone(), spec.block_len);
+                let (encoding, block_len) = (self.spec().name.clone(), self.spec().block_len);
                 Err(QuantizeError::NotDecodable { encoding, block_len, row, column, value, decoded })
             }
         }
@@ -251,8 +273,7 @@ impl RegisteredEncoding {
 #[derive(Default)]
 struct Buffers {
     widened: Vec<f32>,
-    decoded: Vec<f32>,
-    sums: Vec<Sums>,
+    look: Look,
 }
 
 /// Values in a row.
