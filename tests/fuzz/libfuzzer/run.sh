@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fuzzes a target for some seconds: usage run.sh TARGET [SECONDS]. The targets are decode and quantize, whose new inputs join the
-# corpus that the tests replay, and the readers (safetensors, gguf, npy, graph, importance, plugin),
-# whose inputs that fail belong into ../regressions/TARGET.
+# corpus that the tests replay, and the readers (safetensors, gguf, npy, graph, importance, plugin, llama2c, tokenizer, llama, saved,
+# recipe, template), whose inputs that fail belong into ../regressions/TARGET.
 #
 # libFuzzer with stable Rust: the coverage is LLVM's, and what a sanitizer would watch, the guard pages do.
 set -euo pipefail
@@ -18,7 +18,8 @@ quantize) longest=2050 corpus=corpus/quantize ;;
 *)
   longest=200000 corpus=$found/corpus
   mkdir -p "$corpus"
-  cargo run -q -p bitquilt-fuzz --manifest-path ../Cargo.toml --bin corpus -- "$target" "$corpus"
+  cargo build -q --workspace --manifest-path ../../../Cargo.toml --bin corpus
+  ../../../target/debug/corpus "$target" "$corpus"
   ;;
 esac
 coverage="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=3 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters"

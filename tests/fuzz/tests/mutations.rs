@@ -137,4 +137,17 @@ macro_rules! campaigns {
         }
     };
 }
-campaigns!(safetensors, gguf, npy, graph, importance, plugin);
+campaigns!(
+    safetensors,
+    gguf,
+    npy,
+    graph,
+    importance,
+    plugin,
+    llama2c,
+    tokenizer,
+    llama,
+    saved,
+    recipe,
+    template
+);

@@ -1,4 +1,4 @@
-//! Checkpoints of both formats, NumPy arrays, and vectors of importance.
+//! Checkpoints, NumPy arrays, and vectors of importance.
 
 use bitquilt::checkpoint::{self, Checkpoint, npy};
 use bitquilt::{DType, Element, Tensor, TensorDict};
@@ -42,53 +42,6 @@ pub(super) fn safetensors(scratch: &Scratch) -> Vec<Vec<u8>> {
         std::fs::read(&path).expect("it was written")
     });
     files.collect()
-}
-
-/// A GGUF file with values of every type, arrays, and tensors of several.
-pub(super) fn gguf(_: &Scratch) -> Vec<Vec<u8>> {
-    let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
-    let entry = |key: &str, kind: u32, value: &[u8]| {
-        [text(key), kind.to_le_bytes().to_vec(), value.to_vec()].concat()
-    };
-    let array = |key: &str, kind: u32, count: u64, values: &[u8]| {
-        entry(key, 9, &[&kind.to_le_bytes()[..], &count.to_le_bytes(), values].concat())
-    };
-    let mut entries = vec![
-        entry("general.architecture", 8, &text("llama")),
-        entry("general.alignment", 4, &32u32.to_le_bytes()),
-        array("tokenizer.ggml.tokens", 8, 3, &[text("<s>"), text("é"), text("")].concat()),
-        array("tokenizer.ggml.token_type", 5, 3, &[1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0]),
-        array("scores", 6, 2, &[0, 0, 128, 63, 0, 0, 192, 127]),
-        array("nested", 9, 1, &[&4u32.to_le_bytes()[..], &1u64.to_le_bytes(), &[7, 0, 0, 0]].concat()),
-    ];
-    for (kind, width) in
-        [(0, 1), (1, 1), (2, 2), (3, 2), (4, 4), (5, 4), (6, 4), (7, 1), (10, 8), (11, 8), (12, 8)]
-    {
-        entries.push(entry(&format!("value.{kind}"), kind, &[1, 0, 0, 0, 0, 0, 0, 0][..width]));
-    }
-    // Name, dimensions with the innermost first, ggml's number of the type, and bytes.
-    let tensors: [(&str, &[u64], u32, usize); 5] = [
-        ("norm", &[3], 0, 12),
-        ("blk.0.up", &[64, 2], 2, 72),
-        ("blk.0.down", &[256], 14, 210),
-        ("half", &[2, 1, 2], 30, 8),
-        ("none", &[0, 4], 1, 0),
-    ];
-    let mut file = [&b"GGUF"[..], &3u32.to_le_bytes(), &(tensors.len() as u64).to_le_bytes()].concat();
-    file.extend((entries.len() as u64).to_le_bytes());
-    file.extend(entries.concat());
-    let mut offset = 0u64;
-    for (name, dims, kind, bytes) in tensors {
-        file.extend(text(name));
-        file.extend((dims.len() as u32).to_le_bytes());
-        file.extend(dims.iter().flat_map(|dim| dim.to_le_bytes()));
-        file.extend(kind.to_le_bytes());
-        file.extend(offset.to_le_bytes());
-        offset = (offset + bytes as u64).next_multiple_of(32);
-    }
-    let data = file.len().next_multiple_of(32) + offset as usize;
-    file.resize(data, 0x3c);
-    vec![file]
 }
 
 /// A checkpoint is opened, each tensor read and decoded, and all is saved and read again to the same.
