@@ -1,6 +1,6 @@
 //! What encoding did to rows, by decoding them again: every encoding's results are looked at, whoever wrote it.
 
-use bitquilt_plugin_api::{Encoding, Result};
+use bitquilt_plugin_api::{Encoding, Result, Rows};
 use bitquilt_simd::Isa;
 
 use super::warning::{Indices, RowLoss};
@@ -14,6 +14,20 @@ pub(super) const PIECE: usize = 4096;
 pub(super) struct Look {
     sums: Vec<Sums>,
     decoded: Vec<f32>,
+}
+
+impl Look {
+    /// Begins with rows that are to be encoded: whether all values are finite, and so small that their squares are.
+    pub(super) fn begin(&mut self, rows: Rows<'_>) -> bool {
+        let simd = AnySimd::of(Isa::detect());
+        self.sums.clear();
+        self.sums.extend(
+            rows.values()
+                .chunks(rows.row_len())
+                .map(|values| Sums { norm: simd.run(Squares(values)).into(), ..Sums::default() }),
+        );
+        self.sums.iter().all(|sums| sums.norm.is_finite())
+    }
 }
 
 /// The rows of a tensor that are lost.
@@ -70,7 +84,7 @@ pub(super) struct Encoded<'a> {
 }
 
 impl Encoded<'_> {
-    /// Decodes the rows and compares them with what they were.
+    /// Decodes the rows and compares them with what they were. The look has begun with them.
     pub(super) fn inspect(&self, look: &mut Look) -> Result<Verdict> {
         let Look { sums, decoded } = look;
         self.sum(sums, decoded)?;
@@ -94,11 +108,9 @@ impl Encoded<'_> {
     }
 
     /// The sums of each row.
-    fn sum(&self, sums: &mut Vec<Sums>, decoded: &mut Vec<f32>) -> Result<()> {
+    fn sum(&self, sums: &mut [Sums], decoded: &mut Vec<f32>) -> Result<()> {
         let (block_len, block_bytes, row_len) =
             (self.encoding.block_len(), self.encoding.block_bytes(), self.row_len);
-        sums.clear();
-        sums.resize(self.values.len() / row_len, Sums::default());
         // A piece is whole rows, or a part of one.
         let (span, piece) = match PIECE / row_len {
             0 => (row_len, (PIECE / block_len).max(1) * block_len),
@@ -114,8 +126,7 @@ impl Encoded<'_> {
             self.encoding.dequantize(these, decoded)?;
             let rows = values.chunks(row_len).zip(decoded.chunks(row_len));
             for ((values, decoded), sums) in rows.zip(&mut sums[first / row_len..]) {
-                let [norm, decoded_norm, error] = simd.run(Squares { values, decoded });
-                sums.norm += f64::from(norm);
+                let [decoded_norm, error] = simd.run(Differences { values, decoded });
                 sums.decoded_norm += f64::from(decoded_norm);
                 sums.error += f64::from(error);
             }
@@ -151,41 +162,72 @@ impl Sums {
     }
 }
 
-/// Sums of squares: of values, of what they decode to, and of the difference.
-struct Squares<'a> {
+/// Sums of each kind, so that none waits for itself.
+const SUMS: usize = 4;
+/// Values of as many registers.
+const STEP: usize = SUMS * LANES;
+
+/// The sum of the squares of values.
+struct Squares<'a>(&'a [f32]);
+
+impl Body for Squares<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> f32 {
+        let mut sums = [simd.splat(0.0); SUMS];
+        let (whole, rest) = self.0.as_chunks::<STEP>();
+        for values in whole {
+            for (sum, values) in sums.iter_mut().zip(values.as_chunks::<LANES>().0) {
+                *sum = add_square(simd, *sum, simd.load(values));
+            }
+        }
+        for values in rest.chunks(LANES) {
+            sums[0] = add_square(simd, sums[0], simd.load_some(values));
+        }
+        total(simd, sums)
+    }
+}
+
+/// Sums of squares: of what values decode to, and of the difference.
+struct Differences<'a> {
     values: &'a [f32],
     decoded: &'a [f32],
 }
 
-impl Body for Squares<'_> {
-    type Output = [f32; 3];
+impl Body for Differences<'_> {
+    type Output = [f32; 2];
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) -> [f32; 3] {
-        // Several sums of each kind, so that none waits for itself.
-        const STEP: usize = 4 * LANES;
-        let mut sums = [[simd.splat(0.0); 4]; 3];
+    fn run<S: Simd>(self, simd: S) -> [f32; 2] {
+        let (mut norms, mut errors) = ([simd.splat(0.0); SUMS], [simd.splat(0.0); SUMS]);
         let (whole, rest) = self.values.as_chunks::<STEP>();
         let (whole_decoded, rest_decoded) = self.decoded.as_chunks::<STEP>();
         for (values, decoded) in whole.iter().zip(whole_decoded) {
             let lanes = values.as_chunks::<LANES>().0.iter().zip(decoded.as_chunks::<LANES>().0);
             for (i, (values, decoded)) in lanes.enumerate() {
-                add_squares(simd, &mut sums, i, simd.load(values), simd.load(decoded));
+                let (x, y) = (simd.load(values), simd.load(decoded));
+                norms[i] = add_square(simd, norms[i], y);
+                errors[i] = add_square(simd, errors[i], simd.sub(x, y));
             }
         }
         for (values, decoded) in rest.chunks(LANES).zip(rest_decoded.chunks(LANES)) {
-            add_squares(simd, &mut sums, 0, simd.load_some(values), simd.load_some(decoded));
+            let (x, y) = (simd.load_some(values), simd.load_some(decoded));
+            norms[0] = add_square(simd, norms[0], y);
+            errors[0] = add_square(simd, errors[0], simd.sub(x, y));
         }
-        sums.map(|[a, b, c, d]| simd.sum(simd.add(simd.add(a, b), simd.add(c, d))))
+        [total(simd, norms), total(simd, errors)]
     }
 }
 
 #[inline(always)]
-fn add_squares<S: Simd>(simd: S, sums: &mut [[S::F; 4]; 3], i: usize, x: S::F, y: S::F) {
-    let difference = simd.sub(x, y);
-    for (sums, factor) in sums.iter_mut().zip([x, y, difference]) {
-        sums[i] = simd.fma(factor, factor, sums[i]);
-    }
+fn add_square<S: Simd>(simd: S, sum: S::F, x: S::F) -> S::F {
+    simd.fma(x, x, sum)
+}
+
+#[inline(always)]
+fn total<S: Simd>(simd: S, [a, b, c, d]: [S::F; SUMS]) -> f32 {
+    simd.sum(simd.add(simd.add(a, b), simd.add(c, d)))
 }
 
 /// Of the first block that does not decode to finite values: the column and value of the largest magnitude, and what is not finite.

@@ -169,7 +169,9 @@ impl RegisteredEncoding {
     ) -> Result<LostRows, QuantizeError> {
         let (encoding, row_len, values) = (self.handle.encoding(), rows.row_len(), rows.values());
         let failed = |source| self.failed(tensor, source);
-        if let Some((at, value)) = first_not_finite(values) {
+        if !look.begin(rows)
+            && let Some((at, value)) = first_not_finite(values)
+        {
             return Err(self.not_finite(tensor, first_row * row_len + at, value));
         }
         encoding.quantize(rows, importance, dst).map_err(failed)?;
