@@ -26,7 +26,7 @@ use std::fmt::{self, Display, Formatter};
 use std::path::Path;
 
 use bitquilt::file::{self, FileError};
-use bitquilt::plugin::{Registry, UnknownEncoding};
+use bitquilt::registry::{Registry, UnknownEncoding};
 use bitquilt::text::{Brief, Passage};
 use bitquilt::{DType, Element, NamePattern, QuantizeError, QuantizeWarning, Quantized, Tensor, TensorDict};
 use serde::Deserialize;

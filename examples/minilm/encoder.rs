@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bitquilt::checkpoint::{Checkpoint, CheckpointError};
 use bitquilt::file;
-use bitquilt::plugin::Registry;
+use bitquilt::registry::Registry;
 use bitquilt::text::Brief;
 use bitquilt::{InferenceSession, State, TensorDict, TensorView};
 use serde::Deserialize;

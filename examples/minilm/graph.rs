@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use bitquilt::plugin::Registry;
+use bitquilt::registry::Registry;
 use bitquilt::{Attention, DType, Error, Graph, Tensor, TensorDict, TensorType, Value, dim};
 
 use super::encoder::Config;

@@ -1,7 +1,7 @@
 //! A transformer's feed-forward block: `down(silu(gate(x)) * up(x))`, in full precision and with an encoding for each weight.
 
 use bitquilt::checkpoint::TensorDict;
-use bitquilt::plugin::Registry;
+use bitquilt::registry::Registry;
 use bitquilt::{Error, Graph, Tensor, TensorType, Value};
 use std::sync::Arc;
 

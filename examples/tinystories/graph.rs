@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use bitquilt::plugin::Registry;
+use bitquilt::registry::Registry;
 use bitquilt::{
     Attention, DType, Element, Error, Graph, Rope, RopePairing, Tensor, TensorDict, TensorType, Value, dim,
 };

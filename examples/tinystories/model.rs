@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use bitquilt::checkpoint::{Checkpoint, CheckpointError};
-use bitquilt::plugin::Registry;
+use bitquilt::registry::Registry;
 use bitquilt::{TensorDict, checkpoint};
 
 use super::config::{Config, EMBEDDING};

@@ -1,7 +1,7 @@
 //! A model in one bitquilt checkpoint: the weights under their names, the vocabulary as tensors, the rest as JSON in the metadata.
 
 use bitquilt::checkpoint::Checkpoint;
-use bitquilt::plugin::Registry;
+use bitquilt::registry::Registry;
 use bitquilt::{Tensor, TensorDict};
 use serde::{Deserialize, Serialize};
 

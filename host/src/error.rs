@@ -5,8 +5,9 @@ use crate::compile::LoadError;
 use crate::encoding::QuantizeError;
 use crate::file::FileError;
 use crate::graph::GraphError;
-use crate::plugin::UnknownEncoding;
-use crate::session::{RunError, SessionError};
+use crate::plan::RunError;
+use crate::registry::UnknownEncoding;
+use crate::session::SessionError;
 use crate::tensor::TensorError;
 
 /// Any error of this crate.

@@ -20,12 +20,12 @@
 //! | step | where |
 //! |---|---|
 //! | a checkpoint's bytes, mapped and validated, become named tensors | [`checkpoint`] |
-//! | a program's, a library's or the built-in encodings, ops and kernels are registered | [`plugin`], [`plugin_api`] |
-//! | tensors are encoded: [`RegisteredEncoding::quantize`](plugin::RegisteredEncoding::quantize), [`Graph::quantize`] | `encoding/` |
+//! | a program's, a library's or the built-in encodings, ops and kernels are registered | [`plugin`], [`registry`], [`plugin_api`] |
+//! | tensors are encoded: [`RegisteredEncoding::quantize`](registry::RegisteredEncoding::quantize), [`Graph::quantize`] | `encoding/` |
 //! | nodes are added to a [`Graph`], each type inferred and checked | `graph/` |
 //! | [`InferenceSession::load`] orders, folds what is constant, prepares kernels, and lets go of what they took over | `compile/` |
-//! | a [`State`] lays out its arena once for each binding of the symbols | `compile/layout.rs`, `compile/planner.rs` |
-//! | [`State::run`] calls one kernel after the other; each borrows the host's threads | `run.rs`, `executor.rs` |
+//! | a [`State`] lays out its arena once for each binding of the symbols | `plan/` |
+//! | [`State::run`] calls one kernel after the other; each borrows the host's threads | `run/` |
 //!
 //! The standard ops (`ops/`) are written against [`plugin_api`] like any plugin's. What a plugin author needs is there, and in no
 //! other place.
@@ -34,14 +34,15 @@ pub mod checkpoint;
 mod compile;
 mod encoding;
 mod error;
-mod executor;
 pub mod file;
 mod graph;
 mod memory;
+mod model;
 mod ops;
 mod pattern;
+mod plan;
 pub mod plugin;
-mod profile;
+pub mod registry;
 mod run;
 mod session;
 mod similar;
@@ -60,9 +61,11 @@ pub use compile::{ExplainedNode, ExplainedOutput, Explanation, LoadError};
 pub use encoding::{Indices, QuantizeError, QuantizeWarning, Quantized, RowLoss};
 pub use error::Error;
 pub use graph::{Attention, Graph, GraphError, NodeBuilder, NodeProblem, Rope, RopePairing, Value};
+pub use model::Model;
 pub use pattern::{NamePattern, PatternError};
-pub use profile::{Profile, ProfiledNode, ProfiledOp};
-pub use session::{InferenceSession, Model, RunError, SessionBuilder, SessionError};
+pub use plan::RunError;
+pub use run::profile::{Profile, ProfiledNode, ProfiledOp};
+pub use session::{InferenceSession, SessionBuilder, SessionError};
 pub use state::{OwnedResults, Results, State};
 pub use tensor::{Tensor, TensorError};
 

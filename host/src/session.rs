@@ -3,32 +3,21 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bitquilt_plugin_api::{
-    Bindings, Executor, Kernel, KernelProvider, Op, Plugin, QuantizationEncoding, ShapeDisplay, TensorType,
-    TensorView,
-};
+use bitquilt_plugin_api::{Executor, Kernel, KernelProvider, Op, Plugin, QuantizationEncoding};
 use bitquilt_simd::{Isa, IsaError};
 
-use crate::compile::{Explanation, Layout, LoadError, Loader, Program, Step, compile, explain};
-use crate::executor::ThreadPool;
+use crate::compile::{LoadContext, LoadError, compile};
 use crate::graph::Graph;
-use crate::plugin::{self, Origin, PluginProbe, Refusal, Registry, RegistryError, SearchPath, Staged};
-use crate::run::Run;
-use crate::state::{OwnedResults, State};
-use crate::tensor::{Tensor, TensorError};
-use crate::text::{Brief, List, Passage, Quoted};
+use crate::model::{Model, SessionCore};
+use crate::plugin::{Loader, PluginProbe, Refusal, SearchPath};
+use crate::registry::{Origin, Registry, RegistryError, Staged};
+use crate::run::executor::ThreadPool;
+use crate::text::Brief;
 
 /// Everything that is registered, and the threads that run models.
 pub struct InferenceSession {
     core: Arc<SessionCore>,
     refusals: Vec<Refusal>,
-}
-
-pub(crate) struct SessionCore {
-    pub(crate) registry: Arc<Registry>,
-    pub(crate) pool: ThreadPool,
-    isa: Isa,
-    options: Vec<(String, String)>,
 }
 
 /// The most threads of a session: a system that is asked for far more ends the process.
@@ -58,128 +47,6 @@ pub enum SessionError {
     /// The threads could not be started.
     #[error("the worker threads could not be started: {0}")]
     Threads(std::io::Error),
-}
-
-/// Why a run failed.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RunError {
-    /// An input that the graph does not have.
-    #[error("the graph has no input `{}`; it has {}", Brief(.input), Quoted(.known))]
-    UnknownInput {
-        /// The input.
-        input: String,
-        /// Those it has.
-        known: Vec<String>,
-    },
-    /// A value for a symbol that the graph does not have.
-    #[error("the graph has no symbol `{}`; it has {}", Brief(.symbol), if .known.is_empty() { "none".to_owned() } else { List(.known).to_string() })]
-    UnknownSymbol {
-        /// The symbol.
-        symbol: String,
-        /// Those it has.
-        known: Vec<String>,
-    },
-    /// An input was not given, or twice.
-    #[error("the input `{}` was given {times} times; give each input once", Brief(.input))]
-    InputTimes {
-        /// The input.
-        input: String,
-        /// How often it was given.
-        times: usize,
-    },
-    /// An input is not of its type.
-    #[error("the input `{}` is {}, {} was given", Brief(.input), Brief(&.expected.to_string()), Brief(.found))]
-    InputType {
-        /// The input.
-        input: String,
-        /// Its type.
-        expected: TensorType,
-        /// What was given.
-        found: String,
-    },
-    /// A view's bytes are not those of its shape.
-    #[error("the input `{}` has {found} bytes, its shape needs {expected}", Brief(.input))]
-    InputBytes {
-        /// The input.
-        input: String,
-        /// Bytes its shape needs.
-        expected: usize,
-        /// Bytes there were.
-        found: usize,
-    },
-    /// Two inputs bind a symbol to different numbers.
-    #[error("the input `{}` makes `{symbol}` {found}, another dimension has made it {bound}", Brief(.input))]
-    SymbolConflict {
-        /// The input.
-        input: String,
-        /// The symbol.
-        symbol: String,
-        /// What it was bound to before.
-        bound: usize,
-        /// What this input says.
-        found: usize,
-    },
-    /// A shape makes no sense for these inputs.
-    #[error("{}", Passage(.0.message()))]
-    Shape(bitquilt_plugin_api::Error),
-    /// A tensor is too large.
-    #[error(transparent)]
-    Tensor(TensorError),
-    /// There is not so much memory.
-    #[error("{what} needs {bytes} bytes of memory, which this machine does not have")]
-    TooLarge {
-        /// What needs it.
-        what: String,
-        /// The bytes; where they are more than can be addressed, without the sharing of memory.
-        bytes: u128,
-    },
-    /// A kernel asks for more memory than there can be.
-    #[error("node `{}` ({op}): its kernel asks for {per_worker} bytes of scratch memory for each worker", Brief(.node))]
-    Scratch {
-        /// The node's name.
-        node: String,
-        /// Its op.
-        op: String,
-        /// The bytes.
-        per_worker: usize,
-    },
-    /// A kernel failed.
-    #[error("node `{}` ({op}): {}", Brief(.node), Passage(.source.message()))]
-    Node {
-        /// The node's name.
-        node: String,
-        /// Its op.
-        op: String,
-        /// What it said.
-        source: bitquilt_plugin_api::Error,
-    },
-    /// No such output.
-    #[error("the graph has no output `{}`; it has {}", Brief(.output), Quoted(.known))]
-    UnknownOutput {
-        /// The output.
-        output: String,
-        /// Those it has.
-        known: Vec<String>,
-    },
-}
-
-impl RunError {
-    pub(crate) fn node(step: &Step, source: bitquilt_plugin_api::Error) -> Self {
-        Self::Node { node: step.node.clone(), op: step.op.clone(), source }
-    }
-
-    /// The arena cannot be had, whose largest piece has these bytes and is needed from this step on.
-    pub(crate) fn arena(program: &Program, largest: Option<(usize, usize)>, bytes: u128) -> Self {
-        let step = largest.and_then(|(bytes, step)| Some((bytes, program.steps.get(step)?)));
-        let what = match step {
-            Some((bytes, step)) => {
-                format!("the run, in which node `{}` ({}) takes {bytes} bytes,", Brief(&step.node), step.op)
-            }
-            None => "the run".to_owned(),
-        };
-        Self::TooLarge { what, bytes }
-    }
 }
 
 /// Makes a session.
@@ -243,8 +110,8 @@ impl InferenceSession {
     ) -> Result<Model, LoadError> {
         let entered = self.core.pool.enter();
         let executor = Executor::of(&entered);
-        let loader = Loader { registry: &self.core.registry, options: &self.core.options, executor };
-        let program = compile(graph, &loader, &mut progress)?;
+        let context = LoadContext { registry: &self.core.registry, options: &self.core.options, executor };
+        let program = compile(graph, &context, &mut progress)?;
         Ok(Model { program: Arc::new(program), core: Arc::clone(&self.core) })
     }
 }
@@ -332,7 +199,7 @@ impl SessionBuilder {
         for plugin in self.plugins.into_iter().chain(own) {
             register(&mut registry, plugin, Origin::Program)?;
         }
-        let mut loader = plugin::Loader::new(&mut registry);
+        let mut loader = Loader::new(&mut registry);
         if let Some(probe) = self.probe {
             loader = loader.probe(probe);
         }
@@ -360,107 +227,6 @@ fn register(registry: &mut Registry, plugin: Plugin, origin: Origin) -> Result<(
         .and_then(|()| registry.commit(staged, origin))
         .map(drop)
         .map_err(|source| SessionError::Plugin { plugin: name, source: Box::new(source) })
-}
-
-/// A loaded graph. Immutable: threads share it, each with a [`State`] of its own.
-#[derive(Clone)]
-pub struct Model {
-    pub(crate) program: Arc<Program>,
-    pub(crate) core: Arc<SessionCore>,
-}
-
-impl Model {
-    /// Memory for runs, with all states zero.
-    pub fn new_state(&self) -> Result<State, RunError> {
-        State::new(self.clone())
-    }
-
-    /// Runs once, with memory and states of its own, and gives the outputs.
-    pub fn execute<'t, V: Into<TensorView<'t>>>(
-        &self,
-        inputs: impl IntoIterator<Item = (&'t str, V)>,
-    ) -> Result<OwnedResults, RunError> {
-        self.new_state()?.run(inputs)?.to_owned()
-    }
-
-    /// Name and type of each input.
-    pub fn inputs(&self) -> impl Iterator<Item = (&str, &TensorType)> {
-        self.program.inputs.iter().map(|port| (port.name.as_str(), &port.tensor))
-    }
-
-    /// Name and type of each output.
-    pub fn outputs(&self) -> impl Iterator<Item = (&str, &TensorType)> {
-        self.program.outputs.iter().map(|port| (port.name.as_str(), &self.program.values[port.value].tensor))
-    }
-
-    /// The plan. With symbols that are not bound it has no sizes and offsets; see [`Self::explain_for`].
-    pub fn explain(&self) -> Result<Explanation, RunError> {
-        match self.program.symbols[..] {
-            [] => self.explain_for(&Bindings::new()),
-            _ => Ok(explain(&self.program, self.core.isa, None)),
-        }
-    }
-
-    /// The plan for these values of the symbols: of all that the graph has, and of no others.
-    pub fn explain_for(&self, bindings: &Bindings) -> Result<Explanation, RunError> {
-        if let Some(symbol) = bindings.keys().find(|symbol| !self.program.symbols.contains(symbol)) {
-            let known = self.program.symbols.clone();
-            return Err(RunError::UnknownSymbol { symbol: symbol.clone(), known });
-        }
-        let value = |symbol: &String| {
-            bindings.get(symbol).copied().ok_or_else(|| {
-                RunError::Shape(bitquilt_plugin_api::Error::invalid(format_args!(
-                    "the symbol `{symbol}` has no value"
-                )))
-            })
-        };
-        let values = self.program.symbols.iter().map(value).collect::<Result<Vec<usize>, _>>()?;
-        let layout = Layout::new(&self.program, &self.core.registry, &values, self.core.pool.workers())?;
-        Ok(explain(&self.program, self.core.isa, Some(&layout)))
-    }
-}
-
-/// Runs a program that has no inputs, symbols or states; its outputs.
-pub(crate) fn run_once(program: &Program, loader: &Loader<'_>) -> Result<Vec<Tensor>, RunError> {
-    let layout = Layout::new(program, loader.registry, &[], loader.executor.workers())?;
-    let mut arena = layout.arena(program)?;
-    // SAFETY: there are no inputs and states.
-    let run = unsafe { Run::new(program, &layout, loader.registry, &mut arena, &[], &[], loader.executor) };
-    run.steps(&mut ())?;
-    let output = |value: usize| {
-        let view = run.view(value).ok_or_else(|| released(program, value))?;
-        tensor_of(&view, loader.registry)
-    };
-    program.outputs.iter().map(|port| output(port.value)).collect()
-}
-
-fn released(program: &Program, value: usize) -> RunError {
-    RunError::Shape(bitquilt_plugin_api::Error::failed(format_args!(
-        "the output {} was released; that is a fault of a kernel",
-        program.values[value].tensor
-    )))
-}
-
-/// A copy of a view.
-pub(crate) fn tensor_of(view: &TensorView<'_>, registry: &Registry) -> Result<Tensor, RunError> {
-    use bitquilt_plugin_api::ElementView;
-    let tensor = match view.element() {
-        ElementView::Dense(dtype) => Tensor::from_bytes(dtype, view.shape(), view.bytes()),
-        ElementView::Encoded(name) => match registry.encoding(name) {
-            Some(encoding) => Tensor::from_encoded(encoding.spec(), view.shape(), view.bytes()),
-            None => Tensor::from_bytes(bitquilt_plugin_api::DType::U8, [view.bytes().len()], view.bytes()),
-        },
-    };
-    tensor.map_err(RunError::Tensor)
-}
-
-/// A view's type, for messages.
-pub(crate) fn describe(view: &TensorView<'_>) -> String {
-    use bitquilt_plugin_api::ElementView;
-    match view.element() {
-        ElementView::Dense(dtype) => format!("{dtype} {}", ShapeDisplay(view.shape())),
-        ElementView::Encoded(name) => format!("{name} {}", ShapeDisplay(view.shape())),
-    }
 }
 
 #[cfg(test)]

@@ -7,12 +7,12 @@ use std::time::Instant;
 
 use bitquilt_plugin_api::{Dim, Element, ElementView, Executor, Scalar, TensorView};
 
-use crate::compile::{Layout, Origin, OutputPort, Place, Program};
 use crate::memory::{ALIGNMENT, AlignedBytes};
-use crate::profile::{Profile, Profiler};
+use crate::model::Model;
+use crate::plan::{Layout, Location, OutputPort, Place, Program, RunError, bindings_of};
+use crate::run::profile::{Profile, Profiler};
 use crate::run::{InputBytes, Run};
-use crate::session::{Model, RunError, describe, tensor_of};
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, describe};
 use crate::text::Brief;
 
 /// How many bindings of the symbols a state keeps the layout of.
@@ -41,6 +41,21 @@ pub struct State {
 unsafe impl Send for State {}
 // SAFETY: as above; a shared reference only reads.
 unsafe impl Sync for State {}
+
+impl Model {
+    /// Memory for runs, with all states zero.
+    pub fn new_state(&self) -> Result<State, RunError> {
+        State::new(self.clone())
+    }
+
+    /// Runs once, with memory and states of its own, and gives the outputs.
+    pub fn execute<'t, V: Into<TensorView<'t>>>(
+        &self,
+        inputs: impl IntoIterator<Item = (&'t str, V)>,
+    ) -> Result<OwnedResults, RunError> {
+        self.new_state()?.run(inputs)?.to_owned()
+    }
+}
 
 /// The value of a symbol that is not bound yet.
 const UNBOUND: usize = usize::MAX;
@@ -219,7 +234,7 @@ impl State {
             }
         }
         if has_expressions {
-            let bindings = crate::compile::bindings_of(&program.symbols, &self.bindings);
+            let bindings = bindings_of(&program.symbols, &self.bindings);
             for (port, shape) in program.inputs.iter().zip(&self.shapes) {
                 if port.tensor.evaluate(&bindings).map_err(RunError::Shape)? != *shape {
                     return Err(self.wrong_input(&port.name));
@@ -299,7 +314,7 @@ impl<'s> Results<'s> {
 
     /// A copy of an output.
     pub fn tensor(&self, output: &str) -> Result<Tensor, RunError> {
-        tensor_of(&self.view(output)?, &self.state.model.core.registry)
+        self.state.model.core.registry.tensor(&self.view(output)?).map_err(RunError::Tensor)
     }
 
     /// The outputs' names and views, in the graph's order.
@@ -313,7 +328,7 @@ impl<'s> Results<'s> {
         let registry = &self.state.model.core.registry;
         let tensors = self.iter().map(|output| {
             let (name, view) = output?;
-            Ok((name.to_owned(), tensor_of(&view, registry)?))
+            Ok((name.to_owned(), registry.tensor(&view).map_err(RunError::Tensor)?))
         });
         Ok(OwnedResults { tensors: tensors.collect::<Result<_, RunError>>()? })
     }
@@ -322,9 +337,9 @@ impl<'s> Results<'s> {
         let Self { state, layout } = self;
         let program = &state.model.program;
         let of_arena = |offset: usize| &state.arena[offset..][..layout.bytes(port.value)];
-        let bytes: &[u8] = match (layout.value(port.value).origin, &program.values[port.root].place) {
-            (Origin::Arena(offset), _) => of_arena(offset),
-            (Origin::State(slot), _) => &state.states[state.state_ranges[slot].clone()],
+        let bytes: &[u8] = match (layout.value(port.value).location, &program.values[port.root].place) {
+            (Location::Arena(offset), _) => of_arena(offset),
+            (Location::State(slot), _) => &state.states[state.state_ranges[slot].clone()],
             (_, Place::Constant(tensor)) => tensor.as_ref().map_or(&[], Tensor::bytes),
             _ => layout.copy(index).map_or(&[], |piece| of_arena(piece.offset)),
         };

@@ -462,6 +462,14 @@ fn check_bytes(element: &TensorElement, shape: &[usize], bytes: &[u8]) -> Result
     Ok(())
 }
 
+/// A view's type, for messages.
+pub(crate) fn describe(view: &TensorView<'_>) -> String {
+    match view.element() {
+        ElementView::Dense(dtype) => format!("{dtype} {}", ShapeDisplay(view.shape())),
+        ElementView::Encoded(name) => format!("{name} {}", ShapeDisplay(view.shape())),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

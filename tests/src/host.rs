@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bitquilt::plugin::{Origin, PluginProbe};
+use bitquilt::plugin::PluginProbe;
+
+use bitquilt::registry::Origin;
 use bitquilt::{Error, Graph, InferenceSession, Tensor, TensorType};
 
 use crate::{PluginDir, contents};

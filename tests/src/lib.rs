@@ -11,7 +11,7 @@ pub mod random;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bitquilt::plugin::Registry;
+use bitquilt::registry::Registry;
 
 /// The library of the fixture `name`, which cargo has built beside the running test.
 ///

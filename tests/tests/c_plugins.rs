@@ -4,7 +4,9 @@
 
 use std::path::PathBuf;
 
-use bitquilt::plugin::{Entry, Loader, PluginProbe, Registry, inspect};
+use bitquilt::plugin::{Entry, Loader, PluginProbe, inspect};
+
+use bitquilt::registry::Registry;
 use bitquilt::{Graph, InferenceSession, Tensor, TensorType, dim};
 use bitquilt_tests::{PluginDir, c, contents};
 

@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-use bitquilt::plugin::Registry;
 use bitquilt::plugin_api::{
     EncodingSpec, Error, InferContext, Kernel, Op, OpSignature, OutputType, QuantizationEncoding,
     Result as PluginResult, Rows, RunContext,
 };
+use bitquilt::registry::Registry;
 use bitquilt::{
     DType, Graph, GraphError, InferenceSession, NodeProblem, Tensor, TensorDict, TensorType, checkpoint,
 };

@@ -8,7 +8,7 @@ mod ffn;
 
 use std::path::{Path, PathBuf};
 
-use bitquilt::plugin::Registry;
+use bitquilt::registry::Registry;
 use bitquilt::{InferenceSession, Tensor, checkpoint};
 use bitquilt_tests::PluginDir;
 use ffn::{FeedForward, activations, relative_error};

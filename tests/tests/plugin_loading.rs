@@ -3,7 +3,8 @@
 use std::fs;
 
 use bitquilt::Tensor;
-use bitquilt::plugin::{Entry, FileError, Loader, Origin, PluginError, Registry, RegistryError, inspect};
+use bitquilt::plugin::{Entry, FileError, Loader, PluginError, inspect};
+use bitquilt::registry::{Origin, Registry, RegistryError};
 use bitquilt_tests::{PluginDir, contents, contract, fixture};
 
 #[test]

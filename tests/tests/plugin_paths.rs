@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bitquilt::plugin::{Loader, Registry, inspect};
+use bitquilt::plugin::{Loader, inspect};
+
+use bitquilt::registry::Registry;
 use bitquilt_tests::{PluginDir, c, contents, fixture, scaled};
 
 /// A user without any rights.

@@ -10,7 +10,8 @@ use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
 use bitquilt::InferenceSession;
-use bitquilt::plugin::{End, Loader, PluginError, PluginProbe, ProbeError, Registry};
+use bitquilt::plugin::{End, Loader, PluginError, PluginProbe, ProbeError};
+use bitquilt::registry::Registry;
 use bitquilt_tests::elf::Library;
 use bitquilt_tests::{PluginDir, contents, contract, fixture};
 

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bitquilt::plugin::{Loader, Registry};
+use bitquilt::plugin::Loader;
+
+use bitquilt::registry::Registry;
 use bitquilt::{Graph, InferenceSession, Model, Tensor, TensorType};
 use bitquilt_tests::elf::Library;
 use bitquilt_tests::host::{qmatmul, row_sums};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use bitquilt::plugin::Registry;
+use bitquilt::registry::Registry;
 use bitquilt::{DType, InferenceSession};
 use bitquilt_examples::tinystories::graph::{self, Options};
 use bitquilt_examples::tinystories::model::Llama;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use bitquilt::checkpoint::{Checkpoint, CheckpointWriter, StoredTensor};
-use bitquilt::plugin::RegisteredEncoding;
+use bitquilt::registry::RegisteredEncoding;
 use bitquilt::text::Brief;
 use bitquilt::{DType, Importance, NamePattern, QuantizeError, Quantized, Tensor, TensorError, file};
 use clap::Args;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use bitquilt::checkpoint::{self, Checkpoint};
-use bitquilt::plugin::Registry;
+use bitquilt::registry::Registry;
 use bitquilt::{DType, Graph, InferenceSession, Tensor, TensorDict};
 
 /// A directory with a model, and the command in it.

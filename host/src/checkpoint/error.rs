@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use bitquilt_plugin_api::{DType, EncodingSpec, ShapeDisplay};
 
 use crate::file::FileError;
-use crate::plugin::UnknownEncoding;
+use crate::registry::UnknownEncoding;
 use crate::tensor::TensorError;
 pub(super) use crate::text::{Brief, Cut};
 

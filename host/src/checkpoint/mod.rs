@@ -5,7 +5,7 @@
 //! for formats that a program knows itself.
 //!
 //! ```
-//! use bitquilt::plugin::Registry;
+//! use bitquilt::registry::Registry;
 //! use bitquilt::{Tensor, TensorDict, checkpoint};
 //!
 //! # let directory = tempfile::tempdir()?;
@@ -107,7 +107,7 @@ pub use raw::RawFile;
 pub use writer::CheckpointWriter;
 
 use crate::file::{self, replace};
-use crate::plugin::Registry;
+use crate::registry::Registry;
 
 /// Whether [`save`] and [`CheckpointWriter::write`] would write to `path`: an error before work is done that could not be kept.
 ///

@@ -11,7 +11,7 @@ use bitquilt_plugin_api::{DType, Element, EncodingSpec};
 use super::error::{Fault, TensorProblem};
 use super::mapped::MappedFile;
 use super::{CheckpointError, Metadata, TensorDict, dict, gguf, safetensors, shards};
-use crate::plugin::Registry;
+use crate::registry::Registry;
 use crate::tensor::{Tensor, TensorElement};
 
 /// A safetensors or GGUF checkpoint, mapped and validated: one file, or all the shards that make a model.

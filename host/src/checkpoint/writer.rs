@@ -133,7 +133,7 @@ fn check(
 mod tests {
     use super::*;
     use crate::checkpoint::{self, TensorDict};
-    use crate::plugin::Registry;
+    use crate::registry::Registry;
 
     #[test]
     fn tensor_by_tensor_is_the_same_file() {

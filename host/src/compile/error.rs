@@ -2,8 +2,8 @@
 
 use crate::encoding::QuantizeError;
 use crate::graph::NodeProblem;
-use crate::plugin::UnknownEncoding;
-use crate::session::RunError;
+use crate::plan::RunError;
+use crate::registry::UnknownEncoding;
 use crate::text::{Brief, Passage};
 
 /// Why a graph could not be loaded.

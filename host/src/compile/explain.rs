@@ -4,71 +4,8 @@ use std::fmt::{self, Display, Formatter};
 
 use bitquilt_simd::Isa;
 
-use super::layout::{Layout, Origin};
-use super::program::{Place, Program};
-use crate::graph::NodeData;
+use crate::plan::{Layout, Location, Place, Program};
 use crate::text::{Brief, Columns, Passage};
-
-/// What is known of a node when its kernel is chosen.
-#[derive(Clone)]
-pub(crate) struct NodeNote {
-    node: String,
-    op: String,
-    /// Kernel and plugin; none for a node that is another's memory.
-    kernel: Option<(String, String)>,
-    others: Vec<(String, String)>,
-    held_bytes: usize,
-    note: String,
-    inputs: Vec<usize>,
-    outputs: Vec<usize>,
-    step: Option<usize>,
-}
-
-impl NodeNote {
-    pub(super) fn view(node: &NodeData, inputs: &[usize], outputs: &[(usize, bool)]) -> Self {
-        let mut note = Self::empty(None);
-        note.name_node(node, inputs, outputs, None);
-        note
-    }
-
-    pub(super) fn kernel(
-        kernel: &str,
-        plugin: &str,
-        others: Vec<(String, String)>,
-        held_bytes: usize,
-        note: String,
-    ) -> Self {
-        Self { others, held_bytes, note, ..Self::empty(Some((kernel.to_owned(), plugin.to_owned()))) }
-    }
-
-    fn empty(kernel: Option<(String, String)>) -> Self {
-        let (node, op, note) = (String::new(), String::new(), String::new());
-        let (others, inputs, outputs) = (Vec::new(), Vec::new(), Vec::new());
-        Self { node, op, kernel, others, held_bytes: 0, note, inputs, outputs, step: None }
-    }
-
-    /// The step and its kernel, for a node that has one.
-    pub(super) fn step_kernel(&self) -> Option<(usize, &str)> {
-        self.step.zip(self.kernel.as_ref().map(|(kernel, _)| kernel.as_str()))
-    }
-
-    /// The node and its op, if it yields this value.
-    pub(super) fn yields(&self, value: usize) -> Option<(&str, &str)> {
-        self.outputs.contains(&value).then_some((&self.node, &self.op))
-    }
-
-    pub(super) fn name_node(
-        &mut self,
-        node: &NodeData,
-        inputs: &[usize],
-        outputs: &[(usize, bool)],
-        step: Option<usize>,
-    ) {
-        (self.node, self.op, self.step) = (node.name.clone(), node.op.clone(), step);
-        self.inputs = inputs.to_vec();
-        self.outputs = outputs.iter().map(|(value, _)| *value).collect();
-    }
-}
 
 /// The plan of a loaded graph: what runs, on which kernels, and where.
 #[derive(Clone, Debug, PartialEq)]
@@ -136,8 +73,8 @@ pub(crate) fn explain(program: &Program, isa: Isa, layout: Option<&Layout>) -> E
     let output = |value: &usize| ExplainedOutput {
         tensor: tensor(*value),
         bytes: layout.map(|layout| layout.bytes(*value)),
-        offset: layout.and_then(|layout| match layout.value(*value).origin {
-            Origin::Arena(offset) => Some(offset),
+        offset: layout.and_then(|layout| match layout.value(*value).location {
+            Location::Arena(offset) => Some(offset),
             _ => None,
         }),
     };

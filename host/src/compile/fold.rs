@@ -2,12 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::context::{LoadContext, Part, writes_state};
 use super::error::LoadError;
 use super::prepare::program;
-use super::{Loader, Part, writes_state};
 use crate::graph::{Graph, NodeData, Source};
 use crate::ops::first_overflow;
-use crate::session::run_once;
+use crate::run::run_once;
 use crate::tensor::{Tensor, dense_bytes};
 
 /// What was computed at load.
@@ -28,7 +28,7 @@ const FOLDED_TIMES: usize = 4;
 ///
 /// Nodes that take encoded data stay: an encoded constant is never turned into a dense one. So do those that yield more than all
 /// folded nodes may: 256 MiB, or four times the bytes of the graph's constants. A small file is not made a large model by it.
-pub(super) fn fold(graph: &Graph, live: &[usize], loader: &Loader<'_>) -> Result<Folded, LoadError> {
+pub(super) fn fold(graph: &Graph, live: &[usize], cx: &LoadContext<'_>) -> Result<Folded, LoadError> {
     let mut nodes = HashSet::new();
     let mut left = FOLDED_BYTES.max(FOLDED_TIMES.saturating_mul(constant_bytes(graph)));
     for node in live {
@@ -42,7 +42,7 @@ pub(super) fn fold(graph: &Graph, live: &[usize], loader: &Loader<'_>) -> Result
         if !data.inputs.is_empty()
             && data.inputs.iter().all(constant)
             && !encoded
-            && !writes_state(data, loader.registry)
+            && !writes_state(data, cx.registry)
             && let Some(rest) = yielded_bytes(graph, data).and_then(|bytes| left.checked_sub(bytes))
         {
             left = rest;
@@ -72,10 +72,11 @@ pub(super) fn fold(graph: &Graph, live: &[usize], loader: &Loader<'_>) -> Result
         outputs: frontier.iter().map(|value| (value.to_string(), *value)).collect(),
         constants: HashMap::new(),
     };
-    let mut constants = program(graph, part, loader, &mut |_, _| {})?;
+    let mut constants = program(graph, part, cx, &mut |_, _| {})?;
     // A folded node depends on no input, and so on no symbol.
     (constants.inputs, constants.symbols, constants.states) = (Vec::new(), Vec::new(), Vec::new());
-    let tensors = run_once(&constants, loader).map_err(|error| LoadError::Fold(Box::new(error)))?;
+    let tensors =
+        run_once(&constants, cx.registry, cx.executor).map_err(|error| LoadError::Fold(Box::new(error)))?;
     let tensors: HashMap<usize, Tensor> = frontier.into_iter().zip(tensors).collect();
     casts().try_for_each(|data| check_cast(graph, data, &tensors))?;
     Ok(Folded { nodes, tensors })

@@ -1,21 +1,20 @@
 //! Kernels for nodes, and what they prepare.
 
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bitquilt_plugin_api::Support;
 use bitquilt_plugin_api::host::{KernelHandle, TransformHandle};
 
+use super::context::{LoadContext, Part, state_inputs};
 use super::error::LoadError;
-use super::explain::NodeNote;
-use super::program::{
-    InputPort, OutputPort, Place, PortIndex, Program, StateSlot, Step, TransformSlot, ValueSlot,
-};
-use super::{Loader, Part, state_inputs, symbols};
 use crate::graph::{Graph, NodeContext, NodeData, Source};
-use crate::plugin::RegisteredKernel;
+use crate::plan::{
+    InputPort, NodeNote, OutputPort, Place, PortIndex, Program, StateSlot, Step, TransformSlot, ValueSlot,
+};
+use crate::registry::RegisteredKernel;
 use crate::tensor::{Tensor, dense_bytes};
 
 /// A kernel that was prepared, for every node that agrees in all that it was shown.
@@ -32,17 +31,11 @@ struct Chosen {
 pub(super) fn program(
     graph: &Graph,
     part: Part,
-    loader: &Loader<'_>,
+    cx: &LoadContext<'_>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Program, LoadError> {
-    let mut build = Build {
-        graph,
-        part: &part,
-        loader,
-        index: HashMap::new(),
-        program: empty(graph)?,
-        readers: Vec::new(),
-    };
+    let mut build =
+        Build { graph, part: &part, cx, index: HashMap::new(), program: empty(graph)?, readers: Vec::new() };
     let mut kernels: HashMap<String, Chosen> = HashMap::new();
     let mut slots: HashMap<(usize, String), usize> = HashMap::new();
     // A weight is there twice while it is prepared: the largest come first, when little else is there.
@@ -109,10 +102,28 @@ fn empty(graph: &Graph) -> Result<Program, LoadError> {
     })
 }
 
+/// The symbols of a graph's inputs, sorted.
+fn symbols(graph: &Graph) -> Vec<String> {
+    let dims = graph.inputs.iter().flat_map(|port| &graph.values[port.value].tensor.shape);
+    let symbols: BTreeSet<String> = dims.flat_map(|dim| dim.symbols()).map(str::to_owned).collect();
+    symbols.into_iter().collect()
+}
+
+/// A note with what the node is.
+fn named(note: NodeNote, node: &NodeData, inputs: &[usize], outputs: &[(usize, bool)]) -> NodeNote {
+    NodeNote {
+        node: node.name.clone(),
+        op: node.op.clone(),
+        inputs: inputs.to_vec(),
+        outputs: outputs.iter().map(|(value, _)| *value).collect(),
+        ..note
+    }
+}
+
 struct Build<'a> {
     graph: &'a Graph,
     part: &'a Part,
-    loader: &'a Loader<'a>,
+    cx: &'a LoadContext<'a>,
     /// The program's index of each of the graph's values.
     index: HashMap<usize, usize>,
     program: Program,
@@ -153,7 +164,7 @@ impl Build<'_> {
         kernels: &HashMap<String, Chosen>,
         slots: &mut HashMap<(usize, String), usize>,
     ) -> Result<(), LoadError> {
-        let writes = state_inputs(node, self.loader.registry);
+        let writes = state_inputs(node, self.cx.registry);
         let inputs: Vec<usize> = node.inputs.iter().map(|value| self.value(*value)).collect();
         let mut outputs = Vec::with_capacity(node.outputs.len());
         for value in &node.outputs {
@@ -165,7 +176,8 @@ impl Build<'_> {
             outputs.push((self.push(*value, place), alias.is_some()));
         }
         if self.is_view(node) {
-            self.program.notes.push(NodeNote::view(node, &inputs, &outputs));
+            let note = named(NodeNote::default(), node, &inputs, &outputs);
+            self.program.notes.push(note);
             return Ok(());
         }
         let chosen = &kernels[&self.cache_key(node)];
@@ -197,9 +209,8 @@ impl Build<'_> {
                 self.readers[root] += 1;
             }
         }
-        let mut note = chosen.note.clone();
-        note.name_node(node, &inputs, &step.outputs, Some(step_index));
-        self.program.notes.push(note);
+        let note = named(chosen.note.clone(), node, &inputs, &step.outputs);
+        self.program.notes.push(NodeNote { step: Some(step_index), ..note });
         self.program.steps.push(step);
         Ok(())
     }
@@ -219,7 +230,7 @@ impl Build<'_> {
     fn is_view(&self, node: &NodeData) -> bool {
         let is_alias =
             |value: &usize| matches!(self.graph.values[*value].source, Source::Node { alias: Some(_), .. });
-        node.outputs.iter().all(is_alias) && !state_inputs(node, self.loader.registry).contains(&true)
+        node.outputs.iter().all(is_alias) && !state_inputs(node, self.cx.registry).contains(&true)
     }
 
     /// The bytes of the largest constant that a node takes.
@@ -254,14 +265,14 @@ impl Build<'_> {
             inputs: &inputs,
             outputs: &outputs,
             constants: node.inputs.iter().map(|value| self.part.constant(self.graph, *value)).collect(),
-            registry: self.loader.registry,
-            options: self.loader.options,
-            executor: self.loader.executor,
+            registry: self.cx.registry,
+            options: self.cx.options,
+            executor: self.cx.executor,
         })
     }
 
     fn candidates(&self, node: &NodeData) -> Vec<&RegisteredKernel> {
-        let registry = self.loader.registry;
+        let registry = self.cx.registry;
         let kernel_input = registry.op(&node.op).and_then(|op| op.signature().kernel_input);
         let encoding = kernel_input.and_then(|input| self.graph.values[node.inputs[input]].tensor.encoding());
         registry.kernels(&node.op, encoding).collect()
@@ -315,7 +326,8 @@ impl Build<'_> {
             let constants = prepared.released.iter().filter_map(|input| context.constants[*input]);
             constants.for_each(Tensor::forget_pages);
             let held_bytes = prepared.held_bytes;
-            let note = NodeNote::kernel(&kernel, &best.plugin().name, others, held_bytes, prepared.note);
+            let kernel = Some((kernel, best.plugin().name.clone()));
+            let note = NodeNote { kernel, others, held_bytes, note: prepared.note, ..NodeNote::default() };
             let transforms =
                 prepared.transforms.into_iter().map(|(input, key, handle)| (input, key, Arc::new(handle)));
             let transforms = transforms.collect();

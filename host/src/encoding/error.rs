@@ -2,7 +2,7 @@
 
 use bitquilt_plugin_api::{Element, ShapeDisplay};
 
-use crate::plugin::UnknownEncoding;
+use crate::registry::UnknownEncoding;
 use crate::tensor::{TensorError, brief};
 use crate::text::Passage;
 

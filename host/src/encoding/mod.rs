@@ -14,7 +14,7 @@ use bitquilt_plugin_api::{DType, Element, Importance, Rows};
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use crate::plugin::{RegisteredEncoding, Registry};
+use crate::registry::{RegisteredEncoding, Registry};
 use crate::tensor::{Tensor, TensorElement, encoded_bytes};
 
 pub use error::QuantizeError;

@@ -7,7 +7,7 @@ use bitquilt_plugin_api::{AttributeKind, TensorType};
 use super::MAX_RANK;
 use super::node::MAX_TYPES_TEXT;
 use crate::encoding::QuantizeError;
-use crate::plugin::UnknownEncoding;
+use crate::registry::UnknownEncoding;
 use crate::text::{Brief, List, Passage, Quoted};
 
 /// Why a graph could not be built as asked.

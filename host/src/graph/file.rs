@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Graph, GraphError, Port, Source, Value};
 use crate::checkpoint::{self, Checkpoint, TensorDict};
 use crate::error::Error;
-use crate::plugin::Registry;
+use crate::registry::Registry;
 use crate::text::{Brief, Cut};
 
 /// The metadata entry that makes a checkpoint a graph.

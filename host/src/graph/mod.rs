@@ -17,7 +17,7 @@ use bitquilt_plugin_api::dim::{MAX_SYMBOL, is_symbol};
 use bitquilt_plugin_api::{Attributes, Element, TensorType};
 
 use crate::encoding::{QuantizeError, QuantizeWarning};
-use crate::plugin::Registry;
+use crate::registry::Registry;
 use crate::tensor::{Tensor, dense_bytes};
 use crate::text::Brief;
 pub use error::{GraphError, NodeProblem};

@@ -11,7 +11,7 @@ use bitquilt_plugin_api::{
 
 use super::error::{GraphError, NodeProblem};
 use super::{Graph, MAX_RANK, NodeData, Source, Value};
-use crate::plugin::{RegisteredOp, Registry};
+use crate::registry::{RegisteredOp, Registry};
 use crate::tensor::Tensor;
 
 /// The most outputs a node has.

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::child::{self, End, Limits, Outcome};
 use super::loader::{self, Loader};
 use super::preflight::{self, FileError, FileReport};
-use super::registry::Registry;
+use crate::registry::Registry;
 
 /// Tells a child which file to check. A process that has it set checks, and exits.
 const CHILD_VARIABLE: &str = "BITQUILT_CHECK_CHILD";

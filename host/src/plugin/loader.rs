@@ -21,8 +21,8 @@ use bitquilt_plugin_api::host::{
 use super::held::HeldFile;
 use super::preflight::{self, Entry, FileError, FileIdentity, FileReport};
 use super::probe::{PluginProbe, ProbeError};
-use super::registry::{Origin, PluginInfo, Registry, RegistryError, Staged};
 use super::search::{self, DirectoryOrigin, SearchPath};
+use crate::registry::{Origin, PluginInfo, Registry, RegistryError, Staged};
 use crate::text::Passage;
 
 /// A file that was refused, and why.

@@ -9,7 +9,6 @@ mod loader;
 mod ownership;
 mod preflight;
 mod probe;
-mod registry;
 mod search;
 mod source;
 mod verdicts;
@@ -19,8 +18,4 @@ pub use child::End;
 pub use loader::{Loader, PluginError, Refusal};
 pub use preflight::{Entry, FileError, FileIdentity, FileReport, inspect};
 pub use probe::{PluginProbe, ProbeError, child_main};
-pub use registry::{
-    Origin, PluginInfo, RegisteredEncoding, RegisteredKernel, RegisteredOp, Registry, RegistryError, Staged,
-    UnknownEncoding,
-};
 pub use search::{DirectoryOrigin, PATH_VARIABLE, SearchDirectory, SearchPath};

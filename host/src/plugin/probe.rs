@@ -14,9 +14,9 @@ use std::time::Duration;
 use super::child::{self, End, Limits};
 use super::loader::Loader;
 use super::preflight::{FileError, FileReport};
-use super::registry::Registry;
 use super::search;
 use super::verdicts::{self, Verdict};
+use crate::registry::Registry;
 
 /// Tells a child what to load. A process that has it set starts no children.
 const CHILD_VARIABLE: &str = "BITQUILT_PROBE_CHILD";

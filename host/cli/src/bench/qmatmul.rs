@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
-use bitquilt::plugin::Registry;
 use bitquilt::plugin_api::Importance;
+use bitquilt::registry::Registry;
 use bitquilt::{Graph, InferenceSession, State, Tensor, TensorType};
 use bitquilt_qmatmul::{ActivationFormat, Isa, roofline};
 use clap::{Args, ValueEnum};

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
-use bitquilt::plugin::{Entry, FileReport, Loader, PluginInfo, Registry, inspect};
+use bitquilt::plugin::{Entry, FileReport, Loader, inspect};
+
+use bitquilt::registry::{PluginInfo, Registry};
 use clap::Args;
 use miette::miette;
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! `bitquilt plugin list`, and what a registry holds of a plugin.
 
-use bitquilt::plugin::{PluginInfo, Registry};
 use bitquilt::plugin_api::{Importance, Selector};
+use bitquilt::registry::{PluginInfo, Registry};
 use serde_json::json;
 
 use crate::output::{print_json, print_line};

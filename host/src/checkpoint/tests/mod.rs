@@ -17,7 +17,7 @@ use bitquilt_plugin_api::{EncodingSpec, Plugin, QuantizationEncoding, Result, Ro
 use tempfile::TempDir;
 
 use super::*;
-use crate::plugin::{Origin, Staged};
+use crate::registry::{Origin, Staged};
 use crate::tensor::Tensor;
 
 /// An encoding that is only known.

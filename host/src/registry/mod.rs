@@ -1,7 +1,7 @@
 //! The registry: every encoding, op and kernel of a session, and whose it is.
 
-mod commit;
 mod error;
+mod staged;
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
@@ -9,13 +9,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bitquilt_plugin_api::{
-    EncodingHandle, EncodingSpec, InputKind, KernelKey, KernelProviderHandle, OpHandle, OpSignature, Selector,
+    DType, ElementView, EncodingHandle, EncodingSpec, InputKind, KernelKey, KernelProviderHandle, OpHandle,
+    OpSignature, Selector, TensorView,
 };
 
+use crate::tensor::{Tensor, TensorError};
 use crate::text::Passage;
 
-pub use commit::Staged;
 pub use error::{RegistryError, UnknownEncoding};
+pub use staged::Staged;
 
 /// Every encoding, op and kernel of a session. Immutable once the session is built.
 #[derive(Default)]
@@ -133,6 +135,17 @@ impl Registry {
             name: name.to_owned(),
             known: self.encodings.keys().cloned().collect(),
         })
+    }
+
+    /// A copy of a view; of one whose encoding is not registered, of its bytes.
+    pub(crate) fn tensor(&self, view: &TensorView<'_>) -> Result<Tensor, TensorError> {
+        match view.element() {
+            ElementView::Dense(dtype) => Tensor::from_bytes(dtype, view.shape(), view.bytes()),
+            ElementView::Encoded(name) => match self.encoding(name) {
+                Some(encoding) => Tensor::from_encoded(encoding.spec(), view.shape(), view.bytes()),
+                None => Tensor::from_bytes(DType::U8, [view.bytes().len()], view.bytes()),
+            },
+        }
     }
 
     /// The op of this name.

@@ -1,16 +1,19 @@
 //! One run of a program: each step's kernel, over memory that is all laid out before.
 
+pub(crate) mod executor;
+pub(crate) mod profile;
+
 use std::ptr::NonNull;
 
 use bitquilt_plugin_api::host::{RunHost, WorkerMemory};
 use bitquilt_plugin_api::{ElementView, EncodingHandle, Executor, TensorView, TensorViewMut};
 
-use crate::compile::{Layout, Origin, PlacedValue, Program};
+use self::profile::Observer;
 use crate::memory::AlignedBytes;
 use crate::ops::arch::prefetch;
-use crate::plugin::Registry;
-use crate::profile::Observer;
-use crate::session::RunError;
+use crate::plan::{Layout, Location, PlacedValue, Program, RunError, Step};
+use crate::registry::Registry;
+use crate::tensor::Tensor;
 
 /// All that a run's kernels may touch.
 pub(crate) struct Run<'a> {
@@ -72,13 +75,13 @@ impl<'a> Run<'a> {
             self.prefetch(index);
             for slot in &step.begins {
                 let begin = observer.begin();
-                self.transform(*slot).map_err(|source| RunError::node(step, source))?;
+                self.transform(*slot).map_err(|source| step.failed(source))?;
                 observer.transform(*slot, begin, self.program, self.layout);
             }
             let begin = observer.begin();
             // SAFETY: `StepRun` keeps to the contract, see there.
             unsafe { step.kernel.run(&StepRun { run: self, step: index }) }
-                .map_err(|source| RunError::node(step, source))?;
+                .map_err(|source| step.failed(source))?;
             observer.step(index, begin, self.program, self.layout);
         }
         for (index, output) in self.program.outputs.iter().enumerate() {
@@ -149,17 +152,17 @@ impl<'a> Run<'a> {
 
     /// Where a value's bytes are; none for a constant that was released.
     fn bytes(&self, value: &PlacedValue) -> Option<NonNull<u8>> {
-        match value.origin {
-            Origin::Input(input) => {
+        match value.location {
+            Location::Input(input) => {
                 debug_assert_eq!(self.inputs[input].len, value.bytes);
                 Some(self.inputs[input].data)
             }
             // A tensor's of the program, which `'a` borrows.
-            Origin::Constant(data) => Some(data),
-            Origin::Released => None,
-            Origin::State(state) => Some(self.states[state]),
+            Location::Constant(data) => Some(data),
+            Location::Released => None,
+            Location::State(state) => Some(self.states[state]),
             // SAFETY: the layout's pieces lie inside the arena.
-            Origin::Arena(offset) => Some(unsafe { self.arena.add(offset) }),
+            Location::Arena(offset) => Some(unsafe { self.arena.add(offset) }),
         }
     }
 
@@ -201,7 +204,7 @@ struct StepRun<'a> {
 }
 
 impl StepRun<'_> {
-    fn step(&self) -> &crate::compile::Step {
+    fn step(&self) -> &Step {
         &self.run.program.steps[self.step]
     }
 }
@@ -251,4 +254,29 @@ unsafe impl RunHost for StepRun<'_> {
     fn executor(&self) -> Executor<'_> {
         self.run.executor
     }
+}
+
+/// Runs a program that has no inputs, symbols or states; its outputs.
+pub(crate) fn run_once(
+    program: &Program,
+    registry: &Registry,
+    executor: Executor<'_>,
+) -> Result<Vec<Tensor>, RunError> {
+    let layout = Layout::new(program, registry, &[], executor.workers())?;
+    let mut arena = layout.arena(program)?;
+    // SAFETY: there are no inputs and states.
+    let run = unsafe { Run::new(program, &layout, registry, &mut arena, &[], &[], executor) };
+    run.steps(&mut ())?;
+    let output = |value: usize| {
+        let view = run.view(value).ok_or_else(|| released(program, value))?;
+        registry.tensor(&view).map_err(RunError::Tensor)
+    };
+    program.outputs.iter().map(|port| output(port.value)).collect()
+}
+
+fn released(program: &Program, value: usize) -> RunError {
+    RunError::Shape(bitquilt_plugin_api::Error::failed(format_args!(
+        "the output {} was released; that is a fault of a kernel",
+        program.values[value].tensor
+    )))
 }

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use bitquilt_plugin_api::TensorType;
 use bitquilt_plugin_api::host::{KernelHandle, TransformHandle};
 
-use super::explain::NodeNote;
-use crate::session::RunError;
+use super::error::RunError;
+use super::note::NodeNote;
 use crate::tensor::Tensor;
+use crate::text::Brief;
 
 /// What a model runs. Immutable, and shared between its states.
 pub(crate) struct Program {
@@ -37,7 +38,7 @@ pub(crate) struct PortIndex {
 }
 
 impl PortIndex {
-    pub(super) fn of(program: &Program) -> Self {
+    pub(crate) fn of(program: &Program) -> Self {
         Self {
             inputs: positions(program.inputs.iter().map(|port| &port.name)),
             outputs: positions(program.outputs.iter().map(|port| &port.name)),
@@ -111,6 +112,13 @@ pub(crate) struct TransformSlot {
     pub(crate) transform: Arc<TransformHandle>,
 }
 
+impl Step {
+    /// The step failed.
+    pub(crate) fn failed(&self, source: bitquilt_plugin_api::Error) -> RunError {
+        RunError::Node { node: self.node.clone(), op: self.op.clone(), source }
+    }
+}
+
 impl Program {
     /// The name of each step's kernel.
     pub(crate) fn step_kernels(&self) -> Vec<String> {
@@ -128,6 +136,18 @@ impl Program {
             Some((node, op)) => RunError::Node { node: node.to_owned(), op: op.to_owned(), source },
             None => RunError::Shape(source),
         }
+    }
+
+    /// An arena of these bytes cannot be had; its largest piece has so many, and is needed from this step on.
+    pub(super) fn arena_refused(&self, largest: Option<(usize, usize)>, bytes: u128) -> RunError {
+        let step = largest.and_then(|(bytes, step)| Some((bytes, self.steps.get(step)?)));
+        let what = match step {
+            Some((bytes, step)) => {
+                format!("the run, in which node `{}` ({}) takes {bytes} bytes,", Brief(&step.node), step.op)
+            }
+            None => "the run".to_owned(),
+        };
+        RunError::TooLarge { what, bytes }
     }
 
     /// The value whose memory a value is.

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::compile::{Layout, Program};
 use crate::file::{FileError, replace};
+use crate::plan::{Layout, Program, Step};
 use crate::text::Columns;
 
 /// The most spans that a trace has: a profile keeps the first ones.
@@ -121,9 +121,8 @@ impl Profiler {
                 (step.node.clone(), step.op.clone(), kernels[place].clone())
             }
             Some(slot) => {
-                let (node, op) = asks[slot].map_or_else(Default::default, |step: &crate::compile::Step| {
-                    (step.node.clone(), step.op.clone())
-                });
+                let (node, op) = asks[slot]
+                    .map_or_else(Default::default, |step: &Step| (step.node.clone(), step.op.clone()));
                 (node, format!("{op} (input)"), String::new())
             }
         };

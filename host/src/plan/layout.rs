@@ -1,0 +1,323 @@
+//! Where everything is, for one binding of the symbols.
+
+use std::collections::BTreeMap;
+use std::ptr::NonNull;
+
+use bitquilt_plugin_api::{DType, Element, Shapes};
+
+use super::arena::{Arena, Asked, Piece, Ticket};
+use super::error::RunError;
+use super::program::{OutputPort, Place, Program, Step, TransformSlot, ValueSlot};
+use crate::memory::{ALIGNMENT, AlignedBytes};
+use crate::registry::Registry;
+use crate::tensor::{dense_bytes, encoded_bytes};
+
+/// Shapes in numbers, the arena, and where each value is.
+///
+/// What a run looks up of a value is in one place, and values lie in the order in which steps come to them: a large model's weights
+/// drive all else from the caches between two runs of a step.
+pub(crate) struct Layout {
+    /// The value of each symbol.
+    bindings: Vec<usize>,
+    values: Vec<PlacedValue>,
+    /// The dimensions of all values.
+    dims: Vec<usize>,
+    steps: Vec<StepMemory>,
+    transforms: Vec<Piece>,
+    /// Of each output that is copied.
+    copies: Vec<Option<Piece>>,
+    arena_bytes: usize,
+    /// The bytes of the largest buffer, and the step that needs it first; none in an empty arena.
+    largest: Option<(usize, usize)>,
+}
+
+/// A value in memory.
+#[derive(Clone, Copy)]
+pub(crate) struct PlacedValue {
+    pub(crate) location: Location,
+    pub(crate) bytes: usize,
+    /// None if it is encoded.
+    pub(crate) dtype: Option<DType>,
+    /// Where its dimensions begin, and how many there are.
+    dims: (u32, u32),
+}
+
+/// Where a value's bytes are.
+#[derive(Clone, Copy)]
+pub(crate) enum Location {
+    /// They are those of a run's input.
+    Input(usize),
+    /// The program's; a tensor's that it keeps.
+    Constant(NonNull<u8>),
+    /// Nowhere: a constant that was released.
+    Released,
+    /// They are a state's.
+    State(usize),
+    /// They begin here in the arena.
+    Arena(usize),
+}
+
+// SAFETY: a constant's bytes are a tensor's, which may be read from any thread.
+unsafe impl Send for Location {}
+// SAFETY: as above.
+unsafe impl Sync for Location {}
+
+/// Scratch memory of a step.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct StepMemory {
+    pub(crate) shared: Piece,
+    pub(crate) workers: Piece,
+    pub(crate) per_worker: usize,
+    pub(crate) stride: usize,
+}
+
+impl Layout {
+    /// Lays out the arena for these values of the symbols.
+    pub(crate) fn new(
+        program: &Program,
+        registry: &Registry,
+        bindings: &[usize],
+        workers: usize,
+    ) -> Result<Self, RunError> {
+        let shapes = shapes(program, bindings)?;
+        let bytes = sizes(program, registry, &shapes)?;
+        let mut asked = Asked::default();
+        let values = ask_values(program, &bytes, &mut asked);
+        let steps: Vec<Scratch> = ask_scratch(program, &shapes, workers, &mut asked)?;
+        let transforms = ask_transforms(program, &shapes, &mut asked)?;
+        let copies = ask_copies(program, &bytes, &mut asked);
+        let arena = asked.place(program)?;
+        let Placed { values, dims } = place(program, &shapes, &bytes, &values, &arena)?;
+        Ok(Self {
+            bindings: bindings.to_vec(),
+            values,
+            dims,
+            steps: steps.into_iter().map(|scratch| scratch.place(&arena)).collect(),
+            transforms: transforms.into_iter().map(|ticket| arena.piece(ticket)).collect(),
+            copies: copies.into_iter().map(|ticket| Some(arena.piece(ticket?))).collect(),
+            arena_bytes: arena.bytes,
+            largest: arena.largest,
+        })
+    }
+
+    /// Memory for the arena.
+    pub(crate) fn arena(&self, program: &Program) -> Result<AlignedBytes, RunError> {
+        AlignedBytes::zeroed(self.arena_bytes)
+            .ok_or_else(|| program.arena_refused(self.largest, self.arena_bytes as u128))
+    }
+
+    /// Whether this is the layout for these values of the symbols.
+    pub(crate) fn is_for(&self, bindings: &[usize]) -> bool {
+        self.bindings == bindings
+    }
+
+    pub(crate) fn value(&self, value: usize) -> &PlacedValue {
+        &self.values[value]
+    }
+
+    pub(crate) fn shape(&self, value: usize) -> &[usize] {
+        let (first, rank) = self.values[value].dims;
+        &self.dims[first as usize..][..rank as usize]
+    }
+
+    pub(crate) fn bytes(&self, value: usize) -> usize {
+        self.values[value].bytes
+    }
+
+    pub(crate) fn step(&self, step: usize) -> &StepMemory {
+        &self.steps[step]
+    }
+
+    pub(crate) fn transform(&self, slot: usize) -> Piece {
+        self.transforms[slot]
+    }
+
+    /// Where an output is copied to, if it is.
+    pub(crate) fn copy(&self, output: usize) -> Option<Piece> {
+        self.copies[output]
+    }
+
+    pub(crate) fn arena_bytes(&self) -> usize {
+        self.arena_bytes
+    }
+
+    pub(crate) fn scratch_bytes(&self, step: usize) -> usize {
+        self.steps[step].shared.bytes + self.steps[step].workers.bytes
+    }
+}
+
+/// Values of a symbol table, by symbol.
+pub(crate) fn bindings_of(symbols: &[String], values: &[usize]) -> BTreeMap<String, usize> {
+    symbols.iter().cloned().zip(values.iter().copied()).collect()
+}
+
+fn shapes(program: &Program, bindings: &[usize]) -> Result<Vec<Vec<usize>>, RunError> {
+    let bindings = bindings_of(&program.symbols, bindings);
+    let shape = |(index, value): (usize, &ValueSlot)| {
+        value.tensor.evaluate(&bindings).map_err(|error| program.error_of(index, error.message()))
+    };
+    program.values.iter().enumerate().map(shape).collect()
+}
+
+/// The bytes of each value.
+fn sizes(program: &Program, registry: &Registry, shapes: &[Vec<usize>]) -> Result<Vec<usize>, RunError> {
+    let size = |(index, (value, shape)): (usize, (&ValueSlot, &Vec<usize>))| {
+        let bytes = match &value.tensor.element {
+            Element::Dense(dtype) => dense_bytes(*dtype, shape),
+            Element::Encoded(name) => match registry.encoding(name) {
+                Some(encoding) => encoded_bytes(encoding.spec(), shape),
+                // Loading has found every encoding.
+                None => dense_bytes(DType::U8, shape),
+            },
+        };
+        bytes.map_err(|error| program.error_of(index, error))
+    };
+    program.values.iter().zip(shapes).enumerate().map(size).collect()
+}
+
+/// For each value, the first and the last step that its memory is used by.
+fn lifetimes(program: &Program) -> (Vec<usize>, Vec<usize>) {
+    let mut first = vec![usize::MAX; program.values.len()];
+    let mut last = vec![0; program.values.len()];
+    let mut touch = |value: usize, step: usize| {
+        let root = program.root(value);
+        first[root] = first[root].min(step);
+        last[root] = last[root].max(step);
+    };
+    for (index, step) in program.steps.iter().enumerate() {
+        step.inputs.iter().for_each(|(value, _)| touch(*value, index));
+        step.outputs.iter().for_each(|(value, _)| touch(*value, index));
+    }
+    for output in &program.outputs {
+        touch(output.value, program.steps.len());
+    }
+    (first, last)
+}
+
+/// For each transform, the step before which it is computed, and the last that uses it.
+fn transform_lifetimes(program: &Program) -> (Vec<usize>, Vec<usize>) {
+    let mut begins = vec![0; program.transforms.len()];
+    let mut ends = vec![0; program.transforms.len()];
+    for (index, step) in program.steps.iter().enumerate() {
+        step.begins.iter().for_each(|slot| begins[*slot] = index);
+        step.transforms.iter().for_each(|slot| ends[*slot] = index);
+    }
+    (begins, ends)
+}
+
+/// Asks for the values that are the arena's; none for others.
+fn ask_values(program: &Program, bytes: &[usize], asked: &mut Asked) -> Vec<Option<Ticket>> {
+    let (first, last) = lifetimes(program);
+    let ask = |(index, value): (usize, &ValueSlot)| {
+        matches!(value.place, Place::Arena).then(|| asked.add(bytes[index], first[index], last[index]))
+    };
+    program.values.iter().enumerate().map(ask).collect()
+}
+
+/// What a step's kernel asked for.
+struct Scratch {
+    shared: Ticket,
+    workers: Ticket,
+    per_worker: usize,
+    stride: usize,
+}
+
+impl Scratch {
+    fn place(self, arena: &Arena) -> StepMemory {
+        let Self { shared, workers, per_worker, stride } = self;
+        StepMemory { shared: arena.piece(shared), workers: arena.piece(workers), per_worker, stride }
+    }
+}
+
+/// Asks for what each step's kernel wants as scratch memory.
+fn ask_scratch(
+    program: &Program,
+    shapes: &[Vec<usize>],
+    workers: usize,
+    asked: &mut Asked,
+) -> Result<Vec<Scratch>, RunError> {
+    let shapes_of =
+        |values: &[(usize, bool)]| values.iter().map(|(value, _)| &shapes[*value][..]).collect::<Vec<_>>();
+    let ask = |(index, step): (usize, &Step)| {
+        let (inputs, outputs) = (shapes_of(&step.inputs), shapes_of(&step.outputs));
+        let need = step
+            .kernel
+            .scratch(&Shapes { inputs: &inputs, outputs: &outputs, workers })
+            .map_err(|source| step.failed(source))?;
+        let per_worker = need.per_worker;
+        let stride = per_worker.checked_next_multiple_of(ALIGNMENT);
+        let all_workers = stride.and_then(|stride| stride.checked_mul(workers));
+        let (Some(stride), Some(all_workers)) = (stride, all_workers) else {
+            return Err(RunError::Scratch { node: step.node.clone(), op: step.op.clone(), per_worker });
+        };
+        let shared = asked.add(need.shared, index, index);
+        let workers = asked.add(all_workers, index, index);
+        Ok(Scratch { shared, workers, per_worker, stride })
+    };
+    program.steps.iter().enumerate().map(ask).collect()
+}
+
+/// Asks for what transforms yield.
+fn ask_transforms(
+    program: &Program,
+    shapes: &[Vec<usize>],
+    asked: &mut Asked,
+) -> Result<Vec<Ticket>, RunError> {
+    let (begins, ends) = transform_lifetimes(program);
+    let lifetimes = begins.into_iter().zip(ends);
+    let ask = |(slot, (begin, end)): (&TransformSlot, (usize, usize))| {
+        let bytes = slot.transform.bytes(&shapes[slot.value]);
+        let bytes = bytes.map_err(|source| program.steps[begin].failed(source))?;
+        Ok(asked.add(bytes, begin, end))
+    };
+    program.transforms.iter().zip(lifetimes).map(ask).collect()
+}
+
+/// Asks for the outputs that are copies: the caller keeps its inputs, so that an output that is one is copied.
+fn ask_copies(program: &Program, bytes: &[usize], asked: &mut Asked) -> Vec<Option<Ticket>> {
+    let end = program.steps.len();
+    let ask = |output: &OutputPort| {
+        let copied = matches!(program.values[output.root].place, Place::Input(_));
+        copied.then(|| asked.add(bytes[output.value], end, end))
+    };
+    program.outputs.iter().map(ask).collect()
+}
+
+/// All values, and the dimensions of all of them.
+struct Placed {
+    values: Vec<PlacedValue>,
+    dims: Vec<usize>,
+}
+
+fn place(
+    program: &Program,
+    shapes: &[Vec<usize>],
+    bytes: &[usize],
+    tickets: &[Option<Ticket>],
+    arena: &Arena,
+) -> Result<Placed, RunError> {
+    let mut values = Vec::with_capacity(program.values.len());
+    let mut dims = Vec::with_capacity(shapes.iter().map(Vec::len).sum());
+    let position = |count: usize| {
+        let bytes = count as u128 * size_of::<usize>() as u128;
+        u32::try_from(count)
+            .map_err(|_| RunError::TooLarge { what: "the shapes of all values".to_owned(), bytes })
+    };
+    for (value, shape) in shapes.iter().enumerate() {
+        let root = program.root(value);
+        let location = match &program.values[root].place {
+            Place::Input(input) => Location::Input(*input),
+            Place::Constant(Some(tensor)) => Location::Constant(NonNull::from(tensor.bytes()).cast()),
+            Place::State(state) => Location::State(*state),
+            Place::Arena => {
+                tickets[root].map_or(Location::Released, |ticket| Location::Arena(arena.piece(ticket).offset))
+            }
+            Place::Constant(None) | Place::Alias(_) => Location::Released,
+        };
+        let dtype = program.values[value].tensor.dtype();
+        let extent = (position(dims.len())?, position(shape.len())?);
+        values.push(PlacedValue { location, bytes: bytes[value], dtype, dims: extent });
+        dims.extend_from_slice(shape);
+    }
+    Ok(Placed { values, dims })
+}

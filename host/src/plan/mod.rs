@@ -1,0 +1,15 @@
+//! What a loaded graph is: a [`Program`] of steps, and for each binding of its symbols a [`Layout`] that says where everything is.
+
+mod arena;
+mod error;
+mod layout;
+mod note;
+mod planner;
+mod program;
+
+pub use error::RunError;
+pub(crate) use layout::{Layout, Location, PlacedValue, bindings_of};
+pub(crate) use note::NodeNote;
+pub(crate) use program::{
+    InputPort, OutputPort, Place, PortIndex, Program, StateSlot, Step, TransformSlot, ValueSlot,
+};
