@@ -8,11 +8,9 @@
 //! - `tinystories`: a Llama model from a GGUF file or a llama2.c checkpoint, its weights quantized one by one, tells a story.
 //! - `minilm`: a sentence encoder in full precision and quantized by a recipe, compared.
 //!
-//! This library has the parts of the last two, and what all share.
+//! The models of the last two are of the crate `bitquilt-models`, in `models`. This library has what the examples share.
 
-pub mod minilm;
 pub mod recipe;
-pub mod tinystories;
 
 /// Has a write to a pipe that nobody reads any more end the program quietly, as `| head` expects; Rust's default is a panic. To be called
 /// at the beginning of `main`.

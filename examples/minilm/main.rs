@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 
 use bitquilt::InferenceSession;
 use bitquilt::text::Passage;
-use bitquilt_examples::minilm::encoder::{AnyError, Config, Encoder, cosine, weights};
-use bitquilt_examples::minilm::tokens::{SentenceTokenizer, beginning};
 use bitquilt_examples::recipe::{Recipe, Sizes};
+use bitquilt_models::sentence::config::EncoderConfig;
+use bitquilt_models::sentence::encoder::{Encoder, cosine, weights};
+use bitquilt_models::sentence::error::EncoderError;
+use bitquilt_models::sentence::tokenizer::{SentenceTokenizer, beginning};
 use clap::Parser;
 
 /// Embeds sentences with a BERT encoder, in full precision and quantized by a recipe, and compares the two.
@@ -61,7 +63,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn minilm(arguments: &Arguments) -> Result<(), AnyError> {
+fn minilm(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
     let model = arguments.model.clone().unwrap_or_else(|| folder.join("all-MiniLM-L6-v2.safetensors"));
     let beside = |given: &Option<PathBuf>, name: &str| {
@@ -82,7 +84,7 @@ fn minilm(arguments: &Arguments) -> Result<(), AnyError> {
         let model = model.display();
         return Err(format!("there is no file {model}; tests/fetch_models.sh fetches the encoder").into());
     }
-    let config = Config::read(&beside(&arguments.config, "config.json"))?;
+    let config = EncoderConfig::read(&beside(&arguments.config, "config.json"))?;
     let tokenizer = SentenceTokenizer::read(&beside(&arguments.tokenizer, "tokenizer.json"), &config)?;
     let tokens = tokens(&tokenizer, &arguments.sentences)?;
 
@@ -123,7 +125,7 @@ fn minilm(arguments: &Arguments) -> Result<(), AnyError> {
 }
 
 /// The tokens of every sentence; a warning where words of it are unknown.
-fn tokens(tokenizer: &SentenceTokenizer, sentences: &[String]) -> Result<Vec<Vec<u32>>, AnyError> {
+fn tokens(tokenizer: &SentenceTokenizer, sentences: &[String]) -> Result<Vec<Vec<u32>>, EncoderError> {
     let encode = |sentence: &String| {
         let tokens = tokenizer.encode(sentence)?;
         match tokenizer.unknown(&tokens) {
@@ -138,7 +140,7 @@ fn tokens(tokenizer: &SentenceTokenizer, sentences: &[String]) -> Result<Vec<Vec
     sentences.iter().map(encode).collect()
 }
 
-fn median_time(mut run: impl FnMut() -> Result<(), AnyError>) -> Result<Duration, AnyError> {
+fn median_time(mut run: impl FnMut() -> Result<(), EncoderError>) -> Result<Duration, EncoderError> {
     const RUNS: usize = 15;
     let mut times = Vec::with_capacity(RUNS);
     for _ in 0..RUNS {

@@ -1,13 +1,16 @@
 //! Recipes: which weight gets which encoding, and what is wrong with one that decides nothing.
 #![allow(clippy::unwrap_used, reason = "tests may")]
 
-mod common;
-
 use std::path::Path;
+use std::sync::Arc;
 
-use bitquilt::{Element, Tensor, TensorDict};
+use bitquilt::registry::Registry;
+use bitquilt::{Element, InferenceSession, Tensor, TensorDict};
 use bitquilt_examples::recipe::{Recipe, RecipeError, Summary};
-use common::registry;
+
+fn registry() -> Arc<Registry> {
+    Arc::clone(InferenceSession::builder().threads(1).build().unwrap().registry())
+}
 
 fn weights() -> TensorDict {
     let values = |shape: [usize; 2]| {

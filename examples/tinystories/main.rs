@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use bitquilt::text::Passage;
 use bitquilt_examples::end_with_the_reader;
-use bitquilt_examples::tinystories::budget::Budgeted;
+use bitquilt_models::budget::Budgeted;
 use clap::{Parser, Subcommand};
 
 use commands::{BenchArguments, GenerateArguments, LogitsArguments, PerplexityArguments, QuantizeArguments};

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bitquilt_examples::recipe::Sizes;
-use bitquilt_examples::tinystories::runner::{FeedError, Runner};
+use bitquilt_models::runner::{FeedError, Runner};
 use clap::Args;
 
 use super::Done;

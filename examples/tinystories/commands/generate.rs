@@ -1,15 +1,16 @@
 //! `generate`, the default
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bitquilt_examples::recipe::Sizes;
-use bitquilt_examples::tinystories::chat::{self, Message};
-use bitquilt_examples::tinystories::runner::Runner;
-use bitquilt_examples::tinystories::sampler::{Sampler, Sampling};
-use bitquilt_examples::tinystories::stream::TextStream;
-use bitquilt_examples::tinystories::tokenizer::Tokenizer;
-use bitquilt_examples::tinystories::vocabulary::Vocabulary;
+use bitquilt_models::chat::{self, Message};
+use bitquilt_models::generate::continue_text;
+use bitquilt_models::runner::Runner;
+use bitquilt_models::sampler::{Sampler, Sampling};
+use bitquilt_models::stream::TextStream;
+use bitquilt_models::tokenizer::Tokenizer;
+use bitquilt_models::vocabulary::Vocabulary;
 use clap::Args;
 
 use super::Done;
@@ -115,10 +116,10 @@ pub fn generate(arguments: &GenerateArguments) -> Done {
     let room = runner.context().saturating_sub(prompt.len()) + 1;
     let most = arguments.tokens.min(room);
     let begin = |runner: &mut Runner| arguments.profile.begin(runner);
-    let times = tell(&mut runner, &prompt, &tokenizer, &mut sampler, &mut stream, most, begin)?;
+    let generation = continue_text(&mut runner, &prompt, &tokenizer, &mut sampler, &mut stream, most, begin)?;
     stream.push(b"\n")?;
     drop(stream.finish()?);
-    if !times.ended {
+    if !generation.ended {
         match most < arguments.tokens {
             true => {
                 eprintln!("\n(the context of {} tokens is full; --context makes it longer)", runner.context())
@@ -131,9 +132,9 @@ pub fn generate(arguments: &GenerateArguments) -> Done {
     eprint!(
         "\nprefill {} tokens, {:.1} tokens/s; decode {} tokens, {:.1} tokens/s",
         prompt.len(),
-        rate(prompt.len(), times.prefill),
-        times.decoded,
-        rate(times.decoded, times.decode)
+        rate(prompt.len(), generation.prefill),
+        generation.decoded,
+        rate(generation.decoded, generation.decode)
     );
     if let Some(bytes) = peak_resident() {
         eprint!("; peak memory {:.1} MB", bytes as f64 / 1e6);
@@ -159,44 +160,4 @@ fn prompt(
     let text = chat::render(template, vocabulary, &messages)
         .map_err(|error| format!("the model's chat template: {error}; --raw does without it"))?;
     Ok((text, true))
-}
-
-/// How long it took.
-struct Times {
-    prefill: Duration,
-    /// Tokens fed one by one, and how long that took.
-    decoded: usize,
-    decode: Duration,
-    /// Whether the model ended the text.
-    ended: bool,
-}
-
-/// Feeds the prompt, then each token that is chosen, until the text ends; `prefilled` is called between the two.
-fn tell(
-    runner: &mut Runner,
-    prompt: &[i32],
-    tokenizer: &Tokenizer,
-    sampler: &mut Sampler,
-    stream: &mut TextStream<impl io::Write>,
-    most: usize,
-    prefilled: impl FnOnce(&mut Runner),
-) -> Result<Times, Box<dyn std::error::Error>> {
-    let begin = Instant::now();
-    let mut token = sampler.sample(runner.feed(prompt)?)?;
-    let mut times = Times { prefill: begin.elapsed(), decoded: 0, decode: Duration::ZERO, ended: false };
-    prefilled(runner);
-    let begin = Instant::now();
-    for told in 1..=most {
-        if tokenizer.is_stop(token) {
-            times.ended = true;
-            break;
-        }
-        stream.push(tokenizer.bytes(token))?;
-        if told < most {
-            token = sampler.sample(runner.feed(&[token as i32])?)?;
-            times.decoded += 1;
-        }
-    }
-    times.decode = begin.elapsed();
-    Ok(times)
 }

@@ -8,10 +8,11 @@ use bitquilt::plugin::{PluginProbe, SearchPath};
 use bitquilt::text::Passage;
 use bitquilt::{DType, InferenceSession, file};
 use bitquilt_examples::recipe::{Recipe, Summary};
-use bitquilt_examples::tinystories::graph::{self, Options};
-use bitquilt_examples::tinystories::model::Llama;
-use bitquilt_examples::tinystories::runner::Runner;
-use bitquilt_examples::tinystories::tokenizer::{Tokenizer, TokenizerError};
+use bitquilt_models::blocks::decoder::Options;
+use bitquilt_models::graph;
+use bitquilt_models::model::DecoderModel;
+use bitquilt_models::runner::Runner;
+use bitquilt_models::tokenizer::{Tokenizer, TokenizerError};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -131,8 +132,8 @@ impl ModelArguments {
     }
 
     /// The model in the file.
-    pub fn open(&self, session: &InferenceSession) -> Result<Llama, Box<dyn Error>> {
-        Ok(Llama::open(&self.model, self.tokenizer.as_deref(), session.registry())?)
+    pub fn open(&self, session: &InferenceSession) -> Result<DecoderModel, Box<dyn Error>> {
+        Ok(DecoderModel::open(&self.model, self.tokenizer.as_deref(), session.registry())?)
     }
 }
 
@@ -154,7 +155,7 @@ impl RecipeArguments {
 
 impl RunArguments {
     /// What the graph of a model is built for.
-    pub fn options(&self, model: &Llama) -> Options {
+    pub fn options(&self, model: &DecoderModel) -> Options {
         const DEFAULT_CONTEXT: usize = 2048;
         let context = match self.context {
             Some(context) => {
@@ -176,7 +177,7 @@ impl RunArguments {
 }
 
 /// Warns where a model is to look back on more tokens than it was trained for.
-pub fn warn_beyond(option: &str, context: usize, model: &Llama) {
+pub fn warn_beyond(option: &str, context: usize, model: &DecoderModel) {
     let trained = model.config.context;
     if context > trained {
         eprintln!(
@@ -244,7 +245,7 @@ pub fn check_not_read<'a>(path: &Path, mut sources: impl Iterator<Item = &'a Pat
 /// Encodes a model's weights.
 pub fn apply(
     recipe: &Recipe,
-    model: &mut Llama,
+    model: &mut DecoderModel,
     session: &InferenceSession,
 ) -> Result<Summary, Box<dyn Error>> {
     let mut progress = Progress::new("quantizing {bar:40} {pos}/{len} weights, {eta} left");
@@ -252,8 +253,12 @@ pub fn apply(
 }
 
 /// Loads a model's graph.
-pub fn load(model: &Llama, session: &InferenceSession, options: &Options) -> Result<Runner, Box<dyn Error>> {
-    let graph = graph::build(session.registry(), &model.config, &model.weights, options)?;
+pub fn load(
+    model: &DecoderModel,
+    session: &InferenceSession,
+    options: &Options,
+) -> Result<Runner, Box<dyn Error>> {
+    let graph = graph::build(session.registry(), model, options)?;
     let mut progress = Progress::new("preparing {bar:40} {bytes}/{total_bytes}, {eta} left");
     let loaded = session.load_with_progress(&graph, |done, of| progress.set(done, of))?;
     drop(progress);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use bitquilt::checkpoint::npy;
 use bitquilt::{DType, Tensor, file};
-use bitquilt_examples::tinystories::runner::FeedError;
+use bitquilt_models::runner::FeedError;
 use clap::Args;
 
 use super::Done;

@@ -4,12 +4,12 @@ use std::alloc::{GlobalAlloc, Layout};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use bitquilt_examples::tinystories::budget::Budgeted;
+use bitquilt_models::budget::Budgeted;
 
 /// The most bytes of one allocation. Who does not expect an answer of none ends the process.
 pub const MOST: usize = 2 << 30;
 
-/// The examples' allocator, which templates need, as the `#[global_allocator]` of a fuzzer.
+/// The allocator of `bitquilt-models`, which templates need, as the `#[global_allocator]` of a fuzzer.
 pub struct Bounded;
 
 static LIVE: AtomicUsize = AtomicUsize::new(0);
@@ -43,7 +43,7 @@ unsafe fn counted(memory: *mut u8, layout: Layout) -> *mut u8 {
     memory
 }
 
-// SAFETY: all is done by the examples' allocator.
+// SAFETY: all is done by that allocator.
 unsafe impl GlobalAlloc for Bounded {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: as the caller promises; the answer is counted with its layout.

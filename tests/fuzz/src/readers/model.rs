@@ -1,16 +1,17 @@
-//! Models and tokenizers, as the example `tinystories` reads them: from llama2.c's files, GGUF files, and checkpoints of its own.
+//! Models and tokenizers, as `bitquilt-models` reads them: from llama2.c's files, GGUF files, and checkpoints of its own.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use bitquilt::DType;
 use bitquilt::checkpoint::Checkpoint;
-use bitquilt_examples::tinystories::gguf as from_gguf;
-use bitquilt_examples::tinystories::graph::{self, Options};
-use bitquilt_examples::tinystories::model::Llama;
-use bitquilt_examples::tinystories::runner::Runner;
-use bitquilt_examples::tinystories::tokenizer::Tokenizer;
-use bitquilt_examples::tinystories::vocabulary::Vocabulary;
+use bitquilt_models::blocks::decoder::Options;
+use bitquilt_models::files::gguf as from_gguf;
+use bitquilt_models::graph;
+use bitquilt_models::model::DecoderModel;
+use bitquilt_models::runner::Runner;
+use bitquilt_models::tokenizer::Tokenizer;
+use bitquilt_models::vocabulary::Vocabulary;
 
 use super::checkpoint::say;
 use super::gguf::{self, Stored, array, entry, text};
@@ -22,11 +23,11 @@ const TEXTS: [&str; 2] = [" Once upon a\ttime, it's 12345 \u{e9}\u{1f600}\u{0} <
 const CONTEXT: usize = 8;
 
 fn data(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/tests/data/llama2c").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/models/tests/data/llama2c").join(name)
 }
 
 fn bytes(name: &str) -> Vec<u8> {
-    std::fs::read(data(name)).expect("the examples' data is there")
+    std::fs::read(data(name)).expect("the data of the tests of models is there")
 }
 
 /// A model with a classifier of its own, and a smaller one without.
@@ -39,7 +40,7 @@ pub(super) fn llama2c(scratch: &Scratch) -> Vec<Vec<u8>> {
     let files = vec![bytes("model.bin"), small];
     for file in &files {
         let path = scratch.file("corpus.bin", file);
-        Llama::open(&path, Some(&data("tokenizer.bin")), session().registry())
+        DecoderModel::open(&path, Some(&data("tokenizer.bin")), session().registry())
             .expect("a model of the corpus");
     }
     files
@@ -58,7 +59,7 @@ pub(super) fn tokenizer(_: &Scratch) -> Vec<Vec<u8>> {
 /// A tokenizer is read with the model that is well formed.
 pub(super) fn read_tokenizer(scratch: &Scratch, bytes: &[u8]) {
     let path = scratch.file("tokenizer.bin", bytes);
-    match Llama::open(&data("model.bin"), Some(&path), session().registry()) {
+    match DecoderModel::open(&data("model.bin"), Some(&path), session().registry()) {
         Ok(model) => model.vocabulary.iter().for_each(tokenize),
         Err(error) => say(&error),
     }
@@ -138,11 +139,11 @@ pub(super) fn read_llama(scratch: &Scratch, bytes: &[u8]) {
     open(scratch, &path, None);
 }
 
-/// What `Llama::save` writes of models of the other formats.
+/// What `DecoderModel::save` writes of models of the other formats.
 pub(super) fn saved(scratch: &Scratch) -> Vec<Vec<u8>> {
     let path = scratch.path("corpus.safetensors");
     let files = llama(scratch).into_iter().map(|bytes| {
-        let model = Llama::open(&scratch.file("corpus.gguf", &bytes), None, session().registry());
+        let model = DecoderModel::open(&scratch.file("corpus.gguf", &bytes), None, session().registry());
         model.expect("a model of the corpus").save(&path).expect("a small file can be written");
         std::fs::read(&path).expect("it was written")
     });
@@ -156,15 +157,16 @@ pub(super) fn read_saved(scratch: &Scratch, bytes: &[u8]) {
 
 /// A model is read, saved and read to the same, and fed with a token.
 fn open(scratch: &Scratch, path: &Path, tokenizer: Option<&Path>) {
-    let model = match Llama::open(path, tokenizer, session().registry()) {
+    let model = match DecoderModel::open(path, tokenizer, session().registry()) {
         Ok(model) => model,
         Err(error) => return say(&error),
     };
     let copy = scratch.path("copy.safetensors");
     match model.save(&copy) {
         Ok(()) => {
-            let again = Llama::open(&copy, None, session().registry()).expect("what was saved can be read");
-            let parts = |model: &Llama| format!("{:?} {:?}", model.config, model.vocabulary);
+            let again =
+                DecoderModel::open(&copy, None, session().registry()).expect("what was saved can be read");
+            let parts = |model: &DecoderModel| format!("{:?} {:?}", model.config, model.vocabulary);
             assert!(parts(&model) == parts(&again), "a model is another when it was saved and read");
             assert!(model.weights.iter().eq(again.weights.iter()), "weights changed");
         }
@@ -175,9 +177,9 @@ fn open(scratch: &Scratch, path: &Path, tokenizer: Option<&Path>) {
     }
 }
 
-fn feed(model: &Llama) -> Result<(), Box<dyn Error>> {
+fn feed(model: &DecoderModel) -> Result<(), Box<dyn Error>> {
     let options = Options { context: CONTEXT, cache: DType::F32, precision: "exact".to_owned() };
-    let graph = graph::build(session().registry(), &model.config, &model.weights, &options)?;
+    let graph = graph::build(session().registry(), model, &options)?;
     let mut runner = Runner::new(&session().load(&graph)?, CONTEXT, model.config.vocabulary)?;
     assert_eq!(runner.feed(&[0])?.len(), model.config.vocabulary);
     Ok(())

@@ -2,8 +2,8 @@
 
 use bitquilt::{Element, Tensor, TensorDict};
 use bitquilt_examples::recipe::Recipe;
-use bitquilt_examples::tinystories::chat::{self, Message};
-use bitquilt_examples::tinystories::vocabulary::{Merges, Vocabulary};
+use bitquilt_models::chat::{self, Message};
+use bitquilt_models::vocabulary::{Merges, Vocabulary};
 
 use super::checkpoint::say;
 use crate::{Scratch, session};

@@ -1,0 +1,31 @@
+//! The architectures, a file each over the [`blocks`](crate::blocks): the decoders that [`DECODERS`] lists, and the sentence encoder
+//! [`bert`].
+
+pub mod bert;
+pub mod llama;
+
+use bitquilt::text::Brief;
+
+use crate::architecture::Architecture;
+
+/// The architectures of decoders.
+pub static DECODERS: [&dyn Architecture; 1] = [&llama::Llama];
+
+/// No architecture of decoders has this name.
+#[derive(Debug, thiserror::Error)]
+#[error("its architecture is `{}`; this library knows {}", Brief(.name), known())]
+pub struct UnknownArchitecture {
+    /// The name.
+    pub name: String,
+}
+
+/// The architecture of this name.
+pub fn named(name: &str) -> Result<&'static dyn Architecture, UnknownArchitecture> {
+    let found = DECODERS.iter().find(|architecture| architecture.name() == name);
+    found.copied().ok_or_else(|| UnknownArchitecture { name: name.to_owned() })
+}
+
+/// The names of all, as a sentence lists them.
+fn known() -> String {
+    DECODERS.map(|architecture| format!("`{}`", architecture.name())).join(", ")
+}

@@ -1,0 +1,74 @@
+//! The graph of a decoder that is being built: what all its layers share.
+
+use std::sync::Arc;
+
+use bitquilt::registry::Registry;
+use bitquilt::{DType, Error, Tensor, TensorDict, TensorType, Value, dim};
+
+use super::weighted::{POSITIONS, TOKENS, WeightedGraph};
+use crate::config::{Config, ROPE_FACTORS, layer_tensor};
+
+/// What a graph is built for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// The number of tokens that the caches have room for.
+    pub context: usize,
+    /// The dtype of the caches: f32 or f16.
+    pub cache: DType,
+    /// The `precision` of `qmatmul`: `fast` or `exact`.
+    pub precision: String,
+}
+
+/// The graph of a decoder that is being built.
+pub struct DecoderGraph<'a> {
+    /// The graph and its weights.
+    pub base: WeightedGraph<'a>,
+    /// The hyper-parameters.
+    pub config: &'a Config,
+    /// What it is built for.
+    pub options: &'a Options,
+    /// The tokens, i32 `[seq]`.
+    pub tokens: Value,
+    /// Where in the text they are, i32 `[seq]`.
+    pub positions: Value,
+    /// What the frequencies of the rotation are divided by, f32 `[rope_dims / 2]`.
+    pub(super) rope_factors: Option<Value>,
+}
+
+impl<'a> DecoderGraph<'a> {
+    /// A graph that has inputs and no layers.
+    pub fn new(
+        registry: &Arc<Registry>,
+        config: &'a Config,
+        weights: &'a TensorDict,
+        options: &'a Options,
+    ) -> Result<Self, Error> {
+        let mut base = WeightedGraph::new(registry, weights, &options.precision)?;
+        let tokens = base.graph.add_input(TOKENS, TensorType::dense(DType::I32, [dim("seq")]))?;
+        let positions = base.graph.add_input(POSITIONS, TensorType::dense(DType::I32, [dim("seq")]))?;
+        let factors = rope_factors(config, weights)?;
+        let rope_factors = factors.map(|factors| base.graph.constant(&factors)).transpose()?;
+        Ok(Self { base, config, options, tokens, positions, rope_factors })
+    }
+
+    /// The RMS norm of `x` that a layer's tensor `part` scales.
+    pub fn norm(&mut self, layer: usize, part: &str, x: Value) -> Result<Value, Error> {
+        self.base.rms_norm(x, &layer_tensor(layer, part), self.config.eps)
+    }
+
+    /// `x` times the transpose of a layer's matrix `part`.
+    pub fn linear(&mut self, layer: usize, part: &str, x: Value) -> Result<Value, Error> {
+        self.base.linear(x, &layer_tensor(layer, part))
+    }
+}
+
+/// What the frequencies of the rotation are divided by, if they are: the file's factors, those of YaRN, or both.
+fn rope_factors(config: &Config, weights: &TensorDict) -> Result<Option<Tensor>, Error> {
+    let listed = weights.get(ROPE_FACTORS);
+    let Some(yarn) = &config.yarn else { return Ok(listed.cloned()) };
+    let mut factors = yarn.divisors(config.rope_dims, config.rope_theta);
+    if let Some(listed) = listed {
+        factors.iter_mut().zip(listed.values::<f32>()?).for_each(|(factor, listed)| *factor *= listed);
+    }
+    Ok(Some(Tensor::new([factors.len()], factors)?))
+}

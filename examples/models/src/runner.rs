@@ -1,0 +1,151 @@
+//! A loaded model at work: tokens in, logits out.
+
+use bitquilt::{Model, Profile, RunError, State, TensorView};
+
+use crate::blocks::weighted::{POSITIONS, TOKENS};
+use crate::graph::{LOGITS, ROWS};
+
+/// Tokens of a run, at most. Longer texts are fed in pieces, so that memory does not grow with them.
+const BATCH: usize = 512;
+/// Rows of logits of a run, at most.
+const LOGIT_ROWS: usize = 128;
+
+/// Runs a model over a text, token by token or many at once, and remembers what it has seen.
+///
+/// Feeding one token at a time, or texts of lengths that were fed before, allocates nothing.
+pub struct Runner {
+    state: State,
+    context: usize,
+    vocabulary: usize,
+    position: usize,
+    /// The positions of a run's tokens, and the rows whose logits are wanted.
+    positions: Vec<i32>,
+    rows: Vec<i32>,
+}
+
+/// Why tokens could not be fed.
+#[derive(Debug, thiserror::Error)]
+pub enum FeedError {
+    /// There is no room for more.
+    #[error(
+        "the text has {} tokens, more than the context of {context}; choose a longer one with --context",
+        .position + .tokens
+    )]
+    Full {
+        /// How many were to be fed.
+        tokens: usize,
+        /// How many were fed before.
+        position: usize,
+        /// How many fit.
+        context: usize,
+    },
+    /// A token that is none.
+    #[error("token {index} is {token}; the model knows 0 to {}", .vocabulary - 1)]
+    Token {
+        /// Its index among those to be fed.
+        index: usize,
+        /// The token.
+        token: i64,
+        /// How many tokens there are.
+        vocabulary: usize,
+    },
+    /// Nothing was to be fed.
+    #[error("there are no tokens")]
+    Empty,
+    /// The run failed.
+    #[error(transparent)]
+    Run(#[from] RunError),
+}
+
+impl Runner {
+    /// A runner of a model whose graph was built for `context` tokens, at the beginning of a text.
+    pub fn new(model: &Model, context: usize, vocabulary: usize) -> Result<Self, RunError> {
+        Ok(Self {
+            state: model.new_state()?,
+            context,
+            vocabulary,
+            position: 0,
+            positions: Vec::with_capacity(BATCH),
+            rows: Vec::with_capacity(LOGIT_ROWS),
+        })
+    }
+
+    /// How many tokens were fed.
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
+    /// How many tokens fit.
+    pub fn context(&self) -> usize {
+        self.context
+    }
+
+    /// Begins to note how long each node takes, or stops and forgets.
+    pub fn set_profile(&mut self, on: bool) {
+        self.state.set_profile(on);
+    }
+
+    /// Where the time of the runs since [`Self::set_profile`] went.
+    pub fn profile(&self) -> Option<Profile> {
+        self.state.profile()
+    }
+
+    /// Begins a new text. What the caches hold need not be cleared: nothing behind the position is looked at.
+    pub fn restart(&mut self) {
+        self.position = 0;
+    }
+
+    /// Feeds tokens; the logits of what follows the last of them, `[vocabulary]`.
+    pub fn feed(&mut self, tokens: &[i32]) -> Result<&[f32], FeedError> {
+        self.check(tokens)?;
+        let last = tokens.len().div_ceil(BATCH) - 1;
+        for piece in tokens.chunks(BATCH).take(last) {
+            self.run(piece, piece.len() - 1..piece.len())?;
+        }
+        let piece = &tokens[last * BATCH..];
+        self.run(piece, piece.len() - 1..piece.len())
+    }
+
+    /// Feeds tokens; `each` gets the logits of what follows some of them, `[rows, vocabulary]`, in order.
+    pub fn feed_all<E: From<FeedError>>(
+        &mut self,
+        tokens: &[i32],
+        mut each: impl FnMut(&[f32]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.check(tokens)?;
+        tokens.chunks(LOGIT_ROWS).try_for_each(|piece| each(self.run(piece, 0..piece.len())?))
+    }
+
+    fn check(&self, tokens: &[i32]) -> Result<(), FeedError> {
+        if tokens.is_empty() {
+            return Err(FeedError::Empty);
+        }
+        let &Self { position, context, vocabulary, .. } = self;
+        if tokens.len() > context - position {
+            return Err(FeedError::Full { tokens: tokens.len(), position, context });
+        }
+        let known = |token: &i32| usize::try_from(*token).is_ok_and(|token| token < vocabulary);
+        match tokens.iter().position(|token| !known(token)) {
+            Some(index) => Err(FeedError::Token { index, token: tokens[index].into(), vocabulary }),
+            None => Ok(()),
+        }
+    }
+
+    /// One run; the logits of these rows.
+    fn run(&mut self, tokens: &[i32], rows: std::ops::Range<usize>) -> Result<&[f32], FeedError> {
+        // The graph was built with a context that an i32 counts.
+        let ints = |range: std::ops::Range<usize>| range.map(|value| value as i32);
+        self.positions.clear();
+        self.positions.extend(ints(self.position..self.position + tokens.len()));
+        self.rows.clear();
+        self.rows.extend(ints(rows));
+        let shapes = ([tokens.len()], [self.rows.len()]);
+        let results = self.state.run([
+            (TOKENS, TensorView::dense(&shapes.0, tokens)),
+            (POSITIONS, TensorView::dense(&shapes.0, &self.positions)),
+            (ROWS, TensorView::dense(&shapes.1, &self.rows)),
+        ])?;
+        self.position += tokens.len();
+        Ok(results.get(LOGITS)?)
+    }
+}
