@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The RMS error of qmatmul's `fast` products beside that of ggml's kernels, on the same encoded weights and activations: for ten
 # random weights, and for a matrix of models/ where it is. Ends with 1 where ours is more than 1.02 times ggml's.
-# usage: tests/peers/accuracy.sh [arguments of plugins/qmatmul/examples/errors_beside_ggml]
+# usage: tests/peers/accuracy.sh [arguments of plugins/kernels/examples/errors_beside_ggml]
 #
 # $GGML_LIBRARIES is the directory of libggml-base.so and libggml-cpu.so, by default that of the llama.cpp below $BITQUILT_PEERS
 # (~/.cache/bitquilt-peers). A machine without them is told so: there is nothing to compare with.
@@ -15,7 +15,7 @@ if [ ! -f "$libraries/libggml-cpu.so" ]; then
   exit 0
 fi
 
-cargo build --release -q -p bitquilt-qmatmul --example errors_beside_ggml
+cargo build --release -q -p bitquilt-kernels --example errors_beside_ggml
 status=0
 target/release/examples/errors_beside_ggml "$libraries" "$@" || status=1
 minilm=models/all-MiniLM-L6-v2.safetensors

@@ -7,7 +7,7 @@ use bitquilt::{Attention, DType, Graph, InferenceSession, Isa, Model, Rope, Tens
 
 /// The instruction set whose kernels serve an encoding where none is asked for.
 fn fastest(encoding: &str) -> &'static str {
-    bitquilt_qmatmul::serving(encoding, Isa::detect()).name()
+    bitquilt_kernels::serving(encoding, Isa::detect()).name()
 }
 
 fn session(isa: Option<&str>) -> InferenceSession {
@@ -58,7 +58,7 @@ fn product(model: &Model, x: &Tensor) -> Vec<f32> {
 #[test]
 fn encodings_with_kernels_of_their_own_are_served_by_them() {
     let session = session(None);
-    for encoding in bitquilt_qmatmul::encodings().filter(|encoding| *encoding != "f32") {
+    for encoding in bitquilt_kernels::encodings().filter(|encoding| *encoding != "f32") {
         assert_eq!(kernel(&model(&session, Some(encoding), 256, 5)), fastest(encoding), "{encoding}");
     }
     assert_eq!(kernel(&model(&session, Some("tq2_0"), 256, 5)), "generic");
@@ -75,7 +75,7 @@ fn a_session_can_force_the_instruction_set_of_its_kernels() {
         assert_eq!(session.isa(), isa);
         for encoding in ["q5_1", "q6_k", "f16", "bf16"] {
             let forced = model(&session, Some(encoding), 256, 5);
-            assert_eq!(kernel(&forced), bitquilt_qmatmul::serving(encoding, isa).name(), "{encoding}, {isa}");
+            assert_eq!(kernel(&forced), bitquilt_kernels::serving(encoding, isa).name(), "{encoding}, {isa}");
             // Products of pairs of bfloat16 round `x`.
             if kernel(&forced) != "avx512bf16" {
                 assert_eq!(product(&forced, &x), expected(encoding), "{encoding}, {isa}");
@@ -139,7 +139,7 @@ fn every_op_computes_with_the_instruction_set_of_its_session() {
         for node in model.explain().unwrap().nodes {
             match (node.op.as_str(), node.kernel) {
                 ("qmatmul", kernel) => {
-                    assert_eq!(kernel.unwrap().0, bitquilt_qmatmul::serving("q4_0", isa).name(), "{isa}");
+                    assert_eq!(kernel.unwrap().0, bitquilt_kernels::serving("q4_0", isa).name(), "{isa}");
                 }
                 ("qgather" | "transpose", _) | (_, None) => {}
                 (op, _) => assert_eq!(node.note, nearest(isa).name(), "{op}, {isa}"),

@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use bitquilt::{Graph, InferenceSession, Model, Tensor, TensorType, dim};
-use bitquilt_qmatmul::Isa;
+use bitquilt_kernels::Isa;
 use bitquilt_tests::random::Random;
 
 /// Rows of the weight: a number that no instruction set's lanes divide.

@@ -1,12 +1,13 @@
 //! `matmul` with a constant matrix: the dense op of the host, with its second operand prepared once.
 
 use bitquilt_plugin_api::{
-    DType, Error, KernelKey, KernelProvider, NodeView, PrepareContext, Prepared, Result, Selector, Support,
-    TensorType, bytemuck,
+    DType, Error, Executor, KernelKey, KernelProvider, NodeView, PrepareContext, Prepared, Result, Selector,
+    Support, TensorType, WorkerScratch, bytemuck,
 };
 
-use crate::fast::{Activations, Lent, Multiply, may_serve, priority};
-use crate::{Isa, PackedWeight, Par, row_step, serving};
+use bitquilt_kernels::{Isa, PackedWeight, row_step, serving};
+
+use crate::fast::{Lent, may_serve, prepared, priority};
 
 /// The kernels' name for single precision.
 const F32: &str = "f32";
@@ -53,33 +54,23 @@ impl KernelProvider for ConstantMatrix {
     fn prepare(&self, cx: &PrepareContext<'_>) -> Result<Prepared> {
         let constant = cx.constant(1).ok_or_else(|| Error::failed("`y` is not a constant"))?;
         let [k, n] = matrix(&cx.inputs()[1]).ok_or_else(|| Error::failed("`y` is not one matrix"))?;
-        let par = Lent(cx.executor());
-        let rows = transposed(constant.values()?, k, n, &par);
-        let packed = PackedWeight::pack(F32, self.0, k, n, bytemuck::cast_slice(&rows), &par)?;
-        let (format, bytes, note) = (packed.activations(), packed.byte_len(), packed.paths());
-        Ok(Prepared::new(Multiply(packed))
-            .releases(1)
-            .transform(0, Activations::key(format), Activations { format, n: k, isa: self.0 })
-            .held_bytes(bytes)
-            .note(note))
+        let rows = transposed(constant.values()?, k, n, cx.executor());
+        let (bytes, par) = (bytemuck::cast_slice(&rows), Lent(cx.executor()));
+        let packed = PackedWeight::pack(F32, self.0, k, n, bytes, &par).map_err(Error::failed)?;
+        Ok(prepared(packed, self.0))
     }
 }
 
 /// The transpose of `values`, a matrix `[k, n]`.
-fn transposed(values: &[f32], k: usize, n: usize, par: &dyn Par) -> Vec<f32> {
+fn transposed(values: &[f32], k: usize, n: usize, executor: Executor<'_>) -> Vec<f32> {
     /// Rows and columns that are copied at a time, so that both are in a cache.
     const BLOCK: usize = 32;
     let mut rows = vec![0.0; values.len()];
-    let dst = crate::activation::SendPtr(rows.as_mut_ptr());
-    par.par_for(n.div_ceil(BLOCK), &|task, _| {
-        let columns = task * BLOCK..n.min((task + 1) * BLOCK);
-        // SAFETY: the rows of the result are those of one task.
-        let dst =
-            unsafe { std::slice::from_raw_parts_mut(dst.get().add(columns.start * k), columns.len() * k) };
+    executor.par_chunks_mut(&mut rows, BLOCK * k, WorkerScratch::none(), |task, rows, _| {
         for first in (0..k).step_by(BLOCK) {
-            for (row, column) in columns.clone().enumerate() {
+            for (column, row) in (task * BLOCK..).zip(rows.chunks_exact_mut(k)) {
                 for i in first..k.min(first + BLOCK) {
-                    dst[row * k + i] = values[i * n + column];
+                    row[i] = values[i * n + column];
                 }
             }
         }

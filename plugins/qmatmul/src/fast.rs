@@ -5,9 +5,11 @@ use bitquilt_plugin_api::{
     Result, RunContext, Selector, Support, TensorView,
 };
 
-use crate::kernels::{activations, block, encodings, row_step, serving};
+use bitquilt_kernels::{
+    ActivationFormat, Isa, PackedWeight, Par, activations, block, encodings, row_step, serving,
+};
+
 use crate::op::{Precision, QMATMUL, matrix_shape};
-use crate::{ActivationFormat, Isa, KernelError, PackedWeight, Par};
 
 /// A provider for each encoding and instruction set that has kernels of its own for it.
 pub(crate) fn providers() -> impl Iterator<Item = Fast> {
@@ -82,42 +84,44 @@ impl KernelProvider for Fast {
     fn prepare(&self, cx: &PrepareContext<'_>) -> Result<Prepared> {
         let [p, n] = matrix_shape("w", &cx.inputs()[1])?;
         let weight = cx.constant(1).ok_or_else(|| Error::failed("the weight is not a constant"))?;
-        let packed = PackedWeight::pack(self.encoding, self.isa, n, p, weight.bytes(), &Lent(cx.executor()))?;
-        let (format, bytes) = (packed.activations(), packed.byte_len());
-        let note = packed.paths();
-        Ok(Prepared::new(Multiply(packed))
-            .releases(1)
-            .transform(0, Activations::key(format), Activations { format, n, isa: self.isa })
-            .held_bytes(bytes)
-            .note(note))
+        let packed = PackedWeight::pack(self.encoding, self.isa, n, p, weight.bytes(), &Lent(cx.executor()));
+        Ok(prepared(packed.map_err(Error::failed)?, self.isa))
     }
 }
 
+/// The kernel that multiplies with a prepared weight, which replaces the constant.
+pub(crate) fn prepared(weight: PackedWeight, isa: Isa) -> Prepared {
+    let activations = Activations { format: weight.activations(), isa, n: weight.n() };
+    let (bytes, note) = (weight.byte_len(), weight.paths());
+    let kernel = Prepared::new(Multiply(weight)).releases(1).held_bytes(bytes).note(note);
+    kernel.transform(0, activations.key(), activations)
+}
+
 /// Multiplies with a prepared weight.
-pub(crate) struct Multiply(pub(crate) PackedWeight);
+struct Multiply(PackedWeight);
 
 impl Kernel for Multiply {
     fn run(&self, cx: &mut RunContext<'_>) -> Result<()> {
         let activations = cx.transformed(0)?;
         let out = cx.output(0)?.into_values::<f32>()?;
         let m = out.len() / self.0.p();
-        Ok(self.0.multiply(activations, m, out, &Lent(cx.executor()))?)
+        self.0.multiply(activations, m, out, &Lent(cx.executor())).map_err(Error::failed)
     }
 }
 
 /// The rows of `x` as the kernels take them.
-pub(crate) struct Activations {
-    pub(crate) format: ActivationFormat,
+struct Activations {
+    format: ActivationFormat,
     /// Its code stores them.
-    pub(crate) isa: Isa,
-    /// Values of a row.
-    pub(crate) n: usize,
+    isa: Isa,
+    /// The number of values in a row.
+    n: usize,
 }
 
 impl Activations {
     /// What kernels that take this format ask for; those of another version may have another layout.
-    pub(crate) fn key(format: ActivationFormat) -> String {
-        format!("qmatmul {} {format:?}", env!("CARGO_PKG_VERSION"))
+    fn key(&self) -> String {
+        format!("qmatmul {} {:?}", env!("CARGO_PKG_VERSION"), self.format)
     }
 }
 
@@ -128,7 +132,8 @@ impl InputTransform for Activations {
     }
 
     fn run(&self, input: TensorView<'_>, dst: &mut [u8], executor: Executor<'_>) -> Result<()> {
-        Ok(self.format.store(self.isa, self.n, input.values()?, dst, &Lent(executor))?)
+        let stored = self.format.store(self.isa, self.n, input.values()?, dst, &Lent(executor));
+        stored.map_err(Error::failed)
     }
 }
 
@@ -142,11 +147,5 @@ impl Par for Lent<'_> {
 
     fn par_for(&self, tasks: usize, body: &(dyn Fn(usize, usize) + Sync)) {
         self.0.par_for(tasks, body);
-    }
-}
-
-impl From<KernelError> for Error {
-    fn from(error: KernelError) -> Self {
-        Error::failed(error)
     }
 }

@@ -5,8 +5,8 @@ use bitquilt_plugin_api::{
     Selector, Shapes, bytemuck,
 };
 
-use crate::Isa;
-use crate::f32_kernel::F32Kernel;
+use bitquilt_kernels::{F32Kernel, Isa};
+
 use crate::op::QMATMUL;
 
 /// Serves every encoding, by the encoding's own decoder. Either precision is the same to it: `x` is never quantized.

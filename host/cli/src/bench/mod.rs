@@ -2,6 +2,7 @@
 
 mod qmatmul;
 mod report;
+mod roofline;
 
 use clap::Subcommand;
 

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use bitquilt::plugin_api::Importance;
 use bitquilt::registry::Registry;
 use bitquilt::{Graph, InferenceSession, State, Tensor, TensorType};
-use bitquilt_qmatmul::{ActivationFormat, Isa, roofline};
+use bitquilt_kernels::{ActivationFormat, Isa};
 use clap::{Args, ValueEnum};
 use miette::{IntoDiagnostic, miette};
 
 use super::report::{Cell, Column, Format, Report};
+use super::roofline;
 use crate::session::SessionArguments;
 
 /// Times products `x [m, k]` times the transpose of a weight `[n, k]`, as a session runs them: the quantization of `x` included.
@@ -184,8 +185,8 @@ impl QmatmulArguments {
         let (median, min) = (times[times.len() / 2], times[0]);
 
         let fast = matches!(precision, Precision::Fast)
-            && kernel == bitquilt_qmatmul::serving(encoding, limits.isa).name();
-        let format = bitquilt_qmatmul::activations(encoding, limits.isa).ok().filter(|_| fast);
+            && kernel == bitquilt_kernels::serving(encoding, limits.isa).name();
+        let format = bitquilt_kernels::activations(encoding, limits.isa).ok().filter(|_| fast);
         let peak = limits.peak(format, threads)?;
         let read = limits.read(bytes * products * graphs, threads)?;
         let gflops = 2.0 * m as f64 * n as f64 * k as f64 / median / 1e9;
@@ -320,7 +321,7 @@ impl Limits {
     fn rate(
         &mut self,
         key: (&'static str, usize, usize),
-        measure: impl FnOnce() -> Result<f64, bitquilt_qmatmul::KernelError>,
+        measure: impl FnOnce() -> Result<f64, bitquilt_kernels::KernelError>,
     ) -> miette::Result<f64> {
         if let Some(rate) = self.known.get(&key) {
             return Ok(*rate);

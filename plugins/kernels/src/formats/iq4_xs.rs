@@ -1,0 +1,41 @@
+//! `iq4_xs`: a scale for a block, a signed scale of 6 bits for each 32 indices into the table of `iq4_nl`.
+
+use bitquilt_ggml_blocks::{BlockIQ4XS, IQ4XS};
+
+use super::iq4_nl::VALUES;
+use crate::arch::DotIsa;
+use crate::form::BlockForm;
+use crate::unpack::fields::{FieldReader, FieldWriter, split_nibbles, translate};
+use crate::unpack::{Header, Strip, Unpack};
+
+impl Unpack for IQ4XS {
+    type Form = BlockForm<1, 0, 8>;
+    type Block = BlockIQ4XS;
+    const OFFSET: i32 = 128;
+    const HEADER_BYTES: usize = 2;
+    const STRIP_BYTES: usize = 17;
+    const IS_CHEAP: bool = true;
+
+    fn pack(block: &BlockIQ4XS, record: &mut FieldWriter<'_>) {
+        record.half(block.d);
+        for (scale, qs) in block.unpacked_scales().into_iter().zip(block.qs.as_chunks::<16>().0) {
+            record.byte(scale as u8);
+            record.nibbles(split_nibbles(qs));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn header<I: DotIsa>(fields: &mut FieldReader<I>) -> Header<I> {
+        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
+        unsafe { Header::scaled(fields.half()) }
+    }
+
+    #[inline(always)]
+    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, header: &Header<I>) -> Strip<I> {
+        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
+        unsafe {
+            let scale = I::mul(header.scale, fields.signed_byte());
+            Strip::scaled(translate::<I>(&VALUES, fields.nibbles()), scale)
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! `q2_k`: a scale and a minimum of 4 bits for each 16 codes of 2 bits, times a scale for each kind for the block.
+
+use bitquilt_ggml_blocks::{BlockQ2K, Q2K};
+
+use crate::arch::DotIsa;
+use crate::form::{IntegerForm, STRIP_CODES};
+use crate::unpack::fields::{FieldReader, FieldWriter, bits_of};
+use crate::unpack::{Header, Strip, Unpack};
+
+impl Unpack for Q2K {
+    type Form = IntegerForm<2, 2, 4, 6>;
+    type Block = BlockQ2K;
+    const OFFSET: i32 = 0;
+    const HEADER_BYTES: usize = 12;
+    const STRIP_BYTES: usize = 9;
+
+    fn pack(block: &BlockQ2K, record: &mut FieldWriter<'_>) {
+        record.half(block.d);
+        record.half(-block.dmin);
+        // A byte has a scale in its lower half, a minimum in its upper.
+        let scales_and_mins = block.scales.as_chunks::<2>().0;
+        for [even, odd] in scales_and_mins {
+            record.byte(even >> 4 | odd & 0xf0);
+        }
+        for (s, [even, odd]) in scales_and_mins.iter().enumerate() {
+            record.byte(even & 15 | odd << 4);
+            record.crumb_halves(bits_of(&block.qs[s / 4 * 32..], s % 4 * 2, 3));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn header<I: DotIsa>(fields: &mut FieldReader<I>) -> Header<I> {
+        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
+        unsafe {
+            let mut header = Header::scaled(fields.half());
+            header.min_scale = fields.half();
+            for pair in &mut header.mins {
+                *pair = fields.nibble_pair();
+            }
+            header
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, _header: &Header<I>) -> Strip<I> {
+        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
+        unsafe {
+            let scales = fields.nibble_pair();
+            Strip::integer(fields.crumb_halves(), scales)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn scaled_strip<I: DotIsa>(fields: &mut FieldReader<I>, _header: &Header<I>) -> Strip<I> {
+        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
+        unsafe {
+            // A scale times a code is at most 45: the products are codes in their own right.
+            let [lower, upper] = fields.factors();
+            let mut codes = fields.crumb_halves();
+            let (lower_codes, upper_codes) = codes.split_at_mut(STRIP_CODES / 2);
+            for codes in lower_codes {
+                *codes = I::scale(*codes, lower);
+            }
+            for codes in upper_codes {
+                *codes = I::scale(I::shr::<2>(*codes), upper);
+            }
+            Strip::scaled(codes, I::zero())
+        }
+    }
+}

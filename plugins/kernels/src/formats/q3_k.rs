@@ -1,0 +1,63 @@
+//! `q3_k`: a signed scale of 6 bits for each 16 codes of 3 bits, times a scale for the block.
+
+use bitquilt_ggml_blocks::{BlockQ3K, Q3K};
+
+use crate::arch::DotIsa;
+use crate::form::{IntegerForm, STRIP_CODES};
+use crate::unpack::fields::{FieldReader, FieldWriter, bits_of};
+use crate::unpack::{Header, Strip, Unpack};
+
+impl Unpack for Q3K {
+    type Form = IntegerForm<0, 3, 6, 8>;
+    type Block = BlockQ3K;
+    const OFFSET: i32 = 4;
+    const SCALED_OFFSET: i32 = 127;
+    const HEADER_BYTES: usize = 2;
+    const STRIP_BYTES: usize = 14;
+
+    fn pack(block: &BlockQ3K, record: &mut FieldWriter<'_>) {
+        record.half(block.d);
+        let scales = block.unpacked_scales();
+        for s in 0..8 {
+            record.byte_pair([scales[2 * s] as u8, scales[2 * s + 1] as u8]);
+            let low = bits_of(&block.qs[s / 4 * 32..], s % 4 * 2, 3);
+            let high = bits_of(&block.hmask, s, 1);
+            record.octal_halves(std::array::from_fn(|k| low[k] | high[k] << 2));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn header<I: DotIsa>(fields: &mut FieldReader<I>) -> Header<I> {
+        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
+        unsafe { Header::scaled(fields.half()) }
+    }
+
+    #[inline(always)]
+    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, _header: &Header<I>) -> Strip<I> {
+        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
+        unsafe {
+            let scales = fields.byte_pair();
+            Strip::integer(fields.octal_halves(), scales)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn scaled_strip<I: DotIsa>(fields: &mut FieldReader<I>, _header: &Header<I>) -> Strip<I> {
+        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
+        unsafe {
+            let scales = fields.lane_bytes();
+            let mut codes = fields.octal_halves();
+            for codes in &mut codes[STRIP_CODES / 2..] {
+                *codes = I::shr::<3>(*codes);
+            }
+            for (scale, codes) in scales.into_iter().zip(codes.as_chunks_mut::<{ STRIP_CODES / 2 }>().0) {
+                // `(code - 4) * scale` is from -124 to 128: 127 more is a byte.
+                let start = I::sub(I::splat(127), I::and(I::shl::<2>(scale), I::splat(0xfc)));
+                for codes in codes {
+                    *codes = I::scale_add(*codes, scale, start);
+                }
+            }
+            Strip::scaled(codes, I::zero())
+        }
+    }
+}

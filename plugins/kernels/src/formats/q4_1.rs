@@ -1,0 +1,31 @@
+//! `q4_1`: a scale and a minimum for 32 codes of 4 bits.
+
+use bitquilt_ggml_blocks::{BlockQ4_1, Q4_1};
+
+use crate::arch::DotIsa;
+use crate::form::StripForm;
+use crate::unpack::fields::{FieldReader, FieldWriter, split_nibbles};
+use crate::unpack::{Header, Strip, Unpack};
+
+impl Unpack for Q4_1 {
+    type Form = StripForm<1, 1, 4>;
+    type Block = BlockQ4_1;
+    const OFFSET: i32 = 0;
+    const STRIP_BYTES: usize = 20;
+    const IS_CHEAP: bool = true;
+
+    fn pack(block: &BlockQ4_1, record: &mut FieldWriter<'_>) {
+        record.half(block.d);
+        record.half(block.m);
+        record.nibbles(split_nibbles(&block.qs));
+    }
+
+    #[inline(always)]
+    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, _header: &Header<I>) -> Strip<I> {
+        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
+        unsafe {
+            let (scale, min) = (fields.half(), fields.half());
+            Strip::affine(fields.nibbles(), scale, min)
+        }
+    }
+}

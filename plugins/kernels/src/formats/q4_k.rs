@@ -1,0 +1,42 @@
+//! `q4_k`: a scale and a minimum of 6 bits for each 32 codes of 4 bits, times a scale for each kind for the block.
+
+use bitquilt_ggml_blocks::{BlockQ4K, Q4K};
+
+use super::scales;
+use crate::arch::DotIsa;
+use crate::form::BlockForm;
+use crate::unpack::fields::{FieldReader, FieldWriter, bits_of};
+use crate::unpack::{Header, Strip, Unpack};
+
+impl Unpack for Q4K {
+    type Form = BlockForm<1, 1, 4>;
+    type Block = BlockQ4K;
+    const OFFSET: i32 = 0;
+    const HEADER_BYTES: usize = scales::HEADER_BYTES;
+    const STRIP_BYTES: usize = 17;
+    const IS_CHEAP: bool = true;
+
+    fn pack(block: &BlockQ4K, record: &mut FieldWriter<'_>) {
+        for (s, scale) in
+            scales::pack_header(block.d, block.dmin, block.scales_and_mins(), record).into_iter().enumerate()
+        {
+            record.byte(scale);
+            record.nibbles(bits_of(&block.qs[s / 2 * 32..], s % 2 * 4, 15));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn header<I: DotIsa>(fields: &mut FieldReader<I>) -> Header<I> {
+        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
+        unsafe { scales::header(fields) }
+    }
+
+    #[inline(always)]
+    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, header: &Header<I>) -> Strip<I> {
+        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
+        unsafe {
+            let scale = I::mul(header.scale, fields.byte());
+            Strip::scaled(fields.nibbles(), scale)
+        }
+    }
+}

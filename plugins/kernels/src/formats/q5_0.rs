@@ -1,0 +1,31 @@
+//! `q5_0`: a scale for 32 codes of 5 bits.
+
+use bitquilt_ggml_blocks::{BlockQ5_0, Q5_0};
+
+use crate::arch::DotIsa;
+use crate::form::StripForm;
+use crate::unpack::fields::{FieldReader, FieldWriter, merge, split_nibbles, spread_bits};
+use crate::unpack::{Header, Strip, Unpack};
+
+impl Unpack for Q5_0 {
+    type Form = StripForm<1, 0, 5>;
+    type Block = BlockQ5_0;
+    const OFFSET: i32 = 16;
+    const STRIP_BYTES: usize = 22;
+
+    fn pack(block: &BlockQ5_0, record: &mut FieldWriter<'_>) {
+        record.half(block.d);
+        record.nibbles(split_nibbles(&block.qs));
+        record.bits(spread_bits(&block.qh));
+    }
+
+    #[inline(always)]
+    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, _header: &Header<I>) -> Strip<I> {
+        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
+        unsafe {
+            let scale = fields.half();
+            let low = fields.nibbles();
+            Strip::scaled(merge::<I>(low, fields.bits()), scale)
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! `q5_1`: a scale and a minimum for 32 codes of 5 bits.
+
+use bitquilt_ggml_blocks::{BlockQ5_1, Q5_1};
+
+use crate::arch::DotIsa;
+use crate::form::StripForm;
+use crate::unpack::fields::{FieldReader, FieldWriter, merge, split_nibbles, spread_bits};
+use crate::unpack::{Header, Strip, Unpack};
+
+impl Unpack for Q5_1 {
+    type Form = StripForm<1, 1, 5>;
+    type Block = BlockQ5_1;
+    const OFFSET: i32 = 0;
+    const STRIP_BYTES: usize = 24;
+    const IS_CHEAP: bool = true;
+
+    fn pack(block: &BlockQ5_1, record: &mut FieldWriter<'_>) {
+        record.half(block.d);
+        record.half(block.m);
+        record.nibbles(split_nibbles(&block.qs));
+        record.bits(spread_bits(&block.qh));
+    }
+
+    #[inline(always)]
+    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, _header: &Header<I>) -> Strip<I> {
+        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
+        unsafe {
+            let (scale, min) = (fields.half(), fields.half());
+            let low = fields.nibbles();
+            Strip::affine(merge::<I>(low, fields.bits()), scale, min)
+        }
+    }
+}

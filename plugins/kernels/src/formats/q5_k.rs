@@ -1,0 +1,43 @@
+//! `q5_k`: a scale and a minimum of 6 bits for each 32 codes of 5 bits, times a scale for each kind for the block.
+
+use bitquilt_ggml_blocks::{BlockQ5K, Q5K};
+
+use super::scales;
+use crate::arch::DotIsa;
+use crate::form::BlockForm;
+use crate::unpack::fields::{FieldReader, FieldWriter, bits_of, merge};
+use crate::unpack::{Header, Strip, Unpack};
+
+impl Unpack for Q5K {
+    type Form = BlockForm<1, 1, 5>;
+    type Block = BlockQ5K;
+    const OFFSET: i32 = 0;
+    const HEADER_BYTES: usize = scales::HEADER_BYTES;
+    const STRIP_BYTES: usize = 21;
+
+    fn pack(block: &BlockQ5K, record: &mut FieldWriter<'_>) {
+        for (s, scale) in
+            scales::pack_header(block.d, block.dmin, block.scales_and_mins(), record).into_iter().enumerate()
+        {
+            record.byte(scale);
+            record.nibbles(bits_of(&block.qs[s / 2 * 32..], s % 2 * 4, 15));
+            record.bits(bits_of(&block.qh, s, 1));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn header<I: DotIsa>(fields: &mut FieldReader<I>) -> Header<I> {
+        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
+        unsafe { scales::header(fields) }
+    }
+
+    #[inline(always)]
+    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, header: &Header<I>) -> Strip<I> {
+        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
+        unsafe {
+            let scale = I::mul(header.scale, fields.byte());
+            let low = fields.nibbles();
+            Strip::scaled(merge::<I>(low, fields.bits()), scale)
+        }
+    }
+}

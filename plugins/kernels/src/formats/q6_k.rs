@@ -1,0 +1,44 @@
+//! `q6_k`: a signed scale of 8 bits for each 16 codes of 6 bits, times a scale for the block.
+
+use bitquilt_ggml_blocks::{BlockQ6K, Q6K};
+
+use crate::arch::DotIsa;
+use crate::form::BlockForm;
+use crate::unpack::fields::{FieldReader, FieldWriter, bits_of, merge};
+use crate::unpack::{Header, Strip, Unpack};
+
+impl Unpack for Q6K {
+    type Form = BlockForm<2, 0, 6>;
+    type Block = BlockQ6K;
+    const OFFSET: i32 = 32;
+    const HEADER_BYTES: usize = 2;
+    const STRIP_BYTES: usize = 26;
+
+    fn pack(block: &BlockQ6K, record: &mut FieldWriter<'_>) {
+        record.half(block.d);
+        for s in 0..8 {
+            let (half, quarter) = (s / 4, s % 4);
+            record.byte(block.scales[2 * s] as u8);
+            record.byte(block.scales[2 * s + 1] as u8);
+            record.nibbles(bits_of(&block.ql[64 * half + quarter % 2 * 32..], quarter / 2 * 4, 15));
+            record.crumbs(bits_of(&block.qh[32 * half..], quarter * 2, 3));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn header<I: DotIsa>(fields: &mut FieldReader<I>) -> Header<I> {
+        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
+        unsafe { Header::scaled(fields.half()) }
+    }
+
+    #[inline(always)]
+    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, header: &Header<I>) -> Strip<I> {
+        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
+        unsafe {
+            let scales =
+                [I::mul(header.scale, fields.signed_byte()), I::mul(header.scale, fields.signed_byte())];
+            let low = fields.nibbles();
+            Strip::halves(merge::<I>(low, fields.crumbs()), scales)
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! `q8_0`: a scale for 32 signed bytes.
+
+use bitquilt_ggml_blocks::{BlockQ8_0, Q8_0};
+
+use crate::arch::DotIsa;
+use crate::form::StripForm;
+use crate::unpack::fields::{FieldReader, FieldWriter, words};
+use crate::unpack::{Header, Strip, Unpack};
+
+impl Unpack for Q8_0 {
+    type Form = StripForm<1, 0, 8>;
+    type Block = BlockQ8_0;
+    const OFFSET: i32 = 128;
+    const STRIP_BYTES: usize = 34;
+    const IS_CHEAP: bool = true;
+
+    fn pack(block: &BlockQ8_0, record: &mut FieldWriter<'_>) {
+        record.half(block.d);
+        record.bytes(words(bytemuck::cast_slice(&block.qs)).map(|codes| codes ^ 0x8080_8080));
+    }
+
+    #[inline(always)]
+    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, _header: &Header<I>) -> Strip<I> {
+        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
+        unsafe {
+            let scale = fields.half();
+            Strip::scaled(fields.bytes(), scale)
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Weights as the kernels stream them.
+
+use bitquilt_simd::Isa;
+
+use crate::{
+    activation::{ActivationFormat, SendPtr},
+    drive::{self, Kernels, Product},
+    error::KernelError,
+    formats,
+    memory::AlignedBuffer,
+    par::{Par, part},
+};
+
+/// A weight prepared for one instruction set.
+pub struct PackedWeight {
+    kernels: &'static dyn Kernels,
+    n: usize,
+    p: usize,
+    bytes: AlignedBuffer,
+}
+
+impl PackedWeight {
+    /// Prepares `bytes`, `p` rows of `n` values encoded as `encoding`.
+    ///
+    /// # Errors
+    /// When there are no kernels for the encoding, the instruction set is not this machine's, rows are no multiple
+    /// of the encoding's [`row_step`](crate::row_step), the number of bytes is another, or the system has no memory.
+    pub fn pack(
+        encoding: &str,
+        isa: Isa,
+        n: usize,
+        p: usize,
+        bytes: &[u8],
+        par: &dyn Par,
+    ) -> Result<Self, KernelError> {
+        let kernels = formats::find(encoding, isa)?;
+        let (block_len, block_bytes) = kernels.block();
+        let step = kernels.row_step();
+        if n == 0 || !n.is_multiple_of(step) {
+            return Err(KernelError::RowLength { n, step });
+        }
+        let row_bytes = (n / block_len).saturating_mul(block_bytes);
+        let expected = row_bytes.saturating_mul(p);
+        if bytes.len() != expected {
+            return Err(KernelError::WeightBytes { n, p, expected, got: bytes.len() });
+        }
+        let group_bytes = kernels.group_bytes(n);
+        let groups = p.div_ceil(kernels.lanes());
+        let mut packed = AlignedBuffer::zeroed(groups.saturating_mul(group_bytes))?;
+        let dst = SendPtr(packed.as_mut_slice().as_mut_ptr());
+        let tasks = groups.min(8 * par.threads());
+        par.par_for(tasks, &|task, _| {
+            for group in part(groups, tasks, task) {
+                let first = group * kernels.lanes();
+                let rows = first..p.min(first + kernels.lanes());
+                // SAFETY: a group's bytes are its own, and a group is in one task.
+                let dst = unsafe {
+                    std::slice::from_raw_parts_mut(dst.get().add(group * group_bytes), group_bytes)
+                };
+                kernels.pack_group(n, &bytes[rows.start * row_bytes..rows.end * row_bytes], dst);
+            }
+        });
+        Ok(Self { kernels, n, p, bytes: packed })
+    }
+
+    /// Values of a row.
+    #[must_use]
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// Rows.
+    #[must_use]
+    pub fn p(&self) -> usize {
+        self.p
+    }
+
+    /// Prepared bytes.
+    #[must_use]
+    pub fn byte_len(&self) -> usize {
+        self.bytes.as_slice().len()
+    }
+
+    /// How [`multiply`](Self::multiply) wants its activations.
+    #[must_use]
+    pub fn activations(&self) -> ActivationFormat {
+        self.kernels.activations()
+    }
+
+    /// Which kernels serve which numbers of columns, and why, in words.
+    #[must_use]
+    pub fn paths(&self) -> String {
+        let gemv =
+            format!("1 row of x: gemv, {} rows of the weight streamed at a time", self.kernels.lanes());
+        let registers = "unpacked in registers for each tile of x";
+        let slabs = "gemm, unpacked into slabs that tiles of x share";
+        match drive::most_in_registers(self.kernels) {
+            ..2 => format!("{gemv}; 2 or more: {slabs}"),
+            usize::MAX => format!("{gemv}; 2 or more: few and gemm, {registers}"),
+            last => format!("{gemv}; 2 to {last}: few, {registers}; {} or more: {slabs}", last + 1),
+        }
+    }
+
+    /// `out[c, r] = sum over k of weight[r, k] * x[c, k]`: `out` is `m` rows of `p` values, and `activations` hold `x`,
+    /// `m` rows of `n` values, as [`activations`](Self::activations) stored them.
+    ///
+    /// An element of the result is the same bits for every number of threads and `m`, and for every instruction set but for
+    /// [`Isa::Avx512Bf16`] with `bf16`, which rounds `x`.
+    ///
+    /// # Errors
+    /// When a length is wrong.
+    pub fn multiply(
+        &self,
+        activations: &[u8],
+        m: usize,
+        out: &mut [f32],
+        par: &dyn Par,
+    ) -> Result<(), KernelError> {
+        let format = self.activations();
+        let expected = format.bytes(self.n, m).unwrap_or(usize::MAX);
+        if activations.len() != expected {
+            return Err(KernelError::ActivationBytes { expected, got: activations.len() });
+        }
+        let expected = m.saturating_mul(self.p);
+        if out.len() != expected {
+            return Err(KernelError::Output { expected, got: out.len() });
+        }
+        let product = Product {
+            weight: self.bytes.as_slice().as_ptr(),
+            group_bytes: self.kernels.group_bytes(self.n),
+            activations: activations.as_ptr(),
+            format,
+            out: out.as_mut_ptr(),
+            n: self.n,
+            m,
+            p: self.p,
+        };
+        // SAFETY: the lengths are those of the product's contract, and the kernels are for this machine.
+        unsafe { drive::multiply(self.kernels, product, par) };
+        Ok(())
+    }
+}
