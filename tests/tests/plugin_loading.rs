@@ -3,7 +3,7 @@
 use std::fs;
 
 use bitquilt::Tensor;
-use bitquilt::plugin::{Entry, FileError, Loader, PluginError, inspect};
+use bitquilt::plugin::{Entry, Loader, PluginError, PreflightError, inspect};
 use bitquilt::registry::{Origin, Registry, RegistryError};
 use bitquilt_tests::{PluginDir, contents, contract, fixture};
 
@@ -54,7 +54,7 @@ fn a_library_that_is_no_plugin_is_not_opened() {
     let dir = PluginDir::new();
     let path = dir.add("m", fs::read(libm).unwrap());
     let report = inspect(&path).unwrap();
-    assert_eq!(report.refusal, Some(FileError::NoEntry));
+    assert_eq!(report.refusal, Some(PreflightError::NoEntry));
     assert_eq!(report.entry, None);
 }
 

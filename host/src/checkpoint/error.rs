@@ -8,7 +8,7 @@ use bitquilt_plugin_api::{DType, EncodingSpec, ShapeDisplay};
 use crate::file::FileError;
 use crate::registry::UnknownEncoding;
 use crate::tensor::TensorError;
-pub(super) use crate::text::{Brief, Cut};
+use crate::text::Brief;
 
 /// The most dimensions that a tensor in a file may have.
 pub(super) const MAX_RANK: usize = 32;
@@ -20,11 +20,13 @@ pub enum CheckpointError {
     /// The file was not opened, read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Neither safetensors nor GGUF.
-    #[error("{} is neither a safetensors nor a GGUF file: it {found}", .path.display())]
+    /// A file of no format that is known.
+    #[error("{} is neither a {known} file: it {found}", .path.display())]
     UnknownFormat {
         /// The file.
         path: PathBuf,
+        /// The formats that are read.
+        known: String,
         /// What it begins with, or that it is empty.
         found: String,
     },

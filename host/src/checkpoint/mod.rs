@@ -80,69 +80,54 @@ compile_error!(
     "bitquilt uses the little-endian bytes of model files where they lie: big-endian machines are not supported"
 );
 
+mod container;
 mod dict;
 mod error;
+mod formats;
 mod gguf;
-mod header;
 mod mapped;
 pub mod metadata;
 pub mod npy;
 mod open;
 mod raw;
-mod records;
 mod safetensors;
 mod shards;
+mod stored;
 #[cfg(test)]
 mod tests;
+mod unique;
 mod writer;
 
-use std::io::Read;
 use std::path::Path;
 
+pub use container::Format;
 pub use dict::TensorDict;
 pub use error::{CheckpointError, TensorProblem};
 pub use metadata::Metadata;
-pub use open::{Checkpoint, Format, StoredTensor};
+pub use open::Checkpoint;
 pub use raw::RawFile;
+pub use stored::StoredTensor;
 pub use writer::CheckpointWriter;
 
-use crate::file::{self, replace};
 use crate::registry::Registry;
+use writer::write_file;
 
 /// Whether [`save`] and [`CheckpointWriter::write`] would write to `path`: an error before work is done that could not be kept.
 ///
 /// A safetensors file has not all that a GGUF file has. So one is not written to a name that ends in `.gguf`, nor over a file that is
 /// GGUF whatever its name, be it by a link.
 pub fn check_target(path: impl AsRef<Path>) -> Result<(), CheckpointError> {
-    let path = path.as_ref();
-    let refused = |problem: String| CheckpointError::Unsupported { path: path.to_owned(), problem };
-    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
-        let name = path.with_extension("safetensors");
-        return Err(refused(format!("it would be a safetensors file; name it {}", name.display())));
-    }
-    let mut first = Vec::new();
-    let read = file::open(path).map(|file| file.take(16).read_to_end(&mut first));
-    if read.is_ok() && gguf::matches(&first) {
-        let problem = "it is a GGUF file, of which a safetensors file would lose a part; name another file, or remove it first";
-        return Err(refused(problem.to_owned()));
-    }
-    Ok(file::check_writable(path)?)
+    formats::to_write(path.as_ref()).map(drop)
 }
 
 /// Writes tensors and metadata into a file, which is replaced if it is there.
 ///
 /// The tensors' bytes are written from where they are; no copy is held.
 pub fn save(tensors: &TensorDict, path: impl AsRef<Path>) -> Result<(), CheckpointError> {
-    let path = path.as_ref();
-    check_target(path)?;
     let types = tensors.iter().map(|(name, tensor)| (name, tensor.tensor_element(), tensor.shape()));
-    let layout = safetensors::layout(types.collect(), tensors.metadata())
-        .map_err(|problem| CheckpointError::Unsupported { path: path.to_owned(), problem })?;
-    Ok(replace(path, |out| {
-        out.write_all(&layout.head)?;
-        let mut ordered = layout.order.iter().filter_map(|(name, ..)| tensors.get(name));
-        ordered.try_for_each(|tensor| out.write_all(tensor.bytes()))
-    })?)
+    write_file(path.as_ref(), types.collect(), tensors.metadata(), |name, _, _| {
+        tensors.require(name).cloned()
+    })
 }
 
 /// Reads all tensors of a safetensors or GGUF file, with encodings from `registry`.

@@ -9,11 +9,12 @@ use std::path::Path;
 use bitquilt_plugin_api::DType;
 
 use super::CheckpointError;
-use super::error::{Brief, Fault, MAX_RANK, TensorProblem};
+use super::error::{Fault, MAX_RANK, TensorProblem};
 use super::mapped::MappedFile;
 use crate::file::replace;
 use crate::memory::ALIGNMENT;
 use crate::tensor::{Tensor, TensorElement};
+use crate::text::Brief;
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
 

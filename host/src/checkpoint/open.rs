@@ -1,16 +1,16 @@
 //! A checkpoint that was opened: what it has, before anything of it is used.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Display, Formatter};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bitquilt_plugin_api::{DType, Element, EncodingSpec};
+use bitquilt_plugin_api::{DType, EncodingSpec};
 
-use super::error::{Fault, TensorProblem};
+use super::container::{Contents, Format};
+use super::error::TensorProblem;
 use super::mapped::MappedFile;
-use super::{CheckpointError, Metadata, TensorDict, dict, gguf, safetensors, shards};
+use super::stored::StoredTensor;
+use super::{CheckpointError, Metadata, TensorDict, dict, safetensors, shards};
 use crate::registry::Registry;
 use crate::tensor::{Tensor, TensorElement};
 
@@ -23,74 +23,6 @@ pub struct Checkpoint {
     format: Format,
     metadata: Metadata,
     tensors: BTreeMap<String, StoredTensor>,
-}
-
-/// The format of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Format {
-    /// safetensors, of this library or another.
-    SafeTensors,
-    /// GGUF.
-    Gguf {
-        /// The version of the format.
-        version: u32,
-    },
-}
-
-impl Display for Format {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::SafeTensors => f.write_str("safetensors"),
-            Self::Gguf { version } => write!(f, "GGUF version {version}"),
-        }
-    }
-}
-
-/// A tensor of a checkpoint: its type, and where its bytes are.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StoredTensor {
-    element: TensorElement,
-    shape: Vec<usize>,
-    /// Which of the checkpoint's files.
-    file: usize,
-    /// Bytes of that file.
-    range: Range<usize>,
-}
-
-/// What one file has.
-pub(super) struct Contents {
-    pub(super) format: Format,
-    pub(super) metadata: Metadata,
-    pub(super) tensors: BTreeMap<String, StoredTensor>,
-}
-
-/// What a format is to its reader.
-struct Reader {
-    /// Whether a file begins as those of the format do.
-    matches: fn(&[u8]) -> bool,
-    /// Checks all that comes before the data.
-    parse: fn(&[u8]) -> Result<Contents, Fault>,
-}
-
-const READERS: [Reader; 2] = [
-    Reader { matches: gguf::matches, parse: gguf::parse },
-    Reader { matches: safetensors::matches, parse: safetensors::parse },
-];
-
-/// Reads what is in a file. The format is told by the first bytes.
-pub(super) fn contents(file: &MappedFile) -> Result<Contents, CheckpointError> {
-    let bytes = &file.map[..];
-    if let Some(reader) = READERS.iter().find(|reader| (reader.matches)(bytes)) {
-        let contents = (reader.parse)(bytes).map_err(|fault| fault.at(&file.path));
-        file.forget_pages();
-        return contents;
-    }
-    let found = match bytes.get(..bytes.len().min(12)) {
-        None | Some([]) => "is empty".to_owned(),
-        Some(first) => format!("begins with \"{}\"", first.escape_ascii()),
-    };
-    Err(CheckpointError::UnknownFormat { path: file.path.clone(), found })
 }
 
 impl Checkpoint {
@@ -137,13 +69,13 @@ impl Checkpoint {
 
     /// The file of a tensor of this checkpoint.
     pub fn file_of(&self, stored: &StoredTensor) -> &Path {
-        self.files.get(stored.file).map_or(&self.path, |file| &file.path)
+        self.files.get(stored.file()).map_or(&self.path, |file| &file.path)
     }
 
     /// The tensor of this name, with its encoding from `registry`. An error says why its values cannot be used.
     pub fn tensor(&self, name: &str, registry: &Registry) -> Result<Tensor, CheckpointError> {
         let stored = self.stored(name)?;
-        let element = match &stored.element {
+        let element = match stored.tensor_element() {
             TensorElement::Dense(dtype) => TensorElement::Dense(*dtype),
             TensorElement::Encoded(recorded) => TensorElement::Encoded(
                 registered(recorded, registry).map_err(|problem| self.wrong(name, stored, problem))?,
@@ -162,7 +94,7 @@ impl Checkpoint {
     /// name in the file, and a graph does not take them.
     pub fn as_stored(&self, name: &str) -> Result<Tensor, CheckpointError> {
         let stored = self.stored(name)?;
-        let element = match &stored.element {
+        let element = match stored.tensor_element() {
             TensorElement::Dense(DType::BOOL) => self.bool_element(stored),
             element => element.clone(),
         };
@@ -170,7 +102,7 @@ impl Checkpoint {
     }
 
     fn bool_element(&self, stored: &StoredTensor) -> TensorElement {
-        let bytes = self.files[stored.file].map.get(stored.range.clone()).unwrap_or_default();
+        let bytes = self.files[stored.file()].map.get(stored.byte_range()).unwrap_or_default();
         match bytes.iter().all(|byte| *byte <= 1) {
             true => TensorElement::Dense(DType::BOOL),
             false => safetensors::opaque_bool(bytes.len()),
@@ -188,9 +120,9 @@ impl Checkpoint {
         stored: &StoredTensor,
         element: TensorElement,
     ) -> Result<Tensor, CheckpointError> {
-        let file = &self.files[stored.file];
+        let file = &self.files[stored.file()];
         file.check_length()?;
-        let tensor = Tensor::from_mapped(element, stored.shape.clone(), &file.map, stored.range.clone());
+        let tensor = Tensor::from_mapped(element, stored.shape().to_vec(), &file.map, stored.byte_range());
         tensor.map_err(|error| self.wrong(name, stored, error.into()))
     }
 
@@ -206,71 +138,13 @@ impl Checkpoint {
         let mut dict = TensorDict::new();
         dict.metadata_mut().clone_from(&self.metadata);
         for (name, stored) in &self.tensors {
-            let tensor = match &stored.element {
+            let tensor = match stored.tensor_element() {
                 TensorElement::Encoded(_) => self.tensor(name, registry)?,
                 TensorElement::Dense(_) | TensorElement::Opaque(_) => self.as_stored(name)?,
             };
             dict.insert(name, tensor);
         }
         Ok(dict)
-    }
-}
-
-impl StoredTensor {
-    /// A tensor whose bytes are a range of the file; an error if their number is not the shape's.
-    pub(super) fn new(
-        element: TensorElement,
-        shape: Vec<usize>,
-        range: Range<usize>,
-    ) -> Result<Self, TensorProblem> {
-        element.check_byte_count(&shape, range.len())?;
-        Ok(Self { element, shape, file: 0, range })
-    }
-
-    /// The same, in another of a checkpoint's files.
-    pub(super) fn in_file(self, file: usize) -> Self {
-        Self { file, ..self }
-    }
-
-    /// Dtype, or the name of the encoding, or of the type if it is [opaque](Self::is_opaque).
-    pub fn element(&self) -> Element {
-        self.element.name()
-    }
-
-    pub(super) fn tensor_element(&self) -> &TensorElement {
-        &self.element
-    }
-
-    /// Whether the type is one that this version knows by its name alone, such as `F4` of safetensors or `ggml.137`, the type of that
-    /// number in ggml. Such a tensor can be carried over, and its values cannot be used.
-    pub fn is_opaque(&self) -> bool {
-        matches!(self.element, TensorElement::Opaque(_))
-    }
-
-    /// The dtype of a dense tensor.
-    pub fn dtype(&self) -> Option<DType> {
-        match self.element {
-            TensorElement::Dense(dtype) => Some(dtype),
-            TensorElement::Encoded(_) | TensorElement::Opaque(_) => None,
-        }
-    }
-
-    /// The encoding of an encoded tensor, as the file describes it: without a summary or the use of importance.
-    pub fn encoding(&self) -> Option<&EncodingSpec> {
-        match &self.element {
-            TensorElement::Encoded(spec) => Some(spec),
-            TensorElement::Dense(_) | TensorElement::Opaque(_) => None,
-        }
-    }
-
-    /// The logical shape, in values.
-    pub fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    /// Where in [its file](Checkpoint::file_of) its bytes are.
-    pub fn byte_range(&self) -> Range<usize> {
-        self.range.clone()
     }
 }
 

@@ -10,12 +10,14 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::error::{Brief, Fault};
-use super::header::UniqueMap;
+use super::container::Contents;
+use super::error::Fault;
+use super::formats;
 use super::mapped::MappedFile;
-use super::open::{Contents, contents};
+use super::unique::UniqueMap;
 use super::{CheckpointError, Metadata};
 use crate::file::FileError;
+use crate::text::Brief;
 
 /// The name of the index that lies beside shards.
 const INDEX: &str = "model.safetensors.index.json";
@@ -35,7 +37,7 @@ pub(super) fn open(path: &Path) -> Result<(Vec<MappedFile>, Contents), Checkpoin
     if let Some(index) = Index::beside(path) {
         return index.open(path);
     }
-    let mut contents = contents(&file)?;
+    let mut contents = formats::read(&file)?;
     Split::of(&contents.metadata).and_then(Split::check_whole).map_err(|problem| at(path, problem))?;
     forget_split(&mut contents.metadata);
     Ok((vec![file], contents))
@@ -68,7 +70,7 @@ fn open_all(
             }
             error => error,
         })?;
-        let part = contents(&file)?;
+        let part = formats::read(&file)?;
         check(index, &part).map_err(|problem| at(&path, problem))?;
         whole = Some(match whole {
             None => part,

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use bitquilt_plugin_api::{DType, EncodingSpec};
 
 use super::TensorProblem;
+use super::container::{FileLayout, Types};
 use super::error::CheckpointError;
+use super::formats;
 use super::metadata::Metadata;
-use super::open::StoredTensor;
-use super::safetensors::{self, Types};
+use super::stored::StoredTensor;
 use crate::file::replace;
 use crate::tensor::{Tensor, TensorElement};
 
@@ -80,36 +81,42 @@ impl CheckpointWriter {
         mut tensor: impl FnMut(&str) -> Result<Tensor, E>,
     ) -> Result<(), E> {
         let path = path.as_ref();
-        super::check_target(path)?;
-        let types: Types<'_> = self
-            .tensors
-            .iter()
-            .map(|(name, (element, shape))| (name.as_str(), element, &shape[..]))
-            .collect();
-        let layout = safetensors::layout(types, &self.metadata)
-            .map_err(|problem| CheckpointError::Unsupported { path: path.to_owned(), problem })?;
-        let mut failed = None;
-        let written = replace(path, |out| {
-            out.write_all(&layout.head)?;
-            for (name, element, shape) in &layout.order {
-                let tensor = tensor(name).and_then(|tensor| {
-                    check(path, name, element, shape, &tensor)?;
-                    Ok(tensor)
-                });
-                match tensor {
-                    Ok(tensor) => out.write_all(tensor.bytes())?,
-                    Err(error) => {
-                        failed = Some(error);
-                        return Err(io::Error::other("a tensor was not there"));
-                    }
+        let types = self.tensors.iter().map(|(name, (element, shape))| (name.as_str(), element, &shape[..]));
+        write_file(path, types.collect(), &self.metadata, |name, element, shape| {
+            let tensor = tensor(name)?;
+            check(path, name, element, shape, &tensor)?;
+            Ok(tensor)
+        })
+    }
+}
+
+/// Writes a file in the format that its name says, with the tensors that are asked for one at a time in the order of the file.
+pub(super) fn write_file<E: From<CheckpointError>>(
+    path: &Path,
+    types: Types<'_>,
+    metadata: &Metadata,
+    mut tensor: impl FnMut(&str, &TensorElement, &[usize]) -> Result<Tensor, E>,
+) -> Result<(), E> {
+    let FileLayout { head, order } = formats::to_write(path)?
+        .lay_out(types, metadata)
+        .map_err(|problem| CheckpointError::Unsupported { path: path.to_owned(), problem })?;
+    let mut failed = None;
+    let written = replace(path, |out| {
+        out.write_all(&head)?;
+        for (name, element, shape) in &order {
+            match tensor(name, element, shape) {
+                Ok(tensor) => out.write_all(tensor.bytes())?,
+                Err(error) => {
+                    failed = Some(error);
+                    return Err(io::Error::other("a tensor was not there"));
                 }
             }
-            Ok(())
-        });
-        match failed {
-            Some(error) => Err(error),
-            None => written.map_err(|error| E::from(error.into())),
         }
+        Ok(())
+    });
+    match failed {
+        Some(error) => Err(error),
+        None => written.map_err(|error| E::from(error.into())),
     }
 }
 

@@ -22,10 +22,7 @@ pub use warning::{Indices, QuantizeWarning, Quantized, RowLoss};
 
 use importance::tame;
 use loss::{Encoded, Look, LostRows, NotDecodable, PIECE, Verdict};
-use values::{Values, first_not_finite, widen};
-
-/// Values a thread takes at a time, at least: less is not worth handing over.
-const CHUNK_VALUES: usize = 1 << 16;
+use values::{CHUNK_VALUES, Values, first_not_finite, widen};
 
 impl Registry {
     /// A weight's values as f32, whether it is f32, f16, bf16 or encoded.

@@ -7,8 +7,11 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use super::{CHUNK_VALUES, QuantizeError};
+use super::error::QuantizeError;
 use crate::tensor::{Tensor, TensorElement};
+
+/// Values a thread takes at a time, at least: less is not worth handing over.
+pub(super) const CHUNK_VALUES: usize = 1 << 16;
 
 /// A tensor of small floats as one of f32.
 pub(super) fn widen<T: Wide>(tensor: &Tensor) -> Result<Tensor, QuantizeError> {

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use bitquilt_plugin_api::{AttributeKind, TensorType};
 
-use super::MAX_RANK;
-use super::node::MAX_TYPES_TEXT;
+use super::limits::{MAX_RANK, MAX_TYPES_TEXT};
 use crate::encoding::QuantizeError;
 use crate::registry::UnknownEncoding;
 use crate::text::{Brief, List, Passage, Quoted};

@@ -5,6 +5,7 @@
 
 mod error;
 mod file;
+mod limits;
 mod methods;
 mod node;
 mod options;
@@ -16,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bitquilt_plugin_api::dim::{MAX_SYMBOL, is_symbol};
 use bitquilt_plugin_api::{Attributes, Element, TensorType};
 
+use self::limits::MAX_RANK;
 use crate::encoding::{QuantizeError, QuantizeWarning};
 use crate::registry::Registry;
 use crate::tensor::{Tensor, dense_bytes};
@@ -24,9 +26,6 @@ pub use error::{GraphError, NodeProblem};
 pub use node::NodeBuilder;
 pub(crate) use node::{NodeContext, check_outputs, input_spec};
 pub use options::{Attention, Rope, RopePairing};
-
-/// The most dimensions of a value.
-const MAX_RANK: usize = 32;
 
 /// A static graph of ops over tensors.
 ///

@@ -10,14 +10,13 @@ use bitquilt_plugin_api::{
 };
 
 use super::error::{GraphError, NodeProblem};
-use super::{Graph, MAX_RANK, NodeData, Source, Value};
+use super::limits::{MAX_RANK, MAX_TYPES_TEXT};
+use super::{Graph, NodeData, Source, Value};
 use crate::registry::{RegisteredOp, Registry};
 use crate::tensor::Tensor;
 
 /// The most outputs a node has.
 const MAX_OUTPUTS: usize = 64;
-/// The most bytes of the types of a node's inputs when they are written out, as plugins are told them.
-pub(super) const MAX_TYPES_TEXT: usize = 16 << 20;
 
 /// A node being added to a graph.
 #[must_use = "a node is added by `value` or `values`"]

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::child::{self, End, Limits, Outcome};
 use super::loader::{self, Loader};
-use super::preflight::{self, FileError, FileReport};
+use super::preflight::{self, FileReport, PreflightError};
 use crate::registry::Registry;
 
 /// Tells a child which file to check. A process that has it set checks, and exits.
@@ -83,7 +83,7 @@ pub enum CheckVerdict {
 pub enum CheckError {
     /// It is not opened.
     #[error(transparent)]
-    File(#[from] FileError),
+    File(#[from] PreflightError),
     /// A host does not load it.
     #[error("{reason}")]
     Refused {

@@ -18,8 +18,7 @@ use bitquilt_plugin_api::host::{
     self, ENTRY_SYMBOL, LibraryError, PluginLibrary, RegistrarHost, in_default_control,
 };
 
-use super::held::HeldFile;
-use super::preflight::{self, Entry, FileError, FileIdentity, FileReport};
+use super::preflight::{self, Entry, FileIdentity, FileReport, HeldFile, PreflightError};
 use super::probe::{PluginProbe, ProbeError};
 use super::search::{self, DirectoryOrigin, SearchPath};
 use crate::registry::{Origin, PluginInfo, Registry, RegistryError, Staged};
@@ -53,7 +52,7 @@ impl std::error::Error for Refusal {
 pub enum PluginError {
     /// It is not opened.
     #[error(transparent)]
-    File(#[from] FileError),
+    File(#[from] PreflightError),
     /// A child process that loaded it did not come to an end, or to a good one.
     #[error(transparent)]
     Probe(#[from] ProbeError),

@@ -5,24 +5,21 @@
 //! each file costs one child. A child that found a plugin wanting is asked again the next time: a library that it needs may have
 //! been installed since.
 
-use std::ffi::{OsStr, OsString};
-use std::io::Write;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::child::{self, End, Limits};
-use super::loader::Loader;
-use super::preflight::{FileError, FileReport};
+use super::child::{self, End};
+use super::preflight::{FileReport, PreflightError};
 use super::search;
 use super::verdicts::{self, Verdict};
-use crate::registry::Registry;
 
 /// Tells a child what to load. A process that has it set starts no children.
-const CHILD_VARIABLE: &str = "BITQUILT_PROBE_CHILD";
+pub(super) const CHILD_VARIABLE: &str = "BITQUILT_PROBE_CHILD";
 /// Begins the child's last line.
-const MARK: &str = "bitquilt-probe:";
-const PASSED: &str = "passed";
+pub(super) const MARK: &str = "bitquilt-probe:";
+pub(super) const PASSED: &str = "passed";
 
 /// How plugins are probed.
 #[derive(Clone, Debug)]
@@ -115,7 +112,7 @@ impl PluginProbe {
     }
 
     /// Why verdicts are not kept; none if they are.
-    pub fn cache_problem(&self) -> Option<FileError> {
+    pub fn cache_problem(&self) -> Option<PreflightError> {
         verdicts::check_directory(self.cache.as_deref()?).err()
     }
 
@@ -174,42 +171,4 @@ impl PluginProbe {
 }
 
 /// What a child says before it loads anything.
-const BEGUN: &str = "begun";
-
-/// Loads the plugin that this process was started to probe or check, and exits; returns at once in any other process.
-///
-/// A program that probes or checks plugins with children of its own ([`PluginProbe::new`], [`PluginCheck::new`](super::PluginCheck::new))
-/// calls this before anything else. It returns at once in a process that has more rights than its user, too, who is not to say
-/// what such a process loads.
-pub fn child_main() {
-    if search::is_elevated() {
-        return;
-    }
-    super::check::child_main();
-    if let Some(path) = std::env::var_os(CHILD_VARIABLE) {
-        std::process::exit(probe_here(&path));
-    }
-}
-
-fn probe_here(path: &OsStr) -> i32 {
-    child::limit_this_process(Limits::default());
-    say(BEGUN);
-    let mut registry = Registry::default();
-    match Loader::new(&mut registry).file(Path::new(path)) {
-        Ok(_) => {
-            say(PASSED);
-            0
-        }
-        Err(refusal) => {
-            say(&refusal.reason.to_string().replace(['\n', '\r'], " "));
-            1
-        }
-    }
-}
-
-/// Writes past any buffer, in one piece.
-fn say(what: &str) {
-    let mut stdout = std::io::stdout().lock();
-    let _ = stdout.write_all(format!("\n{MARK} {what}\n").as_bytes());
-    let _ = stdout.flush();
-}
+pub(super) const BEGUN: &str = "begun";

@@ -10,8 +10,8 @@ use std::time::SystemTime;
 
 use bitquilt_plugin_api::host::API_VERSION;
 
-use super::ownership;
-use super::preflight::{FileError, FileReport};
+use super::preflight::ownership;
+use super::preflight::{FileReport, PreflightError};
 
 /// The longest file of a verdict: a path, and some words.
 const MAX_LEN: u64 = 1 << 16;
@@ -69,8 +69,8 @@ impl Verdict {
 }
 
 /// Whether a directory of verdicts exists; an error if others could change what is in it.
-pub(super) fn check_directory(directory: &Path) -> Result<bool, FileError> {
-    let unreadable = |error: io::Error| FileError::Unreadable { reason: error.to_string() };
+pub(super) fn check_directory(directory: &Path) -> Result<bool, PreflightError> {
+    let unreadable = |error: io::Error| PreflightError::Unreadable { reason: error.to_string() };
     let trail = match ownership::follow(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         trail => trail.map_err(unreadable)?,

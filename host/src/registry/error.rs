@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::staged::{MAX_BLOCK, MAX_NAME};
+use super::limits::{MAX_BLOCK, MAX_NAME};
 use super::{Origin, PluginInfo};
 use crate::similar::similar;
 use crate::text::{Brief, List, Passage};

@@ -1,6 +1,7 @@
 //! The registry: every encoding, op and kernel of a session, and whose it is.
 
 mod error;
+mod limits;
 mod staged;
 
 use std::collections::BTreeMap;

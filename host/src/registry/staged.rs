@@ -8,15 +8,11 @@ use bitquilt_plugin_api::{
     Arity, EncodingHandle, InputKind, KernelKey, KernelProviderHandle, OpHandle, OpSignature, Selector,
 };
 
+use super::limits::{MAX_BLOCK, MAX_NAME};
 use super::{
     Origin, PluginInfo, RegisteredEncoding, RegisteredKernel, RegisteredOp, Registry, RegistryError,
 };
 use crate::text::Brief;
-
-/// The longest name of a plugin, encoding, op, input, attribute or kernel.
-pub(super) const MAX_NAME: usize = 64;
-/// The longest block, in values and in bytes.
-pub(super) const MAX_BLOCK: usize = 1 << 20;
 
 impl Registry {
     /// Adds all that a plugin staged, or nothing.

@@ -16,11 +16,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use self::cursor::Cursor;
-use super::error::{Brief, Fault, TensorProblem};
+use super::container::{Container, Contents, Format};
+use super::error::{Fault, TensorProblem};
 use super::metadata::{Metadata, Value};
-use super::open::Contents;
-use super::{Format, StoredTensor};
+use super::stored::StoredTensor;
 use crate::tensor::{Opaque, TensorElement};
+use crate::text::Brief;
 
 const MAGIC: &[u8; 4] = b"GGUF";
 const VERSIONS: std::ops::RangeInclusive<u32> = 2..=3;
@@ -29,13 +30,25 @@ const DEFAULT_ALIGNMENT: usize = 32;
 /// The most dimensions of a tensor of ggml.
 const MAX_RANK: usize = 4;
 
-/// Whether a file begins as GGUF files do.
-pub(super) fn matches(bytes: &[u8]) -> bool {
-    bytes.starts_with(MAGIC)
+/// The format.
+pub(super) struct Gguf;
+
+impl Container for Gguf {
+    fn name(&self) -> &'static str {
+        "GGUF"
+    }
+    fn extension(&self) -> &'static str {
+        "gguf"
+    }
+    fn matches(&self, first: &[u8]) -> bool {
+        first.starts_with(MAGIC)
+    }
+    fn parse(&self, bytes: &[u8]) -> Result<Contents, Fault> {
+        parse(bytes)
+    }
 }
 
-/// Reads everything before the data, and checks every number in it against the file.
-pub(super) fn parse(bytes: &[u8]) -> Result<Contents, Fault> {
+fn parse(bytes: &[u8]) -> Result<Contents, Fault> {
     let mut cursor = Cursor::new(bytes);
     cursor.take(MAGIC.len() as u64, "its first bytes")?;
     let version = read_version(&mut cursor)?;
@@ -45,7 +58,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Contents, Fault> {
     let alignment = alignment(&metadata)?;
     let descriptions = read_descriptions(&mut cursor, tensor_count)?;
     let tensors = place(descriptions, cursor.position(), bytes.len(), alignment as u64)?;
-    Ok(Contents { format: Format::Gguf { version }, metadata, tensors })
+    Ok(Contents { format: Format::new("GGUF", Some(version)), metadata, tensors })
 }
 
 fn read_version(cursor: &mut Cursor<'_>) -> Result<u32, Fault> {

@@ -3,8 +3,9 @@
 use bytemuck::AnyBitPattern;
 
 use super::cursor::Cursor;
-use crate::checkpoint::error::{Brief, Fault};
+use crate::checkpoint::error::Fault;
 use crate::checkpoint::metadata::{Array, Value, text};
+use crate::text::Brief;
 
 /// The type number of arrays.
 const ARRAY: u32 = 9;

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::{Array, Metadata, Value};
-use crate::checkpoint::error::Brief;
+use crate::text::Brief;
 
 /// Why the metadata does not say what was asked.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

@@ -1,13 +1,12 @@
 //! What a file says about itself: typed values by key.
 
+mod exact;
 mod find;
-mod record;
 mod value;
 
 use std::collections::{BTreeMap, btree_map};
 
 pub use find::{FromValue, MetadataError};
-pub(super) use record::{KEY, read, write};
 pub use value::{Array, Value};
 pub(super) use value::{Escaped, text};
 

@@ -4,8 +4,8 @@ use std::fmt::{self, Display, Formatter};
 
 use serde::{Deserialize, Serialize};
 
-use super::record::{exact, exact_list};
-use crate::checkpoint::error::Cut;
+use super::exact;
+use crate::text::Cut;
 
 /// A value of the metadata.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,7 +18,7 @@ pub enum Value {
     I16(i16),
     U32(u32),
     I32(i32),
-    F32(#[serde(with = "exact")] f32),
+    F32(#[serde(with = "exact::one")] f32),
     /// A byte: 0 is false and 1 true; others, which no writer should write, are kept.
     Bool(u8),
     String(String),
@@ -27,7 +27,7 @@ pub enum Value {
     Array(Array),
     U64(u64),
     I64(i64),
-    F64(#[serde(with = "exact")] f64),
+    F64(#[serde(with = "exact::one")] f64),
 }
 
 /// Values of one type.
@@ -41,7 +41,7 @@ pub enum Array {
     I16(Vec<i16>),
     U32(Vec<u32>),
     I32(Vec<i32>),
-    F32(#[serde(with = "exact_list")] Vec<f32>),
+    F32(#[serde(with = "exact::list")] Vec<f32>),
     /// Bytes, as those of [`Value::Bool`].
     Bool(Vec<u8>),
     String(Vec<String>),
@@ -50,7 +50,7 @@ pub enum Array {
     Array(Vec<Array>),
     U64(Vec<u64>),
     I64(Vec<i64>),
-    F64(#[serde(with = "exact_list")] Vec<f64>),
+    F64(#[serde(with = "exact::list")] Vec<f64>),
 }
 
 /// Calls an expression for the values of an array of any type.
@@ -245,7 +245,7 @@ impl From<Array> for Value {
 }
 
 /// A text, of bytes that may be no UTF-8.
-pub(in crate::checkpoint) fn text(bytes: &[u8]) -> Value {
+pub(crate) fn text(bytes: &[u8]) -> Value {
     match std::str::from_utf8(bytes) {
         Ok(text) => Value::String(text.to_owned()),
         Err(_) => Value::Bytes(bytes.to_vec()),
@@ -296,7 +296,7 @@ impl Display for Array {
 }
 
 /// Bytes as text: what is no UTF-8 of them as `\x80`.
-pub(in crate::checkpoint) struct Escaped<'a>(pub(in crate::checkpoint) &'a [u8]);
+pub(crate) struct Escaped<'a>(pub(crate) &'a [u8]);
 
 impl Display for Escaped<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {

@@ -40,7 +40,7 @@ fn metadata_and_tensors_are_read() {
     let (_directory, path) = file(&small().bytes());
     let checkpoint = Checkpoint::open(&path).unwrap();
     let header = checkpoint.metadata();
-    assert_eq!((checkpoint.format(), header.len()), (Format::Gguf { version: 3 }, 16));
+    assert_eq!((checkpoint.format(), header.len()), (Format::new("GGUF", Some(3)), 16));
     for (key, value) in [
         ("u8", Value::U8(200)),
         ("i8", Value::I8(-1)),
@@ -90,7 +90,7 @@ fn version_2_and_another_alignment_are_read() {
     (writer.version, writer.alignment) = (2, 128);
     let (_directory, path) = file(&writer.bytes());
     let checkpoint = Checkpoint::open(&path).unwrap();
-    assert_eq!(checkpoint.format(), Format::Gguf { version: 2 });
+    assert_eq!(checkpoint.format(), Format::new("GGUF", Some(2)));
     assert_eq!(checkpoint.metadata().require("general.alignment"), Ok(128u32));
     assert_eq!(load(&path, &registry([q4_1()])).unwrap().get("w").unwrap().bytes()[79], 79);
 }

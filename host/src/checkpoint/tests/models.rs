@@ -21,7 +21,7 @@ fn smollm2_is_read_whole() {
     let Some(path) = model("SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
     let checkpoint = Checkpoint::open(&path).unwrap();
     let header = checkpoint.metadata();
-    assert_eq!(checkpoint.format(), Format::Gguf { version: 3 });
+    assert_eq!(checkpoint.format(), Format::new("GGUF", Some(3)));
     assert_eq!(header.text("general.architecture"), Some("llama"));
     assert_eq!(header.get("llama.embedding_length").and_then(Value::as_u64), Some(576));
     let tokens = header.get("tokenizer.ggml.tokens").and_then(Value::as_array).unwrap();

@@ -96,7 +96,7 @@ fn a_file_is_looked_into_without_its_encodings() {
     let (_directory, path) = file(b"");
     save(&[("w", encoded(&q4_0(), [2, 64]))].into_iter().collect(), &path).unwrap();
     let checkpoint = Checkpoint::open(&path).unwrap();
-    assert_eq!(checkpoint.format(), Format::SafeTensors);
+    assert_eq!(checkpoint.format(), Format::new("safetensors", None));
     let (name, stored) = checkpoint.tensors().next().unwrap();
     assert_eq!((name, stored.shape(), stored.byte_range().len()), ("w", &[2, 64][..], 72));
     assert_eq!(stored.encoding(), Some(&q4_0()));

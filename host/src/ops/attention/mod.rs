@@ -1,5 +1,6 @@
 //! `attention`: scaled dot products of queries and keys, and the values they choose.
 
+mod part;
 mod problem;
 mod sums;
 #[cfg(test)]
@@ -18,8 +19,8 @@ use super::check::{Input, broadcast_dims};
 use super::parallel::for_each_piece;
 use super::positions::Positions;
 use super::walk::Walk;
+use part::{CHUNK, Sizes};
 use problem::{Dims, Element, Mask, Output, Problem, Visible};
-use tile::{CHUNK, Sizes};
 
 /// `attention(q, k, v, positions, mask)`: for each query the mean of the values, weighted by `softmax(scale * q . k + mask)`.
 /// Vaswani et al., "Attention Is All You Need", 2017; with grouped heads, Ainslie et al., "GQA", 2023.

@@ -2,49 +2,13 @@
 
 use bitquilt_plugin_api::bytemuck;
 
+use super::part::{BLOCK, CHUNK, COUNT, Part, Rows, Sizes};
 use super::problem::{Dims, Element, Problem, Task};
-use super::sums::{Part, Rows};
 use crate::ops::arch::{LANES, Simd};
 use crate::ops::math::exp;
 
-/// Keys whose products with the rows are at hand together.
-const BLOCK: usize = 64;
-
 /// Registers of a block's products.
 const VECTORS: usize = BLOCK / LANES;
-
-/// Keys whose sums are made apart from those of all others.
-pub(super) const CHUNK: usize = 4 * BLOCK;
-
-/// Floats that have the room of a number of keys.
-const COUNT: usize = size_of::<usize>() / size_of::<f32>();
-
-/// Sizes of a task's memory, in floats.
-#[derive(Clone, Copy)]
-pub(super) struct Sizes {
-    /// Rows, filled up to whole registers.
-    pub(super) rows: usize,
-    n: usize,
-    /// Values of a row of sums, filled up to whole registers.
-    pub(super) m: usize,
-}
-
-impl Sizes {
-    pub(super) fn of(dims: &Dims) -> Self {
-        let rows = (dims.queries() * dims.group()).next_multiple_of(LANES);
-        Self { rows, n: dims.n, m: dims.m.next_multiple_of(LANES) }
-    }
-
-    /// What a chunk of keys gives: sums of values, the greatest products, and the sums of weights.
-    pub(super) fn part(&self) -> usize {
-        self.rows * (self.m + 2)
-    }
-
-    /// What a worker has: queries, keys, values, products, numbers of keys, and two parts.
-    pub(super) fn worker(&self) -> usize {
-        self.rows * (self.n + BLOCK + COUNT) + BLOCK * (self.n + self.m) + 2 * self.part()
-    }
-}
 
 /// Rows of a tile: as many as registers hold the products of.
 const fn tile_rows<S: Simd>() -> usize {

@@ -1,24 +1,28 @@
 //! What a file is, found by reading it: whether it is a plugin that this host may open, and if not, why.
 //!
 //! Opening a library runs its constructors, and a damaged one ends the process in the dynamic linker. So a file is read as bytes
-//! first. What passes can still misbehave once it runs; that is what the [probe](super::probe) is for.
+//! first. What passes can still misbehave once it runs; that is what the [probe](crate::plugin::PluginProbe) is for.
 
-use std::fmt::{self, Display, Formatter};
+mod elf;
+mod error;
+mod format;
+mod held;
+mod library;
+pub(super) mod ownership;
+mod source;
+
 use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use bitquilt_c_bridge::C_ENTRY_SYMBOL;
-use bitquilt_plugin_api::host::ENTRY_SYMBOL;
+pub use error::PreflightError;
+pub(super) use held::HeldFile;
+pub use library::Entry;
 
-use super::format::{self, Contents};
-use super::held::HeldFile;
-use super::ownership;
-use super::source::Source;
-
-/// The longest file that is taken for a plugin.
-const MAX_FILE: u64 = 1 << 30;
+use error::MAX_FILE;
+use library::Contents;
+use source::Source;
 
 /// What is known of a file without running any of its code.
 #[derive(Clone, Debug)]
@@ -41,17 +45,8 @@ pub struct FileReport {
     /// Libraries it needs.
     pub needed: Vec<String>,
     /// Why this host does not open it; none if it may.
-    pub refusal: Option<FileError>,
+    pub refusal: Option<PreflightError>,
     pub(super) held: HeldFile,
-}
-
-/// The kinds of plugin library.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entry {
-    /// Built with `export_plugin!`.
-    Rust,
-    /// Written in C, against `bitquilt.h`.
-    C,
 }
 
 /// What tells a file from another, and from a later one of its name. Its bytes are not read for it: no other file has its inode
@@ -69,90 +64,9 @@ pub struct FileIdentity {
     pub changed: Option<i128>,
 }
 
-/// Why a file is not opened.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum FileError {
-    /// There is nothing of this name.
-    #[error("there is no such file")]
-    Missing,
-    /// A symbolic link leads nowhere.
-    #[error("it is a symbolic link to {}, which does not exist", .target.display())]
-    Dangling {
-        /// Where it leads.
-        target: PathBuf,
-    },
-    /// Symbolic links lead in a circle.
-    #[error("it is a symbolic link that leads back to itself")]
-    Loop,
-    /// It is a directory, device, pipe or socket.
-    #[error("it is {kind}, not a regular file")]
-    NotAFile {
-        /// What it is.
-        kind: &'static str,
-    },
-    /// The system does not let this process read it.
-    #[error("it cannot be read: {reason}")]
-    Unreadable {
-        /// What the system says.
-        reason: String,
-    },
-    /// It has no bytes, or too many.
-    #[error("it has {size} bytes; a plugin has 1 to {MAX_FILE}")]
-    Size {
-        /// Its length.
-        size: u64,
-    },
-    /// It is no shared library of this system.
-    #[error("it is {found}, not {expected}")]
-    Format {
-        /// What it seems to be.
-        found: String,
-        /// What this system takes.
-        expected: &'static str,
-    },
-    /// It is for another machine.
-    #[error("it is built for {found}, this host is {expected}; build it for this machine")]
-    Machine {
-        /// What it is for.
-        found: String,
-        /// What this host is.
-        expected: String,
-    },
-    /// The dynamic linker would read outside the file, or write where it cannot.
-    #[error("the file is damaged: {what}")]
-    Damaged {
-        /// What is wrong.
-        what: String,
-    },
-    /// It is a library, but no plugin.
-    #[error(
-        "it is a shared library, but no plugin: it does not export `{ENTRY_SYMBOL}` (see `export_plugin!`) or `{C_ENTRY_SYMBOL}` (see bitquilt.h)"
-    )]
-    NoEntry,
-    /// The entry symbol is not the data it should be.
-    #[error("its symbol `{symbol}` is no plugin's: {problem}")]
-    Entry {
-        /// The symbol.
-        symbol: &'static str,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// Somebody else can change what it does.
-    #[error("{} {problem}, so somebody else could change what this program runs; {remedy}", .path.display())]
-    Untrusted {
-        /// The file, or a directory it is in.
-        path: PathBuf,
-        /// Who owns it, or who can write to it.
-        problem: String,
-        /// What to do.
-        remedy: String,
-    },
-}
-
 /// Reads what stands in a file about it. An error if it is no file, or none that can be read; whether it may be opened is in the
 /// report.
-pub fn inspect(path: &Path) -> Result<FileReport, FileError> {
+pub fn inspect(path: &Path) -> Result<FileReport, PreflightError> {
     regular(&fs::metadata(path).map_err(|error| not_found(path, &error))?)?;
     let trail = ownership::follow(path).map_err(|error| not_found(path, &error))?;
     let held = HeldFile::open(&trail.resolved).map_err(unreadable)?;
@@ -160,7 +74,7 @@ pub fn inspect(path: &Path) -> Result<FileReport, FileError> {
     regular(&metadata)?;
     let size = metadata.len();
     if size == 0 || size > MAX_FILE {
-        return Err(FileError::Size { size });
+        return Err(PreflightError::Size { size });
     }
     let source = Source::new(held.file(), size);
     let mut report = FileReport {
@@ -193,14 +107,14 @@ pub fn inspect(path: &Path) -> Result<FileReport, FileError> {
 }
 
 /// Checks the file that is open, and the directory that it was opened in.
-fn check_held(path: &Path, held: &HeldFile, file: &Metadata) -> Result<(), FileError> {
+fn check_held(path: &Path, held: &HeldFile, file: &Metadata) -> Result<(), PreflightError> {
     ownership::check(path, file)?;
     let directory = held.directory().map_err(unreadable)?;
     ownership::check(path.parent().unwrap_or(path), &directory)
 }
 
 /// Reads a file, and answers why it is not opened, if it is not.
-pub fn preflight(path: &Path) -> Result<FileReport, FileError> {
+pub fn preflight(path: &Path) -> Result<FileReport, PreflightError> {
     let report = inspect(path)?;
     match report.refusal {
         Some(error) => Err(error),
@@ -213,25 +127,25 @@ pub(super) fn same_file(report: &FileReport) -> bool {
     report.held.entry().is_ok_and(|metadata| identity(&metadata) == report.identity)
 }
 
-fn not_found(path: &Path, error: &io::Error) -> FileError {
+fn not_found(path: &Path, error: &io::Error) -> PreflightError {
     #[cfg(unix)]
     if error.raw_os_error() == Some(libc::ELOOP) {
-        return FileError::Loop;
+        return PreflightError::Loop;
     }
     match (error.kind(), fs::read_link(path)) {
-        (io::ErrorKind::NotFound, Ok(target)) => FileError::Dangling { target },
-        (io::ErrorKind::NotFound, Err(_)) => FileError::Missing,
-        _ => FileError::Unreadable { reason: error.to_string() },
+        (io::ErrorKind::NotFound, Ok(target)) => PreflightError::Dangling { target },
+        (io::ErrorKind::NotFound, Err(_)) => PreflightError::Missing,
+        _ => PreflightError::Unreadable { reason: error.to_string() },
     }
 }
 
-fn unreadable(error: io::Error) -> FileError {
-    FileError::Unreadable { reason: error.to_string() }
+fn unreadable(error: io::Error) -> PreflightError {
+    PreflightError::Unreadable { reason: error.to_string() }
 }
 
 /// An error for what is no regular file.
-fn regular(metadata: &Metadata) -> Result<(), FileError> {
-    irregular(metadata).map_or(Ok(()), |kind| Err(FileError::NotAFile { kind }))
+fn regular(metadata: &Metadata) -> Result<(), PreflightError> {
+    irregular(metadata).map_or(Ok(()), |kind| Err(PreflightError::NotAFile { kind }))
 }
 
 fn irregular(metadata: &Metadata) -> Option<&'static str> {
@@ -285,13 +199,4 @@ fn changed(metadata: &Metadata) -> Option<i128> {
 #[cfg(not(unix))]
 fn changed(_: &Metadata) -> Option<i128> {
     None
-}
-
-impl Display for Entry {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Rust => "export_plugin!",
-            Self::C => "bitquilt.h",
-        })
-    }
 }

@@ -7,9 +7,9 @@ use bitquilt_plugin_api::EncodingSpec;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::error::Brief;
-use super::header::UniqueMap;
+use crate::checkpoint::unique::UniqueMap;
 use crate::tensor::{Opaque, TensorElement};
+use crate::text::Brief;
 
 /// The key of the records of encoded tensors in the metadata.
 pub(super) const RECORDS_KEY: &str = "bitquilt.encodings";

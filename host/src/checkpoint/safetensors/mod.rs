@@ -1,5 +1,9 @@
 //! The safetensors container.
 
+mod header;
+mod metadata;
+mod records;
+
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,14 +13,15 @@ use safetensors::Dtype;
 use serde::de::value::{Error as DeError, StrDeserializer};
 use serde::de::{Deserialize, IntoDeserializer};
 
-use super::error::{Brief, Fault, MAX_RANK, TensorProblem};
-use super::header::{Header, METADATA_KEY, TensorInfo};
-use super::metadata::{self, Metadata};
-use super::open::Contents;
-use super::records::{self, OPAQUE_KEY, OpaqueRecord, RECORDS_KEY, Record};
-use super::{Format, StoredTensor};
+use self::header::{Header, METADATA_KEY, TensorInfo};
+use self::records::{OPAQUE_KEY, OpaqueRecord, RECORDS_KEY, Record};
+use super::container::{Container, Contents, FileLayout, Format, Types};
+use super::error::{Fault, MAX_RANK, TensorProblem};
+use super::metadata::Metadata;
+use super::stored::StoredTensor;
 use crate::memory::ALIGNMENT;
 use crate::tensor::{Opaque, TensorElement, value_count};
+use crate::text::Brief;
 
 /// The length of the header, before the header.
 const LENGTH_BYTES: usize = size_of::<u64>();
@@ -47,13 +52,31 @@ const BOOL: &str = "BOOL";
 /// The dtype of encoded rows, and of other bytes whose type only a record tells.
 const BYTES: &str = "U8";
 
-/// Whether a file begins as safetensors files do.
-pub(super) fn matches(bytes: &[u8]) -> bool {
-    bytes.get(LENGTH_BYTES) == Some(&b'{')
+/// The format.
+pub(super) struct SafeTensors;
+
+impl Container for SafeTensors {
+    fn name(&self) -> &'static str {
+        "safetensors"
+    }
+    fn extension(&self) -> &'static str {
+        "safetensors"
+    }
+    fn matches(&self, first: &[u8]) -> bool {
+        first.get(LENGTH_BYTES) == Some(&b'{')
+    }
+    fn parse(&self, bytes: &[u8]) -> Result<Contents, Fault> {
+        parse(bytes)
+    }
+    fn is_written(&self) -> bool {
+        true
+    }
+    fn lay_out<'a>(&self, types: Types<'a>, metadata: &Metadata) -> Result<FileLayout<'a>, String> {
+        lay_out(types, metadata)
+    }
 }
 
-/// Reads the header, and checks every number in it against the file.
-pub(super) fn parse(bytes: &[u8]) -> Result<Contents, Fault> {
+fn parse(bytes: &[u8]) -> Result<Contents, Fault> {
     let (header, data_at) = split(bytes)?;
     let Header { mut metadata, mut tensors } = serde_json::from_slice(header)
         .map_err(|error| format!("the header is malformed: {}", Brief(&error.to_string())))?;
@@ -85,7 +108,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Contents, Fault> {
             format!("the metadata `{key}` has a tensor `{}` that the file has not", Brief(&name)).into()
         );
     }
-    Ok(Contents { format: Format::SafeTensors, metadata, tensors: stored })
+    Ok(Contents { format: Format::new("safetensors", None), metadata, tensors: stored })
 }
 
 /// The header, and where the data begins.
@@ -197,21 +220,8 @@ fn stored_element(info: &TensorInfo) -> Result<TensorElement, TensorProblem> {
     Ok(TensorElement::Opaque(Arc::new(opaque)))
 }
 
-/// A file to be written: everything before the data, and the order in which the tensors' bytes follow.
-///
-/// It takes types alone, so that the bytes need not all be there when the first are written.
-pub(super) struct Layout<'a> {
-    pub(super) head: Vec<u8>,
-    pub(super) order: Types<'a>,
-}
-
-/// Names, elements and logical shapes.
-pub(super) type Types<'a> = Vec<(&'a str, &'a TensorElement, &'a [usize])>;
-
-/// Lays the tensors out; or says what the format does not take.
-///
 /// Dtypes of larger values come first and the data begins at a multiple of 64, so that every value is aligned.
-pub(super) fn layout<'a>(mut order: Types<'a>, metadata: &Metadata) -> Result<Layout<'a>, String> {
+fn lay_out<'a>(mut order: Types<'a>, metadata: &Metadata) -> Result<FileLayout<'a>, String> {
     order.sort_by_key(|(name, element, _)| (Reverse(element.alignment()), *name));
     if let Some(key) = [RECORDS_KEY, OPAQUE_KEY, metadata::KEY].into_iter().find(|key| metadata.contains(key))
     {
@@ -252,7 +262,7 @@ pub(super) fn layout<'a>(mut order: Types<'a>, metadata: &Metadata) -> Result<La
         let text = records::write(opaque).map_err(|error| error.to_string())?;
         header.metadata.insert(OPAQUE_KEY.to_owned(), text);
     }
-    Ok(Layout { head: head(&header)?, order })
+    Ok(FileLayout { head: head(&header)?, order })
 }
 
 /// The element of a bool tensor with other bytes than 0 and 1.

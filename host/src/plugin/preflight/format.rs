@@ -6,32 +6,9 @@ use object::read::NameOrOrdinal;
 use object::{Endianness, FileKind, Object, ObjectSegment, ReadRef};
 
 use super::elf;
-use super::preflight::{Entry, FileError};
+use super::error::PreflightError;
+use super::library::{Contents, Entry, Export, Library};
 use super::source::{MAX_READ, Part, Source};
-
-/// What a shared library needs and exports.
-pub(super) struct Library {
-    pub(super) needed: Vec<String>,
-    pub(super) exports: Vec<Export>,
-}
-
-/// A symbol that a library exports.
-pub(super) struct Export {
-    pub(super) name: String,
-    /// Its length, if it is known to be data.
-    pub(super) data_len: Option<u64>,
-    /// The first bytes of what stands there.
-    pub(super) bytes: Vec<u8>,
-}
-
-/// What was found in a library's file.
-pub(super) struct Contents {
-    pub(super) architecture: String,
-    pub(super) entry: Option<Entry>,
-    pub(super) api_version: Option<String>,
-    pub(super) needed: Vec<String>,
-    pub(super) refusal: Option<FileError>,
-}
 
 const fn host_format() -> &'static str {
     if cfg!(windows) {
@@ -43,8 +20,8 @@ const fn host_format() -> &'static str {
     }
 }
 
-fn recognize(data: Part<'_>) -> Result<FileKind, FileError> {
-    let foreign = |found: String| FileError::Format { found, expected: host_format() };
+fn recognize(data: Part<'_>) -> Result<FileKind, PreflightError> {
+    let foreign = |found: String| PreflightError::Format { found, expected: host_format() };
     match FileKind::parse(data) {
         Ok(
             kind @ (FileKind::Elf32
@@ -91,7 +68,7 @@ fn is_text(head: &[u8]) -> bool {
 }
 
 /// Reads what stands in a library's file about it. An error if it is none; whether it is a plugin for this host is in the answer.
-pub(super) fn read(source: &Source) -> Result<Contents, FileError> {
+pub(super) fn read(source: &Source) -> Result<Contents, PreflightError> {
     let data = source.whole();
     let contents = match recognize(data)? {
         kind @ (FileKind::MachOFat32 | FileKind::MachOFat64) => {
@@ -102,7 +79,7 @@ pub(super) fn read(source: &Source) -> Result<Contents, FileError> {
     // Whatever was wrong, it was that.
     let too_much = || {
         let what = format!("its tables are longer than {} MiB", MAX_READ >> 20);
-        FileError::Damaged { what }
+        PreflightError::Damaged { what }
     };
     match contents {
         Ok(contents) if source.is_exhausted() => {
@@ -114,8 +91,8 @@ pub(super) fn read(source: &Source) -> Result<Contents, FileError> {
 }
 
 /// Reads a file, or the part of it, that is for one machine.
-fn read_one(data: Part<'_>, kind: FileKind) -> Result<Contents, FileError> {
-    let damaged = |what: String| FileError::Damaged { what };
+fn read_one(data: Part<'_>, kind: FileKind) -> Result<Contents, PreflightError> {
+    let damaged = |what: String| PreflightError::Damaged { what };
     let names = [ENTRY_SYMBOL, C_ENTRY_SYMBOL, API_VERSION_SYMBOL];
     let architecture = architecture(data).map_err(damaged)?;
     let library = match FileKind::parse(data) {
@@ -130,9 +107,9 @@ fn read_one(data: Part<'_>, kind: FileKind) -> Result<Contents, FileError> {
         _ => cfg!(target_vendor = "apple"),
     };
     let mut refusal = if !is_host_format {
-        Some(FileError::Format { found: describe(data), expected: host_format() })
+        Some(PreflightError::Format { found: describe(data), expected: host_format() })
     } else if architecture != host {
-        Some(FileError::Machine { found: architecture.clone(), expected: host })
+        Some(PreflightError::Machine { found: architecture.clone(), expected: host })
     } else {
         None
     };
@@ -147,7 +124,7 @@ fn read_one(data: Part<'_>, kind: FileKind) -> Result<Contents, FileError> {
     let (rust, c) = (find(ENTRY_SYMBOL), find(C_ENTRY_SYMBOL));
     if refusal.is_none() {
         refusal = match (rust, c) {
-            (None, None) => Some(FileError::NoEntry),
+            (None, None) => Some(PreflightError::NoEntry),
             (Some(export), _) => check_entry(export).err(),
             (None, Some(export)) => check_c_entry(export).err(),
         };
@@ -163,7 +140,7 @@ fn read_one(data: Part<'_>, kind: FileKind) -> Result<Contents, FileError> {
 }
 
 /// The header is read before it can say what it is, so it must at least be there.
-fn check_entry(export: &Export) -> Result<(), FileError> {
+fn check_entry(export: &Export) -> Result<(), PreflightError> {
     let problem = match export.data_len {
         Some(len) if len < ENTRY_SYMBOL_LEN as u64 => {
             format!("it has {len} bytes, a plugin's header has {ENTRY_SYMBOL_LEN}")
@@ -171,11 +148,11 @@ fn check_entry(export: &Export) -> Result<(), FileError> {
         None if cfg!(all(unix, not(target_vendor = "apple"))) => "it is not data".to_owned(),
         _ => return Ok(()),
     };
-    Err(FileError::Entry { symbol: ENTRY_SYMBOL, problem })
+    Err(PreflightError::Entry { symbol: ENTRY_SYMBOL, problem })
 }
 
 /// As [`check_entry`], of a library in C; the magic stands in the file.
-fn check_c_entry(export: &Export) -> Result<(), FileError> {
+fn check_c_entry(export: &Export) -> Result<(), PreflightError> {
     let problem = match export.data_len {
         Some(len) if len < C_ENTRY_HEAD as u64 => {
             format!("it has {len} bytes, a `bitquilt_plugin` begins with {C_ENTRY_HEAD}")
@@ -184,7 +161,7 @@ fn check_c_entry(export: &Export) -> Result<(), FileError> {
         None if cfg!(all(unix, not(target_vendor = "apple"))) => "it is not data".to_owned(),
         _ => return Ok(()),
     };
-    Err(FileError::Entry { symbol: C_ENTRY_SYMBOL, problem })
+    Err(PreflightError::Entry { symbol: C_ENTRY_SYMBOL, problem })
 }
 
 fn version_text(export: &Export) -> Option<String> {
@@ -194,20 +171,21 @@ fn version_text(export: &Export) -> Option<String> {
 }
 
 /// The part of a Mach-O file for several machines that is for this one.
-fn own_part(kind: FileKind, data: Part<'_>) -> Result<Part<'_>, FileError> {
+fn own_part(kind: FileKind, data: Part<'_>) -> Result<Part<'_>, PreflightError> {
     use object::read::macho::{MachOFatFile32, MachOFatFile64};
-    let damaged = |error: object::Error| FileError::Damaged { what: error.to_string() };
+    let damaged = |error: object::Error| PreflightError::Damaged { what: error.to_string() };
     let parts = match kind {
         FileKind::MachOFat32 => parts_of(MachOFatFile32::parse(data).map_err(damaged)?.arches()),
         _ => parts_of(MachOFatFile64::parse(data).map_err(damaged)?.arches()),
     };
     let own = parts.iter().find(|(machine, _)| machine == std::env::consts::ARCH);
-    let (_, (offset, len)) = own.ok_or_else(|| FileError::Machine {
+    let (_, (offset, len)) = own.ok_or_else(|| PreflightError::Machine {
         found: parts.iter().map(|(machine, _)| machine.as_str()).collect::<Vec<_>>().join(" and "),
         expected: std::env::consts::ARCH.to_owned(),
     })?;
-    let cut =
-        || FileError::Damaged { what: format!("its part for {} lies outside it", std::env::consts::ARCH) };
+    let cut = || PreflightError::Damaged {
+        what: format!("its part for {} lies outside it", std::env::consts::ARCH),
+    };
     data.part(*offset, *len).ok_or_else(cut)
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// now, it is a file of that directory, where nobody else may write, and so are the libraries that it looks for beside itself
 /// (`$ORIGIN`). On other systems, and where there is no `/proc`, it has its own path, no part of which others can change.
 #[derive(Clone, Debug)]
-pub(super) struct HeldFile {
+pub(crate) struct HeldFile {
     file: Arc<File>,
     directory: Arc<Option<File>>,
     /// The file's own path, absolute and without links.
@@ -20,7 +20,7 @@ pub(super) struct HeldFile {
 
 impl HeldFile {
     /// Opens the file at a path without links, without waiting for whoever may write to it.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let directory = path.parent().and_then(open_directory);
         let mut options = File::options();
         options.read(true);
@@ -34,17 +34,17 @@ impl HeldFile {
     }
 
     /// The file.
-    pub(super) fn file(&self) -> Arc<File> {
+    pub(crate) fn file(&self) -> Arc<File> {
         Arc::clone(&self.file)
     }
 
     /// A path to what has the file's name in its directory, as long as this is held.
-    pub(super) fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         path_through(self.directory.as_ref().as_ref(), &self.path)
     }
 
     /// The directory, as it was opened.
-    pub(super) fn directory(&self) -> io::Result<Metadata> {
+    pub(crate) fn directory(&self) -> io::Result<Metadata> {
         match (&*self.directory, self.path.parent()) {
             (Some(directory), _) => directory.metadata(),
             (None, Some(parent)) => fs::symlink_metadata(parent),
@@ -53,17 +53,17 @@ impl HeldFile {
     }
 
     /// What has the file's name now.
-    pub(super) fn entry(&self) -> io::Result<Metadata> {
+    pub(crate) fn entry(&self) -> io::Result<Metadata> {
         fs::metadata(self.path())
     }
 
     /// A text that names [`Self::path`], with the file's own path in its place.
-    pub(super) fn restored(&self, text: &str) -> String {
+    pub(crate) fn restored(&self, text: &str) -> String {
         text.replace(&self.path().display().to_string(), &self.path.display().to_string())
     }
 
     /// Whether both hold the same bytes.
-    pub(super) fn has_bytes_of(&self, other: &Self) -> bool {
+    pub(crate) fn has_bytes_of(&self, other: &Self) -> bool {
         same_bytes(&self.file, &other.file).unwrap_or(false)
     }
 }

@@ -1,75 +1,46 @@
-//! Checks what the dynamic linker will read of an ELF file, before it reads it.
-//!
-//! The linker trusts its files: an offset beyond the end, a symbol index out of range or a write to a read-only page ends the
-//! process. It reads the program headers and what the dynamic segment points to, and no section; so does this module.
-//! Formats: System V ABI, chapters 4 and 5; the GNU hash table, symbol versions and relative relocations as glibc reads them.
-
-mod relocations;
-mod symbols;
+//! An ELF file as it will stand in memory, with the tables that its dynamic segment names.
 
 use object::elf::*;
 use object::read::elf::{Dyn, FileHeader, ProgramHeader};
 use object::{Endianness, Pod, ReadRef};
 
-use self::symbols::Symbols;
-
-use super::format::Library;
-use super::source::Part;
+use crate::plugin::preflight::source::Part;
 
 /// Pages of this size or larger are mapped; offsets and addresses of a segment agree modulo it.
-const PAGE: u64 = 4096;
+pub(super) const PAGE: u64 = 4096;
 /// The most segments of a library; a linker makes six or so.
-const MAX_SEGMENTS: usize = 64;
+pub(super) const MAX_SEGMENTS: usize = 64;
 /// Addresses of a library end below this.
-const MAX_ADDRESS: u64 = 1 << 46;
+pub(super) const MAX_ADDRESS: u64 = 1 << 46;
 
-/// The library in `data`, with those of its exports that are among `names`; else what is wrong with it.
-pub(super) fn read<Elf>(data: Part<'_>, names: &[&str]) -> Result<Library, String>
-where
-    Elf: FileHeader<Endian = Endianness>,
-{
-    let image = Image::<Elf>::read(data)?;
-    let dynamic = Dynamic::read(&image)?;
-    let strings = Strings::read(&image, &dynamic)?;
-    let symbols = Symbols::read(&image, &dynamic, &strings)?;
-    symbols::check_versions(&image, &dynamic, &strings, symbols.table.len())?;
-    relocations::check_targets(&image, &dynamic, symbols.table.len())?;
-    relocations::check_functions(&image, &dynamic)?;
-    let needed = dynamic.all(DT_NEEDED).map(|offset| strings.get(offset)).collect::<Result<_, _>>()?;
-    for tag in [DT_SONAME, DT_RPATH, DT_RUNPATH] {
-        dynamic.all(tag).try_for_each(|offset| strings.get(offset).map(drop))?;
-    }
-    Ok(Library { needed, exports: symbols.exports(&image, &strings, names)? })
-}
-
-struct Segment {
-    address: u64,
-    memory_len: u64,
-    offset: u64,
-    file_len: u64,
-    writable: bool,
-    executable: bool,
+pub(super) struct Segment {
+    pub(super) address: u64,
+    pub(super) memory_len: u64,
+    pub(super) offset: u64,
+    pub(super) file_len: u64,
+    pub(super) writable: bool,
+    pub(super) executable: bool,
 }
 
 impl Segment {
-    fn holds(&self, address: u64, len: u64) -> bool {
+    pub(super) fn holds(&self, address: u64, len: u64) -> bool {
         let end = address.checked_add(len);
         address >= self.address && end.is_some_and(|end| end <= self.address + self.memory_len)
     }
 }
 
 /// The file as it will stand in memory.
-struct Image<'data, Elf: FileHeader> {
-    data: Part<'data>,
-    len: u64,
-    endian: Endianness,
-    header: &'data Elf,
-    headers: &'data [Elf::ProgramHeader],
-    segments: Vec<Segment>,
+pub(super) struct Image<'data, Elf: FileHeader> {
+    pub(super) data: Part<'data>,
+    pub(super) len: u64,
+    pub(super) endian: Endianness,
+    pub(super) header: &'data Elf,
+    pub(super) headers: &'data [Elf::ProgramHeader],
+    pub(super) segments: Vec<Segment>,
 }
 
 impl<'data, Elf: FileHeader<Endian = Endianness>> Image<'data, Elf> {
-    fn read(data: Part<'data>) -> Result<Self, String> {
+    pub(super) fn read(data: Part<'data>) -> Result<Self, String> {
         let len = data.len().unwrap_or(0);
         let header = Elf::parse(data).map_err(|error| format!("its header cannot be read: {error}"))?;
         let endian = header.endian().map_err(|error| error.to_string())?;
@@ -97,7 +68,11 @@ impl<'data, Elf: FileHeader<Endian = Endianness>> Image<'data, Elf> {
         Ok(image)
     }
 
-    fn check_program_header(&mut self, index: usize, header: &Elf::ProgramHeader) -> Result<(), String> {
+    pub(super) fn check_program_header(
+        &mut self,
+        index: usize,
+        header: &Elf::ProgramHeader,
+    ) -> Result<(), String> {
         let endian = self.endian;
         let kind = header.p_type(endian);
         let (offset, file_len): (u64, u64) = (header.p_offset(endian).into(), header.p_filesz(endian).into());
@@ -151,20 +126,20 @@ impl<'data, Elf: FileHeader<Endian = Endianness>> Image<'data, Elf> {
     }
 
     /// Where the byte at `address` stands in the file, and how many bytes of its segment follow there, it included.
-    fn place(&self, address: u64) -> Option<(u64, u64)> {
+    pub(super) fn place(&self, address: u64) -> Option<(u64, u64)> {
         let segment = self.segments.iter().find(|segment| segment.holds(address, 1))?;
         let skip = address - segment.address;
         Some((segment.offset + skip, segment.file_len.checked_sub(skip)?))
     }
 
     /// The bytes of the file from `address` on, as many as its segment has, `most` at most.
-    fn bytes(&self, address: u64, most: u64) -> Option<&'data [u8]> {
+    pub(super) fn bytes(&self, address: u64, most: u64) -> Option<&'data [u8]> {
         let (offset, len) = self.place(address)?;
         self.data.read_bytes_at(offset, len.min(most)).ok()
     }
 
     /// The `len` bytes at `address`, all in the file.
-    fn exactly(&self, what: &str, address: u64, len: u64) -> Result<&'data [u8], String> {
+    pub(super) fn exactly(&self, what: &str, address: u64, len: u64) -> Result<&'data [u8], String> {
         if len == 0 {
             return Ok(&[]);
         }
@@ -174,7 +149,7 @@ impl<'data, Elf: FileHeader<Endian = Endianness>> Image<'data, Elf> {
     }
 
     /// A table of `count` entries at `address`.
-    fn table<T: Pod>(&self, what: &str, address: u64, count: u64) -> Result<&'data [T], String> {
+    pub(super) fn table<T: Pod>(&self, what: &str, address: u64, count: u64) -> Result<&'data [T], String> {
         let len =
             count.checked_mul(size_of::<T>() as u64).ok_or_else(|| format!("its {what} is too long"))?;
         if !address.is_multiple_of(align_of::<T>() as u64) {
@@ -185,24 +160,24 @@ impl<'data, Elf: FileHeader<Endian = Endianness>> Image<'data, Elf> {
         table.map(|(table, _)| table).map_err(|()| format!("its {what} is misaligned"))
     }
 
-    fn holds(&self, address: u64, len: u64) -> bool {
+    pub(super) fn holds(&self, address: u64, len: u64) -> bool {
         self.segments.iter().any(|segment| segment.holds(address, len))
     }
 
-    fn is_writable(&self, address: u64, len: u64) -> bool {
+    pub(super) fn is_writable(&self, address: u64, len: u64) -> bool {
         self.segments.iter().any(|segment| segment.writable && segment.holds(address, len))
     }
 
-    fn is_code(&self, address: u64) -> bool {
+    pub(super) fn is_code(&self, address: u64) -> bool {
         self.segments.iter().any(|segment| segment.executable && segment.holds(address, 1))
     }
 
-    fn word_len(&self) -> u64 {
+    pub(super) fn word_len(&self) -> u64 {
         if self.header.is_class_64() { 8 } else { 4 }
     }
 
     /// The type of relocation that adds the load address to a value.
-    fn relative(&self) -> Option<RelocationType> {
+    pub(super) fn relative(&self) -> Option<RelocationType> {
         match self.header.e_machine(self.endian) {
             EM_X86_64 => Some(R_X86_64_RELATIVE),
             EM_AARCH64 => Some(R_AARCH64_RELATIVE),
@@ -213,10 +188,10 @@ impl<'data, Elf: FileHeader<Endian = Endianness>> Image<'data, Elf> {
 }
 
 /// The dynamic segment's entries.
-struct Dynamic(Vec<(DynamicTag, u64)>);
+pub(super) struct Dynamic(Vec<(DynamicTag, u64)>);
 
 impl Dynamic {
-    fn read<Elf: FileHeader<Endian = Endianness>>(image: &Image<'_, Elf>) -> Result<Self, String> {
+    pub(super) fn read<Elf: FileHeader<Endian = Endianness>>(image: &Image<'_, Elf>) -> Result<Self, String> {
         let endian = image.endian;
         let mut headers = image.headers.iter().filter(|header| header.p_type(endian) == PT_DYNAMIC);
         let (Some(header), None) = (headers.next(), headers.next()) else {
@@ -236,21 +211,26 @@ impl Dynamic {
         Ok(Self(entries))
     }
 
-    fn all(&self, tag: DynamicTag) -> impl Iterator<Item = u64> {
+    pub(super) fn all(&self, tag: DynamicTag) -> impl Iterator<Item = u64> {
         self.0.iter().filter(move |(other, _)| *other == tag).map(|(_, value)| *value)
     }
 
     /// The last value, which is the one that the linker uses.
-    fn get(&self, tag: DynamicTag) -> Option<u64> {
+    pub(super) fn get(&self, tag: DynamicTag) -> Option<u64> {
         self.all(tag).last()
     }
 
-    fn require(&self, tag: DynamicTag, what: &str) -> Result<u64, String> {
+    pub(super) fn require(&self, tag: DynamicTag, what: &str) -> Result<u64, String> {
         self.get(tag).ok_or_else(|| format!("its dynamic segment names no {what}"))
     }
 
     /// Address and length in bytes of a table; none if there is none.
-    fn range(&self, address: DynamicTag, len: DynamicTag, what: &str) -> Result<Option<(u64, u64)>, String> {
+    pub(super) fn range(
+        &self,
+        address: DynamicTag,
+        len: DynamicTag,
+        what: &str,
+    ) -> Result<Option<(u64, u64)>, String> {
         match (self.get(address), self.get(len)) {
             (None, None | Some(0)) => Ok(None),
             (Some(address), Some(len)) => Ok(Some((address, len))),
@@ -260,10 +240,10 @@ impl Dynamic {
 }
 
 /// The dynamic string table.
-struct Strings<'data>(&'data [u8]);
+pub(super) struct Strings<'data>(&'data [u8]);
 
 impl<'data> Strings<'data> {
-    fn read<Elf>(image: &Image<'data, Elf>, dynamic: &Dynamic) -> Result<Self, String>
+    pub(super) fn read<Elf>(image: &Image<'data, Elf>, dynamic: &Dynamic) -> Result<Self, String>
     where
         Elf: FileHeader<Endian = Endianness>,
     {
@@ -277,12 +257,12 @@ impl<'data> Strings<'data> {
     }
 
     /// The bytes from a name to the end of the table, where there is a zero.
-    fn at(&self, offset: u64) -> Result<&'data [u8], String> {
+    pub(super) fn at(&self, offset: u64) -> Result<&'data [u8], String> {
         let rest = usize::try_from(offset).ok().and_then(|offset| self.0.get(offset..));
         Ok(rest.filter(|rest| !rest.is_empty()).ok_or("one of its names lies outside its string table")?)
     }
 
-    fn get(&self, offset: u64) -> Result<String, String> {
+    pub(super) fn get(&self, offset: u64) -> Result<String, String> {
         let rest = self.at(offset)?;
         Ok(String::from_utf8_lossy(rest.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned())
     }

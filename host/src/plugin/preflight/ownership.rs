@@ -11,25 +11,25 @@ use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::preflight::FileError;
+use super::error::PreflightError;
 
 /// Where a path leads.
-pub(super) struct Trail {
+pub(crate) struct Trail {
     /// Its end: absolute, and without links.
-    pub(super) resolved: PathBuf,
+    pub(crate) resolved: PathBuf,
     /// Who could change where it leads.
-    pub(super) problem: Option<FileError>,
+    pub(crate) problem: Option<PreflightError>,
 }
 
 /// Checks what stands at the end of a trail: whose it is, and who may write to it.
-pub(super) fn check(path: &Path, metadata: &Metadata) -> Result<(), FileError> {
+pub(crate) fn check(path: &Path, metadata: &Metadata) -> Result<(), PreflightError> {
     check_owner(path, metadata)?;
     check_writers(path, metadata)
 }
 
 #[cfg(unix)]
 impl Trail {
-    fn note(&mut self, checked: Result<(), FileError>) {
+    fn note(&mut self, checked: Result<(), PreflightError>) {
         if let Err(problem) = checked {
             self.problem.get_or_insert(problem);
         }
@@ -38,7 +38,7 @@ impl Trail {
 
 /// Follows a path.
 #[cfg(unix)]
-pub(super) fn follow(path: &Path) -> io::Result<Trail> {
+pub(crate) fn follow(path: &Path) -> io::Result<Trail> {
     use std::ffi::OsString;
     use std::os::unix::fs::MetadataExt;
 
@@ -84,18 +84,18 @@ pub(super) fn follow(path: &Path) -> io::Result<Trail> {
 
 /// Follows a path.
 #[cfg(not(unix))]
-pub(super) fn follow(path: &Path) -> io::Result<Trail> {
+pub(crate) fn follow(path: &Path) -> io::Result<Trail> {
     Ok(Trail { resolved: std::fs::canonicalize(path)?, problem: None })
 }
 
 #[cfg(unix)]
-fn untrusted(path: &Path, problem: String, remedy: String) -> FileError {
-    FileError::Untrusted { path: path.to_owned(), problem, remedy }
+fn untrusted(path: &Path, problem: String, remedy: String) -> PreflightError {
+    PreflightError::Untrusted { path: path.to_owned(), problem, remedy }
 }
 
 /// Checks whose it is.
 #[cfg(unix)]
-fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), FileError> {
+fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), PreflightError> {
     use std::os::unix::fs::MetadataExt;
     // SAFETY: it takes nothing and cannot fail.
     let user = unsafe { libc::geteuid() };
@@ -110,7 +110,7 @@ fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), FileError> {
 
 /// Checks who may write to it.
 #[cfg(unix)]
-fn check_writers(path: &Path, metadata: &Metadata) -> Result<(), FileError> {
+fn check_writers(path: &Path, metadata: &Metadata) -> Result<(), PreflightError> {
     use std::os::unix::fs::MetadataExt;
     // SAFETY: these take nothing and cannot fail.
     let (user, own_group) = unsafe { (libc::geteuid(), libc::getegid()) };
@@ -128,11 +128,11 @@ fn check_writers(path: &Path, metadata: &Metadata) -> Result<(), FileError> {
 }
 
 #[cfg(not(unix))]
-fn check_owner(_: &Path, _: &Metadata) -> Result<(), FileError> {
+fn check_owner(_: &Path, _: &Metadata) -> Result<(), PreflightError> {
     Ok(())
 }
 
 #[cfg(not(unix))]
-fn check_writers(_: &Path, _: &Metadata) -> Result<(), FileError> {
+fn check_writers(_: &Path, _: &Metadata) -> Result<(), PreflightError> {
     Ok(())
 }

@@ -84,7 +84,6 @@ impl<'a> ReadRef<'a> for Part<'a> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -4,7 +4,7 @@ use object::Endianness;
 use object::elf::*;
 use object::read::elf::{FileHeader, Rel, Rela, RelrIterator};
 
-use super::{Dynamic, Image, MAX_ADDRESS};
+use super::image::{Dynamic, Image, MAX_ADDRESS};
 
 /// What relocations write must be the library's own data, and what they name must be there.
 pub(super) fn check_targets<Elf>(

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Metadata, Value};
-use crate::checkpoint::error::Brief;
-use crate::checkpoint::header::UniqueMap;
-use crate::checkpoint::records::{check_format, malformed};
+use super::records::{check_format, malformed};
+use crate::checkpoint::metadata::{Metadata, Value};
+use crate::checkpoint::unique::UniqueMap;
+use crate::text::Brief;
 
 /// The key of the entry that has all values but texts.
-pub(in crate::checkpoint) const KEY: &str = "bitquilt.metadata";
+pub(super) const KEY: &str = "bitquilt.metadata";
 
 /// The form of that entry; another one is refused.
 const FORMAT: u32 = 1;
@@ -22,7 +22,7 @@ struct Record<E> {
 }
 
 /// The metadata as text by key.
-pub(in crate::checkpoint) fn write(metadata: &Metadata) -> Result<BTreeMap<String, String>, String> {
+pub(super) fn write(metadata: &Metadata) -> Result<BTreeMap<String, String>, String> {
     let mut texts = BTreeMap::new();
     let mut others = BTreeMap::new();
     for (key, value) in metadata.iter() {
@@ -39,7 +39,7 @@ pub(in crate::checkpoint) fn write(metadata: &Metadata) -> Result<BTreeMap<Strin
 }
 
 /// The metadata in text by key; or what is wrong with it.
-pub(in crate::checkpoint) fn read(mut texts: BTreeMap<String, String>) -> Result<Metadata, String> {
+pub(super) fn read(mut texts: BTreeMap<String, String>) -> Result<Metadata, String> {
     let record = texts.remove(KEY);
     let mut metadata: Metadata = texts.into_iter().collect();
     let Some(record) = record else { return Ok(metadata) };
@@ -55,82 +55,10 @@ pub(in crate::checkpoint) fn read(mut texts: BTreeMap<String, String>) -> Result
     Ok(metadata)
 }
 
-/// A float that is written as text: the shortest decimal that is read as the same number, or, of NaN, the bits.
-pub(super) trait Float: Copy {
-    /// The text.
-    fn write(self) -> String;
-    /// The float of a text, if it is one.
-    fn read(text: &str) -> Option<Self>;
-}
-
-macro_rules! float {
-    ($type:ty, $bits:ty) => {
-        impl Float for $type {
-            fn write(self) -> String {
-                if self.is_nan() { format!("{:#x}", self.to_bits()) } else { format!("{self:?}") }
-            }
-            fn read(text: &str) -> Option<Self> {
-                match text.strip_prefix("0x") {
-                    Some(bits) => <$bits>::from_str_radix(bits, 16).ok().map(Self::from_bits),
-                    None => text.parse().ok(),
-                }
-            }
-        }
-    };
-}
-float!(f32, u32);
-float!(f64, u64);
-
-/// A float, for serde.
-pub(super) mod exact {
-    use serde::de::Error;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    use super::{Brief, Float};
-
-    pub(in super::super) fn serialize<T: Float, S: Serializer>(
-        value: &T,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        value.write().serialize(serializer)
-    }
-
-    pub(in super::super) fn deserialize<'de, T: Float, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<T, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        T::read(&text).ok_or_else(|| D::Error::custom(format_args!("\"{}\" is no number", Brief(&text))))
-    }
-}
-
-/// Floats, for serde.
-pub(super) mod exact_list {
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use super::Float;
-
-    #[derive(Deserialize)]
-    #[serde(transparent)]
-    struct One<T: Float>(#[serde(with = "super::exact")] T);
-
-    pub(in super::super) fn serialize<T: Float, S: Serializer>(
-        values: &[T],
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(values.iter().map(|value| value.write()))
-    }
-
-    pub(in super::super) fn deserialize<'de, T: Float, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Vec<T>, D::Error> {
-        Ok(Vec::<One<T>>::deserialize(deserializer)?.into_iter().map(|One(value)| value).collect())
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::Array;
     use super::*;
+    use crate::checkpoint::metadata::Array;
 
     #[test]
     fn all_types_come_back_bit_for_bit() {

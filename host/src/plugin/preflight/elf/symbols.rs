@@ -4,8 +4,8 @@ use object::Endianness;
 use object::elf::*;
 use object::read::elf::{FileHeader, Sym};
 
-use super::{Dynamic, Image, Strings};
-use crate::plugin::format::Export;
+use super::image::{Dynamic, Image, Strings};
+use crate::plugin::preflight::library::Export;
 
 /// The dynamic symbol table.
 pub(super) struct Symbols<'data, Elf: FileHeader> {

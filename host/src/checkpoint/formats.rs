@@ -1,0 +1,60 @@
+//! The formats of checkpoints.
+
+use std::io::Read;
+use std::path::Path;
+
+use super::CheckpointError;
+use super::container::{Container, Contents};
+use super::gguf::Gguf;
+use super::mapped::MappedFile;
+use super::safetensors::SafeTensors;
+use crate::file;
+
+/// All formats. The first is written where a file's name does not say which.
+const FORMATS: [&dyn Container; 2] = [&SafeTensors, &Gguf];
+
+/// Reads what is in a file. The format is told by the first bytes.
+pub(super) fn read(file: &MappedFile) -> Result<Contents, CheckpointError> {
+    let bytes = &file.map[..];
+    if let Some(format) = of_bytes(bytes) {
+        let contents = format.parse(bytes).map_err(|fault| fault.at(&file.path));
+        file.forget_pages();
+        return contents;
+    }
+    let found = match bytes.get(..bytes.len().min(12)) {
+        None | Some([]) => "is empty".to_owned(),
+        Some(first) => format!("begins with \"{}\"", first.escape_ascii()),
+    };
+    let known = FORMATS.map(|format| format.name()).join(" nor a ");
+    Err(CheckpointError::UnknownFormat { path: file.path.clone(), known, found })
+}
+
+/// The format that a file of this name is written in; an error if it cannot be, or would take the place of a file of another format.
+pub(super) fn to_write(path: &Path) -> Result<&'static dyn Container, CheckpointError> {
+    let refused = |problem: String| CheckpointError::Unsupported { path: path.to_owned(), problem };
+    let [default, ..] = FORMATS;
+    let format = of_name(path).unwrap_or(default);
+    if !format.is_written() {
+        let name = path.with_extension(default.extension());
+        return Err(refused(format!("it would be a {} file; name it {}", default.name(), name.display())));
+    }
+    let mut first = Vec::new();
+    let is_read = file::open(path).map(|file| file.take(16).read_to_end(&mut first)).is_ok();
+    if let Some(there) = of_bytes(&first).filter(|there| is_read && there.name() != format.name()) {
+        let (there, written) = (there.name(), format.name());
+        return Err(refused(format!(
+            "it is a {there} file, of which a {written} file would lose a part; name another file, or remove it first"
+        )));
+    }
+    file::check_writable(path)?;
+    Ok(format)
+}
+
+fn of_bytes(bytes: &[u8]) -> Option<&'static dyn Container> {
+    FORMATS.into_iter().find(|format| format.matches(bytes))
+}
+
+fn of_name(path: &Path) -> Option<&'static dyn Container> {
+    let extension = path.extension()?;
+    FORMATS.into_iter().find(|format| extension.eq_ignore_ascii_case(format.extension()))
+}
