@@ -5,7 +5,7 @@
 //! - `own-encoding`: an encoding and an op inside one's own program.
 //! - `custom-encoding` (a crate of its own): the same as a shared library to drop into a directory.
 //! - `mixed`: a transformer's feed-forward block with three encodings, one from that library.
-//! - `tinystories`: a Llama model from a GGUF file or a llama2.c checkpoint, its weights quantized one by one, tells a story.
+//! - `tinystories`: a language model from a GGUF file or a llama2.c checkpoint, its weights quantized one by one, tells a story.
 //! - `minilm`: a sentence encoder in full precision and quantized by a recipe, compared.
 //!
 //! The models of the last two are of the crate `bitquilt-models`, in `models`. This library has what the examples share.

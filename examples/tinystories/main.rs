@@ -1,4 +1,4 @@
-//! A Llama model tells a story, its weights quantized one by one.
+//! A language model tells a story, its weights quantized one by one.
 //!
 //! ```sh
 //! cargo run --release --example tinystories -- --model models/SmolLM2-135M-Instruct.Q4_1.gguf --prompt "Tell me a story."
@@ -20,7 +20,7 @@ use commands::{BenchArguments, GenerateArguments, LogitsArguments, PerplexityArg
 #[global_allocator]
 static ALLOCATOR: Budgeted = Budgeted;
 
-/// Runs a model of the Llama architecture from a GGUF file or a llama2.c checkpoint, and lets every weight have its own encoding.
+/// Runs a language model from a GGUF file or a llama2.c checkpoint, and lets every weight have its own encoding.
 ///
 /// Without a subcommand it generates: `tinystories --model FILE --prompt TEXT`.
 #[derive(Parser)]

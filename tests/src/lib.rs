@@ -4,6 +4,7 @@ pub mod allocations;
 pub mod c;
 #[cfg(target_os = "linux")]
 pub mod elf;
+pub mod gguf;
 pub mod host;
 pub mod patched;
 pub mod random;

@@ -21,7 +21,7 @@ use super::Done;
 /// Which model, and with what session.
 #[derive(Args)]
 pub struct ModelArguments {
-    /// A GGUF file of the architecture `llama`, a llama2.c checkpoint (.bin), or what `quantize` has saved.
+    /// A GGUF file of the architecture `llama`, `qwen2` or `qwen3`, a llama2.c checkpoint (.bin), or what `quantize` has saved.
     #[arg(long, value_name = "FILE")]
     pub model: PathBuf,
     /// The tokenizer.bin of a llama2.c checkpoint, if it is not beside it.

@@ -146,7 +146,7 @@ campaigns!(
     plugin,
     llama2c,
     tokenizer,
-    llama,
+    decoder,
     saved,
     recipe,
     template

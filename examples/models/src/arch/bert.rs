@@ -103,7 +103,7 @@ impl Bert<'_> {
     fn attention(&mut self, x: Value, name: &impl Fn(&str) -> String) -> Result<Value, Error> {
         let (width, heads) = (self.config.hidden_size, self.config.num_attention_heads);
         let mut split = |part: &str| -> Result<Value, Error> {
-            let x = self.linear(x, &name(part))?;
+            let x = self.base.linear_with_bias(x, &name(part))?;
             self.base.split_heads(x, heads, width / heads)
         };
         let queries = split("attention.self.query")?;
@@ -111,18 +111,13 @@ impl Bert<'_> {
         let values = split("attention.self.value")?;
         let attended = self.base.graph.attention(queries, keys, values, Attention::default())?;
         let attended = self.base.join_heads(attended, width)?;
-        self.linear(attended, &name("attention.output.dense"))
+        self.base.linear_with_bias(attended, &name("attention.output.dense"))
     }
 
     fn feed_forward(&mut self, x: Value, name: &impl Fn(&str) -> String) -> Result<Value, Error> {
-        let hidden = self.linear(x, &name("intermediate.dense"))?;
+        let hidden = self.base.linear_with_bias(x, &name("intermediate.dense"))?;
         let hidden = self.base.graph.gelu(hidden)?;
-        self.linear(hidden, &name("output.dense"))
-    }
-
-    /// `x` times the transpose of a matrix, and a bias.
-    fn linear(&mut self, x: Value, name: &str) -> Result<Value, Error> {
-        self.base.linear_with_bias(x, &format!("{name}.weight"), &format!("{name}.bias"))
+        self.base.linear_with_bias(hidden, &name("output.dense"))
     }
 
     fn norm(&mut self, x: Value, name: &str) -> Result<Value, Error> {

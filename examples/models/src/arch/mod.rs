@@ -3,13 +3,15 @@
 
 pub mod bert;
 pub mod llama;
+mod qwen2;
+mod qwen3;
 
 use bitquilt::text::Brief;
 
 use crate::architecture::Architecture;
 
 /// The architectures of decoders.
-pub static DECODERS: [&dyn Architecture; 1] = [&llama::Llama];
+pub static DECODERS: [&dyn Architecture; 3] = [&llama::Llama, &qwen2::Qwen2, &qwen3::Qwen3];
 
 /// No architecture of decoders has this name.
 #[derive(Debug, thiserror::Error)]

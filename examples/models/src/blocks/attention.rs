@@ -29,6 +29,17 @@ pub fn weights(config: &Config) -> Vec<(&'static str, Vec<usize>)> {
     ]
 }
 
+/// The biases of a layer's queries, keys and values.
+pub fn biases(config: &Config) -> Vec<(&'static str, Vec<usize>)> {
+    let (queries, kv) = (config.query_width(), config.kv_width());
+    vec![("attn_q.bias", vec![queries]), ("attn_k.bias", vec![kv]), ("attn_v.bias", vec![kv])]
+}
+
+/// The norms of each head of a layer's queries and keys.
+pub fn head_norms(config: &Config) -> Vec<(&'static str, Vec<usize>)> {
+    vec![("attn_q_norm.weight", vec![config.head]), ("attn_k_norm.weight", vec![config.head])]
+}
+
 impl DecoderGraph<'_> {
     /// The heads of `x`: its products with `attn_q`, `attn_k` and `attn_v`.
     pub fn projected(&mut self, layer: usize, x: Value) -> Result<Heads, Error> {
@@ -38,12 +49,30 @@ impl DecoderGraph<'_> {
         self.split(queries, keys, values)
     }
 
+    /// The heads of `x`: as [`Self::projected`], and their biases.
+    pub fn projected_with_biases(&mut self, layer: usize, x: Value) -> Result<Heads, Error> {
+        let queries = self.linear_with_bias(layer, "attn_q", x)?;
+        let keys = self.linear_with_bias(layer, "attn_k", x)?;
+        let values = self.linear_with_bias(layer, "attn_v", x)?;
+        self.split(queries, keys, values)
+    }
+
     fn split(&mut self, queries: Value, keys: Value, values: Value) -> Result<Heads, Error> {
         let &Config { heads, kv_heads, head, .. } = self.config;
         Ok(Heads {
             queries: self.base.split_heads(queries, heads, head)?,
             keys: self.base.split_heads(keys, kv_heads, head)?,
             values: self.base.split_heads(values, kv_heads, head)?,
+        })
+    }
+
+    /// The RMS norm of each head of the queries and keys, scaled by `attn_q_norm` and `attn_k_norm`: Henry et al., "Query-Key Normalization
+    /// for Transformers", 2020.
+    pub fn normed(&mut self, layer: usize, heads: Heads) -> Result<Heads, Error> {
+        Ok(Heads {
+            queries: self.norm(layer, "attn_q_norm.weight", heads.queries)?,
+            keys: self.norm(layer, "attn_k_norm.weight", heads.keys)?,
+            values: heads.values,
         })
     }
 

@@ -60,6 +60,11 @@ impl<'a> DecoderGraph<'a> {
     pub fn linear(&mut self, layer: usize, part: &str, x: Value) -> Result<Value, Error> {
         self.base.linear(x, &layer_tensor(layer, part))
     }
+
+    /// `x` times the transpose of a layer's matrix `PART.weight`, and its `PART.bias`.
+    pub fn linear_with_bias(&mut self, layer: usize, part: &str, x: Value) -> Result<Value, Error> {
+        self.base.linear_with_bias(x, &layer_tensor(layer, part))
+    }
 }
 
 /// What the frequencies of the rotation are divided by, if they are: the file's factors, those of YaRN, or both.

@@ -50,10 +50,10 @@ impl<'a> WeightedGraph<'a> {
         self.product(x, matrix, weight)
     }
 
-    /// `x` times the transpose of the matrix `weight`, and the vector `bias`.
-    pub fn linear_with_bias(&mut self, x: Value, weight: &str, bias: &str) -> Result<Value, Error> {
-        let product = self.linear(x, weight)?;
-        let bias = self.constant(bias)?;
+    /// `x` times the transpose of the matrix `NAME.weight`, and the vector `NAME.bias`.
+    pub fn linear_with_bias(&mut self, x: Value, name: &str) -> Result<Value, Error> {
+        let product = self.linear(x, &format!("{name}.weight"))?;
+        let bias = self.constant(&format!("{name}.bias"))?;
         Ok(self.graph.add(product, bias)?)
     }
 

@@ -1,6 +1,8 @@
 //! What the tests of models share.
 #![allow(dead_code, reason = "each test uses a part")]
 
+pub mod files;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;

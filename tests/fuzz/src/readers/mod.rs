@@ -38,7 +38,7 @@ pub const TARGETS: [Target; 12] = [
         read: model::read_tokenizer,
         memory: (640 * MIB, 2000),
     },
-    Target { name: "llama", corpus: model::llama, read: model::read_llama, memory: (640 * MIB, 2000) },
+    Target { name: "decoder", corpus: model::decoders, read: model::read_decoder, memory: (640 * MIB, 2000) },
     Target { name: "saved", corpus: model::saved, read: model::read_saved, memory: (64 * MIB, 2000) },
     Target { name: "recipe", corpus: recipe::corpus, read: recipe::read, memory: (64 * MIB, 2000) },
     // A template may take 64 MiB.

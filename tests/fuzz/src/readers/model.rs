@@ -5,16 +5,19 @@ use std::path::{Path, PathBuf};
 
 use bitquilt::DType;
 use bitquilt::checkpoint::Checkpoint;
+use bitquilt_models::arch::DECODERS;
+use bitquilt_models::architecture::Architecture;
 use bitquilt_models::blocks::decoder::Options;
-use bitquilt_models::files::gguf as from_gguf;
+use bitquilt_models::config::{Config, EMBEDDING, OUTPUT_NORM, layer_tensor};
+use bitquilt_models::files::gguf;
 use bitquilt_models::graph;
 use bitquilt_models::model::DecoderModel;
 use bitquilt_models::runner::Runner;
 use bitquilt_models::tokenizer::Tokenizer;
 use bitquilt_models::vocabulary::Vocabulary;
+use bitquilt_tests::gguf::{GgufFile, GgufTensor};
 
 use super::checkpoint::say;
-use super::gguf::{self, Stored, array, entry, text};
 use crate::{Scratch, session};
 
 /// Texts: one that tokenizers may stumble over, and one of a few letters.
@@ -65,73 +68,83 @@ pub(super) fn read_tokenizer(scratch: &Scratch, bytes: &[u8]) {
     }
 }
 
-/// A model of one layer with a tokenizer of each kind.
-pub(super) fn llama(_: &Scratch) -> Vec<Vec<u8>> {
-    let floats = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
-    let texts = |values: &[&str]| values.iter().flat_map(|value| text(value)).collect::<Vec<u8>>();
-    let kinds = |values: [i32; 6]| values.map(i32::to_le_bytes).concat();
-    let key = |name: &str| format!("tokenizer.ggml.{name}");
-    let scored = [
-        entry(&key("model"), 8, &text("llama")),
-        array(&key("tokens"), 8, 6, &texts(&["<unk>", "<s>", "</s>", "\u{2581}a", "\u{2581}", "a"])),
-        array(&key("scores"), 6, 6, &floats(&[0.0, 0.0, 0.0, -1.0, -2.0, -3.0])),
-        array(&key("token_type"), 5, 6, &kinds([2, 3, 3, 1, 1, 1])),
-        entry(&key("bos_token_id"), 4, &1u32.to_le_bytes()),
-        entry(&key("eos_token_id"), 4, &2u32.to_le_bytes()),
-        entry(&key("unknown_token_id"), 4, &0u32.to_le_bytes()),
-        entry("tokenizer.chat_template", 8, &text("{{ bos_token }}{{ messages[0].content }}")),
-    ];
-    let listed = [
-        entry(&key("model"), 8, &text("gpt2")),
-        entry(&key("pre"), 8, &text("llama-bpe")),
-        array(&key("tokens"), 8, 6, &texts(&["o", "n", "on", "\u{120}on", "\u{120}", "<|end_of_text|>"])),
-        array(&key("merges"), 8, 2, &texts(&["o n", "\u{120} on"])),
-        array(&key("token_type"), 5, 6, &kinds([1, 1, 1, 1, 1, 3])),
-        entry(&key("eot_token_id"), 4, &5u32.to_le_bytes()),
-        entry(&key("add_bos_token"), 7, &[0]),
-    ];
-    [&scored[..], &listed].map(|tokenizer| gguf::file(&[&sizes()[..], tokenizer].concat(), &WEIGHTS)).into()
+/// A model of one layer of every architecture, with a tokenizer of each kind.
+pub(super) fn decoders(_: &Scratch) -> Vec<Vec<u8>> {
+    let files = DECODERS.iter().map(|architecture| decoder(*architecture));
+    files.flat_map(|file| [with_scores(file.clone()).bytes(), with_merges(file).bytes()]).collect()
 }
 
-/// Width 8, two heads, one of keys and values, 12 values between the halves of the feed-forward block; 6 tokens.
-const WEIGHTS: [Stored; 11] = [
-    ("token_embd.weight", &[8, 6], 0, 192),
-    ("output_norm.weight", &[8], 0, 32),
-    ("blk.0.attn_norm.weight", &[8], 0, 32),
-    ("blk.0.attn_q.weight", &[8, 8], 0, 256),
-    ("blk.0.attn_k.weight", &[8, 4], 0, 128),
-    ("blk.0.attn_v.weight", &[8, 4], 0, 128),
-    ("blk.0.attn_output.weight", &[8, 8], 0, 256),
-    ("blk.0.ffn_norm.weight", &[8], 0, 32),
-    ("blk.0.ffn_gate.weight", &[8, 12], 0, 384),
-    ("blk.0.ffn_up.weight", &[8, 12], 0, 384),
-    ("blk.0.ffn_down.weight", &[12, 8], 0, 384),
-];
+fn with_scores(file: GgufFile) -> GgufFile {
+    file.set("tokenizer.ggml.model", "llama")
+        .set("tokenizer.ggml.tokens", ["<unk>", "<s>", "</s>", "\u{2581}a", "\u{2581}", "a"])
+        .set("tokenizer.ggml.scores", [0.0, 0.0, 0.0, -1.0, -2.0, -3.0])
+        .set("tokenizer.ggml.token_type", [2, 3, 3, 1, 1, 1])
+        .set("tokenizer.ggml.bos_token_id", 1u32)
+        .set("tokenizer.ggml.eos_token_id", 2u32)
+        .set("tokenizer.ggml.unknown_token_id", 0u32)
+        .set("tokenizer.chat_template", "{{ bos_token }}{{ messages[0].content }}")
+}
 
-/// The hyper-parameters of these weights, their context stretched.
-fn sizes() -> Vec<Vec<u8>> {
-    let mut entries = vec![
-        entry("general.architecture", 8, &text("llama")),
-        entry("llama.rope.scaling.type", 8, &text("yarn")),
-        entry("llama.rope.scaling.factor", 6, &4f32.to_le_bytes()),
-        entry("llama.attention.layer_norm_rms_epsilon", 6, &1e-5f32.to_le_bytes()),
-    ];
-    let numbers: [(&str, u32); 6] = [
-        ("block_count", 1),
-        ("context_length", 16),
-        ("embedding_length", 8),
-        ("feed_forward_length", 12),
-        ("attention.head_count", 2),
-        ("attention.head_count_kv", 1),
-    ];
-    entries.extend(numbers.map(|(name, number)| entry(&format!("llama.{name}"), 4, &number.to_le_bytes())));
-    entries
+fn with_merges(file: GgufFile) -> GgufFile {
+    file.set("tokenizer.ggml.model", "gpt2")
+        .set("tokenizer.ggml.pre", "llama-bpe")
+        .set("tokenizer.ggml.tokens", ["o", "n", "on", "\u{120}on", "\u{120}", "<|end_of_text|>"])
+        .set("tokenizer.ggml.merges", ["o n", "\u{120} on"])
+        .set("tokenizer.ggml.token_type", [1, 1, 1, 1, 1, 3])
+        .set("tokenizer.ggml.eot_token_id", 5u32)
+        .set("tokenizer.ggml.add_bos_token", false)
+}
+
+/// Width 8, two heads, one of keys and values, 12 values between the halves of the feed-forward block; 6 tokens. The context is stretched.
+fn decoder(architecture: &dyn Architecture) -> GgufFile {
+    let config = Config {
+        width: 8,
+        hidden: 12,
+        layers: 1,
+        heads: 2,
+        kv_heads: 1,
+        head: 4,
+        vocabulary: 6,
+        context: 16,
+        eps: 1e-5,
+        rope_dims: 4,
+        rope_theta: 10_000.0,
+        rope_scale: 1.0,
+        yarn: None,
+    };
+    let name = architecture.name();
+    let mut file = GgufFile::default()
+        .set("general.architecture", name)
+        .set(&format!("{name}.rope.scaling.type"), "yarn")
+        .set(&format!("{name}.rope.scaling.factor"), 4f32)
+        .set(&format!("{name}.attention.layer_norm_rms_epsilon"), config.eps);
+    for (key, number) in [
+        ("block_count", config.layers),
+        ("context_length", config.context),
+        ("embedding_length", config.width),
+        ("feed_forward_length", config.hidden),
+        ("attention.head_count", config.heads),
+        ("attention.head_count_kv", config.kv_heads),
+    ] {
+        file = file.set(&format!("{name}.{key}"), number as u32);
+    }
+    let layer = architecture.layer_weights(&config).into_iter();
+    let weights = layer.map(|(part, shape)| (layer_tensor(0, part), shape)).chain([
+        (EMBEDDING.to_owned(), vec![config.vocabulary, config.width]),
+        (OUTPUT_NORM.to_owned(), vec![config.width]),
+    ]);
+    for (name, shape) in weights {
+        let dims: Vec<u64> = shape.iter().rev().map(|dim| *dim as u64).collect();
+        let values = vec![0.25; shape.iter().product()];
+        file = file.tensor(GgufTensor::f32(&name, dims, values));
+    }
+    file
 }
 
 /// The tokenizer of a GGUF file is read, and then all of its model.
-pub(super) fn read_llama(scratch: &Scratch, bytes: &[u8]) {
+pub(super) fn read_decoder(scratch: &Scratch, bytes: &[u8]) {
     let path = scratch.file("model.gguf", bytes);
-    match Checkpoint::open(&path).map(|mut file| from_gguf::vocabulary(file.metadata_mut())) {
+    match Checkpoint::open(&path).map(|mut file| gguf::vocabulary(file.metadata_mut())) {
         Ok(Ok(vocabulary)) => vocabulary.iter().for_each(tokenize),
         Ok(Err(sentence)) => assert!(!sentence.is_empty(), "an error without a word"),
         Err(error) => say(&error),
@@ -142,7 +155,7 @@ pub(super) fn read_llama(scratch: &Scratch, bytes: &[u8]) {
 /// What `DecoderModel::save` writes of models of the other formats.
 pub(super) fn saved(scratch: &Scratch) -> Vec<Vec<u8>> {
     let path = scratch.path("corpus.safetensors");
-    let files = llama(scratch).into_iter().map(|bytes| {
+    let files = decoders(scratch).into_iter().map(|bytes| {
         let model = DecoderModel::open(&scratch.file("corpus.gguf", &bytes), None, session().registry());
         model.expect("a model of the corpus").save(&path).expect("a small file can be written");
         std::fs::read(&path).expect("it was written")

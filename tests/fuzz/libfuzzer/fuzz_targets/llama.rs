@@ -1,3 +1,0 @@
-#![no_main]
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| bitquilt_fuzz::Target::named("llama").read_once(data));
