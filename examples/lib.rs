@@ -10,8 +10,6 @@
 //!
 //! The models of the last two are of the crate `bitquilt-models`, in `models`. This library has what the examples share.
 
-pub mod recipe;
-
 /// Has a write to a pipe that nobody reads any more end the program quietly, as `| head` expects; Rust's default is a panic. To be called
 /// at the beginning of `main`.
 pub fn end_with_the_reader() {

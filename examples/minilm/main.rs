@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use bitquilt::InferenceSession;
+use bitquilt::quantize::{Recipe, Sizes};
 use bitquilt::text::Passage;
-use bitquilt_examples::recipe::{Recipe, Sizes};
 use bitquilt_models::sentence::config::EncoderConfig;
 use bitquilt_models::sentence::encoder::{Encoder, cosine, weights};
 use bitquilt_models::sentence::error::EncoderError;

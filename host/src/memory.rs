@@ -16,7 +16,7 @@ pub(crate) const ALIGNMENT: usize = 64;
 struct Line;
 const _: () = assert!(align_of::<Line>() == ALIGNMENT);
 
-/// Bytes on the heap, aligned to [`ALIGNMENT`]. Where many are zeroed, their pages take memory when they are first touched.
+/// A block of bytes on the heap, aligned to [`ALIGNMENT`]. The pages of a large zeroed block take memory when they are first written.
 pub(crate) struct AlignedBytes {
     data: NonNull<u8>,
     len: usize,
@@ -36,12 +36,12 @@ impl AlignedBytes {
         Self { data, len: 0, block: data }
     }
 
-    /// `len` zeros; none if there is not so much memory, used or not, on this machine or for this process.
+    /// A block of `len` zeros; `None` if `len` is more than the memory of the machine, or of the container that the process runs in.
     pub(crate) fn zeroed(len: usize) -> Option<Self> {
         if len == 0 {
             return Some(Self::empty());
         }
-        // A system that promises more than it has ends the process when the memory is used.
+        // A system that overcommits memory would end the process when the pages are written.
         if len > machine_memory() {
             return None;
         }
@@ -57,7 +57,7 @@ impl AlignedBytes {
         self.data
     }
 
-    /// A copy of `bytes`; none as for [`Self::zeroed`].
+    /// A copy of `bytes`; `None` as for [`Self::zeroed`].
     pub(crate) fn copy_of(bytes: &[u8]) -> Option<Self> {
         let mut copy = Self::zeroed(bytes.len())?;
         copy.copy_from_slice(bytes);
@@ -114,12 +114,13 @@ impl Drop for AlignedBytes {
     }
 }
 
-/// Lets the system have back the pages of a range of a mapped file, until somebody reads them again.
+/// Releases the resident pages of a range of a mapped file; the next read of a page brings it back from the file.
 ///
-/// To read a byte is to have as much around it resident as the page cache holds in one piece: that much around the range goes, too.
+/// The page cache holds a file in pieces of up to 2 MiB, and reading one byte makes its whole piece resident. The range is therefore
+/// widened to whole pieces.
 #[cfg(unix)]
 pub(crate) fn forget_pages(file: &Mmap, range: Range<usize>) {
-    /// The largest piece, to a multiple of which all are aligned in the file.
+    /// The size of the largest piece, in bytes. Pieces are aligned to their size in the file.
     const PIECE: usize = 2 << 20;
     let (begin, end) = (range.start / PIECE * PIECE, range.end.next_multiple_of(PIECE).min(file.len()));
     if begin < end {

@@ -1,9 +1,10 @@
 //! Names that may have been meant.
 
-/// The names that are almost `name`, the most similar first; the one that differs in upper and lower case alone, if there is one.
+/// The names, three at most, that differ least from `name`, the most similar first. If one differs in letter case alone, it is the
+/// only answer.
 pub(crate) fn similar<'a>(name: &str, names: impl IntoIterator<Item = &'a String>) -> Vec<String> {
     const MOST: usize = 3;
-    /// Longer names are compared by nobody: the distance takes the product of the lengths.
+    /// The length in bytes above which a name is not compared: the time of a comparison is the product of the two lengths.
     const LONGEST: usize = 256;
     let allowed = name.len() / 3;
     let mut similar: Vec<(usize, &String)> = names

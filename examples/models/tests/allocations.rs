@@ -3,7 +3,7 @@
 
 mod common;
 
-use bitquilt_examples::recipe::Recipe;
+use bitquilt::quantize::Recipe;
 use bitquilt_models::model::DecoderModel;
 use bitquilt_models::sampler::{Sampler, Sampling};
 use bitquilt_models::stream::TextStream;

@@ -5,7 +5,7 @@ mod common;
 
 use bitquilt::TensorDict;
 use bitquilt::checkpoint::{Checkpoint, CheckpointWriter};
-use bitquilt_examples::recipe::Recipe;
+use bitquilt::quantize::Recipe;
 use bitquilt_models::arch::llama::Llama;
 use bitquilt_models::model::DecoderModel;
 use bitquilt_models::yarn::Yarn;

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::Command;
 
 use bitquilt::checkpoint::npy;
+use bitquilt::quantize::Recipe;
 use bitquilt::{Element, Tensor};
-use bitquilt_examples::recipe::Recipe;
 use bitquilt_models::model::DecoderModel;
 use bitquilt_models::tokenizer::Tokenizer;
 use common::{all_logits, data, distance, numpy, options, registry, runner, session};

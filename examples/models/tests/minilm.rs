@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use bitquilt::checkpoint::npy;
-use bitquilt_examples::recipe::Recipe;
+use bitquilt::quantize::Recipe;
 use bitquilt_models::sentence::config::EncoderConfig;
 use bitquilt_models::sentence::encoder::{Encoder, cosine, weights};
 use bitquilt_models::sentence::tokenizer::SentenceTokenizer;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use bitquilt_examples::recipe::Sizes;
+use bitquilt::quantize::Sizes;
 use bitquilt_models::runner::{FeedError, Runner};
 use clap::Args;
 

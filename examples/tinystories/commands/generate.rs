@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use bitquilt_examples::recipe::Sizes;
+use bitquilt::quantize::Sizes;
 use bitquilt_models::chat::{self, Message};
 use bitquilt_models::generate::continue_text;
 use bitquilt_models::runner::Runner;

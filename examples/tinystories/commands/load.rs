@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bitquilt::plugin::{PluginProbe, SearchPath};
+use bitquilt::quantize::{Recipe, Summary};
 use bitquilt::text::Passage;
 use bitquilt::{DType, InferenceSession, file};
-use bitquilt_examples::recipe::{Recipe, Summary};
 use bitquilt_models::blocks::decoder::Options;
 use bitquilt_models::graph;
 use bitquilt_models::model::DecoderModel;

@@ -4,8 +4,8 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use bitquilt::file;
+use bitquilt::quantize::{Recipe, Sizes};
 use bitquilt::text::Columns;
-use bitquilt_examples::recipe::{Recipe, Sizes};
 use bitquilt_models::perplexity::{ScoredModel, score};
 use bitquilt_models::tokenizer::Tokenizer;
 use clap::Args;

@@ -1,13 +1,12 @@
 //! `bitquilt dequantize`
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use bitquilt::checkpoint::CheckpointWriter;
+use bitquilt::Tensor;
+use bitquilt::quantize::{Rewrite, RewriteError};
 use bitquilt::text::Brief;
-use bitquilt::{DType, Tensor};
 use clap::Args;
-use miette::miette;
+use miette::{IntoDiagnostic, miette};
 
 use crate::rewrite;
 use crate::session::SessionArguments;
@@ -31,44 +30,40 @@ impl DequantizeArguments {
     /// Does it.
     pub fn execute(&self, session: &SessionArguments) -> miette::Result<()> {
         let session = session.build()?;
-        let file = rewrite::open(&self.input, &self.output)?;
-        let names: BTreeSet<&str> =
-            file.tensors().filter(|(_, stored)| stored.encoding().is_some()).map(|(name, _)| name).collect();
+        let mut rewrite = Rewrite::open(&self.input, &self.output).into_diagnostic()?;
+        let encoded = rewrite.file().tensors().filter(|(_, stored)| stored.encoding().is_some());
+        let names: Vec<String> = encoded.map(|(name, _)| name.to_owned()).collect();
         if names.is_empty() {
             return Err(miette!("{} has no encoded tensors", self.input.display()));
         }
-        let mut writer = CheckpointWriter::new();
-        writer.metadata_mut().clone_from(file.metadata());
-        for (name, stored) in file.tensors() {
-            if names.contains(name) {
-                writer.dense(name, DType::F32, stored.shape());
-            } else {
-                writer.stored(name, stored);
-            }
-        }
-        let about = |name: &str| format!("{}, tensor `{}`", self.input.display(), Brief(name));
         // Encodings that are not there, or are others, are found before anything is written.
         for name in &names {
-            file.tensor(name, session.registry()).map_err(|error| miette!("{error}"))?;
+            rewrite.file().tensor(name, session.registry()).into_diagnostic()?;
+            rewrite.decode(name).into_diagnostic()?;
         }
+        let about = |name: &str| format!("{}, tensor `{}`", self.input.display(), Brief(name));
         let progress = rewrite::progress();
-        let decode = |name: &str, encoded: Tensor| -> miette::Result<Tensor> {
-            let decoded =
-                session.registry().to_f32(&encoded).map_err(|error| miette!("{}: {error}", about(name)))?;
+        let decode = |name: &str, encoded: Tensor| -> Result<Tensor, RewriteError> {
+            let decoded = session.registry().to_f32(&encoded).map_err(|source| RewriteError::Weight {
+                path: self.input.clone(),
+                weight: name.to_owned(),
+                source,
+            })?;
             if let Some(warning) = not_finite(&decoded) {
                 progress.suspend(|| tracing::warn!("{}: {warning}", about(name)));
             }
             Ok(decoded)
         };
-        progress.set_message("decoding");
-        rewrite::write(&file, &writer, &names, &self.output, &progress, decode)?;
+        rewrite::begin(&progress, "decoding", rewrite.bytes());
+        rewrite.write(|bytes| progress.inc(bytes), decode).into_diagnostic()?;
+        progress.finish_and_clear();
         rewrite::report(
             &self.output,
             format_args!(
                 "{}: {} of {} tensors were decoded to f32",
                 self.output.display(),
                 names.len(),
-                file.tensors().len()
+                rewrite.file().tensors().len()
             ),
         )
     }

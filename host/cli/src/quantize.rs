@@ -1,12 +1,15 @@
 //! `bitquilt quantize`
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use bitquilt::checkpoint::{Checkpoint, CheckpointWriter, StoredTensor};
-use bitquilt::registry::RegisteredEncoding;
+use bitquilt::checkpoint::Checkpoint;
+use bitquilt::quantize::{
+    Event, NamePattern, Plan, Recipe, RecipeError, Rewrite, Step, Target, WEIGHTS, is_dense_weight, is_weight,
+};
+use bitquilt::registry::Registry;
 use bitquilt::text::Brief;
-use bitquilt::{DType, Importance, NamePattern, QuantizeError, Quantized, Tensor, TensorError, file};
+use bitquilt::{DType, Element, EncodingSpec, Importance, TensorDict, file};
 use clap::Args;
 use miette::{IntoDiagnostic, miette};
 
@@ -15,7 +18,7 @@ use crate::session::SessionArguments;
 
 /// Encodes weights of a checkpoint.
 ///
-/// Weights are the tensors of rank 2 that hold f32, f16 or bf16 values. Those that --only names, or all, are encoded row by row; every
+/// Weights are the tensors of rank 2 or 3 that hold f32, f16 or bf16 values. Those that --only names, or all, or those that a recipe decides for, are encoded row by row; every
 /// other tensor is carried over bit for bit. OUT is a safetensors file, in which an encoded weight is U8 of shape [rows, bytes a row]; its
 /// encoding and logical shape are in the metadata, where `bitquilt inspect` and other commands read them. Metadata is carried over, that
 /// of GGUF files with its types, the tokenizer included. Of a model in several files any one, or their index, is IN.
@@ -32,8 +35,14 @@ pub struct QuantizeArguments {
     #[arg(value_name = "OUT")]
     output: PathBuf,
     /// The encoding, such as q4_k; `bitquilt plugin list` shows all.
-    #[arg(short, long, value_name = "NAME")]
-    encoding: String,
+    #[arg(short, long, value_name = "NAME", required_unless_present = "recipe")]
+    encoding: Option<String>,
+    /// A file of rules that say which weight gets which encoding, as docs of `bitquilt::quantize` and the README show.
+    #[arg(long, value_name = "FILE.toml", conflicts_with_all = ["encoding", "only", "fallback"])]
+    recipe: Option<PathBuf>,
+    /// The encoding for weights whose rows are no whole number of blocks of --encoding; without it they are an error.
+    #[arg(long, value_name = "NAME")]
+    fallback: Option<String>,
     /// A safetensors file with an f32 vector for each weight that is encoded, of the weight's name: how much an error costs in each
     /// column. Some encodings demand it.
     #[arg(long, value_name = "FILE")]
@@ -47,132 +56,123 @@ impl QuantizeArguments {
     /// Does it.
     pub fn execute(&self, session: &SessionArguments) -> miette::Result<()> {
         let session = session.build()?;
-        let encoding = session.registry().require_encoding(&self.encoding).into_diagnostic()?;
-        let file = rewrite::open(&self.input, &self.output)?;
+        let registry = session.registry();
+        let rewrite = Rewrite::open(&self.input, &self.output).into_diagnostic()?;
         if let Some(importance) = self.importance.as_ref().filter(|path| file::is_same(path, &self.output)) {
             return Err(miette!(
                 "{} is the importance, which would be lost; name another OUT",
                 importance.display()
             ));
         }
-        let names = self.weights(&file)?;
-        let importance = self.importance(encoding, &names)?;
-
+        let plan = self.plan(rewrite.file(), registry)?;
+        let importance = self.importance(&plan, registry)?;
         let progress = rewrite::progress();
-        let vector = |name: &str| importance.get(name).map(|vector| vector.values::<f32>()).transpose();
-        let about = |name: &str| format!("{}, tensor `{}`", self.input.display(), Brief(name));
-        progress.set_message("checking");
-        progress.set_length(rewrite::bytes(&file, &names));
-        for name in &names {
-            let weight = file.as_stored(name).into_diagnostic()?;
-            encoding.check(&weight, vector(name).into_diagnostic()?).map_err(|error| match error {
-                QuantizeError::Tensor(TensorError::RowLength { .. }) => {
-                    miette!("{}: {error}; leave it out with --only, or choose another encoding", about(name))
-                }
-                _ => miette!("{}: {error}", about(name)),
-            })?;
-            progress.inc(weight.bytes().len() as u64);
-        }
-
-        let mut writer = CheckpointWriter::new();
-        writer.metadata_mut().clone_from(file.metadata());
-        for (name, stored) in file.tensors() {
-            if names.contains(name) {
-                writer.encoded(name, encoding.spec(), stored.shape());
-            } else {
-                writer.stored(name, stored);
+        let about = format!("{}, tensor", self.input.display());
+        let mut observe = |event: Event<'_>| match event {
+            Event::Checking(bytes) => rewrite::begin(&progress, "checking", bytes),
+            Event::Writing(bytes) => rewrite::begin(&progress, "encoding", bytes),
+            Event::Checked(bytes) | Event::Written(bytes) => progress.inc(bytes),
+            Event::Warning { weight, warning } => {
+                progress.suspend(|| tracing::warn!("{about} `{}`: {warning}", Brief(weight)));
             }
-        }
-        let quantize = |name: &str, weight: Tensor| -> miette::Result<Tensor> {
-            let encoded = match vector(name).into_diagnostic()? {
-                Some(importance) => encoding.quantize_with_importance(&weight, importance),
-                None => encoding.quantize(&weight),
-            };
-            let Quantized { tensor, warnings } =
-                encoded.map_err(|error| miette!("{}: {error}", about(name)))?;
-            for warning in warnings {
-                progress.suspend(|| tracing::warn!("{}: {warning}", about(name)));
-            }
-            Ok(tensor)
         };
-        progress.set_message("encoding");
-        rewrite::write(&file, &writer, &names, &self.output, &progress, quantize)?;
+        let tensors = rewrite.file().tensors().len();
+        rewrite.quantize(&plan, registry, &importance, &mut observe).into_diagnostic()?;
+        progress.finish_and_clear();
+        let (output, weights) = (self.output.display(), plan.steps.len());
+        let encodings = self.encoding.as_deref().unwrap_or("as the recipe says");
         rewrite::report(
             &self.output,
-            format_args!(
-                "{}: {} of {} tensors are {}",
-                self.output.display(),
-                names.len(),
-                file.tensors().len(),
-                self.encoding
-            ),
+            format_args!("{output}: {weights} of {tensors} tensors are {encodings}"),
         )
     }
 
-    /// The names of the weights to encode; an error if there are none.
-    fn weights<'a>(&self, file: &'a Checkpoint) -> miette::Result<BTreeSet<&'a str>> {
-        let matches = |name: &str| self.only.as_ref().is_none_or(|pattern| pattern.is_match(name));
-        let weights = file.tensors().filter(|(_, stored)| is_weight(stored)).map(|(name, _)| name);
-        let weights: BTreeSet<&str> = weights.collect();
-        let names: BTreeSet<&str> = weights.iter().copied().filter(|name| matches(name)).collect();
-        if !names.is_empty() {
-            return Ok(names);
-        }
-        let what = "weights (tensors of rank 2 that hold f32, f16 or bf16 values)";
-        let path = self.input.display();
-        let Some(glob) = &self.only else { return Err(miette!("{path} has no {what}")) };
-        let glob = Brief(glob.as_str());
-        let others = file.tensors().filter(|(name, _)| matches(name)).count();
-        Err(match weights.first() {
-            _ if others > 0 => {
-                miette!("{path}: of the {others} tensors that match `{glob}` none is among the {what}")
+    /// What becomes of each weight.
+    fn plan(&self, file: &Checkpoint, registry: &Registry) -> miette::Result<Plan> {
+        let tensors: Vec<(&str, Element, &[usize])> =
+            file.tensors().map(|(name, stored)| (name, stored.element(), stored.shape())).collect();
+        let tensors: Vec<_> = tensors
+            .into_iter()
+            .filter(|(_, element, shape)| !is_weight(element, shape) || is_dense_weight(element, shape))
+            .collect();
+        let recipe = match (&self.recipe, &self.encoding) {
+            (Some(path), _) => Recipe::read(path).into_diagnostic()?,
+            (None, Some(encoding)) => {
+                registry.require_encoding(encoding).into_diagnostic()?;
+                self.check_only(&tensors)?;
+                let only = self.only.clone().map_or_else(|| NamePattern::new("*"), Ok).into_diagnostic()?;
+                Recipe::new([(only, Target::of(encoding))], self.fallback.as_deref().map(Target::of))
             }
-            Some(first) => {
-                miette!(
-                    "{path}: no tensor matches `{glob}`; the first of {} {what} is `{}`",
-                    weights.len(),
-                    Brief(first)
-                )
-            }
-            None => miette!("{path}: no tensor matches `{glob}`; there are no {what} at all"),
+            (None, None) => return Err(miette!("give --encoding or --recipe")),
+        };
+        recipe.plan(&tensors, registry).map_err(|error| {
+            let only = matches!((&error, &self.recipe), (RecipeError::RowLength { .. }, None));
+            let remedy = if only { ", or leave it out with --only" } else { "" };
+            miette!("{}: {error}{remedy}", self.input.display())
         })
     }
 
-    /// The importance of each weight, by name: of all of them, or of none.
-    fn importance(
-        &self,
-        encoding: &RegisteredEncoding,
-        names: &BTreeSet<&str>,
-    ) -> miette::Result<BTreeMap<String, Tensor>> {
-        let (name, wanted) = (&self.encoding, encoding.spec().importance);
+    /// An error if there is nothing to encode.
+    fn check_only(&self, tensors: &[(&str, Element, &[usize])]) -> miette::Result<()> {
+        let matches = |name: &str| self.only.as_ref().is_none_or(|pattern| pattern.is_match(name));
+        let weights: Vec<&str> = tensors
+            .iter()
+            .filter(|(_, element, shape)| is_dense_weight(element, shape))
+            .map(|(name, ..)| *name)
+            .collect();
+        if weights.iter().any(|name| matches(name)) {
+            return Ok(());
+        }
+        let path = self.input.display();
+        let Some(glob) = &self.only else { return Err(miette!("{path} has no {WEIGHTS}")) };
+        let glob = Brief(glob.as_str());
+        let others = tensors.iter().filter(|(name, ..)| matches(name)).count();
+        Err(match weights.first() {
+            _ if others > 0 => {
+                miette!("{path}: of the {others} tensors that match `{glob}` none is among the {WEIGHTS}")
+            }
+            Some(first) => miette!(
+                "{path}: no tensor matches `{glob}`; the first of {} {WEIGHTS} is `{}`",
+                weights.len(),
+                Brief(first)
+            ),
+            None => miette!("{path}: no tensor matches `{glob}`; there are no {WEIGHTS} at all"),
+        })
+    }
+
+    /// The importance of each weight that gets an encoding, by name: of all of them, or of none.
+    fn importance(&self, plan: &Plan, registry: &Registry) -> miette::Result<TensorDict> {
+        let encoded = |step: &Step| match &step.target {
+            Target::Encoding(name) => Some((step.weight.clone(), registry.encoding(name)?.spec().clone())),
+            Target::Keep | Target::F32 => None,
+        };
+        let encoded: Vec<(String, EncodingSpec)> = plan.steps.iter().filter_map(encoded).collect();
         let Some(path) = &self.importance else {
-            return match wanted {
-                Importance::Required => Err(miette!(
+            let needs = encoded.iter().find(|(_, spec)| spec.importance == Importance::Required);
+            return match needs {
+                Some((_, EncodingSpec { name, .. })) => Err(miette!(
                     "`{name}` needs importance: give --importance FILE, a safetensors file with an f32 vector for each weight"
                 )),
-                _ => Ok(BTreeMap::new()),
+                None => Ok(TensorDict::new()),
             };
         };
-        if wanted == Importance::Ignored {
+        let ignored = encoded.iter().filter(|(_, spec)| spec.importance == Importance::Ignored);
+        for name in ignored.map(|(_, spec)| &spec.name).collect::<BTreeSet<_>>() {
             tracing::warn!("`{name}` takes no account of importance: its bytes are the same without");
         }
         let file = Checkpoint::open(path).into_diagnostic()?;
-        let vector = |name: &&str| {
-            let vector = file.as_stored(name).map_err(|error| miette!("{}: {error}", path.display()))?;
+        let vector = |(weight, _): &(String, EncodingSpec)| {
+            let vector = file.as_stored(weight).map_err(|error| miette!("{}: {error}", path.display()))?;
             match (vector.dtype(), vector.shape()) {
-                (Some(DType::F32), [_]) => Ok(((*name).to_owned(), vector)),
+                (Some(DType::F32), [_]) => Ok((weight.clone(), vector)),
                 _ => Err(miette!(
                     "{}, tensor `{}`: it is {}, an f32 vector was expected",
                     path.display(),
-                    Brief(name),
+                    Brief(weight),
                     vector.tensor_type()
                 )),
             }
         };
-        names.iter().map(vector).collect()
+        encoded.iter().map(vector).collect()
     }
-}
-
-fn is_weight(stored: &StoredTensor) -> bool {
-    stored.shape().len() == 2 && matches!(stored.dtype(), Some(DType::F32 | DType::F16 | DType::BF16))
 }

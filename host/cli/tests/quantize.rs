@@ -36,7 +36,8 @@ impl Workplace {
         );
         model.insert("norm", Tensor::new([512], values(512)).unwrap());
         model.insert("ids", Tensor::new([2, 2], [1i64, 2, 3, 4]).unwrap());
-        model.insert("cube", weight([2, 2, 32]));
+        model.insert("experts", weight([2, 2, 256]));
+        model.insert("kernel", weight([2, 1, 2, 3]));
         model.metadata_mut().insert("author", "nobody");
         model
     }
@@ -117,7 +118,7 @@ fn weights_are_encoded_and_the_rest_is_carried_over() {
     let here = Workplace::new();
     assert_eq!(
         here.succeeds(&["quantize", "model", "out", "--encoding", "q4_k"]),
-        "out: 3 of 7 tensors are q4_k\n"
+        "out: 4 of 8 tensors are q4_k\n"
     );
     let (model, out) = (here.load("model"), here.load("out"));
     assert_eq!(out.metadata(), model.metadata());
@@ -127,6 +128,7 @@ fn weights_are_encoded_and_the_rest_is_carried_over() {
             "layer.0.up" => encoding.quantize(tensor).unwrap().tensor,
             "layer.0.down" => encoding.quantize(&weight([2, 256])).unwrap().tensor,
             "layer.1.up" => encoding.quantize(&weight([5, 256])).unwrap().tensor,
+            "experts" => encoding.quantize(&weight([2, 2, 256])).unwrap().tensor,
             _ => tensor.clone(),
         };
         assert_eq!(out.require(name).unwrap(), &expected, "{name}");
@@ -144,7 +146,7 @@ fn weights_are_encoded_and_the_rest_is_carried_over() {
 fn dequantizing_restores_f32() {
     let here = Workplace::new();
     here.succeeds(&["quantize", "model", "out", "-e", "q6_k", "--only", "layer.0.*"]);
-    assert_eq!(here.succeeds(&["dequantize", "out", "back"]), "back: 3 of 7 tensors were decoded to f32\n");
+    assert_eq!(here.succeeds(&["dequantize", "out", "back"]), "back: 3 of 8 tensors were decoded to f32\n");
     let (model, out, back) = (here.load("model"), here.load("out"), here.load("back"));
     assert_eq!(back.metadata(), model.metadata());
     for (name, tensor) in back.iter() {
@@ -258,7 +260,8 @@ fn wrong_importance_is_refused() {
     }
     let own = here.fails(&["quantize", "model", "importance", "-e", "q4_0", "--importance", "./importance"]);
     assert_eq!(own, "./importance is the importance, which would be lost; name another OUT");
-    let missing = here.fails(&["quantize", "model", "out", "-e", "q4_0", "--importance", "importance"]);
+    let only = ["--only", "layer.*", "--importance", "importance"];
+    let missing = here.fails(&[&["quantize", "model", "out", "-e", "q4_0"], &only[..]].concat());
     assert_eq!(missing, "importance: there is no tensor `layer.0.down`; did you mean `layer.0.up`?");
     let needed = here.fails(&["quantize", "model", "out", "-e", "iq1_s"]);
     assert!(needed.starts_with("`iq1_s` needs importance: give --importance FILE"), "{needed}");
@@ -280,11 +283,10 @@ fn wrong_values_and_shapes_are_refused() {
         assert_eq!(said, format!("bad, tensor `layer.2.up`: {sentence}"));
     }
     let said = here.fails(&["quantize", "bad", "out", "-e", "q4_k"]);
-    let sentence =
-        "the rows of [4, 96] are 96 values long, no multiple of the 256 values in a block of `q4_k`";
     assert_eq!(
         said,
-        format!("bad, tensor `layer.2.up`: {sentence}; leave it out with --only, or choose another encoding")
+        "bad: weight `layer.2.up`: its rows have 96 values, no multiple of the 256 in a block of `q4_k`; choose another encoding for \
+         it, or a `fallback` that fits, or leave it out with --only"
     );
     // Half an infinity is one, too.
     let infinite =
@@ -293,6 +295,49 @@ fn wrong_values_and_shapes_are_refused() {
     model.insert("w", Tensor::from_bytes(DType::F16, [1, 32], &infinite).unwrap());
     here.save("bad", &model);
     assert!(here.fails(&["quantize", "bad", "out", "-e", "bf16"]).contains("row 0, column 1 is inf"));
+}
+
+#[test]
+fn a_recipe_says_which_weight_gets_what() {
+    let here = Workplace::new();
+    let recipe = "fallback = 'q8_0'\n[[rule]]\nweights = 'layer.0.*'\nencoding = 'q6_k'\n[[rule]]\nweights = 'experts'\n\
+                  encoding = 'keep'\n[[rule]]\nweights = '*'\nencoding = 'q4_k'\n";
+    fs::write(here.path("r.toml"), recipe).unwrap();
+    let mut model = here.model();
+    model.insert("layer.2.up", weight([4, 96]));
+    here.save("model", &model);
+    let said = here.succeeds(&["quantize", "model", "out", "--recipe", "r.toml"]);
+    assert_eq!(said, "out: 5 of 9 tensors are as the recipe says\n");
+    let out = here.load("out");
+    let elements: Vec<String> =
+        out.iter().map(|(name, tensor)| format!("{name} {}", tensor.element())).collect();
+    let expected = [
+        "experts f32",
+        "ids i64",
+        "kernel f32",
+        "layer.0.down q6_k",
+        "layer.0.up q6_k",
+        "layer.1.done q8_0",
+        "layer.1.up q4_k",
+        "layer.2.up q8_0",
+        "norm f32",
+    ];
+    assert_eq!(elements, expected);
+    // The same weights with one encoding and its fallback.
+    here.succeeds(&["quantize", "model", "one", "-e", "q4_k", "--fallback", "q8_0"]);
+    assert_eq!(here.load("one").get("layer.2.up"), out.get("layer.2.up"));
+
+    fs::write(here.path("r.toml"), "[[rule]]\nweights = 'block.*'\nencoding = 'q4_0'\n").unwrap();
+    let said = here.fails(&["quantize", "model", "out2", "--recipe", "r.toml"]);
+    assert!(
+        said.starts_with("model: the rule `block.*` = q4_0 of the recipe decides for no weight"),
+        "{said}"
+    );
+    assert_eq!(here.run(&["quantize", "model", "out2"]).status.code(), Some(2));
+    assert_eq!(
+        here.run(&["quantize", "model", "out2", "-e", "q4_0", "--recipe", "r.toml"]).status.code(),
+        Some(2)
+    );
 }
 
 /// A model of one weight `w`, [2, 256].
@@ -380,11 +425,11 @@ fn names_that_match_nothing_are_refused() {
     let says = |arguments: &[&str]| here.fails(&[&["quantize", "model", "out"], arguments].concat());
     assert_eq!(
         says(&["-e", "q4_0", "--only", "block.*"]),
-        "model: no tensor matches `block.*`; the first of 3 weights (tensors of rank 2 that hold f32, f16 or bf16 values) is `layer.0.down`"
+        "model: no tensor matches `block.*`; the first of 4 weights (tensors of rank 2 or 3 that hold f32, f16 or bf16 values) is `experts`"
     );
     assert_eq!(
         says(&["-e", "q4_0", "--only", "{norm,ids}"]),
-        "model: of the 2 tensors that match `{norm,ids}` none is among the weights (tensors of rank 2 that hold f32, f16 or bf16 values)"
+        "model: of the 2 tensors that match `{norm,ids}` none is among the weights (tensors of rank 2 or 3 that hold f32, f16 or bf16 values)"
     );
     assert!(says(&["-e", "q4_7"]).starts_with(
         "no encoding `q4_7` is registered; did you mean `q4_0` or `q4_1` or `q4_k`? there are bf16, f16,"

@@ -74,7 +74,7 @@ impl Checkpoint {
 
     /// The tensor of this name, with its encoding from `registry`. An error says why its values cannot be used.
     pub fn tensor(&self, name: &str, registry: &Registry) -> Result<Tensor, CheckpointError> {
-        let stored = self.stored(name)?;
+        let stored = self.require(name)?;
         let element = match stored.tensor_element() {
             TensorElement::Dense(dtype) => TensorElement::Dense(*dtype),
             TensorElement::Encoded(recorded) => TensorElement::Encoded(
@@ -93,7 +93,7 @@ impl Checkpoint {
     /// Those of a type that is not known, and of dtype bool with bytes other than 0 and 1, are opaque: [`Tensor::element`] is the type's
     /// name in the file, and a graph does not take them.
     pub fn as_stored(&self, name: &str) -> Result<Tensor, CheckpointError> {
-        let stored = self.stored(name)?;
+        let stored = self.require(name)?;
         let element = match stored.tensor_element() {
             TensorElement::Dense(DType::BOOL) => self.bool_element(stored),
             element => element.clone(),
@@ -109,7 +109,8 @@ impl Checkpoint {
         }
     }
 
-    fn stored(&self, name: &str) -> Result<&StoredTensor, CheckpointError> {
+    /// Type and place of the tensor of this name, or an error with the names near it.
+    pub fn require(&self, name: &str) -> Result<&StoredTensor, CheckpointError> {
         self.tensors.get(name).ok_or_else(|| dict::missing(name, self.tensors.keys()))
     }
 

@@ -14,8 +14,8 @@ use crate::tensor::{dense_bytes, encoded_bytes};
 
 /// Shapes in numbers, the arena, and where each value is.
 ///
-/// What a run looks up of a value is in one place, and values lie in the order in which steps come to them: a large model's weights
-/// drive all else from the caches between two runs of a step.
+/// Everything that a run looks up about a value is stored together, and values are stored in the order in which steps use them, because
+/// the weights of a large model evict all else from the caches between two runs of a step.
 pub(crate) struct Layout {
     /// The value of each symbol.
     bindings: Vec<usize>,

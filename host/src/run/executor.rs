@@ -76,8 +76,8 @@ struct Role {
 }
 
 impl ThreadPool {
-    /// A pool of `workers` workers, the entering thread included; at least one. All run when it is made: what the system has to
-    /// do for a new thread is not left to the first run.
+    /// A pool of `workers` workers, at least one; the thread that enters the pool is one of them. Returns once every other worker has
+    /// started, so that the first run does not wait for threads to be created.
     pub(crate) fn new(workers: usize) -> std::io::Result<Self> {
         let workers = workers.max(1);
         let shared = Arc::new(Shared {

@@ -95,8 +95,9 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Asks for what is looked up before the kernels of the steps after `step` run. Weights of a large model drive it from the caches
-    /// between two runs of a step, and each part says where the next one is: a step's parts are asked for one after the other.
+    /// Prefetches the records that the steps after `step` look up before their kernels run. The weights of a large model evict these
+    /// records from the caches between two runs of a step. A record holds the address of the next one, so each call prefetches one
+    /// level of records for each of the four next steps.
     fn prefetch(&self, step: usize) {
         let (program, layout) = (self.program, self.layout);
         if let Some(next) = program.steps.get(step + 4) {

@@ -1,7 +1,7 @@
 //! Recipes, and the templates of conversations.
 
+use bitquilt::quantize::Recipe;
 use bitquilt::{Element, Tensor, TensorDict};
-use bitquilt_examples::recipe::Recipe;
 use bitquilt_models::chat::{self, Message};
 use bitquilt_models::vocabulary::{Merges, Vocabulary};
 

@@ -4,9 +4,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use bitquilt::quantize::{Recipe, RecipeError, Summary};
 use bitquilt::registry::Registry;
 use bitquilt::{Element, InferenceSession, Tensor, TensorDict};
-use bitquilt_examples::recipe::{Recipe, RecipeError, Summary};
 
 fn registry() -> Arc<Registry> {
     Arc::clone(InferenceSession::builder().threads(1).build().unwrap().registry())
@@ -167,7 +167,7 @@ fn a_recipe_that_has_no_end_is_a_sentence() {
 #[test]
 fn the_readme_shows_the_recipe_that_its_commands_use() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let recipe = root.join("tinystories/recipe.toml");
+    let recipe = root.join("../examples/tinystories/recipe.toml");
     Recipe::read(&recipe).unwrap();
     let readme = std::fs::read_to_string(root.join("../README.md")).unwrap();
     assert!(readme.contains(&format!("```toml\n{}```", std::fs::read_to_string(&recipe).unwrap())));
