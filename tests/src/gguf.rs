@@ -63,9 +63,10 @@ impl GgufValue {
     }
 }
 
-/// A text as GGUF has it.
-pub fn text(text: &str) -> Vec<u8> {
-    [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat()
+/// A text as GGUF has it, which need be no UTF-8.
+pub fn text(text: impl AsRef<[u8]>) -> Vec<u8> {
+    let text = text.as_ref();
+    [&(text.len() as u64).to_le_bytes()[..], text].concat()
 }
 
 impl From<u32> for GgufValue {

@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 
 use bitquilt::checkpoint::Checkpoint;
 use bitquilt::checkpoint::metadata::{Array, Value};
+use bitquilt_tests::gguf::{GgufFile, GgufTensor, GgufValue, text};
 
 struct Workplace(tempfile::TempDir);
 
@@ -50,57 +51,22 @@ impl Workplace {
     }
 }
 
-fn text(bytes: &[u8]) -> Vec<u8> {
-    [&(bytes.len() as u64).to_le_bytes()[..], bytes].concat()
-}
-
-/// A key, the type number of its value, and the value's bytes.
-type Entry<'a> = (&'a str, u32, Vec<u8>);
-
-fn array<'a>(key: &'a str, type_id: u32, values: &[Vec<u8>]) -> Entry<'a> {
-    let head = [&type_id.to_le_bytes()[..], &(values.len() as u64).to_le_bytes()].concat();
-    (key, 9, [head, values.concat()].concat())
-}
-
-/// A GGUF file. Each tensor has a name, dimensions (innermost first), a type and bytes.
-fn gguf(entries: &[Entry<'_>], tensors: &[(&str, &[u64], u32, &[u8])]) -> Vec<u8> {
-    let mut file = b"GGUF\x03\0\0\0".to_vec();
-    file.extend((tensors.len() as u64).to_le_bytes());
-    file.extend((entries.len() as u64).to_le_bytes());
-    for (key, type_id, value) in entries {
-        file.extend([text(key.as_bytes()), type_id.to_le_bytes().to_vec(), value.clone()].concat());
-    }
-    let mut data = Vec::new();
-    for (name, dims, type_id, bytes) in tensors {
-        file.extend(text(name.as_bytes()));
-        file.extend((dims.len() as u32).to_le_bytes());
-        file.extend(dims.iter().flat_map(|dim| dim.to_le_bytes()));
-        file.extend(type_id.to_le_bytes());
-        file.extend((data.len() as u64).to_le_bytes());
-        data.extend_from_slice(bytes);
-        data.resize(data.len().next_multiple_of(32), 0);
-    }
-    file.resize(file.len().next_multiple_of(32), 0);
-    [file, data].concat()
-}
-
 /// The bytes of a matrix [2, 256].
 fn matrix() -> Vec<u8> {
     (0..512).flat_map(|index| ((index * 37 % 255) as f32 / 64.0 - 2.0).to_le_bytes()).collect()
 }
 
-fn architecture() -> Entry<'static> {
-    ("general.architecture", 8, text(b"llama"))
+/// A GGUF file of a matrix.
+fn file(name: &str) -> GgufFile {
+    let matrix = GgufTensor::new(name, [256, 2], 0, matrix());
+    GgufFile::default().set("general.architecture", "llama").tensor(matrix)
 }
 
 #[test]
 fn types_that_nobody_knows_are_listed_and_carried_over() {
     let here = Workplace::new();
     let new: Vec<u8> = (1..=64).collect();
-    here.put(
-        "in.gguf",
-        &gguf(&[architecture()], &[("w", &[256, 2], 0, &matrix()), ("new", &[32], 137, &new)]),
-    );
+    here.put("in.gguf", &file("w").tensor(GgufTensor::new("new", [32], 137, &new[..])).bytes());
     let shown = here.succeeds(&["inspect", "in.gguf"]);
     assert!(shown.contains("ggml.137") && shown.contains("64 bytes  new\n"), "{shown}");
     here.succeeds(&["quantize", "in.gguf", "out", "-e", "q4_k"]);
@@ -136,22 +102,19 @@ fn a_float_of_8_bits_beside_a_weight_is_carried_over() {
 #[test]
 fn metadata_keeps_its_types_and_arrays() {
     let here = Workplace::new();
-    let tokens: Vec<Vec<u8>> =
-        (0..100).map(|index| text(format!("token \u{1b}[31m {index}").as_bytes())).collect();
-    let entries = [
-        architecture(),
-        ("llama.block_count", 4, 30u32.to_le_bytes().to_vec()),
-        ("llama.rope.freq_base", 6, 1e-5f32.to_le_bytes().to_vec()),
-        ("big", 10, u64::MAX.to_le_bytes().to_vec()),
-        ("nan", 6, f32::NAN.to_le_bytes().to_vec()),
-        ("no text", 8, text(b"a\x80\nb")),
-        ("odd", 7, vec![2]),
-        ("yes", 7, vec![1]),
-        array("tokenizer.ggml.tokens", 8, &tokens),
-        array("tokenizer.ggml.token_type", 4, &[1u32, 3].map(|kind| kind.to_le_bytes().to_vec())),
-        array("mixed", 8, &[text(b"\x80"), text(b"a")]),
-    ];
-    here.put("in.gguf", &gguf(&entries, &[("w", &[256, 2], 0, &matrix())]));
+    let tokens: Vec<u8> = (0..100).flat_map(|index| text(format!("token \u{1b}[31m {index}"))).collect();
+    let file = file("w")
+        .set("llama.block_count", 30u32)
+        .set("llama.rope.freq_base", 1e-5f32)
+        .set("big", GgufValue::new(10, u64::MAX.to_le_bytes()))
+        .set("nan", f32::NAN)
+        .set("no text", GgufValue::new(8, text(b"a\x80\nb")))
+        .set("odd", GgufValue::new(7, [2]))
+        .set("yes", true)
+        .set("tokenizer.ggml.tokens", GgufValue::array(8, 100, tokens))
+        .set("tokenizer.ggml.token_type", GgufValue::array(4, 2, [1u32, 3].map(u32::to_le_bytes).concat()))
+        .set("mixed", GgufValue::array(8, 2, [text(b"\x80"), text("a")].concat()));
+    here.put("in.gguf", &file.bytes());
     here.succeeds(&["quantize", "in.gguf", "out", "-e", "q8_0"]);
     for name in ["in.gguf", "out"] {
         let shown = here.succeeds(&["inspect", name]);
@@ -202,17 +165,13 @@ fn metadata_keeps_its_types_and_arrays() {
 #[test]
 fn a_model_in_several_files_is_quantized_whole() {
     let here = Workplace::new();
-    let matrix = matrix();
     let names = ["set-00001-of-00002.gguf", "set-00002-of-00002.gguf"];
     for (index, name) in names.into_iter().enumerate() {
-        let entries = [
-            architecture(),
-            ("split.no", 2, (index as u16).to_le_bytes().to_vec()),
-            ("split.count", 2, 2u16.to_le_bytes().to_vec()),
-            ("split.tensors.count", 5, 2i32.to_le_bytes().to_vec()),
-        ];
-        let tensor = format!("blk.{index}.w");
-        here.put(name, &gguf(&entries, &[(&tensor, &[256, 2], 0, &matrix)]));
+        let file = file(&format!("blk.{index}.w"))
+            .set("split.no", GgufValue::new(2, (index as u16).to_le_bytes()))
+            .set("split.count", GgufValue::new(2, 2u16.to_le_bytes()))
+            .set("split.tensors.count", GgufValue::new(5, 2i32.to_le_bytes()));
+        here.put(name, &file.bytes());
     }
     assert_eq!(here.succeeds(&["quantize", names[1], "out", "-e", "q4_k"]), "out: 2 of 2 tensors are q4_k\n");
     assert_eq!(Checkpoint::open(here.path("out")).unwrap().metadata().len(), 1);

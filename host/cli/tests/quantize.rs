@@ -9,6 +9,7 @@ use std::process::{Command, Output};
 use bitquilt::checkpoint::{self, Checkpoint};
 use bitquilt::registry::Registry;
 use bitquilt::{DType, Graph, InferenceSession, Tensor, TensorDict};
+use bitquilt_tests::gguf::{GgufFile, GgufTensor};
 
 /// A directory with a model, and the command in it.
 struct Workplace {
@@ -448,13 +449,7 @@ fn names_that_match_nothing_are_refused() {
 
 /// A GGUF file of one f32 weight, [2, 32].
 fn gguf() -> Vec<u8> {
-    let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
-    let numbers = |numbers: &[u64]| numbers.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>();
-    let mut file = [&b"GGUF\x03\0\0\0"[..], &numbers(&[1, 0]), &text("w"), &2u32.to_le_bytes()].concat();
-    file.extend([numbers(&[32, 2]), 0u32.to_le_bytes().to_vec(), numbers(&[0])].concat());
-    file.resize(file.len().next_multiple_of(32), 0);
-    file.extend(values(64).into_iter().flat_map(f32::to_le_bytes));
-    file
+    GgufFile::default().tensor(GgufTensor::f32("w", [32, 2], values(64))).bytes()
 }
 
 #[test]
