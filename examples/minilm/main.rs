@@ -128,7 +128,7 @@ fn minilm(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
 fn tokens(tokenizer: &SentenceTokenizer, sentences: &[String]) -> Result<Vec<Vec<u32>>, EncoderError> {
     let encode = |sentence: &String| {
         let tokens = tokenizer.encode(sentence)?;
-        match tokenizer.unknown(&tokens) {
+        match tokenizer.count_unknown(&tokens) {
             0 => {}
             count => eprintln!(
                 "warning: the encoder does not know {count} words of {:?}; any others in their place would mean the same to it",

@@ -1,4 +1,4 @@
-//! What makes an architecture of decoders: which weights a layer has, and what it computes from them.
+//! An architecture of decoders: the weights of a layer, and the computation with them.
 
 use bitquilt::{Error, Value};
 
@@ -17,9 +17,9 @@ pub trait Architecture: Sync {
     /// The weights of each layer.
     fn layer_weights(&self, config: &Config) -> Vec<LayerWeight>;
 
-    /// What attention adds to `x`, `[seq, width]`.
+    /// The sum that attention adds to `x`, `[seq, width]`.
     fn attention(&self, graph: &mut DecoderGraph<'_>, layer: usize, x: Value) -> Result<Value, Error>;
 
-    /// What the feed-forward block adds to `x`, `[rows, width]`.
+    /// The sum that the feed-forward block adds to `x`, `[rows, width]`.
     fn feed_forward(&self, graph: &mut DecoderGraph<'_>, layer: usize, x: Value) -> Result<Value, Error>;
 }

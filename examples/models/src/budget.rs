@@ -11,14 +11,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Make it the program's: `#[global_allocator] static ALLOCATOR: Budgeted = Budgeted;`. Threads without a budget notice nothing.
 pub struct Budgeted;
 
-/// Whether a thread has used up its budget. The thread itself never goes on after that: it keeps what it has until the program ends.
+/// A thread's memory, and whether it is used up. The thread itself never goes on after that: it keeps what it has until the program ends.
 #[derive(Clone, Default)]
 pub struct Budget(Arc<AtomicBool>);
 
 thread_local! {
-    /// Bytes that this thread may still take; all there are without a budget.
+    /// The number of bytes that this thread may still take; `usize::MAX` without a budget.
     static LEFT: Cell<usize> = const { Cell::new(usize::MAX) };
-    /// What is set when they are used up.
+    /// The flag that is set when they are used up.
     static SPENT: Cell<*const AtomicBool> = const { Cell::new(ptr::null()) };
 }
 

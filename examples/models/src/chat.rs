@@ -14,20 +14,20 @@ use serde::Serialize;
 use crate::budget::Budget;
 use crate::vocabulary::Vocabulary;
 
-/// Bytes of a template, at most; those of well-known models have up to 20,000.
+/// The most bytes of a template; those of well-known models have up to 20,000.
 const LENGTH: usize = 1 << 16;
-/// Instructions that a template may take, and so many more for each message.
+/// The number of instructions that a template may take, and how many more for each message.
 const STEPS: u64 = 100_000;
 const STEPS_A_MESSAGE: u64 = 10_000;
-/// Bytes that it may write, and keep at a time; in each case so many times the messages' more.
+/// The number of bytes that it may write, and that it may keep at a time. Each grows by a multiple of the messages' bytes.
 const OUTPUT: usize = 1 << 20;
 const MEMORY: usize = 1 << 26;
 const TIMES_THE_MESSAGES: usize = 16;
-/// How long it may take in all: an instruction that allocates nothing is bounded by nothing else.
+/// The longest time that it may take in all: an instruction that allocates nothing is bounded by nothing else.
 const TIME: Duration = Duration::from_secs(10);
-/// Characters of a message that a template may have worded.
+/// The most characters of an error's message, which a template may have worded.
 const MESSAGE: usize = 300;
-/// Bytes of the stack. Templates are parsed, compiled and freed by recursion: as deep as they are long, with some KB a level.
+/// The number of bytes of the stack. Templates are parsed, compiled and freed by recursion: as deep as they are long, with some KB a level.
 const STACK: usize = 1 << 29;
 
 /// One message of a conversation.
@@ -35,7 +35,7 @@ const STACK: usize = 1 << 29;
 pub struct Message {
     /// `system`, `user` or `assistant`.
     pub role: String,
-    /// What was said.
+    /// The text.
     pub content: String,
 }
 
@@ -56,7 +56,7 @@ pub enum ChatError {
     /// It is longer than any that is run.
     #[error("it has {bytes} bytes; at most {LENGTH} are run")]
     Length {
-        /// How long it is.
+        /// The number of its bytes.
         bytes: usize,
     },
     /// It is no template, or refuses the conversation.
@@ -65,19 +65,19 @@ pub enum ChatError {
     /// It runs on and on.
     #[error("it takes more than {most} steps")]
     Steps {
-        /// How many it may take.
+        /// The number that it may take.
         most: u64,
     },
     /// It writes more than it should.
     #[error("it writes more than {most} bytes")]
     Output {
-        /// How many it may write.
+        /// The number that it may write.
         most: usize,
     },
     /// Its values are too large.
     #[error("it takes more than {most} bytes of memory")]
     Memory {
-        /// How many it may take.
+        /// The number that it may take.
         most: usize,
     },
     /// One of its steps goes on and on, in a thread that nobody waits for any more.
@@ -91,7 +91,7 @@ pub enum ChatError {
     Engine,
 }
 
-/// What a template may take for a conversation.
+/// The bounds of a template for a conversation.
 #[derive(Clone, Copy)]
 struct Limits {
     steps: u64,
@@ -178,7 +178,7 @@ fn render_within(template: &str, values: Value, limits: Limits) -> Result<String
     }
 }
 
-/// Bytes up to a number of them.
+/// An output that takes up to a number of bytes.
 struct Bounded {
     text: Vec<u8>,
     most: usize,

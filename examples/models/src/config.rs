@@ -26,13 +26,13 @@ pub struct Config {
     pub context: usize,
     /// Added to the mean square in each norm.
     pub eps: f32,
-    /// The number of values of a head that turn with the position.
+    /// The number of values of a head that are rotated by the position.
     pub rope_dims: usize,
     /// The base of the rotation's frequencies.
     pub rope_theta: f64,
-    /// What positions are multiplied by.
+    /// The factor of positions.
     pub rope_scale: f64,
-    /// How the context was stretched, if it was by YaRN.
+    /// The stretching of the context, if that is YaRN's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub yarn: Option<Yarn>,
 }
@@ -41,7 +41,7 @@ pub struct Config {
 const MAX_DIM: usize = 1 << 24;
 
 impl Config {
-    /// Whether the numbers make a model; if not, a sentence.
+    /// Checks that the numbers make a model; the error is a sentence.
     pub fn check(&self) -> Result<(), String> {
         for (name, value) in [
             ("width", self.width),

@@ -35,7 +35,7 @@ pub enum ModelError {
     Contents {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
 }
@@ -48,7 +48,7 @@ impl ModelError {
 }
 
 impl DecoderModel {
-    /// Whether the hyper-parameters make a model, and the weights are all that it has, in their shapes, and no others; if not, a
+    /// Checks that the hyper-parameters make a model, and that every weight of it is there in its shape, and no other; the error is a
     /// sentence.
     pub(crate) fn check(&self) -> Result<(), String> {
         self.config.check()?;
@@ -82,7 +82,7 @@ impl DecoderModel {
         }
     }
 
-    /// Whether there are as many tokens as rows of the embedding; if not, a sentence.
+    /// Checks that there are as many tokens as rows of the embedding; the error is a sentence.
     pub(crate) fn check_vocabulary(&self) -> Result<(), String> {
         let expected = self.config.vocabulary;
         match self.vocabulary.as_ref().map(|vocabulary| vocabulary.tokens.len()) {

@@ -5,12 +5,12 @@ use bitquilt::{Model, Profile, RunError, State, TensorView};
 use crate::blocks::weighted::{POSITIONS, TOKENS};
 use crate::graph::{LOGITS, ROWS};
 
-/// Tokens of a run, at most. Longer texts are fed in pieces, so that memory does not grow with them.
+/// The most tokens of a run. Longer texts are fed in pieces, so that memory does not grow with them.
 const BATCH: usize = 512;
-/// Rows of logits of a run, at most.
+/// The most rows of logits of a run.
 const LOGIT_ROWS: usize = 128;
 
-/// Runs a model over a text, token by token or many at once, and remembers what it has seen.
+/// Runs a model over a text, token by token or many at once. The keys and values of the tokens that it was fed are in its state.
 ///
 /// Feeding one token at a time, or texts of lengths that were fed before, allocates nothing.
 pub struct Runner {
@@ -32,11 +32,11 @@ pub enum FeedError {
         .position + .tokens
     )]
     Full {
-        /// How many were to be fed.
+        /// The number of tokens to be fed.
         tokens: usize,
-        /// How many were fed before.
+        /// The number of tokens that were fed before.
         position: usize,
-        /// How many fit.
+        /// The number of tokens that fit.
         context: usize,
     },
     /// A token that is none.
@@ -46,7 +46,7 @@ pub enum FeedError {
         index: usize,
         /// The token.
         token: i64,
-        /// How many tokens there are.
+        /// The number of tokens that the model knows.
         vocabulary: usize,
     },
     /// Nothing was to be fed.
@@ -70,12 +70,12 @@ impl Runner {
         })
     }
 
-    /// How many tokens were fed.
+    /// The number of tokens that were fed.
     pub fn position(&self) -> usize {
         self.position
     }
 
-    /// How many tokens fit.
+    /// The number of tokens that fit.
     pub fn context(&self) -> usize {
         self.context
     }
@@ -85,7 +85,7 @@ impl Runner {
         self.state.set_profile(on);
     }
 
-    /// Where the time of the runs since [`Self::set_profile`] went.
+    /// The time that each node took in the runs since [`Self::set_profile`].
     pub fn profile(&self) -> Option<Profile> {
         self.state.profile()
     }

@@ -5,19 +5,19 @@ use std::collections::VecDeque;
 /// How the next token is chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
-    /// What logits are divided by; 0 takes the most likely token always.
+    /// The divisor of logits; 0 takes the most likely token always.
     pub temperature: f32,
-    /// Only so many most likely tokens are considered; 0 means all.
+    /// The number of most likely tokens that are considered; 0 means all.
     pub top_k: usize,
-    /// Only the most likely tokens are considered whose probabilities sum up to this.
+    /// The sum of the probabilities of the most likely tokens that are considered.
     pub top_p: f32,
     /// The seed of the random numbers.
     pub seed: u64,
-    /// What positive logits of recent tokens are divided by, and negative ones multiplied; 1 does not mind repetition.
+    /// The divisor of positive logits of recent tokens, and factor of negative ones; 1 does not mind repetition.
     ///
     /// That is the penalty of Keskar et al., "CTRL: A Conditional Transformer Language Model for Controllable Generation", 2019.
     pub repetition_penalty: f32,
-    /// How many of the last tokens that were chosen are recent.
+    /// The number of the last tokens that were chosen that count as recent.
     pub recent: usize,
 }
 

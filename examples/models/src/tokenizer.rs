@@ -28,18 +28,18 @@ pub struct Tokenizer {
     unknown: Option<u32>,
     /// Whether a space was put before the text.
     add_space: bool,
-    alone: Alone,
+    alphabet: Alphabet,
 }
 
-/// Which pieces of a text have a token each, so that no text is left out: longer tokens are joined from these.
-enum Alone {
+/// The pieces of text that have a token each, so that no text is left out: longer tokens are joined from these.
+enum Alphabet {
     /// Bytes, of GPT-2's kind.
     Bytes(Box<[bool; 256]>),
     /// Characters, of SentencePiece's, and whether there is a token for every byte of others.
     Characters { known: HashSet<char>, bytes: bool },
 }
 
-impl Alone {
+impl Alphabet {
     fn of(vocabulary: &Vocabulary) -> Self {
         let mut known = HashSet::new();
         for token in &vocabulary.tokens {
@@ -126,7 +126,7 @@ impl Tokenizer {
             stops: stops(vocabulary),
             unknown: vocabulary.unknown.filter(|_| matches!(vocabulary.merges, Merges::Scored { .. })),
             add_space: vocabulary.add_space,
-            alone: Alone::of(vocabulary),
+            alphabet: Alphabet::of(vocabulary),
         })
     }
 
@@ -135,10 +135,10 @@ impl Tokenizer {
     /// Special tokens that are written out in the text, such as `<|im_start|>`, become themselves.
     ///
     /// # Errors
-    /// A [`TokenizerError`] names the first character that has no token, if the vocabulary has none for what is [`unknown`](Self::unknown).
+    /// A [`TokenizerError`] names the first character that has no token, if the vocabulary has none for [unknown text](Self::count_unknown), either.
     pub fn encode(&self, text: &str, begins: bool) -> Result<Vec<u32>, TokenizerError> {
         if self.unknown.is_none()
-            && let Some((offset, char)) = text.char_indices().find(|(_, char)| !self.alone.has(*char))
+            && let Some((offset, char)) = text.char_indices().find(|(_, char)| !self.alphabet.has(*char))
         {
             return Err(TokenizerError(format!(
                 "the character {char:?} at byte {offset} of the text has no token in the model's vocabulary, and would be left out"
@@ -150,8 +150,8 @@ impl Tokenizer {
         Ok(bos.into_iter().chain(encoding.get_ids().iter().copied()).collect())
     }
 
-    /// How many of the tokens stand for what the vocabulary has no token for.
-    pub fn unknown(&self, tokens: &[u32]) -> usize {
+    /// The number of tokens that stand for text which the vocabulary has no token for.
+    pub fn count_unknown(&self, tokens: &[u32]) -> usize {
         tokens.iter().filter(|token| Some(**token) == self.unknown).count()
     }
 

@@ -1,6 +1,6 @@
 //! A model's tokens, as files hold them.
 
-/// What a token is, by GGUF's numbers (`tokenizer.ggml.token_type`).
+/// The kinds of tokens, by GGUF's numbers (`tokenizer.ggml.token_type`).
 pub mod kind {
     /// A piece of text.
     pub const NORMAL: u8 = 1;
@@ -16,7 +16,7 @@ pub mod kind {
     pub const BYTE: u8 = 6;
 }
 
-/// Bytes of a token, at most: every part of a token may be one, and the longest of well-known models have a few hundred.
+/// The most bytes of a token: every part of a token may be one, and the longest of well-known models have a few hundred.
 const LONGEST_TOKEN: usize = 1024;
 
 /// A model's tokens, and how text becomes a sequence of them.
@@ -26,7 +26,7 @@ pub struct Vocabulary {
     pub tokens: Vec<String>,
     /// The [`kind`] of each token; empty if all are normal.
     pub kinds: Vec<u8>,
-    /// Which pieces are joined.
+    /// The pairs of pieces that are joined.
     pub merges: Merges,
     /// The token before a text.
     pub bos: Option<u32>,
@@ -51,7 +51,7 @@ pub enum Merges {
     Listed {
         /// Two pieces a line, separated by a space.
         merges: Vec<String>,
-        /// How llama.cpp calls the way in which text is split into words before.
+        /// llama.cpp's name for the way in which text is split into words before.
         pre_tokenizer: String,
     },
     /// SentencePiece's: over characters, the pair first whose joined token has the highest score.
@@ -62,7 +62,7 @@ pub enum Merges {
 }
 
 impl Vocabulary {
-    /// Whether the parts fit each other; if not, a sentence.
+    /// Checks that the parts fit each other; the error is a sentence.
     pub fn check(&self) -> Result<(), String> {
         let count = self.tokens.len();
         let wrong = |what: &str, found: usize| {

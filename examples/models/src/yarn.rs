@@ -9,18 +9,18 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Yarn {
-    /// How many times longer the context is.
+    /// The length of the context, divided by that of the trained one.
     pub factor: f64,
-    /// Tokens of the context before that.
+    /// The number of tokens of the trained context.
     pub trained: usize,
-    /// Pairs that turn this often or more within the trained context keep their pace.
+    /// The number of turns within the trained context from which on pairs keep their pace.
     pub beta_fast: f64,
-    /// Pairs that turn this often or less are slowed wholly.
+    /// The number of turns up to which pairs are slowed wholly.
     pub beta_slow: f64,
 }
 
 impl Yarn {
-    /// Whether the numbers make sense; if not, a sentence.
+    /// Checks that the numbers make sense; the error is a sentence.
     pub fn check(&self) -> Result<(), String> {
         let &Self { factor, trained, beta_fast, beta_slow } = self;
         let ordered = 0.0 < beta_slow && beta_slow <= beta_fast && beta_fast.is_finite();
@@ -33,7 +33,7 @@ impl Yarn {
         Ok(())
     }
 
-    /// What the frequency `theta^(-2 * pair / dims)` of each pair is divided by, `[dims / 2]`.
+    /// The divisor of the frequency `theta^(-2 * pair / dims)` of each pair, `[dims / 2]`.
     pub fn divisors(&self, dims: usize, theta: f64) -> Vec<f32> {
         // Which pair, of real numbers, turns so often within the trained context.
         let pair = |turns: f64| dims as f64 * (self.trained as f64 / (turns * TAU)).ln() / (2.0 * theta.ln());
@@ -49,7 +49,7 @@ impl Yarn {
             .collect()
     }
 
-    /// What queries and keys are multiplied by: the paper's `sqrt(1 / t)`.
+    /// The factor of queries and keys: the paper's `sqrt(1 / t)`.
     pub fn magnitude(&self) -> f64 {
         0.1 * self.factor.ln() + 1.0
     }

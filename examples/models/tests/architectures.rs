@@ -100,7 +100,7 @@ fn logits_are_those_of_an_independent_forward_pass() {
     let Some(python) = numpy() else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
-    for architecture in DECODERS {
+    for architecture in DECODERS.iter().copied() {
         for (head, classifier, encoding) in [
             (16, false, None),
             (16, true, Some(("q4_0", 2))),
@@ -125,7 +125,7 @@ fn logits_are_those_of_an_independent_forward_pass() {
 fn tokens_one_by_one_are_the_same_as_all_together_and_a_saved_model_is_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
-    for architecture in DECODERS {
+    for architecture in DECODERS.iter().copied() {
         let model = open(random_file(architecture, 32)).unwrap();
         let together = logits(&model, TOKENS.len());
         for prompt in [0, 1, PROMPT] {
@@ -210,7 +210,7 @@ fn what_does_not_fit_the_architecture_is_a_sentence() {
         ),
         (
             named("qwen3").set("general.architecture", "qwen35moe"),
-            "FILE: its architecture is `qwen35moe`; this library knows `llama`, `qwen2`, `qwen3`",
+            "FILE: its architecture is `qwen35moe`; this library knows `llama`, `qwen2` and `qwen3`",
         ),
     ] {
         assert_eq!(open(file).err().as_deref(), Some(sentence));

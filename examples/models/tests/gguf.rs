@@ -58,7 +58,7 @@ fn what_is_no_model_is_a_sentence() {
     for (file, sentence) in [
         (
             file().set("general.architecture", "gemma3"),
-            "FILE: its architecture is `gemma3`; this library knows `llama`, `qwen2`, `qwen3`",
+            "FILE: its architecture is `gemma3`; this library knows `llama`, `qwen2` and `qwen3`",
         ),
         (
             file().without("llama.block_count"),

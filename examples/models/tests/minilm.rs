@@ -115,8 +115,8 @@ fn a_sentence_is_encoded_whole_or_refused() {
 
     // Sentences of different lengths are never padded to be alike.
     assert_eq!(tokenizer.encode("").unwrap().len(), 2);
-    assert_eq!(tokenizer.unknown(&SENTENCE), 0);
+    assert_eq!(tokenizer.count_unknown(&SENTENCE), 0);
     // A word of more than 100 letters is unknown to WordPiece, and so is a sign that no word has.
     let unknown = tokenizer.encode(&format!("{} \u{1F9FF} cat", "b".repeat(101))).unwrap();
-    assert_eq!(tokenizer.unknown(&unknown), 2, "{unknown:?}");
+    assert_eq!(tokenizer.count_unknown(&unknown), 2, "{unknown:?}");
 }

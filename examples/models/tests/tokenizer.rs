@@ -131,7 +131,7 @@ fn a_vocabulary_that_is_too_much_is_a_sentence() {
 fn text_without_a_token_is_an_error_or_counted_and_never_left_out() {
     let mut listed = vocabulary(&data("bytes_vocabulary.gguf"));
     let tokenizer = Tokenizer::new(&listed).unwrap();
-    assert_eq!(tokenizer.unknown(&tokenizer.encode("a \u{e9}\u{1f600}", true).unwrap()), 0);
+    assert_eq!(tokenizer.count_unknown(&tokenizer.encode("a \u{e9}\u{1f600}", true).unwrap()), 0);
     // GPT-2 writes the byte 0xA9, the second of U+00E9, as itself.
     let without = listed.tokens.iter().position(|token| token == "\u{a9}").unwrap();
     listed.tokens[without] = "<nothing>".to_owned();
@@ -147,7 +147,7 @@ fn text_without_a_token_is_an_error_or_counted_and_never_left_out() {
     let unknown = scored.unknown;
     assert!(unknown.is_some());
     let tokenizer = Tokenizer::new(&scored).unwrap();
-    assert_eq!(tokenizer.unknown(&tokenizer.encode("\u{1f600} \u{1f600}", true).unwrap()), 2);
+    assert_eq!(tokenizer.count_unknown(&tokenizer.encode("\u{1f600} \u{1f600}", true).unwrap()), 2);
     scored.unknown = None;
     let tokenizer = Tokenizer::new(&scored).unwrap();
     let error = tokenizer.encode("\u{1f600}", true).unwrap_err().to_string();

@@ -10,7 +10,7 @@ use super::Done;
 use super::load::{ModelArguments, ProfileArguments, RecipeArguments, RunArguments, apply, load};
 use super::memory::peak_resident;
 
-/// What `bench` takes.
+/// The arguments of `bench`.
 #[derive(Args)]
 pub struct BenchArguments {
     #[command(flatten)]

@@ -17,7 +17,7 @@ use super::Done;
 use super::load::{ModelArguments, ProfileArguments, RecipeArguments, RunArguments, apply, encode, load};
 use super::memory::peak_resident;
 
-/// What `generate` takes.
+/// The arguments of `generate`.
 #[derive(Args)]
 pub struct GenerateArguments {
     #[command(flatten)]
@@ -79,7 +79,7 @@ fn penalty(text: &str) -> Result<f32, String> {
     text.parse().ok().filter(fits).ok_or_else(|| "a number from 1 to 10 was expected".to_owned())
 }
 
-/// How many of the last tokens are made less likely.
+/// The number of the last tokens that are made less likely.
 const RECENT: usize = 64;
 
 /// Continues a text on standard output; all else goes to standard error.

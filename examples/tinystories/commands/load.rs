@@ -1,4 +1,4 @@
-//! What all commands share: a session, a model, its recipe.
+//! The parts that all commands share: a session, a model, its recipe.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -18,10 +18,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Done;
 
-/// Which model, and with what session.
+/// The arguments that choose a model and a session.
 #[derive(Args)]
 pub struct ModelArguments {
-    /// A GGUF file of the architecture `llama`, `qwen2` or `qwen3`, a llama2.c checkpoint (.bin), or what `quantize` has saved.
+    /// A GGUF file of a language model, a llama2.c checkpoint (.bin), or what `quantize` has saved.
     #[arg(long, value_name = "FILE")]
     pub model: PathBuf,
     /// The tokenizer.bin of a llama2.c checkpoint, if it is not beside it.
@@ -35,7 +35,7 @@ pub struct ModelArguments {
     threads: Option<u16>,
 }
 
-/// How a model is run.
+/// The arguments that say how a model is run.
 #[derive(Args)]
 pub struct RunArguments {
     /// Tokens that the model can look back on; by default what it was trained for, and at most 2048.
@@ -49,7 +49,7 @@ pub struct RunArguments {
     precision: Precision,
 }
 
-/// Whether to say where the time goes.
+/// The arguments that ask for a profile.
 #[derive(Args)]
 pub struct ProfileArguments {
     /// Prints how long each op took, without the prompt.
@@ -81,7 +81,7 @@ impl ProfileArguments {
     }
 }
 
-/// Which encodings.
+/// The arguments that choose encodings.
 #[derive(Args)]
 pub struct RecipeArguments {
     /// Encodes every matrix so, such as q4_0; without this or a recipe weights stay as the file has them.
@@ -154,7 +154,7 @@ impl RecipeArguments {
 }
 
 impl RunArguments {
-    /// What the graph of a model is built for.
+    /// The choices that the graph of a model is built with.
     pub fn options(&self, model: &DecoderModel) -> Options {
         const DEFAULT_CONTEXT: usize = 2048;
         let context = match self.context {
@@ -189,7 +189,7 @@ pub fn warn_beyond(option: &str, context: usize, model: &DecoderModel) {
 /// The tokens of a text; a warning where a part of it has none.
 pub fn encode(tokenizer: &Tokenizer, text: &str, begins: bool) -> Result<Vec<i32>, TokenizerError> {
     let tokens = tokenizer.encode(text, begins)?;
-    match tokenizer.unknown(&tokens) {
+    match tokenizer.count_unknown(&tokens) {
         0 => {}
         count => eprintln!(
             "warning: the model's vocabulary has no tokens for {count} pieces of the text; it sees its sign for the unknown instead"

@@ -10,7 +10,7 @@ use clap::Args;
 use super::Done;
 use super::load::{ModelArguments, RecipeArguments, RunArguments, apply, check_not_read, load};
 
-/// What `logits` takes.
+/// The arguments of `logits`.
 #[derive(Args)]
 pub struct LogitsArguments {
     #[command(flatten)]

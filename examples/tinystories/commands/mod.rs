@@ -14,5 +14,5 @@ pub use logits::{LogitsArguments, logits};
 pub use perplexity::{PerplexityArguments, perplexity};
 pub use quantize::{QuantizeArguments, quantize};
 
-/// What a command ends with.
+/// The result of a command.
 pub type Done = Result<(), Box<dyn std::error::Error>>;

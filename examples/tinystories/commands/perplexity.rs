@@ -13,7 +13,7 @@ use clap::Args;
 use super::Done;
 use super::load::{ModelArguments, RunArguments, apply, encode, load, warn_beyond};
 
-/// What `perplexity` takes.
+/// The arguments of `perplexity`.
 #[derive(Args)]
 pub struct PerplexityArguments {
     #[command(flatten)]

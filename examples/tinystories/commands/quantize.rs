@@ -8,7 +8,7 @@ use clap::Args;
 use super::Done;
 use super::load::{ModelArguments, RecipeArguments, apply, check_not_read};
 
-/// What `quantize` takes.
+/// The arguments of `quantize`.
 #[derive(Args)]
 pub struct QuantizeArguments {
     #[command(flatten)]
@@ -36,7 +36,7 @@ pub fn quantize(arguments: &QuantizeArguments) -> Done {
     Ok(())
 }
 
-/// Whether the file can be written, and is none that is read; better now than when all is quantized.
+/// Checks that the file can be written, and is none that is read; better now than when all is quantized.
 fn check_target(arguments: &QuantizeArguments) -> Done {
     let path = &arguments.save;
     checkpoint::check_target(path).map_err(|error| format!("--save: {error}"))?;

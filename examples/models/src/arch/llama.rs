@@ -22,13 +22,13 @@ impl Architecture for Llama {
 
     fn attention(&self, graph: &mut DecoderGraph<'_>, layer: usize, x: Value) -> Result<Value, Error> {
         let x = graph.norm(layer, "attn_norm.weight", x)?;
-        let heads = graph.projected(layer, x)?;
-        let heads = graph.turned(heads, RopePairing::Interleaved)?;
-        graph.attended(layer, heads)
+        let heads = graph.project(layer, x)?;
+        let heads = graph.rope(heads, RopePairing::Interleaved)?;
+        graph.attend(layer, heads)
     }
 
     fn feed_forward(&self, graph: &mut DecoderGraph<'_>, layer: usize, x: Value) -> Result<Value, Error> {
         let x = graph.norm(layer, "ffn_norm.weight", x)?;
-        graph.gated(layer, x)
+        graph.gated_feed_forward(layer, x)
     }
 }

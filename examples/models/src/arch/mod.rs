@@ -2,16 +2,26 @@
 //! [`bert`].
 
 pub mod bert;
-pub mod llama;
-mod qwen2;
-mod qwen3;
 
 use bitquilt::text::Brief;
 
 use crate::architecture::Architecture;
 
-/// The architectures of decoders.
-pub static DECODERS: [&dyn Architecture; 3] = [&llama::Llama, &qwen2::Qwen2, &qwen3::Qwen3];
+/// Takes in the files of architectures, and lists them.
+macro_rules! decoders {
+    ($($file:ident::$architecture:ident),* $(,)?) => {
+        $(pub mod $file;)*
+
+        /// The architectures of decoders.
+        pub static DECODERS: &[&dyn Architecture] = &[$(&$file::$architecture),*];
+    };
+}
+
+decoders! {
+    llama::Llama,
+    qwen2::Qwen2,
+    qwen3::Qwen3,
+}
 
 /// No architecture of decoders has this name.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +37,11 @@ pub fn named(name: &str) -> Result<&'static dyn Architecture, UnknownArchitectur
     found.copied().ok_or_else(|| UnknownArchitecture { name: name.to_owned() })
 }
 
-/// The names of all, as a sentence lists them.
+/// The names of all decoders, as a sentence lists them.
 fn known() -> String {
-    DECODERS.map(|architecture| format!("`{}`", architecture.name())).join(", ")
+    let names: Vec<String> = DECODERS.iter().map(|decoder| format!("`{}`", decoder.name())).collect();
+    match names.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} and {last}", others.join(", ")),
+        _ => names.concat(),
+    }
 }

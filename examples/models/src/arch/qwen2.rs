@@ -21,13 +21,13 @@ impl Architecture for Qwen2 {
 
     fn attention(&self, graph: &mut DecoderGraph<'_>, layer: usize, x: Value) -> Result<Value, Error> {
         let x = graph.norm(layer, "attn_norm.weight", x)?;
-        let heads = graph.projected_with_biases(layer, x)?;
-        let heads = graph.turned(heads, RopePairing::Half)?;
-        graph.attended(layer, heads)
+        let heads = graph.project_with_biases(layer, x)?;
+        let heads = graph.rope(heads, RopePairing::Half)?;
+        graph.attend(layer, heads)
     }
 
     fn feed_forward(&self, graph: &mut DecoderGraph<'_>, layer: usize, x: Value) -> Result<Value, Error> {
         let x = graph.norm(layer, "ffn_norm.weight", x)?;
-        graph.gated(layer, x)
+        graph.gated_feed_forward(layer, x)
     }
 }

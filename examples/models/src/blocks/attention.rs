@@ -6,14 +6,14 @@ use bitquilt::{Attention, Error, Rope, RopePairing, TensorType, Value};
 use super::decoder::DecoderGraph;
 use crate::config::Config;
 
-/// What attention takes, each `[seq, heads, head]`; the keys and values have fewer heads.
+/// The queries, keys and values of a layer, each `[seq, heads, head]`; keys and values have fewer heads.
 #[derive(Clone, Copy, Debug)]
 pub struct Heads {
-    /// What each token looks for.
+    /// The queries, which say what each token looks for.
     pub queries: Value,
-    /// What it is found by.
+    /// The keys, by which tokens are found.
     pub keys: Value,
-    /// What it then gives.
+    /// The values, which tokens that are found give.
     pub values: Value,
 }
 
@@ -35,22 +35,22 @@ pub fn biases(config: &Config) -> Vec<(&'static str, Vec<usize>)> {
     vec![("attn_q.bias", vec![queries]), ("attn_k.bias", vec![kv]), ("attn_v.bias", vec![kv])]
 }
 
-/// The norms of each head of a layer's queries and keys.
+/// The scales of the norms of each head of a layer's queries and keys.
 pub fn head_norms(config: &Config) -> Vec<(&'static str, Vec<usize>)> {
     vec![("attn_q_norm.weight", vec![config.head]), ("attn_k_norm.weight", vec![config.head])]
 }
 
 impl DecoderGraph<'_> {
-    /// The heads of `x`: its products with `attn_q`, `attn_k` and `attn_v`.
-    pub fn projected(&mut self, layer: usize, x: Value) -> Result<Heads, Error> {
+    /// The queries, keys and values of `x`: its products with the transposes of `attn_q`, `attn_k` and `attn_v`.
+    pub fn project(&mut self, layer: usize, x: Value) -> Result<Heads, Error> {
         let queries = self.linear(layer, "attn_q.weight", x)?;
         let keys = self.linear(layer, "attn_k.weight", x)?;
         let values = self.linear(layer, "attn_v.weight", x)?;
         self.split(queries, keys, values)
     }
 
-    /// The heads of `x`: as [`Self::projected`], and their biases.
-    pub fn projected_with_biases(&mut self, layer: usize, x: Value) -> Result<Heads, Error> {
+    /// The same as [`Self::project`], plus the biases.
+    pub fn project_with_biases(&mut self, layer: usize, x: Value) -> Result<Heads, Error> {
         let queries = self.linear_with_bias(layer, "attn_q", x)?;
         let keys = self.linear_with_bias(layer, "attn_k", x)?;
         let values = self.linear_with_bias(layer, "attn_v", x)?;
@@ -68,7 +68,7 @@ impl DecoderGraph<'_> {
 
     /// The RMS norm of each head of the queries and keys, scaled by `attn_q_norm` and `attn_k_norm`: Henry et al., "Query-Key Normalization
     /// for Transformers", 2020.
-    pub fn normed(&mut self, layer: usize, heads: Heads) -> Result<Heads, Error> {
+    pub fn norm_heads(&mut self, layer: usize, heads: Heads) -> Result<Heads, Error> {
         Ok(Heads {
             queries: self.norm(layer, "attn_q_norm.weight", heads.queries)?,
             keys: self.norm(layer, "attn_k_norm.weight", heads.keys)?,
@@ -77,7 +77,7 @@ impl DecoderGraph<'_> {
     }
 
     /// Queries and keys turned by the tokens' positions: Su et al., "RoFormer: Enhanced Transformer with Rotary Position Embedding", 2021.
-    pub fn turned(&mut self, heads: Heads, pairing: RopePairing) -> Result<Heads, Error> {
+    pub fn rope(&mut self, heads: Heads, pairing: RopePairing) -> Result<Heads, Error> {
         let rope = Rope {
             pairing,
             theta: self.config.rope_theta,
@@ -93,8 +93,8 @@ impl DecoderGraph<'_> {
         })
     }
 
-    /// Attention of each token to itself and those before, times `attn_output`.
-    pub fn attended(&mut self, layer: usize, heads: Heads) -> Result<Value, Error> {
+    /// The attention of each token to itself and those before it, times the transpose of `attn_output`.
+    pub fn attend(&mut self, layer: usize, heads: Heads) -> Result<Value, Error> {
         let &Config { kv_heads, head, .. } = self.config;
         let graph = &mut self.base.graph;
         let cache = TensorType::dense(self.options.cache, [self.options.context, kv_heads, head]);

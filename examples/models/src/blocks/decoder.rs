@@ -8,7 +8,7 @@ use bitquilt::{DType, Error, Tensor, TensorDict, TensorType, Value, dim};
 use super::weighted::{POSITIONS, TOKENS, WeightedGraph};
 use crate::config::{Config, ROPE_FACTORS, layer_tensor};
 
-/// What a graph is built for.
+/// The choices that a graph is built with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// The number of tokens that the caches have room for.
@@ -25,13 +25,13 @@ pub struct DecoderGraph<'a> {
     pub base: WeightedGraph<'a>,
     /// The hyper-parameters.
     pub config: &'a Config,
-    /// What it is built for.
+    /// The choices that it is built with.
     pub options: &'a Options,
     /// The tokens, i32 `[seq]`.
     pub tokens: Value,
-    /// Where in the text they are, i32 `[seq]`.
+    /// The tokens' positions in the text, i32 `[seq]`.
     pub positions: Value,
-    /// What the frequencies of the rotation are divided by, f32 `[rope_dims / 2]`.
+    /// The divisors of the rotation's frequencies, f32 `[rope_dims / 2]`.
     pub(super) rope_factors: Option<Value>,
 }
 
@@ -67,7 +67,7 @@ impl<'a> DecoderGraph<'a> {
     }
 }
 
-/// What the frequencies of the rotation are divided by, if they are: the file's factors, those of YaRN, or both.
+/// The divisors of the rotation's frequencies, if there are any: the file's, those of YaRN, or their products.
 fn rope_factors(config: &Config, weights: &TensorDict) -> Result<Option<Tensor>, Error> {
     let listed = weights.get(ROPE_FACTORS);
     let Some(yarn) = &config.yarn else { return Ok(listed.cloned()) };

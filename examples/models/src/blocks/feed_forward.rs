@@ -18,7 +18,7 @@ pub fn weights(config: &Config) -> Vec<(&'static str, Vec<usize>)> {
 
 impl DecoderGraph<'_> {
     /// `down(silu(gate(x)) * up(x))`: Shazeer, "GLU Variants Improve Transformer", 2020.
-    pub fn gated(&mut self, layer: usize, x: Value) -> Result<Value, Error> {
+    pub fn gated_feed_forward(&mut self, layer: usize, x: Value) -> Result<Value, Error> {
         let gate = self.linear(layer, "ffn_gate.weight", x)?;
         let up = self.linear(layer, "ffn_up.weight", x)?;
         let gate = self.base.graph.silu(gate)?;

@@ -10,7 +10,7 @@ use crate::tokenizer::is_llama3;
 use crate::vocabulary::{Merges, Vocabulary};
 use crate::yarn::Yarn;
 
-/// The key of what every such model has.
+/// The key that every such file has.
 const ARCHITECTURE: &str = "general.architecture";
 
 /// Whether a file's metadata is that of a model in GGUF.
@@ -18,7 +18,7 @@ pub(super) fn describes(metadata: &Metadata) -> bool {
     metadata.contains(ARCHITECTURE)
 }
 
-/// What a file says about a model.
+/// The metadata of a model, read.
 pub(super) type Description = (&'static dyn Architecture, Config, Option<Vocabulary>);
 
 /// The architecture, hyper-parameters and tokens of a model whose embedding has so many `rows`; the metadata's lists are taken out.

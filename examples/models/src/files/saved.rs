@@ -13,7 +13,7 @@ use crate::vocabulary::{Merges, Vocabulary};
 /// The metadata that makes a checkpoint such a model.
 const KEY: &str = "tinystories";
 
-/// That entry.
+/// The metadata's value, JSON.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Record {
@@ -36,7 +36,7 @@ fn is_llama(architecture: &String) -> bool {
     *architecture == llama()
 }
 
-/// A vocabulary without its lists, which are tensors.
+/// The parts of a vocabulary that are no lists; those are tensors.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct VocabularyRecord {
@@ -51,7 +51,7 @@ struct VocabularyRecord {
     chat_template: Option<String>,
 }
 
-/// All texts of a list, each ended by a zero byte.
+/// The tensors of lists. A list of texts is all of them one after the other, each ended by a zero byte.
 const TOKENS: &str = "tokenizer.tokens";
 const MERGES: &str = "tokenizer.merges";
 const SCORES: &str = "tokenizer.scores";
@@ -117,7 +117,7 @@ fn vocabulary(record: VocabularyRecord, weights: &mut TensorDict) -> Result<Voca
     Ok(vocabulary)
 }
 
-/// All that a file needs to have.
+/// The tensors and metadata of a file.
 pub(super) fn write(model: &DecoderModel) -> Result<TensorDict, String> {
     let mut tensors = model.weights.clone();
     let architecture = model.architecture.name().to_owned();

@@ -1,4 +1,4 @@
-//! What can be wrong with an encoder's files, and with sentences.
+//! Errors of an encoder's files, and of sentences.
 
 use std::path::{Path, PathBuf};
 
@@ -23,7 +23,7 @@ pub enum EncoderError {
     Contents {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
     /// A weight is not as large as the hyper-parameters say.
@@ -47,7 +47,7 @@ pub enum EncoderError {
         beginning: String,
         /// The number of its tokens.
         found: usize,
-        /// How many the encoder has positions for.
+        /// The number of the encoder's positions.
         longest: usize,
     },
     /// The tokenizer fails.
@@ -58,7 +58,7 @@ pub enum EncoderError {
     Tokens {
         /// The number of tokens.
         found: usize,
-        /// How many the encoder has positions for.
+        /// The number of the encoder's positions.
         longest: usize,
     },
     /// The graph cannot be built or loaded.

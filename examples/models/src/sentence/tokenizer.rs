@@ -47,13 +47,13 @@ impl SentenceTokenizer {
         Ok(tokens.to_vec())
     }
 
-    /// How many of the tokens stand for words that the vocabulary does not know, which the encoder cannot tell apart.
-    pub fn unknown(&self, tokens: &[u32]) -> usize {
+    /// The number of tokens that stand for words which the vocabulary does not know; the encoder cannot tell those apart.
+    pub fn count_unknown(&self, tokens: &[u32]) -> usize {
         tokens.iter().filter(|token| Some(**token) == self.unknown).count()
     }
 }
 
-/// So much of a sentence that people know which it is.
+/// The first 60 characters of a sentence, by which people know which it is.
 pub fn beginning(sentence: &str) -> String {
     const CHARACTERS: usize = 60;
     match sentence.char_indices().nth(CHARACTERS) {
