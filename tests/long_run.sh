@@ -23,6 +23,6 @@ step "the plugin interface under valgrind"
 host=$(rustc -vV | sed -n 's/^host: //p')
 runner=CARGO_TARGET_$(tr 'a-z-' 'A-Z_' <<<"$host")_RUNNER
 export "$runner=valgrind --quiet --error-exitcode=99 --fair-sched=yes"
-cargo test -p bitquilt-plugin-api --all-features --lib
+cargo test -p bitquilt-plugin-api -p bitquilt-plugin-kit --lib
 cargo test -p bitquilt-tests --test plugin_loading --test c_plugins
 cargo test -p bitquilt-tests --test faults -- --test-threads=1 functions_that_fail plugins_that_break_the_contract

@@ -84,12 +84,9 @@
 //! }
 //!
 //! export_plugin!(plugin);
-//! # #[cfg(feature = "testing")]
 //! # fn main() {
-//! #     bitquilt_plugin_api::testing::assert_conforms(plugin());
+//! #     bitquilt_plugin_kit::assert_conforms(plugin());
 //! # }
-//! # #[cfg(not(feature = "testing"))]
-//! # fn main() {}
 //! ```
 //!
 //! # What to read
@@ -103,8 +100,9 @@
 //! trapped. Code that needs another sets it and puts back what it found; what is left behind, also by a constructor of the library
 //! (`-ffast-math` links one), is undone, and is a fault that the conformance kit names.
 //!
-//! [`mod@host`] is for those who write a host. The feature `testing` adds a conformance kit, which tests in one line all that a host relies
-//! on in a plugin, and a small host to test what it computes, both without a file.
+//! [`mod@host`] is for those who write a host. The crate `bitquilt-plugin-kit`, beside this one, is for the tests of a plugin: a
+//! conformance kit, which checks in one line all that a host relies on, and a small host to test what a plugin computes, both without
+//! a file.
 
 mod abi;
 mod attributes;
@@ -123,8 +121,6 @@ mod kernel;
 mod op;
 mod plugin;
 mod tensor;
-#[cfg(feature = "testing")]
-pub mod testing;
 
 pub use attributes::{Attribute, AttributeKind, Attributes};
 pub use bytemuck;

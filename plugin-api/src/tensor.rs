@@ -67,6 +67,16 @@ impl DType {
     /// 8-bit float of 5 bits of exponent and 2 of fraction: [`F8E5M2`].
     pub const F8_E5M2: Self = Self(15);
 
+    /// The dtype of a code, whether this version knows it or not.
+    pub const fn from_code(code: u32) -> Self {
+        Self(code)
+    }
+
+    /// Its code.
+    pub const fn code(self) -> u32 {
+        self.0
+    }
+
     /// All dtypes of this version.
     pub fn all() -> impl Iterator<Item = Self> {
         DTYPES.iter().map(|(dtype, ..)| *dtype)

@@ -139,7 +139,7 @@ fn unpack(block: &[u8; BLOCK_BYTES]) -> (f16, [u8; BLOCK_LEN]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bitquilt_plugin_api::testing::TestHost;
+    use bitquilt_plugin_kit::TestHost;
 
     fn host() -> TestHost {
         TestHost::new([crate::plugin()]).unwrap()

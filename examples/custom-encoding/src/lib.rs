@@ -24,6 +24,6 @@ export_plugin!(plugin);
 mod tests {
     #[test]
     fn every_promise_to_a_host_is_kept() {
-        bitquilt_plugin_api::testing::assert_conforms(crate::plugin());
+        bitquilt_plugin_kit::assert_conforms(crate::plugin());
     }
 }

@@ -77,8 +77,8 @@ impl Kernel for WeightedSum {
 
 #[cfg(test)]
 mod tests {
-    use bitquilt_plugin_api::testing::{TestHost, TestTensor};
     use bitquilt_plugin_api::{Attributes, dim};
+    use bitquilt_plugin_kit::{TestHost, TestTensor};
 
     use super::*;
 

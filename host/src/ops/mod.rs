@@ -83,8 +83,8 @@ fn vectorized<O: Vectorized>(plugin: Plugin, op: O) -> Plugin {
 
 #[cfg(test)]
 mod tests {
-    use bitquilt_plugin_api::testing::Conformance;
     use bitquilt_plugin_api::{Attributes, DType, TensorType};
+    use bitquilt_plugin_kit::Conformance;
 
     #[test]
     fn every_promise_to_a_host_is_kept() {

@@ -1,7 +1,7 @@
 //! Runs one op on tensors, for the tests of each.
 
-use bitquilt_plugin_api::testing::{TestHost, TestTensor};
 use bitquilt_plugin_api::{Attributes, OutputType, Plugin, Result, Scalar, TensorType};
+use bitquilt_plugin_kit::{TestHost, TestTensor};
 
 use crate::Tensor;
 

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use bitquilt_plugin_api::testing::Conformance;
-use bitquilt_plugin_api::testing::conformance::{Check, Subject, Verdict};
+use bitquilt_plugin_kit::Conformance;
+use bitquilt_plugin_kit::conformance::{Check, Subject, Verdict};
 use bitquilt_simd::Isa;
 use serde::{Deserialize, Serialize};
 

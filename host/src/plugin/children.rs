@@ -7,19 +7,20 @@ use std::path::Path;
 use super::child::{self, Limits};
 use super::loader::Loader;
 use super::probe::{BEGUN, CHILD_VARIABLE, MARK, PASSED};
-use super::{check, search};
+use super::search;
 use crate::registry::Registry;
 
 /// Loads the plugin that this process was started to probe or check, and exits; returns at once in any other process.
 ///
-/// A program that probes or checks plugins with children of its own ([`PluginProbe::new`](super::PluginProbe::new), [`PluginCheck::new`](super::PluginCheck::new))
-/// calls this before anything else. It returns at once in a process that has more rights than its user, too, who is not to say
+/// A program that probes or checks plugins with children of its own ([`PluginProbe::new`](super::PluginProbe::new),
+/// `PluginCheck::new`) calls this before anything else. It returns at once in a process that has more rights than its user, too, who is not to say
 /// what such a process loads.
 pub fn child_main() {
     if search::is_elevated() {
         return;
     }
-    check::child_main();
+    #[cfg(feature = "plugin-check")]
+    super::check::child_main();
     if let Some(path) = std::env::var_os(CHILD_VARIABLE) {
         std::process::exit(probe_here(&path));
     }

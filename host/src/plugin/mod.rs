@@ -1,5 +1,6 @@
 //! Plugins: where they come from, and what they registered.
 
+#[cfg(feature = "plugin-check")]
 mod check;
 mod child;
 mod children;
@@ -9,6 +10,7 @@ mod probe;
 mod search;
 mod verdicts;
 
+#[cfg(feature = "plugin-check")]
 pub use check::{CheckError, CheckFinding, CheckReport, CheckVerdict, PluginCheck};
 pub use child::End;
 pub use children::child_main;

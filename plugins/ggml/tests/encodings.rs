@@ -4,8 +4,8 @@
 
 use bitquilt_ggml_blocks::{FORMATS, Importance as FormatImportance};
 use bitquilt_plugin_api::host::{ENTRY_SYMBOL, PluginLibrary};
-use bitquilt_plugin_api::testing::TestHost;
 use bitquilt_plugin_api::{Importance, Rows};
+use bitquilt_plugin_kit::TestHost;
 
 /// Values of both signs and many magnitudes, the same on each run.
 fn values(count: usize) -> Vec<f32> {
@@ -88,5 +88,5 @@ fn any_bytes_decode() {
 
 #[test]
 fn every_promise_to_a_host_is_kept() {
-    bitquilt_plugin_api::testing::assert_conforms(bitquilt_ggml::plugin());
+    bitquilt_plugin_kit::assert_conforms(bitquilt_ggml::plugin());
 }

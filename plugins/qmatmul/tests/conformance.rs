@@ -1,6 +1,6 @@
 //! What a host relies on, with GGML's encodings beside the ops.
 
-use bitquilt_plugin_api::testing::Conformance;
+use bitquilt_plugin_kit::Conformance;
 
 #[test]
 fn every_promise_to_a_host_is_kept() -> bitquilt_plugin_api::Result<()> {

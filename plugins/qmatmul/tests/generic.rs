@@ -3,10 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use bitquilt_plugin_api::testing::{TestHost, TestTensor};
 use bitquilt_plugin_api::{
     Attributes, DType, Dim, EncodingSpec, Error, Plugin, QuantizationEncoding, Result, Rows, TensorType, dim,
 };
+use bitquilt_plugin_kit::{TestHost, TestTensor};
 
 /// Three values a block: a scale as f32, then a byte each. A first byte of 255 is refused.
 struct Triples;

@@ -1,5 +1,6 @@
 //! `bitquilt plugin`
 
+#[cfg(feature = "plugin-check")]
 mod check;
 mod inspect;
 mod list;
@@ -26,6 +27,7 @@ pub enum PluginCommand {
     /// Shows what a file is without running any of its code: format, machine, entry symbol, plugin-api version, dependencies.
     Inspect(inspect::InspectArguments),
     /// Runs every encoding, op and kernel of a plugin in child processes, and says which promises to the host it keeps.
+    #[cfg(feature = "plugin-check")]
     Check(check::CheckArguments),
     /// Writes a crate of a plugin to begin with: an encoding, an op, a test and a README.
     New(new::NewArguments),
@@ -38,6 +40,7 @@ impl PluginCommand {
             Self::List { json } => list::list(session, *json)?,
             Self::Paths => paths(session)?,
             Self::Inspect(arguments) => arguments.execute(session)?,
+            #[cfg(feature = "plugin-check")]
             Self::Check(arguments) => return arguments.execute(),
             Self::New(arguments) => arguments.execute()?,
         }

@@ -105,7 +105,9 @@ impl NewArguments {
     /// Does it.
     pub fn execute(&self) -> miette::Result<()> {
         let name = self.plugin_name()?;
-        let dependency = self.dependency()?;
+        let plugin_api = self.plugin_api()?;
+        let dependency = format!("version = \"{API_VERSION}\", path = {}", quoted(&plugin_api)?);
+        let kit = format!("path = {}", quoted(&plugin_api.join("kit"))?);
         let encoding = name.replacen('-', ".", 1).replace('-', "_");
         let library = name.replace('-', "_");
         let fill = |text: &str| {
@@ -113,6 +115,7 @@ impl NewArguments {
                 .replace("{{encoding}}", &encoding)
                 .replace("{{library}}", &library)
                 .replace("{{dependency}}", &dependency)
+                .replace("{{kit}}", &kit)
         };
         check_empty(&self.dir)?;
         write_crate(&self.dir, &fill)
@@ -154,21 +157,25 @@ impl NewArguments {
         ))
     }
 
-    /// What the manifest says of plugin-api.
-    fn dependency(&self) -> miette::Result<String> {
-        let path = match &self.plugin_api {
-            Some(path) => plugin_api(path).map_err(|problem| miette!("--plugin-api {}: {problem}", path.display()))?,
+    /// The folder of the crate that the plugin depends on.
+    fn plugin_api(&self) -> miette::Result<PathBuf> {
+        match &self.plugin_api {
+            Some(path) => plugin_api(path).map_err(|problem| miette!("--plugin-api {}: {problem}", path.display())),
             None => plugin_api(Path::new(BUILT_WITH)).map_err(|problem| {
                 miette!(
                     "this command was built with the crate bitquilt-plugin-api in {BUILT_WITH}, and a plugin cannot depend on that: \
                      {problem}; name the folder plugin-api of a checkout of bitquilt with --plugin-api"
                 )
-            })?,
-        };
-        // A JSON string is a TOML string.
-        let quoted = serde_json::to_string(&path).into_diagnostic()?;
-        Ok(format!("version = \"{API_VERSION}\", path = {quoted}"))
+            }),
+        }
     }
+}
+
+/// A path as the manifest says it.
+fn quoted(path: &Path) -> miette::Result<String> {
+    let path = path.to_str().ok_or_else(|| miette!("{} is no UTF-8", path.display()))?;
+    // A JSON string is a TOML string.
+    serde_json::to_string(path).into_diagnostic()
 }
 
 /// The crate of plugin-api that this command was built with.
@@ -178,14 +185,13 @@ const BUILT_WITH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../plugin-api"
 const MANIFEST_LIMIT: u64 = 1 << 20;
 
 /// The absolute path of a directory with the crate bitquilt-plugin-api, or what is wrong with it.
-fn plugin_api(directory: &Path) -> Result<String, String> {
+fn plugin_api(directory: &Path) -> Result<PathBuf, String> {
     let manifest = directory.join("Cargo.toml");
     let text = file::read_text(&manifest, MANIFEST_LIMIT).map_err(|error| error.to_string())?;
     if !text.lines().any(|line| line.trim() == "name = \"bitquilt-plugin-api\"") {
         return Err("the crate there is not bitquilt-plugin-api".to_owned());
     }
-    let path = fs::canonicalize(directory).map_err(|error| error.to_string())?;
-    path.into_os_string().into_string().map_err(|_| "the path is no UTF-8".to_owned())
+    fs::canonicalize(directory).map_err(|error| error.to_string())
 }
 
 /// The name of a library of this system.

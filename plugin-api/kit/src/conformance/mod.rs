@@ -24,7 +24,7 @@
 //! #     Plugin::new("acme-raw", "1.0.0").encoding(Raw)
 //! # }
 //! // #[test] fn it_keeps_its_promises() {
-//! bitquilt_plugin_api::testing::assert_conforms(plugin());
+//! bitquilt_plugin_kit::assert_conforms(plugin());
 //! // }
 //! ```
 //!
@@ -36,17 +36,23 @@
 //! ends it. `bitquilt plugin check FILE` runs the same checks of a library in child processes with limits, and says where.
 
 mod encoding;
+mod finding;
 mod kernel;
+mod node;
 mod op;
 mod qmatmul;
 mod search;
+mod setup;
 mod values;
 
-use std::fmt::{self, Display, Formatter};
+use bitquilt_plugin_api::host::{ControlChange, RegistrarHost, register, take_control_change};
+use bitquilt_plugin_api::{Attributes, IntoPlugin, KernelKey, Plugin, Result, Selector, TensorType};
 
-use super::TestHost;
-use crate::host::{ControlChange, RegistrarHost, register, take_control_change};
-use crate::{Attributes, IntoPlugin, KernelKey, Plugin, Result, Selector, TensorType};
+pub use finding::{At, Check, Finding, Subject, Verdict};
+use node::Node;
+use setup::Setup;
+
+use crate::TestHost;
 
 /// Runs every check of a plugin.
 ///
@@ -59,161 +65,11 @@ pub fn assert_conforms(plugin: impl IntoPlugin) {
     }
 }
 
-/// Is told what is about to be called.
-pub type At<'a> = &'a (dyn Fn(&str) + Sync);
-
 /// A plugin, and what it is checked with.
 pub struct Conformance {
-    host: TestHost,
-    /// The first so many of the host's encodings, ops and kernels are the plugin's.
-    own: Own,
-    /// Ops' names, and inputs that they take.
-    examples: Vec<(String, search::Node)>,
+    setup: Setup,
     /// What loading or registering the plugin left changed.
     change: Option<ControlChange>,
-}
-
-#[derive(Clone, Copy)]
-struct Own {
-    encodings: usize,
-    ops: usize,
-    kernels: usize,
-}
-
-/// What is checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Subject {
-    /// The plugin itself: how it is loaded, and registers.
-    Plugin,
-    /// The encoding of this name.
-    Encoding(String),
-    /// What the op of this name says of its types.
-    Op(String),
-    /// A way to run an op.
-    Kernel {
-        /// The op.
-        op: String,
-        /// The provider's name, and the encoding if it is for one.
-        name: String,
-        /// Its place among the plugin's.
-        index: usize,
-    },
-}
-
-impl Display for Subject {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Plugin => f.write_str("the plugin"),
-            Self::Encoding(name) => write!(f, "encoding {name}"),
-            Self::Op(name) => write!(f, "op {name}"),
-            Self::Kernel { op, name, .. } => write!(f, "kernel {op}/{name}"),
-        }
-    }
-}
-
-/// A promise of a plugin's author.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Check {
-    /// Blocks have the values and bytes that the spec says, each stands for itself, and so does each row.
-    Blocks,
-    /// Values of 12 distributions come back better than if nothing were stored, and the error is shown; edge values are no trouble.
-    RoundTrip,
-    /// The output types are the same each time, and make sense.
-    Types,
-    /// Outputs are wholly written, and depend on nothing that their memory or scratch held before.
-    Written,
-    /// Outputs are the same each time, for every number of threads.
-    Determinism,
-    /// Inputs are left as they were.
-    Inputs,
-    /// Nothing panics, whatever the blocks, values or types.
-    Panics,
-    /// `qmatmul`'s generic kernel gives what multiplying the decoded weight does.
-    Qmatmul,
-    /// Nothing is read or written outside the buffers: they stand beside guard pages.
-    Bounds,
-    /// No call leaves its thread's floating-point control changed: rounding, what is flushed to zero, what is trapped.
-    Control,
-}
-
-impl Check {
-    /// The checks of a subject, in order.
-    pub fn all_of(subject: &Subject) -> &'static [Self] {
-        use Check::{
-            Blocks, Bounds, Control, Determinism, Inputs, Panics, Qmatmul, RoundTrip, Types, Written,
-        };
-        match subject {
-            Subject::Plugin => &[Control],
-            Subject::Encoding(_) => {
-                &[Blocks, RoundTrip, Written, Determinism, Inputs, Panics, Qmatmul, Bounds, Control]
-            }
-            Subject::Op(_) => &[Types, Panics, Control],
-            Subject::Kernel { .. } => &[Written, Determinism, Inputs, Panics, Bounds, Control],
-        }
-    }
-
-    /// Its name in listings.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Blocks => "block arithmetic",
-            Self::RoundTrip => "round trip",
-            Self::Types => "types",
-            Self::Written => "outputs written",
-            Self::Determinism => "determinism",
-            Self::Inputs => "inputs left alone",
-            Self::Panics => "panics",
-            Self::Qmatmul => "qmatmul",
-            Self::Bounds => "bounds",
-            Self::Control => "float control",
-        }
-    }
-}
-
-impl Display for Check {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// How a check came out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// The promise is kept; what was seen.
-    Passed(String),
-    /// It is broken; where and how.
-    Failed(String),
-    /// It could not be checked, for this reason.
-    Skipped(String),
-}
-
-impl From<Result<String, String>> for Verdict {
-    fn from(outcome: Result<String, String>) -> Self {
-        outcome.map_or_else(Self::Failed, Self::Passed)
-    }
-}
-
-/// A check of a subject, and how it came out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// What was checked.
-    pub subject: Subject,
-    /// For what.
-    pub check: Check,
-    /// How it came out.
-    pub verdict: Verdict,
-}
-
-impl Display for Finding {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let (word, text) = match &self.verdict {
-            Verdict::Passed(text) => ("pass", text),
-            Verdict::Failed(text) => ("FAIL", text),
-            Verdict::Skipped(text) => ("skip", text),
-        };
-        write!(f, "{word}  {}  {:17}  {text}", self.subject, self.check)
-    }
 }
 
 impl Conformance {
@@ -228,15 +84,13 @@ impl Conformance {
         let mut host = TestHost::default();
         host.add(register)?;
         let change = take_control_change();
-        let (encodings, ops, kernels) = (host.encodings.len(), host.ops.len(), host.kernels.len());
-        let own = Own { encodings, ops, kernels };
-        Self { host, own, examples: Vec::new(), change }
+        Self { setup: Setup::of(host), change }
             .beside(Plugin::new("conformance", "1.0.0").encoding(values::PlainBlocks))
     }
 
     /// Adds a plugin that is not checked itself: encodings that ops take, ops that kernels are for, `qmatmul`.
     pub fn beside(mut self, plugin: Plugin) -> Result<Self> {
-        self.host.add(|registrar| register(plugin, registrar))?;
+        self.setup.host.add(|registrar| register(plugin, registrar))?;
         Ok(self)
     }
 
@@ -249,20 +103,20 @@ impl Conformance {
         attributes: Attributes,
     ) -> Self {
         let types = inputs.into_iter().collect();
-        self.examples.push((op.to_owned(), search::Node { types, attributes }));
+        self.setup.examples.push((op.to_owned(), Node { types, attributes }));
         self
     }
 
     /// All that the plugin has.
     pub fn subjects(&self) -> Vec<Subject> {
-        let encodings = self.host.encodings[..self.own.encodings].iter();
-        let ops = self.host.ops[..self.own.ops].iter();
-        let kernels = self.host.kernels[..self.own.kernels].iter().enumerate();
+        let encodings = self.setup.host.encodings[..self.setup.own.encodings].iter();
+        let ops = self.setup.host.ops[..self.setup.own.ops].iter();
+        let kernels = self.setup.host.kernels[..self.setup.own.kernels].iter().enumerate();
         let kernel = |(index, (key, _)): (usize, &(KernelKey, _))| Subject::Kernel {
             op: key.op.clone(),
             name: match &key.selector {
                 Selector::Encoding(encoding) => format!("{} for {encoding}", key.name),
-                Selector::Dense | Selector::AnyEncoding => key.name.clone(),
+                _ => key.name.clone(),
             },
             index,
         };
@@ -282,16 +136,16 @@ impl Conformance {
         }
         let verdict = match subject {
             Subject::Plugin => return unchanged(self.change),
-            Subject::Encoding(name) => match self.host.find_encoding(name) {
-                Some(handle) => encoding::check(&self.host, handle, check, at),
+            Subject::Encoding(name) => match self.setup.host.find_encoding(name) {
+                Some(handle) => encoding::check(&self.setup.host, handle, check, at),
                 None => missing(),
             },
-            Subject::Op(name) => match self.host.op(name) {
-                Ok((signature, _)) => op::check(self, signature, check, at),
+            Subject::Op(name) => match self.setup.host.op(name) {
+                Ok((signature, _)) => op::check(&self.setup, signature, check, at),
                 Err(_) => missing(),
             },
-            Subject::Kernel { index, .. } => match self.host.kernels.get(*index) {
-                Some((key, _)) => kernel::check(self, *index, key, check, at),
+            Subject::Kernel { index, .. } => match self.setup.host.kernels.get(*index) {
+                Some((key, _)) => kernel::check(&self.setup, *index, key, check, at),
                 None => missing(),
             },
         };
@@ -328,11 +182,6 @@ impl Conformance {
         let failed = findings.iter().filter(|finding| matches!(finding.verdict, Verdict::Failed(_))).count();
         let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
         assert!(failed == 0, "{failed} of {} checks failed:\n{}", lines.len(), lines.join("\n"));
-    }
-
-    /// The names of the plugin's own encodings.
-    fn own_encodings(&self) -> impl Iterator<Item = &str> {
-        self.host.encodings[..self.own.encodings].iter().map(|encoding| encoding.spec().name.as_str())
     }
 }
 

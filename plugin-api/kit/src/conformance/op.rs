@@ -1,19 +1,22 @@
 //! The checks of what an op says of its types.
 
-use super::search::{Found, Node, legal_nodes};
-use super::{At, Check, Conformance, Verdict};
-use crate::{
+use bitquilt_plugin_api::{
     Attribute, AttributeKind, Attributes, Bindings, DType, Dim, Element, ErrorKind, OpSignature, OutputType,
     TensorType,
 };
 
-pub(super) fn check(conformance: &Conformance, signature: &OpSignature, check: Check, at: At<'_>) -> Verdict {
+use super::finding::{At, Check, Verdict};
+use super::node::Node;
+use super::search::{Found, legal_nodes};
+use super::setup::Setup;
+
+pub(super) fn check(setup: &Setup, signature: &OpSignature, check: Check, at: At<'_>) -> Verdict {
     at("infer, candidates");
-    let found = legal_nodes(conformance, signature, None);
+    let found = legal_nodes(setup, signature, None);
     match check {
         Check::Types | Check::Control if found.nodes.is_empty() => nothing_found(signature, &found),
-        Check::Types | Check::Control => types(conformance, signature, &found, at).into(),
-        Check::Panics => panics(conformance, signature, &found, at).into(),
+        Check::Types | Check::Control => types(setup, signature, &found, at).into(),
+        Check::Panics => panics(setup, signature, &found, at).into(),
         _ => Verdict::Skipped("an op has no such check".to_owned()),
     }
 }
@@ -33,13 +36,8 @@ pub(super) fn nothing_found(signature: &OpSignature, found: &Found) -> Verdict {
     if refusal.contains("panicked") { Verdict::Failed(reason) } else { Verdict::Skipped(reason) }
 }
 
-fn types(
-    conformance: &Conformance,
-    signature: &OpSignature,
-    found: &Found,
-    at: At<'_>,
-) -> Result<String, String> {
-    let host = &conformance.host;
+fn types(setup: &Setup, signature: &OpSignature, found: &Found, at: At<'_>) -> Result<String, String> {
+    let host = &setup.host;
     let mut seen = Vec::new();
     let mut symbolic = 0;
     for node in &found.nodes {
@@ -58,7 +56,7 @@ fn types(
             return wrong("there is no output; an op has at least one".to_owned());
         }
         for (index, output) in outputs.iter().enumerate() {
-            if let Some(problem) = problem_of(conformance, node, output) {
+            if let Some(problem) = problem_of(setup, node, output) {
                 return wrong(format!("output {index} {problem}"));
             }
         }
@@ -75,7 +73,7 @@ fn types(
 }
 
 /// What is wrong with an output.
-fn problem_of(conformance: &Conformance, node: &Node, output: &OutputType) -> Option<String> {
+fn problem_of(setup: &Setup, node: &Node, output: &OutputType) -> Option<String> {
     if let Some(input) = output.alias.filter(|input| *input >= node.types.len()) {
         return Some(format!("aliases input {input}; there are {}", node.types.len()));
     }
@@ -87,7 +85,7 @@ fn problem_of(conformance: &Conformance, node: &Node, output: &OutputType) -> Op
             Some(format!("has the dtype {dtype}, which is none"))
         }
         Element::Dense(_) => None,
-        Element::Encoded(name) => match conformance.host.find_encoding(name) {
+        Element::Encoded(name) => match setup.host.find_encoding(name) {
             None => Some(format!("has the encoding `{name}`, which is not registered")),
             Some(handle) => {
                 handle.spec().byte_shape(&shape).err().map(|error| format!("is no tensor: {error}"))
@@ -120,7 +118,7 @@ fn with_symbols(node: &Node) -> (Vec<TensorType>, Bindings) {
 fn symbols_disagree(
     node: &Node,
     outputs: &[OutputType],
-    infer: impl Fn(&[TensorType]) -> crate::Result<Vec<OutputType>>,
+    infer: impl Fn(&[TensorType]) -> bitquilt_plugin_api::Result<Vec<OutputType>>,
 ) -> Result<Option<String>, String> {
     let (types, bindings) = with_symbols(node);
     let answer = match infer(&types) {
@@ -144,9 +142,9 @@ fn symbols_disagree(
 }
 
 /// Types that no op should be surprised by.
-fn odd_types(conformance: &Conformance) -> Vec<TensorType> {
+fn odd_types(setup: &Setup) -> Vec<TensorType> {
     let mut odd = Vec::new();
-    for dtype in [DType::F32, DType::I64, DType::BOOL, DType(9999)] {
+    for dtype in [DType::F32, DType::I64, DType::BOOL, DType::from_code(9999)] {
         odd.push(TensorType::dense(dtype, [0usize; 0]));
         odd.push(TensorType::dense(dtype, [0usize]));
         odd.push(TensorType::dense(dtype, [0usize, 7]));
@@ -156,7 +154,7 @@ fn odd_types(conformance: &Conformance) -> Vec<TensorType> {
         odd.push(TensorType::dense(dtype, [2usize; 12]));
         odd.push(TensorType::dense(dtype, [Dim::from("a"), Dim::from("b")]));
     }
-    for handle in &conformance.host.encodings {
+    for handle in &setup.host.encodings {
         let (name, len) = (&handle.spec().name, handle.spec().block_len);
         odd.push(TensorType::encoded(name.as_str(), [len]));
         odd.push(TensorType::encoded(name.as_str(), [0, len]));
@@ -184,15 +182,11 @@ fn odd_values(kind: AttributeKind) -> Vec<Attribute> {
         AttributeKind::Shape => [&[][..], &[0], &[usize::MAX, usize::MAX]]
             .map(|shape| Attribute::Shape(shape.iter().map(|dim| Dim::Fixed(*dim)).collect()))
             .into(),
+        _ => Vec::new(),
     }
 }
 
-fn panics(
-    conformance: &Conformance,
-    signature: &OpSignature,
-    found: &Found,
-    at: At<'_>,
-) -> Result<String, String> {
+fn panics(setup: &Setup, signature: &OpSignature, found: &Found, at: At<'_>) -> Result<String, String> {
     if found.refusal.contains("panicked") {
         return Err(format!("infer of {}", found.refusal));
     }
@@ -201,12 +195,12 @@ fn panics(
         calls += 1;
         let said = format!("infer, {}", node.describe());
         at(&said);
-        match conformance.host.infer(&signature.name, &node.types, &node.attributes) {
+        match setup.host.infer(&signature.name, &node.types, &node.attributes) {
             Err(error) if error.kind() == ErrorKind::Panicked => Err(format!("{said}: {error}")),
             _ => Ok(()),
         }
     };
-    let odd = odd_types(conformance);
+    let odd = odd_types(setup);
     // Where no inputs were found, those that are odd take their place.
     let bare = Node { types: vec![odd[0].clone(); signature.inputs.len()], attributes: Attributes::new() };
     let nodes = if found.nodes.is_empty() { std::slice::from_ref(&bare) } else { &found.nodes };

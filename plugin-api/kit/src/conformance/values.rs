@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use crate::{DType, Element, EncodingSpec, Error, QuantizationEncoding, Result, Rows};
+use bitquilt_plugin_api::{DType, Element, EncodingSpec, Error, QuantizationEncoding, Result, Rows};
 
 /// A sequence that is the same each time (SplitMix64).
 pub(super) struct Random(u64);

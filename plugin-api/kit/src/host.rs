@@ -1,64 +1,18 @@
-//! A host of a few lines, for the tests of encodings, ops and kernels. Behind the feature `testing`.
-//!
-//! [`assert_conforms`] tests all that a host relies on in a plugin, in one line; [`conformance`] says what that is. [`TestHost`] is
-//! for the tests of what a plugin computes.
-//!
-//! It calls a plugin through the same vtables as the real host and keeps to its contract: defaults of attributes are filled in,
-//! providers are asked in order, released constants are gone, transforms run first, and outputs and scratch hold garbage before
-//! the kernel runs. It knows no graphs.
-//!
-//! ```
-//! # use bitquilt_plugin_api::{
-//! #     InferContext, Kernel, Op, OpSignature, OutputType, Plugin, Result, RunContext, testing::{TestHost, TestTensor},
-//! # };
-//! # struct Negate;
-//! # impl Op for Negate {
-//! #     fn signature(&self) -> OpSignature {
-//! #         OpSignature::new("negate").dense("x")
-//! #     }
-//! #     fn infer(&self, cx: &InferContext<'_>) -> Result<Vec<OutputType>> {
-//! #         Ok(vec![cx.inputs()[0].clone().into()])
-//! #     }
-//! # }
-//! # impl Kernel for Negate {
-//! #     fn run(&self, cx: &mut RunContext<'_>) -> Result<()> {
-//! #         let x = cx.input(0)?.values::<f32>()?;
-//! #         cx.output(0)?.into_values::<f32>()?.iter_mut().zip(x).for_each(|(y, x)| *y = -x);
-//! #         Ok(())
-//! #     }
-//! # }
-//! # fn main() -> Result<()> {
-//! let host = TestHost::new([Plugin::new("example", "1.0.0").simple_op(Negate)])?;
-//! let x = TestTensor::new(&[3], &[1f32, 2.0, 3.0])?;
-//! let outputs = host.call("negate").input(&x).threads(2).run()?;
-//! assert_eq!(outputs[0].values::<f32>()?, [-1.0, -2.0, -3.0]);
-//! # Ok(())
-//! # }
-//! ```
-
-mod call;
-pub mod conformance;
-mod memory;
-mod run;
-mod tensor;
-mod threads;
+//! A host of a few lines.
 
 use std::cell::RefCell;
 
-pub use call::Call;
-pub use conformance::{Conformance, assert_conforms};
-pub use tensor::TestTensor;
-pub use threads::TestThreads;
+use bitquilt_plugin_api::host::{EncodingHandle, KernelProviderHandle, OpHandle, RegistrarHost, register};
+use bitquilt_plugin_api::{Error, KernelKey, OpSignature, Plugin, Result, Rows};
 
-use crate::host::{EncodingHandle, KernelProviderHandle, OpHandle, RegistrarHost, register};
-use crate::{Attributes, Error, KernelKey, OpSignature, OutputType, Plugin, Result, Rows, TensorType};
+use crate::TestTensor;
 
 /// What some plugins registered.
 #[derive(Default)]
 pub struct TestHost {
-    encodings: Vec<EncodingHandle>,
-    ops: Vec<(OpSignature, OpHandle)>,
-    kernels: Vec<(KernelKey, KernelProviderHandle)>,
+    pub(crate) encodings: Vec<EncodingHandle>,
+    pub(crate) ops: Vec<(OpSignature, OpHandle)>,
+    pub(crate) kernels: Vec<(KernelKey, KernelProviderHandle)>,
 }
 
 impl TestHost {
@@ -114,21 +68,11 @@ impl TestHost {
         Ok(values)
     }
 
-    /// The output types of an op; none of its inputs is a constant.
-    pub fn infer(&self, op: &str, inputs: &[TensorType], attributes: &Attributes) -> Result<Vec<OutputType>> {
-        call::infer(self, op, inputs, attributes)
-    }
-
-    /// A call of an op; give its inputs in order.
-    pub fn call<'a>(&'a self, op: &str) -> Call<'a> {
-        Call::new(self, op)
-    }
-
-    fn find_encoding(&self, name: &str) -> Option<&EncodingHandle> {
+    pub(crate) fn find_encoding(&self, name: &str) -> Option<&EncodingHandle> {
         self.encodings.iter().find(|handle| handle.spec().name == name)
     }
 
-    fn op(&self, name: &str) -> Result<(&OpSignature, &OpHandle)> {
+    pub(crate) fn op(&self, name: &str) -> Result<(&OpSignature, &OpHandle)> {
         let found = self.ops.iter().find(|(signature, _)| signature.name == name);
         found
             .map(|(signature, op)| (signature, op))

@@ -2,10 +2,13 @@
 
 use std::cell::{Cell, RefCell};
 
-use super::memory::{ALIGNMENT, Buffer, GARBAGE, Memory};
-use super::{TestHost, TestTensor};
-use crate::host::{EncodingHandle, PreparedHandle, RunHost, WorkerMemory};
-use crate::{Error, Executor, InputKind, OpSignature, OutputType, Result, Shapes, TensorView, TensorViewMut};
+use bitquilt_plugin_api::host::{EncodingHandle, PreparedHandle, RunHost, WorkerMemory};
+use bitquilt_plugin_api::{
+    Error, Executor, InputKind, OpSignature, OutputType, Result, Shapes, TensorView, TensorViewMut,
+};
+
+use crate::memory::{ALIGNMENT, Buffer, GARBAGE, Memory};
+use crate::{TestHost, TestTensor};
 
 /// A kernel, and what it runs on.
 pub(super) struct Job<'a> {

@@ -1,40 +1,37 @@
 //! The checks of a kernel: runs on inputs that its op takes.
 
+use bitquilt_plugin_api::{Dim, Element, Error, ErrorKind, InputKind, KernelKey, OpSignature, Selector};
+
+use super::finding::{At, Check, Verdict};
+use super::node::Node;
 use super::op::nothing_found;
-use super::search::{Node, legal_nodes};
+use super::search::legal_nodes;
+use super::setup::Setup;
 use super::values::{Filling, is_dense};
-use super::{At, Check, Conformance, Verdict};
-use crate::testing::TestTensor;
-use crate::testing::call::Ran;
-use crate::testing::memory::{ALIGNMENT, Memory, Placement};
-use crate::{Dim, Element, Error, ErrorKind, InputKind, KernelKey, OpSignature, Selector};
+use crate::TestTensor;
+use crate::call::Ran;
+use crate::memory::{ALIGNMENT, Memory, Placement};
 
 /// Thread counts that outputs must not depend on.
 const THREADS: [usize; 4] = [1, 2, 3, 5];
 
-pub(super) fn check(
-    conformance: &Conformance,
-    index: usize,
-    key: &KernelKey,
-    check: Check,
-    at: At<'_>,
-) -> Verdict {
-    let Ok((signature, _)) = conformance.host.op(&key.op) else {
+pub(super) fn check(setup: &Setup, index: usize, key: &KernelKey, check: Check, at: At<'_>) -> Verdict {
+    let Ok((signature, _)) = setup.host.op(&key.op) else {
         return Verdict::Skipped(format!("the op `{}` is another plugin's, which is not here", key.op));
     };
     let wanted = match &key.selector {
         Selector::Encoding(name) => Some(name.as_str()),
-        Selector::Dense | Selector::AnyEncoding => None,
+        _ => None,
     };
-    if let Some(name) = wanted.filter(|name| conformance.host.find_encoding(name).is_none()) {
+    if let Some(name) = wanted.filter(|name| setup.host.find_encoding(name).is_none()) {
         return Verdict::Skipped(format!("the encoding `{name}` is another plugin's, which is not here"));
     }
     at("infer, candidates");
-    let found = legal_nodes(conformance, signature, wanted);
+    let found = legal_nodes(setup, signature, wanted);
     if found.nodes.is_empty() {
         return nothing_found(signature, &found);
     }
-    let probe = Probe { conformance, index, signature, at };
+    let probe = Probe { setup, index, signature, at };
     if check == Check::Panics {
         return probe.panics(&found.nodes);
     }
@@ -67,7 +64,7 @@ pub(super) fn check(
 
 /// A kernel, and how it is told what it does.
 struct Probe<'a> {
-    conformance: &'a Conformance,
+    setup: &'a Setup,
     index: usize,
     signature: &'a OpSignature,
     at: At<'a>,
@@ -81,7 +78,7 @@ struct Case {
 
 impl Probe<'_> {
     fn run(&self, node: &Node, tensors: &[TestTensor], threads: usize, memory: Memory) -> Result<Ran, Error> {
-        let call = self.conformance.host.call(&self.signature.name).provider_at(self.index);
+        let call = self.setup.host.call(&self.signature.name).provider_at(self.index);
         let call =
             tensors.iter().fold(call.threads(threads).memory(memory), |call, tensor| call.input(tensor));
         let attributes = node.attributes.iter();
@@ -93,7 +90,7 @@ impl Probe<'_> {
         let mut refusal = None;
         for filling in [Filling::Plain, Filling::Zeros, Filling::Ones] {
             (self.at)(&format!("run, {}, {filling}", node.describe()));
-            let tensors = node.tensors(&self.conformance.host, filling)?;
+            let tensors = node.tensors(&self.setup.host, filling)?;
             match self.run(node, &tensors, 1, Memory::default()) {
                 Ok(_) => return Ok(Case { node: node.clone(), tensors }),
                 Err(error) => refusal = refusal.or(Some(error)),
@@ -186,7 +183,7 @@ impl Probe<'_> {
     fn panics(&self, nodes: &[Node]) -> Verdict {
         let (mut calls, mut refusal) = (0, None);
         for node in nodes.iter().chain(&nodes.iter().map(emptied).collect::<Vec<_>>()) {
-            let types = self.conformance.host.infer(&self.signature.name, &node.types, &node.attributes);
+            let types = self.setup.host.infer(&self.signature.name, &node.types, &node.attributes);
             if types.is_err() {
                 continue;
             }
@@ -194,7 +191,7 @@ impl Probe<'_> {
                 for threads in [1, 3] {
                     let said = format!("run, {}, {filling}, {threads} threads", node.describe());
                     (self.at)(&said);
-                    let tensors = node.tensors(&self.conformance.host, filling);
+                    let tensors = node.tensors(&self.setup.host, filling);
                     match tensors.and_then(|tensors| self.run(node, &tensors, threads, Memory::default())) {
                         Ok(_) => calls += 1,
                         Err(error) if error.kind() == ErrorKind::Panicked => {

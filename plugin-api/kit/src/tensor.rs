@@ -1,9 +1,10 @@
 //! Tensors that tests own.
 
-use super::memory::{ALIGNMENT, Buffer, Memory, Placement};
-use crate::{
+use bitquilt_plugin_api::{
     DType, Element, ElementView, EncodingSpec, Error, Result, Scalar, TensorType, TensorView, TensorViewMut,
 };
+
+use crate::memory::{ALIGNMENT, Buffer, Memory, Placement};
 
 /// A tensor that a test owns.
 #[derive(Clone)]

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use crate::{Error, Result};
+use bitquilt_plugin_api::{Error, Result};
 
 /// Alignment of everything that a host hands out to be written.
 pub(super) const ALIGNMENT: usize = 64;
@@ -161,7 +161,7 @@ fn too_large(len: usize) -> Error {
 #[cfg(unix)]
 mod pages {
     use super::too_large;
-    use crate::{Error, Result};
+    use bitquilt_plugin_api::{Error, Result};
 
     /// Whole pages between two that nobody may touch.
     pub(super) struct Pages {

@@ -1,10 +1,11 @@
 //! `qmatmul`'s generic kernel on an encoding, against the decoded weight.
 
-use super::Verdict;
+use bitquilt_plugin_api::Error;
+
 use super::encoding::Probe;
+use super::finding::Verdict;
 use super::values::normal;
-use crate::Error;
-use crate::testing::{TestHost, TestTensor};
+use crate::{TestHost, TestTensor};
 
 impl Probe<'_> {
     pub(super) fn qmatmul(&self, host: &TestHost) -> Verdict {

@@ -1,12 +1,14 @@
 //! Looks for inputs that an op takes, by offering it candidates in order of how common they are.
 
-use super::Conformance;
-use super::values::{Filling, PLAIN, dense_bytes, normal};
-use crate::testing::{TestHost, TestTensor};
-use crate::{
-    Arity, Attribute, AttributeKind, Attributes, DType, Dim, Element, Error, ErrorKind, InputKind, InputSpec,
-    OpSignature, Result, TensorType,
+use bitquilt_plugin_api::{
+    Arity, Attribute, AttributeKind, Attributes, DType, Dim, ErrorKind, InputKind, InputSpec, OpSignature,
+    TensorType,
 };
+
+use super::node::Node;
+use super::setup::Setup;
+use super::values::PLAIN;
+use crate::TestHost;
 
 /// Offers, at most.
 const MAX_OFFERS: usize = 30_000;
@@ -21,13 +23,6 @@ const M: usize = 3;
 /// Rows of encoded matrices.
 const K: usize = 5;
 
-/// Inputs' types and attributes that an op takes.
-#[derive(Clone, Debug)]
-pub(super) struct Node {
-    pub(super) types: Vec<TensorType>,
-    pub(super) attributes: Attributes,
-}
-
 /// What was found.
 pub(super) struct Found {
     /// Nodes of different elements and ranks.
@@ -38,54 +33,14 @@ pub(super) struct Found {
     pub(super) refusal: String,
 }
 
-impl Node {
-    /// Says what it is: `f32 [3, 64], acme.int3 [5, 64]`.
-    pub(super) fn describe(&self) -> String {
-        self.types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-    }
-
-    /// What tells it from others that show another side of an op.
-    fn profile(&self) -> Vec<(Element, usize)> {
-        self.types.iter().map(|tensor| (tensor.element.clone(), tensor.rank())).collect()
-    }
-
-    /// Tensors of its types.
-    pub(super) fn tensors(&self, host: &TestHost, filling: Filling) -> Result<Vec<TestTensor>> {
-        let fill = |(index, tensor): (usize, &TensorType)| {
-            let shape = tensor.fixed_shape().ok_or_else(|| Error::failed("a candidate has symbols"))?;
-            let (count, seed) = (shape.iter().product(), 100 + index as u64);
-            match &tensor.element {
-                Element::Dense(dtype) => {
-                    TestTensor::from_bytes(*dtype, &shape, &dense_bytes(*dtype, count, filling, seed))
-                }
-                Element::Encoded(name) => encoded(host, name, &shape, &normal(count, seed)),
-            }
-        };
-        self.types.iter().enumerate().map(fill).collect()
-    }
-}
-
-/// Values in an encoding, with importance if it demands it.
-fn encoded(host: &TestHost, name: &str, shape: &[usize], values: &[f32]) -> Result<TestTensor> {
-    let handle = host.encoding(name)?;
-    let row_len = shape.last().copied().unwrap_or_default();
-    let mut blocks = vec![0; handle.spec().byte_shape(shape)?.iter().product()];
-    if !values.is_empty() {
-        let importance = vec![1.0; row_len];
-        let rows = crate::Rows::new(values, row_len)?;
-        handle.encoding().quantize(rows, Some(&importance), &mut blocks)?;
-    }
-    TestTensor::from_encoded(handle.spec(), shape, &blocks)
-}
-
 /// The encodings that an input is tried with; `wanted` alone if it selects a kernel for one.
-fn encodings_for(conformance: &Conformance, input: &InputSpec, wanted: Option<&str>) -> Vec<String> {
-    let host = &conformance.host;
+fn encodings_for(setup: &Setup, input: &InputSpec, wanted: Option<&str>) -> Vec<String> {
+    let host = &setup.host;
     let known = |name: &&str| host.find_encoding(name).is_some();
     let names: Vec<&str> = match wanted {
         Some(name) => vec![name],
         None if !input.encodings.is_empty() => input.encodings.iter().map(String::as_str).collect(),
-        None => conformance.own_encodings().chain([PLAIN]).collect(),
+        None => setup.own_encodings().chain([PLAIN]).collect(),
     };
     names.into_iter().filter(known).take(2).map(str::to_owned).collect()
 }
@@ -163,6 +118,7 @@ fn attribute_candidates(kind: AttributeKind, n: usize) -> Vec<(usize, Attribute)
         AttributeKind::Shape => [&[M * n][..], &[n, M], &[M, n], &[1, n], &[]]
             .map(|shape| Attribute::Shape(shape.iter().map(|dim| Dim::Fixed(*dim)).collect()))
             .into(),
+        _ => Vec::new(),
     };
     values.into_iter().enumerate().collect()
 }
@@ -183,16 +139,16 @@ impl Choice {
 }
 
 /// Nodes that an op takes. With `wanted`, the input that selects the kernel has that encoding.
-pub(super) fn legal_nodes(conformance: &Conformance, signature: &OpSignature, wanted: Option<&str>) -> Found {
-    let host = &conformance.host;
+pub(super) fn legal_nodes(setup: &Setup, signature: &OpSignature, wanted: Option<&str>) -> Found {
+    let host = &setup.host;
     let wanted_for = |index: usize| wanted.filter(|_| signature.kernel_input == Some(index));
     let encodings: Vec<Vec<String>> = signature
         .inputs
         .iter()
         .enumerate()
         .map(|(index, input)| match input.kind {
-            InputKind::Encoded => encodings_for(conformance, input, wanted_for(index)),
-            InputKind::Dense | InputKind::State => Vec::new(),
+            InputKind::Encoded => encodings_for(setup, input, wanted_for(index)),
+            _ => Vec::new(),
         })
         .collect();
     let lengths =
@@ -204,7 +160,7 @@ pub(super) fn legal_nodes(conformance: &Conformance, signature: &OpSignature, wa
     let mut found = Found { nodes: Vec::new(), offers: 0, refusal: String::new() };
     let kernel_encoding =
         |node: &Node| node.types.get(signature.kernel_input?)?.encoding().map(str::to_owned);
-    for (_, node) in conformance.examples.iter().filter(|(op, _)| *op == signature.name) {
+    for (_, node) in setup.examples.iter().filter(|(op, _)| *op == signature.name) {
         if wanted.is_some() && kernel_encoding(node).as_deref() != wanted {
             continue;
         }
@@ -218,7 +174,7 @@ pub(super) fn legal_nodes(conformance: &Conformance, signature: &OpSignature, wa
             .take(count)
             .map(|(input, encodings)| match input.kind {
                 InputKind::Encoded => Choice::Input(encoded_candidates(encodings, n)),
-                InputKind::Dense | InputKind::State => Choice::Input(dense_candidates(n)),
+                _ => Choice::Input(dense_candidates(n)),
             })
             .collect();
         for attribute in signature.attributes.iter().filter(|attribute| attribute.default.is_none()) {

@@ -1,13 +1,14 @@
 //! One call of an op: its types, a kernel, and a run.
 
-use super::memory::Memory;
-use super::run::{Job, is_view};
-use super::{TestHost, TestTensor, TestThreads};
-use crate::host::{EncodingHandle, KernelProviderHandle, NodeHost};
-use crate::{
-    Attribute, Attributes, Element, Error, Executor, InputKind, OpSignature, OutputType, Result, Selector,
-    Support, TensorType, TensorView,
+use bitquilt_plugin_api::host::{EncodingHandle, KernelProviderHandle, NodeHost};
+use bitquilt_plugin_api::{
+    Arity, Attribute, Attributes, Element, Error, Executor, InputKind, OpSignature, OutputType, Result,
+    Selector, Support, TensorType, TensorView,
 };
+
+use crate::memory::Memory;
+use crate::run::{Job, is_view};
+use crate::{TestHost, TestTensor, TestThreads};
 
 /// A call of an op, in the making.
 pub struct Call<'a> {
@@ -42,7 +43,7 @@ struct Input<'a> {
 }
 
 impl<'a> Call<'a> {
-    pub(super) fn new(host: &'a TestHost, op: &str) -> Self {
+    fn new(host: &'a TestHost, op: &str) -> Self {
         let (inputs, attributes, options) = (Vec::new(), Attributes::new(), Vec::new());
         Self {
             host,
@@ -216,24 +217,27 @@ impl<'a> Call<'a> {
     }
 }
 
-pub(super) fn infer(
-    host: &TestHost,
-    op: &str,
-    inputs: &[TensorType],
-    attributes: &Attributes,
-) -> Result<Vec<OutputType>> {
-    let (signature, handle) = host.op(op)?;
-    check_inputs(signature, inputs)?;
-    handle.infer(&Node {
-        host,
-        op,
-        attributes: with_defaults(signature, attributes)?,
-        types: inputs.to_vec(),
-        outputs: Vec::new(),
-        inputs: &[],
-        options: &[],
-        executor: Executor::serial(),
-    })
+impl TestHost {
+    /// A call of an op; give its inputs in order.
+    pub fn call<'a>(&'a self, op: &str) -> Call<'a> {
+        Call::new(self, op)
+    }
+
+    /// The output types of an op; none of its inputs is a constant.
+    pub fn infer(&self, op: &str, inputs: &[TensorType], attributes: &Attributes) -> Result<Vec<OutputType>> {
+        let (signature, handle) = self.op(op)?;
+        check_inputs(signature, inputs)?;
+        handle.infer(&Node {
+            host: self,
+            op,
+            attributes: with_defaults(signature, attributes)?,
+            types: inputs.to_vec(),
+            outputs: Vec::new(),
+            inputs: &[],
+            options: &[],
+            executor: Executor::serial(),
+        })
+    }
 }
 
 /// The attributes that a node has: each is known and of its kind, and what is not given has its default.
@@ -260,8 +264,8 @@ fn with_defaults(signature: &OpSignature, given: &Attributes) -> Result<Attribut
 /// What a host checks before it calls `infer`: number and kinds of the inputs.
 fn check_inputs(signature: &OpSignature, inputs: &[TensorType]) -> Result<()> {
     let specs = &signature.inputs;
-    let required = specs.iter().filter(|spec| spec.arity != crate::Arity::Optional).count();
-    let many = specs.last().is_some_and(|spec| spec.arity == crate::Arity::Many);
+    let required = specs.iter().filter(|spec| spec.arity != Arity::Optional).count();
+    let many = specs.last().is_some_and(|spec| spec.arity == Arity::Many);
     if inputs.len() < required || (inputs.len() > specs.len() && !many) {
         return Err(Error::invalid(format_args!(
             "`{}` does not take {} inputs",
@@ -274,7 +278,7 @@ fn check_inputs(signature: &OpSignature, inputs: &[TensorType]) -> Result<()> {
             InputKind::Encoded => input.encoding().is_some_and(|name| {
                 spec.encodings.is_empty() || spec.encodings.iter().any(|taken| taken == name)
             }),
-            InputKind::Dense | InputKind::State => input.dtype().is_some(),
+            _ => input.dtype().is_some(),
         };
         if !taken {
             return Err(Error::invalid(format_args!(

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, ThreadId};
 
-use crate::host::Threads;
+use bitquilt_plugin_api::host::Threads;
 
 /// Threads that are started for each region and joined at its end. The thread that made them is worker 0.
 pub struct TestThreads {
@@ -63,8 +63,9 @@ impl Threads for TestThreads {
 
 #[cfg(test)]
 mod tests {
+    use bitquilt_plugin_api::Executor;
+
     use super::*;
-    use crate::Executor;
 
     #[test]
     fn every_task_runs_once_also_inside_tasks() {

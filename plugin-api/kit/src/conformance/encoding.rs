@@ -2,12 +2,13 @@
 
 use std::thread;
 
+use bitquilt_plugin_api::host::EncodingHandle;
+use bitquilt_plugin_api::{EncodingSpec, Error, ErrorKind, Importance, Result, Rows};
+
+use super::finding::{At, Check, Verdict};
 use super::values::{DISTRIBUTIONS, Draw, EDGES, Random, draw, normal};
-use super::{At, Check, Verdict};
-use crate::host::EncodingHandle;
-use crate::testing::TestHost;
-use crate::testing::memory::{Buffer, Memory, Placement};
-use crate::{EncodingSpec, Error, ErrorKind, Importance, Result, Rows};
+use crate::TestHost;
+use crate::memory::{Buffer, Memory, Placement};
 
 /// The relative error of storing nothing is 1; a coarse encoding may be a little worse where it is at its worst.
 const MAX_ERROR: f64 = 1.25;
