@@ -3,8 +3,8 @@
 
     tests/decoder_logits.py MODEL.gguf LOGITS.npy TOKEN...
 
-The architecture is llama, qwen2 or qwen3; tensors are of f32 or q4_0. Writes f64 [tokens, vocabulary]: the whole text at once, without a
-cache. Needs numpy.
+Layers are those of Llama; queries, keys and values have biases, and heads of queries and keys norms, where the file has tensors for them.
+Tensors are of f32 or q4_0. Writes f64 [tokens, vocabulary]: the whole text at once, without a cache. Needs numpy.
 """
 
 import argparse
@@ -12,6 +12,9 @@ import struct
 from pathlib import Path
 
 import numpy as np
+
+# Architectures in which neighbours turn together; in the others the first half of a head turns with the second.
+NEIGHBOURS = {"llama"}
 
 # GGUF's scalar types by their numbers, as struct has them.
 SCALARS = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}
@@ -92,9 +95,8 @@ def forward(metadata, w, tokens):
     cos, sin = np.cos(angles)[:, None, :], np.sin(angles)[:, None, :]
 
     def rope(x):
-        """Llama turns neighbours, the others value i with value i + dims / 2."""
         x = x.copy()
-        if architecture == "llama":
+        if architecture in NEIGHBOURS:
             first, second = slice(0, dims, 2), slice(1, dims, 2)
         else:
             first, second = slice(0, dims // 2), slice(dims // 2, dims)
@@ -109,14 +111,12 @@ def forward(metadata, w, tokens):
         normed = norm(x, part("attn_norm.weight"))
 
         def project(name, heads):
-            product = normed @ part(f"attn_{name}.weight").T
-            if architecture == "qwen2":
-                product = product + part(f"attn_{name}.bias")
-            return product.reshape(n, heads, head)
+            bias = w.get(f"blk.{layer}.attn_{name}.bias", 0)
+            projected = (normed @ part(f"attn_{name}.weight").T + bias).reshape(n, heads, head)
+            scales = w.get(f"blk.{layer}.attn_{name}_norm.weight")
+            return projected if scales is None else norm(projected, scales)
 
         q, k, v = project("q", heads), project("k", kv_heads), project("v", kv_heads)
-        if architecture == "qwen3":
-            q, k = norm(q, part("attn_q_norm.weight")), norm(k, part("attn_k_norm.weight"))
         q, k, v = rope(q), rope(k).repeat(heads // kv_heads, 1), v.repeat(heads // kv_heads, 1)
         scores = np.einsum("qhd,khd->hqk", q, k) / np.sqrt(head) + future
         scores = np.exp(scores - scores.max(-1, keepdims=True))
@@ -135,7 +135,6 @@ def main():
     parser.add_argument("tokens", type=int, nargs="+")
     arguments = parser.parse_args()
     metadata, weights = read(arguments.model)
-    assert metadata["general.architecture"] in ("llama", "qwen2", "qwen3")
     np.save(arguments.logits, forward(metadata, weights, arguments.tokens))
 
 
