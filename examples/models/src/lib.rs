@@ -1,4 +1,4 @@
-//! Language models and sentence encoders on [bitquilt](bitquilt), each weight in an encoding of its own.
+//! Language models and sentence encoders on [bitquilt], each weight in an encoding of its own.
 //!
 //! | module | what |
 //! |---|---|
