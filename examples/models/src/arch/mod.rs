@@ -1,5 +1,5 @@
 //! The architectures, a file each over the [`blocks`](crate::blocks): the decoders that [`DECODERS`] lists, and the sentence encoder
-//! [`bert`].
+//! [`bert`]. A decoder's file has a type that implements [`Architecture`], and its line is in `decoders!`.
 
 pub mod bert;
 
