@@ -13,7 +13,7 @@ fi
 # The tests of a line: targets, and after -- the names. They are the workspace's, as its test command has built them.
 table="
 --test edges --test kernels
---lib -- isa:: f32_kernel:: arch:: activation:: ops::append:: ops::arithmetic:: ops::cast:: ops::greatest:: ops::rope:: ops::softmax:: norm::
+--lib -- isa:: lanes:: f32_kernel:: arch:: activation:: ops::append:: ops::arithmetic:: ops::cast:: ops::greatest:: ops::rope:: ops::softmax:: norm::
 "
 limit=240
 if [ "${1:-}" = --long ]; then

@@ -4,7 +4,7 @@ use bitquilt_plugin_api::{Encoding, Result, Rows};
 use bitquilt_simd::Isa;
 
 use super::warning::{Indices, RowLoss};
-use crate::ops::arch::{AnySimd, Body, LANES, Simd};
+use bitquilt_simd::{AnySimd, Body, LANES, Simd};
 
 /// Values that are encoded and decoded at a time, where rows and blocks are not longer: they stay in the nearest cache.
 pub(super) const PIECE: usize = 4096;

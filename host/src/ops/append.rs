@@ -6,12 +6,12 @@ use bitquilt_plugin_api::{
     ShapeDisplay,
 };
 
-use super::arch::AnySimd;
 use super::cast::narrow;
 use super::check::Input;
 use super::parallel::for_each_piece;
 use super::positions::Positions;
 use super::vectorized::Vectorized;
+use bitquilt_simd::AnySimd;
 
 /// `append(cache, rows, positions)`: the state `cache`, `[capacity, ..]`, with `rows`, `[count, ..]`, written at `positions`, i64 or
 /// i32: a scalar, from which on they stand one after the other, or an ascending number for each. The output is the state's next

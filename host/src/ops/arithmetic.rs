@@ -5,11 +5,11 @@ use bitquilt_plugin_api::{
     Scalar, TensorType,
 };
 
-use super::arch::{AnySimd, Body, Simd};
 use super::check::{Input, broadcast};
 use super::parallel::for_each_piece;
 use super::vectorized::Vectorized;
 use super::walk::Walk;
+use bitquilt_simd::{AnySimd, Body, Simd};
 
 /// An op of two tensors of one dtype (f32, i32 or i64) whose shapes broadcast.
 ///

@@ -7,12 +7,12 @@ use bitquilt_plugin_api::{
 };
 use num_traits::AsPrimitive;
 
-use super::arch::{AnySimd, Body, LANES, Simd};
 use super::check::Input;
 use super::parallel::for_each_piece;
 use super::vectorized::Vectorized;
 use crate::tensor::Tensor;
 use crate::text::Brief;
+use bitquilt_simd::{AnySimd, Body, LANES, Simd};
 
 /// `cast(x)` to the attribute `dtype`, by the rules of Rust's `as`: floats round to the nearest, ties to even; a float that
 /// becomes an integer is cut off towards zero, clamped to the integer's range, and 0 if it is NaN; integers that are too wide

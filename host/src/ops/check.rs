@@ -1,6 +1,7 @@
 //! What inference asks of inputs, and the sentences for what does not fit.
 
 use bitquilt_plugin_api::{DType, Dim, Error, InferContext, NodeView, Result, ShapeDisplay, TensorType};
+use bitquilt_simd::{AnySimd, Isa};
 
 use super::walk::MAX_RANK;
 
@@ -118,4 +119,9 @@ pub(super) fn permutation(node: &NodeView<'_>, shape: &[Dim]) -> Result<Vec<usiz
         ShapeDisplay(axes),
         ShapeDisplay(shape)
     )))
+}
+
+/// The lanes of the instruction set that a node's session chooses.
+pub(super) fn chosen_simd(node: &NodeView<'_>) -> Result<AnySimd> {
+    Isa::of_option(node.option("isa").as_deref()).map(AnySimd::of).map_err(Error::invalid)
 }

@@ -7,7 +7,7 @@ use gemm_common::simd::{MixedSimd, Scalar};
 #[cfg(target_arch = "x86_64")]
 use gemm_common::simd::{V3, V4};
 
-use super::arch::AnySimd;
+use bitquilt_simd::AnySimd;
 
 /// A product of matrices whose rows' values lie one after the other: `out`, `[m, n]`, is `x`, `[m, k]`, times `y`, `[k, n]`.
 #[derive(Clone, Copy)]

@@ -7,10 +7,10 @@ use bitquilt_plugin_api::{
     OpSignature, OutputType, PrepareContext, Prepared, Result, RunContext, Selector, TensorType,
 };
 
-use super::arch::{AnySimd, Body, Simd};
 use super::check::Input;
 use super::parallel::for_each_piece;
 use super::vectorized::Vectorized;
+use bitquilt_simd::{AnySimd, Body, Simd};
 
 /// `argmax(x)`: for each row of `x`, f32 `[.., n]`, the index of its greatest value as i64 `[..]`; the first one of equals. NaN is
 /// greater than any other value. A row of no values is an error.

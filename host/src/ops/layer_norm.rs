@@ -5,9 +5,10 @@ use bitquilt_plugin_api::{
     PrepareContext, Prepared, Result, RunContext, Selector,
 };
 
-use super::arch::{AnySimd, Body, LANES, Simd};
+use super::check::chosen_simd;
 use super::norm;
 use super::parallel::for_each_piece;
+use bitquilt_simd::{AnySimd, Body, LANES, Simd};
 
 /// `layer_norm(x, weight, bias)`: `(x - mean) / sqrt(variance + eps) * weight + bias`, with mean and variance of each row of `x`,
 /// f32 `[.., n]`, and `weight` and `bias`, which is optional, f32 `[n]`. Ba, Kiros and Hinton, "Layer Normalization", 2016.
@@ -34,13 +35,13 @@ impl KernelProvider for LayerNorm {
     }
 
     fn prepare(&self, cx: &PrepareContext<'_>) -> Result<Prepared> {
-        let simd = AnySimd::chosen(cx)?;
+        let simd = chosen_simd(cx)?;
         let kernel = LayerNormKernel {
             eps: cx.attributes().float("eps")? as f32,
             has_bias: cx.inputs().len() > 2,
             simd,
         };
-        Ok(Prepared::new(kernel).note(simd.name()))
+        Ok(Prepared::new(kernel).note(simd.isa().name()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Functions of sixteen values, each within a few units in the last place.
 
-use super::arch::Simd;
+use bitquilt_simd::Simd;
 
 /// `n` and `r` with `x = n * ln 2 + r`, `n` whole and `|r|` at most about `ln 2 / 2`; for `|x|` up to some hundreds.
 #[inline(always)]

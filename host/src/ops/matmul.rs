@@ -4,12 +4,12 @@ use bitquilt_plugin_api::{
     Dim, Error, InferContext, Op, OpSignature, OutputType, Result, RunContext, TensorType,
 };
 
-use super::arch::AnySimd;
 use super::check::{Input, broadcast_dims};
 use super::gemm::Gemm;
 use super::parallel::piece_len;
 use super::vectorized::Vectorized;
 use super::walk::Walk;
+use bitquilt_simd::AnySimd;
 
 /// `matmul(x, y)`: the product of the matrices `x`, f32 `[.., m, k]`, and `y`, f32 `[.., k, n]`; leading dimensions broadcast.
 ///

@@ -3,7 +3,6 @@
 //! They are written against the plugin interface alone and register like any plugin's.
 
 mod append;
-pub(crate) mod arch;
 mod arithmetic;
 mod attention;
 mod cast;

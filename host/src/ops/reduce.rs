@@ -5,9 +5,9 @@ use bitquilt_plugin_api::{
     Prepared, Result, RunContext, Selector, TensorType,
 };
 
-use super::arch::{AnySimd, Body, LANES, Simd};
-use super::check::{Input, axis};
+use super::check::{Input, axis, chosen_simd};
 use super::parallel::for_each_piece;
+use bitquilt_simd::{AnySimd, Body, LANES, Simd};
 
 /// An f32 tensor with one axis, `axis`, reduced to a value: gone, or 1 with `keep_axis`. The axis is the last if it is not given.
 ///
@@ -61,9 +61,9 @@ impl KernelProvider for Reduce {
     }
 
     fn prepare(&self, cx: &PrepareContext<'_>) -> Result<Prepared> {
-        let simd = AnySimd::chosen(cx)?;
+        let simd = chosen_simd(cx)?;
         let kernel = ReduceKernel { function: *self, axis: axis(cx, &cx.inputs()[0])?, simd };
-        Ok(Prepared::new(kernel).note(simd.name()))
+        Ok(Prepared::new(kernel).note(simd.isa().name()))
     }
 }
 

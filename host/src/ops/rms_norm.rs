@@ -5,9 +5,10 @@ use bitquilt_plugin_api::{
     Result, RunContext, Selector,
 };
 
-use super::arch::{AnySimd, Body, LANES, Simd};
+use super::check::chosen_simd;
 use super::norm;
 use super::parallel::for_each_piece;
+use bitquilt_simd::{AnySimd, Body, LANES, Simd};
 
 /// `rms_norm(x, weight)`: `x / sqrt(mean(x^2) + eps) * weight`, the mean over each row of `x`, f32 `[.., n]`, with `weight` f32
 /// `[n]`. Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019.
@@ -33,9 +34,9 @@ impl KernelProvider for RmsNorm {
     }
 
     fn prepare(&self, cx: &PrepareContext<'_>) -> Result<Prepared> {
-        let simd = AnySimd::chosen(cx)?;
+        let simd = chosen_simd(cx)?;
         let kernel = RmsNormKernel { eps: cx.attributes().float("eps")? as f32, simd };
-        Ok(Prepared::new(kernel).note(simd.name()))
+        Ok(Prepared::new(kernel).note(simd.isa().name()))
     }
 }
 

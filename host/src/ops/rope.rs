@@ -7,11 +7,11 @@ use bitquilt_plugin_api::{
     Scratch, Selector, Shapes, TensorType, TensorView,
 };
 
-use super::arch::{AnySimd, Body, Simd};
-use super::check::Input;
+use super::check::{Input, chosen_simd};
 use super::parallel::for_each_piece;
 use super::positions::Positions;
 use crate::text::Brief;
+use bitquilt_simd::{AnySimd, Body, Simd};
 
 /// `rope(x, positions, factors)`: each head of `x`, f32 `[.., seq, heads, n]`, with the pairs of its first `dims` values turned by
 /// angles that grow with the row's position: pair `i` by `scale * position / (theta^(2 * i / dims) * factors[i])` radians.
@@ -218,15 +218,15 @@ impl KernelProvider for Rope {
         let factors = constant.map(|factors| factors.values::<f32>()).transpose()?;
         let table = Table::new(&turn, factors);
         let factors = has_factors && factors.is_none();
-        let simd = AnySimd::chosen(cx)?;
+        let simd = chosen_simd(cx)?;
         if factors || cx.inputs()[1].rank() == 0 {
             let kernel = RopeKernel { turn, own: Some((table, factors)), simd };
-            return Ok(Prepared::new(kernel).note(simd.name()));
+            return Ok(Prepared::new(kernel).note(simd.isa().name()));
         }
         // Nodes that turn by the same angles, as those of all layers do, share the table.
         let bits: Vec<u64> = table.frequencies.iter().map(|frequency| frequency.to_bits()).collect();
         let kernel = RopeKernel { turn, own: None, simd };
-        Ok(Prepared::new(kernel).note(simd.name()).transform(1, format!("rope {bits:x?}"), table))
+        Ok(Prepared::new(kernel).note(simd.isa().name()).transform(1, format!("rope {bits:x?}"), table))
     }
 }
 

@@ -5,10 +5,10 @@ use bitquilt_plugin_api::{
     Result, RunContext, Selector, TensorType,
 };
 
-use super::arch::{AnySimd, Body, LANES, Simd};
-use super::check::{Input, axis};
+use super::check::{Input, axis, chosen_simd};
 use super::math::exp;
 use super::parallel::for_each_piece;
+use bitquilt_simd::{AnySimd, Body, LANES, Simd};
 
 /// `softmax(x)`: `exp(x - greatest) / sum`, the greatest and the sum along `axis`, the last one if it is not given. Where all values
 /// are minus infinity the result is NaN.
@@ -35,8 +35,8 @@ impl KernelProvider for Softmax {
     }
 
     fn prepare(&self, cx: &PrepareContext<'_>) -> Result<Prepared> {
-        let simd = AnySimd::chosen(cx)?;
-        Ok(Prepared::new(SoftmaxKernel { axis: axis(cx, &cx.inputs()[0])?, simd }).note(simd.name()))
+        let simd = chosen_simd(cx)?;
+        Ok(Prepared::new(SoftmaxKernel { axis: axis(cx, &cx.inputs()[0])?, simd }).note(simd.isa().name()))
     }
 }
 

@@ -2,11 +2,11 @@
 
 use bitquilt_plugin_api::{InferContext, Op, OpSignature, OutputType, Result, RunContext, TensorType};
 
-use super::arch::{AnySimd, Body, LANES, Simd};
 use super::check::Input;
 use super::math;
 use super::parallel::for_each_piece;
 use super::vectorized::Vectorized;
+use bitquilt_simd::{AnySimd, Body, LANES, Simd};
 
 /// A function of each value of an f32 tensor.
 #[derive(Clone, Copy)]
@@ -250,8 +250,8 @@ mod tests {
                     .map(|y| if y.is_nan() { None } else { Some(y.to_bits()) })
                     .collect::<Vec<_>>()
             };
-            let expected = run(AnySimd::Fused(crate::ops::arch::Scalar));
-            for simd in AnySimd::available().filter(|simd| simd.name() != "scalar") {
+            let expected = run(AnySimd::Fused(bitquilt_simd::Scalar));
+            for simd in AnySimd::available().filter(|simd| simd.isa() != bitquilt_simd::Isa::Scalar) {
                 let found = run(simd);
                 for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
                     assert_eq!(
@@ -260,7 +260,7 @@ mod tests {
                         "{} of {:?}, {}",
                         function.describe().0,
                         x[index],
-                        simd.name()
+                        simd.isa().name()
                     );
                 }
             }

@@ -4,7 +4,8 @@ use bitquilt_plugin_api::{
     Kernel, KernelKey, KernelProvider, Op, PrepareContext, Prepared, Result, RunContext, Selector,
 };
 
-use super::arch::AnySimd;
+use super::check::chosen_simd;
+use bitquilt_simd::AnySimd;
 
 /// An op that is computed with an instruction set.
 pub(super) trait Vectorized: Op + Copy {
@@ -21,8 +22,8 @@ impl<O: Vectorized> KernelProvider for Provider<O> {
     }
 
     fn prepare(&self, cx: &PrepareContext<'_>) -> Result<Prepared> {
-        let simd = AnySimd::chosen(cx)?;
-        Ok(Prepared::new(VectorizedKernel { op: self.0, simd }).note(simd.name()))
+        let simd = chosen_simd(cx)?;
+        Ok(Prepared::new(VectorizedKernel { op: self.0, simd }).note(simd.isa().name()))
     }
 }
 

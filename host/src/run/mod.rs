@@ -10,10 +10,10 @@ use bitquilt_plugin_api::{ElementView, EncodingHandle, Executor, TensorView, Ten
 
 use self::profile::Observer;
 use crate::memory::AlignedBytes;
-use crate::ops::arch::prefetch;
 use crate::plan::{Layout, Location, PlacedValue, Program, RunError, Step};
 use crate::registry::Registry;
 use crate::tensor::Tensor;
+use bitquilt_simd::prefetch;
 
 /// All that a run's kernels may touch.
 pub(crate) struct Run<'a> {

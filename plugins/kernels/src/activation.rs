@@ -14,10 +14,10 @@ use std::ops::Range;
 use bitquilt_simd::Isa;
 
 use crate::{
-    arch::{Body, DotIsa, vectorize},
+    arch::{AnyDot, Body, DotIsa},
     error::KernelError,
     form::{Form, STRIP_LEN},
-    par::{Par, part},
+    par::{Par, par_parts_mut, part},
 };
 
 /// How the activations for an encoding on an instruction set are stored. Equal formats may share them.
@@ -71,10 +71,6 @@ impl ActivationFormat {
         Self { values: Values::Floats, widest_tile }
     }
 
-    #[cfg_attr(
-        not(target_arch = "x86_64"),
-        expect(dead_code, reason = "only kernels of x86 multiply by pairs")
-    )]
     pub(crate) const fn bf16(widest_tile: usize) -> Self {
         Self { values: Values::Bf16, widest_tile }
     }
@@ -157,22 +153,12 @@ impl ActivationFormat {
             return Err(KernelError::ActivationBytes { expected, got: dst.len() });
         }
         let tiles = self.tiles(m);
-        let dst = SendPtr(dst.as_mut_ptr());
-        let store = |tile: usize| {
-            let columns = part(m, tiles, tile);
-            // SAFETY: tiles are disjoint ranges of columns, and so are their bytes in `dst`.
-            let dst = unsafe {
-                std::slice::from_raw_parts_mut(
-                    dst.get().add(columns.start * self.column_bytes(n)),
-                    columns.len() * self.column_bytes(n),
-                )
-            };
-            let x = &x[columns.start * n..columns.end * n];
-            // SAFETY: the machine has the instruction set, as was checked.
-            unsafe { vectorize(isa, StoreTile { format: self, x, n, dst }) }
-        };
+        let isa = AnyDot::of(isa);
         let tasks = if m * n < 1 << 15 { 1 } else { tiles.min(8 * par.threads()) };
-        par.par_for(tasks, &|task, _| part(tiles, tasks, task).for_each(store));
+        par_parts_mut(par, tasks, dst, self.column_bytes(n), tiles, &|_, columns, dst| {
+            let x = &x[columns.start * n..columns.end * n];
+            isa.run(StoreTile { format: self, x, n, dst });
+        });
         Ok(())
     }
 }
@@ -186,8 +172,10 @@ struct StoreTile<'a> {
 }
 
 impl Body for StoreTile<'_> {
+    type Output = ();
+
     #[inline(always)]
-    unsafe fn run<I: DotIsa>(self) {
+    fn run<I: DotIsa>(self, isa: I) {
         let width = self.x.len() / self.n;
         let records = self.dst.chunks_exact_mut(width * self.format.record_bytes());
         for (block, record) in records.enumerate() {
@@ -200,12 +188,10 @@ impl Body for StoreTile<'_> {
                     // The compiler unrolls a block of one strip.
                     (Values::Quantized { sums, sum, .. }, [strip]) => {
                         let strips = std::slice::from_ref(strip);
-                        // SAFETY: the caller's contract is this one's.
-                        unsafe { store_quantized::<I>(strips, sums, sum, record, c, width) };
+                        store_quantized(isa, strips, sums, sum, record, c, width);
                     }
                     (Values::Quantized { sums, sum, .. }, _) => {
-                        // SAFETY: the caller's contract is this one's.
-                        unsafe { store_quantized::<I>(strips, sums, sum, record, c, width) };
+                        store_quantized(isa, strips, sums, sum, record, c, width);
                     }
                 }
             }
@@ -243,11 +229,9 @@ fn put_each<const N: usize>(
 }
 
 /// Stores the block of column `c` of `width`.
-///
-/// # Safety
-/// As for the methods of [`DotIsa`].
 #[inline(always)]
-unsafe fn store_quantized<I: DotIsa>(
+fn store_quantized<I: DotIsa>(
+    isa: I,
     block: &[[f32; STRIP_LEN]],
     sums: usize,
     sum: Sum,
@@ -264,8 +248,7 @@ unsafe fn store_quantized<I: DotIsa>(
         let mut codes = [0; STRIP_LEN];
         let mut halves = [0; 2];
         if inverse != 0.0 {
-            // SAFETY: the caller's contract is this one's.
-            halves = unsafe { I::quantize(strip, inverse, &mut codes) };
+            halves = isa.quantize(strip, inverse, &mut codes);
         }
         put(record, STRIP_LEN * (width * s + c), &codes);
         let mut put_sum = |i: usize, total: i32| match sum {
@@ -305,21 +288,6 @@ fn scale(block: &[f32]) -> (f32, f32) {
         (0.0, 0.0)
     } else {
         (scale, 127.0 / largest)
-    }
-}
-
-/// A pointer that tasks share; each writes to a part of its own.
-#[derive(Clone, Copy)]
-pub(crate) struct SendPtr<T>(pub(crate) *mut T);
-
-// SAFETY: whoever writes through the pointer says why no two tasks write to one place.
-unsafe impl<T> Send for SendPtr<T> {}
-// SAFETY: as above.
-unsafe impl<T> Sync for SendPtr<T> {}
-
-impl<T> SendPtr<T> {
-    pub(crate) fn get(self) -> *mut T {
-        self.0
     }
 }
 
@@ -377,8 +345,7 @@ mod tests {
                 let format = ActivationFormat { values, widest_tile: m };
                 let stored = |isa| {
                     let mut dst = vec![0; format.bytes(n, m).expect("a small product")];
-                    // SAFETY: the machine has the instruction set.
-                    unsafe { vectorize(isa, StoreTile { format, x: &x, n, dst: &mut dst }) };
+                    AnyDot::of(isa).run(StoreTile { format, x: &x, n, dst: &mut dst });
                     dst
                 };
                 let expected = stored(Isa::Scalar);

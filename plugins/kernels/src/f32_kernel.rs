@@ -1,64 +1,44 @@
 //! Products of f32 rows, each element with one order of sums.
 //!
-//! An element is the sum of [`LANES`] partial sums: lane `l` adds the products at `l`, `l + LANES`, `l + 2 * LANES`, .. in order,
+//! An element is the sum of 16 partial sums: lane `l` adds the products at `l`, `l + 16`, `l + 32`, .. in order,
 //! and then the upper half of the lanes is added to the lower until one is left. So an element has the same bits whatever
 //! elements are computed beside it. Where the machine fuses multiplication and addition each product is rounded with its sum;
 //! kernels that fuse agree to the bit, and those that do not differ from them within [`tolerance`].
 
-use std::array;
+use std::array::from_fn;
 
-use bitquilt_simd::Isa;
+use bitquilt_simd::{AnySimd, Body, Isa, LANES, Simd};
 
-/// Partial sums of an element.
-const LANES: usize = 16;
+use crate::output::OutputPart;
 
 /// A product of f32 rows for an instruction set.
 ///
 /// An element is the sum of 16 partial sums: lane `l` adds the products at `l`, `l + 16`, `l + 32`, .. in order, and then the upper
 /// half of the lanes is added to the lower until one is left.
-#[derive(Clone, Copy)]
-pub struct F32Kernel {
-    isa: Isa,
-    multiply: unsafe fn(Product<'_>),
-}
-
-/// Some rows of a weight times all rows of `x`. Row `r` of the weight times row `c` of `x` goes to `out + c * stride + r`.
-#[derive(Clone, Copy)]
-struct Product<'a> {
-    weights: &'a [f32],
-    x: &'a [f32],
-    n: usize,
-    out: *mut f32,
-    stride: usize,
-}
+#[derive(Clone, Copy, Debug)]
+pub struct F32Kernel(AnySimd);
 
 impl F32Kernel {
     /// The kernel for an instruction set that the machine has: its own, or that of the nearest one that it includes.
     #[must_use]
     pub fn of(isa: Isa) -> Self {
-        let kernel = |isa: Isa| isa.is_available().then(|| arch::kernel(isa)).flatten();
-        let kernel = isa.descend().find_map(|isa| Some(Self { isa, multiply: kernel(isa)? }));
-        kernel.unwrap_or(Self { isa: Isa::Scalar, multiply: plain })
+        Self(AnySimd::of(isa))
     }
 
     /// The instruction set that it is for.
     #[must_use]
     pub fn isa(self) -> Isa {
-        self.isa
+        self.0.isa()
     }
 
-    /// Multiplies rows of `n` weights with rows of `n` values of `x`: weight row `r` times row `c` of `x` goes to
-    /// `out + c * stride + r`.
-    ///
-    /// # Safety
-    /// These places are writable, and nothing else reads or writes them during the call.
+    /// Multiplies rows of `n` weights, the decoded ones of those that `out` has products with, with all rows of `n` values of `x`.
     ///
     /// # Panics
-    /// If `n` is 0, or `weights` or `x` are no rows of it.
-    pub unsafe fn multiply(self, weights: &[f32], x: &[f32], n: usize, out: *mut f32, stride: usize) {
-        assert!(weights.len().is_multiple_of(n) && x.len().is_multiple_of(n), "whole rows");
-        // SAFETY: a kernel is only made where the machine has its instruction set; the caller vouches for the places.
-        unsafe { (self.multiply)(Product { weights, x, n, out, stride }) }
+    /// If `n` is 0, or `weights` or `x` are not as many rows as those of `out`.
+    pub fn multiply(self, weights: &[f32], x: &[f32], n: usize, out: &mut OutputPart<'_>) {
+        let rows = |values: &[f32], count: usize| Some(values.len()) == count.checked_mul(n);
+        assert!(n > 0 && rows(weights, out.of_weight().len()) && rows(x, out.of_x().len()), "whole rows");
+        self.0.run(Product { weights, x, n, out });
     }
 }
 
@@ -69,175 +49,120 @@ pub(crate) fn tolerance(n: usize) -> f64 {
     (n.div_ceil(LANES) + 1 + LANES.ilog2() as usize) as f64 * f64::from(f32::EPSILON) / 2.0
 }
 
-/// Multiplies in plain Rust, without fusing.
-///
-/// # Safety
-/// As for [`F32Kernel::multiply`].
-unsafe fn plain(product: Product<'_>) {
-    // SAFETY: the caller's contract is this one's.
-    unsafe { product.run::<2, 2, false>() }
+/// Some rows of a weight times some rows of `x`.
+struct Product<'a, 'o> {
+    weights: &'a [f32],
+    x: &'a [f32],
+    n: usize,
+    out: &'a mut OutputPart<'o>,
 }
 
-/// Kernels for the instruction sets of an architecture.
-mod arch {
-    use super::{Isa, Product};
+impl Body for Product<'_, '_> {
+    type Output = ();
 
-    /// The kernel that is compiled for an instruction set.
-    pub(super) fn kernel(isa: Isa) -> Option<unsafe fn(Product<'_>)> {
-        match isa {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => Some(avx512),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => Some(avx2),
-            #[cfg(target_arch = "aarch64")]
-            Isa::Neon => Some(neon),
-            _ => None,
-        }
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,fma")]
-    unsafe fn avx512(product: Product<'_>) {
-        // SAFETY: the caller's contract is this one's.
-        unsafe { product.run::<4, 4, true>() }
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2,fma")]
-    unsafe fn avx2(product: Product<'_>) {
-        // SAFETY: the caller's contract is this one's.
-        unsafe { product.run::<2, 3, true>() }
-    }
-
-    #[cfg(target_arch = "aarch64")]
-    #[target_feature(enable = "neon")]
-    unsafe fn neon(product: Product<'_>) {
-        // SAFETY: the caller's contract is this one's.
-        unsafe { product.run::<2, 2, true>() }
-    }
-}
-
-impl Product<'_> {
-    /// Computes it in tiles of `R` rows of weights and `C` rows of `x`, and what is left over one by one.
-    ///
-    /// # Safety
-    /// As for [`F32Kernel::multiply`].
     #[inline(always)]
-    unsafe fn run<const R: usize, const C: usize, const FUSED: bool>(self) {
+    fn run<S: Simd>(self, simd: S) {
+        if S::WIDE { self.tiles::<S, 4, 4>(simd) } else { self.tiles::<S, 2, 3>(simd) }
+    }
+}
+
+impl Product<'_, '_> {
+    /// Computes it in tiles of `R` rows of weights and `C` rows of `x`, and what is left over one by one.
+    #[inline(always)]
+    fn tiles<S: Simd, const R: usize, const C: usize>(mut self, simd: S) {
         let columns = self.x.len() / self.n;
         let whole = columns - columns % C;
-        // SAFETY: the columns are those of `x`; the caller vouches for their places.
-        unsafe {
-            for column in (0..whole).step_by(C) {
-                self.columns::<R, C, FUSED>(column);
-            }
-            for column in whole..columns {
-                self.columns::<R, 1, FUSED>(column);
-            }
+        for column in (0..whole).step_by(C) {
+            self.columns::<S, R, C>(simd, column);
+        }
+        for column in whole..columns {
+            self.columns::<S, R, 1>(simd, column);
         }
     }
 
     /// All rows of weights times `C` rows of `x`.
-    ///
-    /// # Safety
-    /// As for [`F32Kernel::multiply`]; there are so many rows.
     #[inline(always)]
-    unsafe fn columns<const R: usize, const C: usize, const FUSED: bool>(self, column: usize) {
+    fn columns<S: Simd, const R: usize, const C: usize>(&mut self, simd: S, column: usize) {
         let rows = self.weights.len() / self.n;
         let whole = rows - rows % R;
-        // SAFETY: the rows are those of the weights; the caller vouches for their places.
-        unsafe {
-            for row in (0..whole).step_by(R) {
-                self.tile::<R, C, FUSED>(row, column);
-            }
-            for row in whole..rows {
-                self.tile::<1, C, FUSED>(row, column);
-            }
+        for row in (0..whole).step_by(R) {
+            self.tile::<S, R, C>(simd, row, column);
+        }
+        for row in whole..rows {
+            self.tile::<S, 1, C>(simd, row, column);
         }
     }
 
     /// `R` rows of weights times `C` rows of `x`.
-    ///
-    /// # Safety
-    /// As for [`F32Kernel::multiply`]; there are so many rows.
     #[inline(always)]
-    unsafe fn tile<const R: usize, const C: usize, const FUSED: bool>(self, row: usize, column: usize) {
-        let weights = array::from_fn(|r| &self.weights[(row + r) * self.n..][..self.n]);
-        let x = array::from_fn(|c| &self.x[(column + c) * self.n..][..self.n]);
-        let sums = dots::<R, C, FUSED>(weights, x);
-        for (c, column) in (column..column + C).enumerate() {
-            for (r, row) in (row..row + R).enumerate() {
-                // SAFETY: the caller vouches for the place of this row and column.
-                unsafe { *self.out.add(column * self.stride + row) = sums[r][c] };
+    fn tile<S: Simd, const R: usize, const C: usize>(&mut self, simd: S, row: usize, column: usize) {
+        let weights = from_fn(|r| &self.weights[(row + r) * self.n..][..self.n]);
+        let x = from_fn(|c| &self.x[(column + c) * self.n..][..self.n]);
+        let sums = dots::<S, R, C>(simd, weights, x);
+        let (first_column, first_row) = (self.out.of_x().start, self.out.of_weight().start + row);
+        for c in 0..C {
+            let out = self.out.row(first_column + column + c, first_row..first_row + R);
+            for (out, sums) in out.iter_mut().zip(&sums) {
+                *out = simd.sum(sums[c]);
             }
         }
     }
 }
 
-/// The products of `R` and `C` slices of one length.
+/// The partial sums of the products of `R` and `C` slices of one length.
 #[inline(always)]
-fn dots<const R: usize, const C: usize, const FUSED: bool>(
+fn dots<S: Simd, const R: usize, const C: usize>(
+    simd: S,
     weights: [&[f32]; R],
     x: [&[f32]; C],
-) -> [[f32; C]; R] {
+) -> [[S::F; C]; R] {
     let weights = weights.map(<[f32]>::as_chunks::<LANES>);
     let x = x.map(<[f32]>::as_chunks::<LANES>);
     let count = weights[0].0.len();
     let (whole_weights, whole_x) = (weights.map(|row| &row.0[..count]), x.map(|row| &row.0[..count]));
-    let mut sums = [[[0.0; LANES]; C]; R];
+    let mut sums = [[simd.splat(0.0); C]; R];
     for chunk in 0..count {
-        accumulate::<R, C, FUSED>(
-            &mut sums,
-            whole_weights.map(|row| row[chunk]),
-            whole_x.map(|row| row[chunk]),
-        );
+        let (mut w, mut v) = ([simd.splat(0.0); R], [simd.splat(0.0); C]);
+        for r in 0..R {
+            w[r] = simd.load(&whole_weights[r][chunk]);
+        }
+        for c in 0..C {
+            v[c] = simd.load(&whole_x[c][chunk]);
+        }
+        accumulate(simd, &mut sums, w, v);
     }
     if !weights[0].1.is_empty() {
-        accumulate::<R, C, FUSED>(&mut sums, weights.map(|row| padded(row.1)), x.map(|row| padded(row.1)));
+        let (mut w, mut v) = ([simd.splat(0.0); R], [simd.splat(0.0); C]);
+        for r in 0..R {
+            w[r] = simd.load_some(weights[r].1);
+        }
+        for c in 0..C {
+            v[c] = simd.load_some(x[c].1);
+        }
+        accumulate(simd, &mut sums, w, v);
     }
-    sums.map(|row| row.map(total))
+    sums
 }
 
 /// Adds the products of some lanes of each row.
 #[inline(always)]
-fn accumulate<const R: usize, const C: usize, const FUSED: bool>(
-    sums: &mut [[[f32; LANES]; C]; R],
-    weights: [[f32; LANES]; R],
-    x: [[f32; LANES]; C],
+fn accumulate<S: Simd, const R: usize, const C: usize>(
+    simd: S,
+    sums: &mut [[S::F; C]; R],
+    weights: [S::F; R],
+    x: [S::F; C],
 ) {
-    for (sums, weights) in sums.iter_mut().zip(&weights) {
-        for (sums, x) in sums.iter_mut().zip(&x) {
-            for ((sum, weight), x) in sums.iter_mut().zip(weights).zip(x) {
-                *sum = if FUSED { weight.mul_add(*x, *sum) } else { *sum + weight * x };
-            }
+    for r in 0..R {
+        for c in 0..C {
+            sums[r][c] = simd.fma(weights[r], x[c], sums[r][c]);
         }
     }
-}
-
-/// The end of a row, filled up with zeros.
-#[inline(always)]
-fn padded(tail: &[f32]) -> [f32; LANES] {
-    let mut lanes = [0.0; LANES];
-    lanes[..tail.len()].copy_from_slice(tail);
-    lanes
-}
-
-/// The sum of the lanes: the upper half added to the lower until one is left.
-#[inline(always)]
-fn total(mut lanes: [f32; LANES]) -> f32 {
-    let mut half = LANES / 2;
-    while half > 0 {
-        for lane in 0..half {
-            lanes[lane] += lanes[lane + half];
-        }
-        half /= 2;
-    }
-    lanes[0]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output::Output;
 
     fn values(seed: usize, count: usize) -> Vec<f32> {
         (0..count).map(|index| ((index * 7919 + seed * 104_729) % 2003) as f32 / 1001.0 - 1.0).collect()
@@ -246,8 +171,9 @@ mod tests {
     fn multiply(kernel: F32Kernel, weights: &[f32], x: &[f32], n: usize) -> Vec<f32> {
         let stride = weights.len() / n;
         let mut out = vec![f32::NAN; x.len() / n * stride];
-        // SAFETY: `out` has a place for each pair of rows.
-        unsafe { kernel.multiply(weights, x, n, out.as_mut_ptr(), stride) };
+        let output = Output::new(&mut out, stride);
+        // SAFETY: there is no other part.
+        kernel.multiply(weights, x, n, &mut unsafe { output.part(0..x.len() / n, 0..stride) });
         out
     }
 

@@ -1,17 +1,15 @@
 //! The matrix of the kernels: encodings times instruction sets.
 
-use std::{marker::PhantomData, ops::Range};
+use std::marker::PhantomData;
 
 use bitquilt_simd::Isa;
 
-use crate::{
-    activation::{ActivationFormat, Sum},
-    arch::{DotIsa, Scalar},
-    drive::{Kernels, Product, floats, strips},
-    form::{Form, STRIP_LEN},
-    unpack::{Unpack, block_len, fields::FieldWriter, record_bytes},
-    widen::{self, Widen},
-};
+use crate::activation::{ActivationFormat, Sum};
+use crate::arch::{AnyDot, Body, DotIsa, own_kernels};
+use crate::drive::{Kernels, Part, floats, strips};
+use crate::form::{Form, STRIP_LEN};
+use crate::unpack::{Unpack, block_len, fields::FieldWriter, record_bytes};
+use crate::widen::{Bf16, Bf16Pairs, Widen};
 
 /// What the kernels of encoding `E` on instruction set `I` need of the sums of activations.
 const fn sum<E: Unpack, I: DotIsa>() -> Sum {
@@ -36,7 +34,7 @@ const fn taken<F: Form, I: DotIsa>() -> i32 {
 }
 
 /// The integer kernels of encoding `E` on instruction set `I`.
-struct Strips<E, I>(PhantomData<fn() -> (E, I)>);
+struct Strips<E, I>(I, PhantomData<fn() -> E>);
 
 impl<E: Unpack, I: DotIsa> Kernels for Strips<E, I> {
     fn block(&self) -> (usize, usize) {
@@ -81,19 +79,17 @@ impl<E: Unpack, I: DotIsa> Kernels for Strips<E, I> {
         }
     }
 
-    unsafe fn stream(&self, product: Product, groups: Range<usize>, tiles: Range<usize>) {
-        // SAFETY: the caller's contract is this one's.
-        unsafe { I::vectorize(strips::Stream::<E>::new(product, groups, tiles)) }
+    fn stream(&self, part: Part<'_>) {
+        self.0.call(strips::Stream::<E>(part, PhantomData));
     }
 
-    unsafe fn tiles(&self, product: Product, groups: Range<usize>, tiles: Range<usize>) {
-        // SAFETY: the caller's contract is this one's.
-        unsafe { I::vectorize(strips::Tiles::<E>::new(product, groups, tiles)) }
+    fn tiles(&self, part: Part<'_>) {
+        self.0.call(strips::Tiles::<E>(part, PhantomData));
     }
 }
 
 /// The float kernels of encoding `E` on instruction set `I`.
-struct Floats<E, I>(PhantomData<fn() -> (E, I)>);
+struct Floats<E, I>(I, PhantomData<fn() -> E>);
 
 impl<E: Widen, I: DotIsa> Kernels for Floats<E, I> {
     fn block(&self) -> (usize, usize) {
@@ -137,53 +133,108 @@ impl<E: Widen, I: DotIsa> Kernels for Floats<E, I> {
         }
     }
 
-    unsafe fn stream(&self, product: Product, groups: Range<usize>, tiles: Range<usize>) {
-        // SAFETY: the caller's contract is this one's.
-        unsafe { I::vectorize(floats::Stream::<E>::new(product, groups, tiles)) }
+    fn stream(&self, part: Part<'_>) {
+        self.0.call(floats::Stream::<E>(part, PhantomData));
     }
 
-    unsafe fn tiles(&self, product: Product, groups: Range<usize>, tiles: Range<usize>) {
-        // SAFETY: the caller's contract is this one's.
-        unsafe { I::vectorize(floats::Tiles::<E>::new(product, groups, tiles)) }
+    fn tiles(&self, part: Part<'_>) {
+        self.0.call(floats::Tiles::<E>(part, PhantomData));
     }
 }
 
-/// The kernels for an instruction set, or for the nearest that it includes of those that there are kernels for.
-pub(crate) type Select = fn(Isa) -> &'static dyn Kernels;
+/// The kernels of an encoding.
+#[derive(Clone, Copy)]
+pub(crate) struct Encoding {
+    /// The encoding's name.
+    pub(crate) name: &'static str,
+    /// Whether an instruction set has kernels that its base does not have.
+    has_own: fn(Isa) -> bool,
+    /// The kernels for an instruction set that has some.
+    on: fn(AnyDot) -> &'static dyn Kernels,
+}
 
-/// The integer kernels of an encoding.
-pub(crate) fn strips_of<E: Unpack>(isa: Isa) -> &'static dyn Kernels {
-    match isa {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 | Isa::Avx512 => &Strips::<E, crate::arch::Avx2>(PhantomData),
-        #[cfg(target_arch = "x86_64")]
-        Isa::AvxVnni => &Strips::<E, crate::arch::AvxVnni>(PhantomData),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni | Isa::Avx512Bf16 => &Strips::<E, crate::arch::Avx512Vnni>(PhantomData),
-        #[cfg(target_arch = "aarch64")]
-        Isa::NeonDotprod => &Strips::<E, crate::arch::Neon>(PhantomData),
-        _ => &Strips::<E, Scalar>(PhantomData),
+impl Encoding {
+    /// Kernels that multiply integers.
+    pub(crate) const fn integers<E: Unpack>(name: &'static str) -> Self {
+        Self {
+            name,
+            has_own: |isa| own_kernels(isa).integers,
+            on: |isa| isa.run(OfIntegers::<E>(PhantomData)),
+        }
+    }
+
+    /// Kernels that multiply floats.
+    pub(crate) const fn floats<E: Widen>(name: &'static str) -> Self {
+        Self { name, has_own: |isa| own_kernels(isa).floats, on: |isa| isa.run(OfFloats::<E>(PhantomData)) }
+    }
+
+    /// Kernels that multiply bfloat16: by pairs where the instruction set has them.
+    pub(crate) const fn bf16(name: &'static str) -> Self {
+        let has_own = |isa| own_kernels(isa).floats || own_kernels(isa).bf16;
+        Self { name, has_own, on: |isa| isa.run(OfBf16) }
+    }
+
+    /// The instruction set whose kernels serve where `isa` is chosen: the nearest that it includes of those with kernels of their own.
+    pub(crate) fn serving(&self, isa: Isa) -> Isa {
+        isa.descend().find(|isa| (self.has_own)(*isa)).unwrap_or(Isa::Scalar)
+    }
+
+    /// The kernels that serve where `isa` is chosen, which the machine has.
+    pub(crate) fn kernels(&self, isa: Isa) -> &'static dyn Kernels {
+        (self.on)(AnyDot::of(self.serving(isa)))
     }
 }
 
-/// The float kernels of an encoding.
-pub(crate) fn floats_of<E: Widen>(isa: Isa) -> &'static dyn Kernels {
-    match isa {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => &Floats::<E, crate::arch::Avx2>(PhantomData),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni | Isa::Avx512Bf16 => &Floats::<E, crate::arch::Avx512Vnni>(PhantomData),
-        #[cfg(target_arch = "aarch64")]
-        Isa::NeonDotprod => &Floats::<E, crate::arch::Neon>(PhantomData),
-        _ => &Floats::<E, Scalar>(PhantomData),
+/// Kernels without a byte of their own, which take no memory.
+fn leak(kernels: impl Kernels + 'static) -> &'static dyn Kernels {
+    Box::leak(Box::new(kernels))
+}
+
+/// Chooses the integer kernels of an encoding.
+struct OfIntegers<E>(PhantomData<E>);
+
+impl<E: Unpack> Body for OfIntegers<E> {
+    type Output = &'static dyn Kernels;
+
+    #[inline(always)]
+    fn run<I: DotIsa>(self, isa: I) -> Self::Output {
+        // A constant: what no machine is to run is not compiled.
+        if I::OWN.integers {
+            leak(Strips::<E, I>(isa, PhantomData))
+        } else {
+            unreachable!("{} has none", I::ISA)
+        }
     }
 }
 
-/// The products of bfloat16 are by pairs where the instruction set has them.
-pub(crate) fn bf16_of(isa: Isa) -> &'static dyn Kernels {
-    match isa {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Bf16 => &Floats::<widen::Bf16Pairs, crate::arch::Avx512Bf16>(PhantomData),
-        _ => floats_of::<widen::Bf16>(isa),
+/// Chooses the float kernels of an encoding.
+struct OfFloats<E>(PhantomData<E>);
+
+impl<E: Widen> Body for OfFloats<E> {
+    type Output = &'static dyn Kernels;
+
+    #[inline(always)]
+    fn run<I: DotIsa>(self, isa: I) -> Self::Output {
+        if I::OWN.floats {
+            leak(Floats::<E, I>(isa, PhantomData))
+        } else {
+            unreachable!("{} has none", I::ISA)
+        }
+    }
+}
+
+/// Chooses the kernels of bfloat16.
+struct OfBf16;
+
+impl Body for OfBf16 {
+    type Output = &'static dyn Kernels;
+
+    #[inline(always)]
+    fn run<I: DotIsa>(self, isa: I) -> Self::Output {
+        if I::OWN.bf16 {
+            leak(Floats::<Bf16Pairs, I>(isa, PhantomData))
+        } else {
+            OfFloats::<Bf16>(PhantomData).run(isa)
+        }
     }
 }

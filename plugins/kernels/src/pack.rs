@@ -3,12 +3,12 @@
 use bitquilt_simd::Isa;
 
 use crate::{
-    activation::{ActivationFormat, SendPtr},
+    activation::ActivationFormat,
     drive::{self, Kernels, Product},
     error::KernelError,
     formats,
     memory::AlignedBuffer,
-    par::{Par, part},
+    par::{Par, par_parts_mut},
 };
 
 /// A weight prepared for one instruction set.
@@ -47,18 +47,11 @@ impl PackedWeight {
         let group_bytes = kernels.group_bytes(n);
         let groups = p.div_ceil(kernels.lanes());
         let mut packed = AlignedBuffer::zeroed(groups.saturating_mul(group_bytes))?;
-        let dst = SendPtr(packed.as_mut_slice().as_mut_ptr());
         let tasks = groups.min(8 * par.threads());
-        par.par_for(tasks, &|task, _| {
-            for group in part(groups, tasks, task) {
-                let first = group * kernels.lanes();
-                let rows = first..p.min(first + kernels.lanes());
-                // SAFETY: a group's bytes are its own, and a group is in one task.
-                let dst = unsafe {
-                    std::slice::from_raw_parts_mut(dst.get().add(group * group_bytes), group_bytes)
-                };
-                kernels.pack_group(n, &bytes[rows.start * row_bytes..rows.end * row_bytes], dst);
-            }
+        par_parts_mut(par, tasks, packed.as_mut_slice(), group_bytes, groups, &|group, _, dst| {
+            let first = group * kernels.lanes();
+            let rows = first..p.min(first + kernels.lanes());
+            kernels.pack_group(n, &bytes[rows.start * row_bytes..rows.end * row_bytes], dst);
         });
         Ok(Self { kernels, n, p, bytes: packed })
     }
@@ -126,17 +119,15 @@ impl PackedWeight {
             return Err(KernelError::Output { expected, got: out.len() });
         }
         let product = Product {
-            weight: self.bytes.as_slice().as_ptr(),
+            weight: self.bytes.as_slice(),
             group_bytes: self.kernels.group_bytes(self.n),
-            activations: activations.as_ptr(),
+            activations,
             format,
-            out: out.as_mut_ptr(),
             n: self.n,
             m,
             p: self.p,
         };
-        // SAFETY: the lengths are those of the product's contract, and the kernels are for this machine.
-        unsafe { drive::multiply(self.kernels, product, par) };
+        drive::multiply(self.kernels, product, out, par);
         Ok(())
     }
 }

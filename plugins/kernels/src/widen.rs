@@ -19,20 +19,13 @@ pub(crate) trait Widen: 'static {
         ActivationFormat::floats(widest_tile)
     }
 
-    /// One element of each row.
-    ///
-    /// # Safety
-    /// As for the methods of [`DotIsa`]; `LANES * BYTES` bytes at `from` are readable.
-    unsafe fn load<I: DotIsa>(from: *const u8) -> I::F32;
+    /// One element of each row, from the first `LANES * BYTES` bytes.
+    fn load<I: DotIsa>(isa: I, from: &[u8]) -> I::F32;
 
     /// `sum` and the products of two elements.
-    ///
-    /// # Safety
-    /// As for the methods of [`DotIsa`].
     #[inline(always)]
-    unsafe fn multiply_add<I: DotIsa>(weight: I::F32, x: I::F32, sum: I::F32) -> I::F32 {
-        // SAFETY: the caller's contract is this one's.
-        unsafe { I::fma(weight, x, sum) }
+    fn multiply_add<I: DotIsa>(isa: I, weight: I::F32, x: I::F32, sum: I::F32) -> I::F32 {
+        isa.fma(weight, x, sum)
     }
 }
 
@@ -45,9 +38,8 @@ impl Widen for Bf16 {
     const BYTES: usize = 2;
 
     #[inline(always)]
-    unsafe fn load<I: DotIsa>(from: *const u8) -> I::F32 {
-        // SAFETY: the caller's contract is this one's.
-        unsafe { I::load_bf16(from) }
+    fn load<I: DotIsa>(isa: I, from: &[u8]) -> I::F32 {
+        isa.load_bf16(from)
     }
 }
 
@@ -60,9 +52,8 @@ impl Widen for F16 {
     const BYTES: usize = 2;
 
     #[inline(always)]
-    unsafe fn load<I: DotIsa>(from: *const u8) -> I::F32 {
-        // SAFETY: the caller's contract is this one's.
-        unsafe { I::load_f16(from) }
+    fn load<I: DotIsa>(isa: I, from: &[u8]) -> I::F32 {
+        isa.load_f16(from)
     }
 }
 
@@ -76,14 +67,12 @@ impl Widen for F32 {
     const IS_WIDE: bool = true;
 
     #[inline(always)]
-    unsafe fn load<I: DotIsa>(from: *const u8) -> I::F32 {
-        // SAFETY: the caller's contract is this one's.
-        unsafe { I::load_f32(from) }
+    fn load<I: DotIsa>(isa: I, from: &[u8]) -> I::F32 {
+        isa.load_f32(from)
     }
 }
 
 /// `bf16` by pairs, for activations that are rounded to bfloat16.
-#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only kernels of x86 multiply by pairs"))]
 pub(crate) struct Bf16Pairs;
 
 impl Widen for Bf16Pairs {
@@ -98,14 +87,12 @@ impl Widen for Bf16Pairs {
     }
 
     #[inline(always)]
-    unsafe fn load<I: DotIsa>(from: *const u8) -> I::F32 {
-        // SAFETY: the caller's contract is this one's.
-        unsafe { I::load_f32(from) }
+    fn load<I: DotIsa>(isa: I, from: &[u8]) -> I::F32 {
+        isa.load_f32(from)
     }
 
     #[inline(always)]
-    unsafe fn multiply_add<I: DotIsa>(weight: I::F32, x: I::F32, sum: I::F32) -> I::F32 {
-        // SAFETY: the caller's contract is this one's.
-        unsafe { I::dot_bf16(weight, x, sum) }
+    fn multiply_add<I: DotIsa>(isa: I, weight: I::F32, x: I::F32, sum: I::F32) -> I::F32 {
+        isa.dot_bf16(weight, x, sum)
     }
 }

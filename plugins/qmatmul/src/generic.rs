@@ -5,7 +5,7 @@ use bitquilt_plugin_api::{
     Selector, Shapes, bytemuck,
 };
 
-use bitquilt_kernels::{F32Kernel, Isa};
+use bitquilt_kernels::{F32Kernel, Isa, Output};
 
 use crate::op::QMATMUL;
 
@@ -68,7 +68,7 @@ impl Kernel for DecodeAndMultiply {
             )));
         }
         let rows = tile_rows(p, n);
-        let columns = SharedColumns(out.as_mut_ptr());
+        let (m, output) = (x.len() / n, Output::new(out, p));
         cx.executor().try_par_for(p.div_ceil(rows), cx.worker_scratch(), |tile, scratch| {
             let tile = tile * rows..p.min((tile + 1) * rows);
             let weights = &mut bytemuck::cast_slice_mut(scratch)[..tile.len() * n];
@@ -76,27 +76,10 @@ impl Kernel for DecodeAndMultiply {
             decoder.dequantize(blocks, weights).map_err(|error| {
                 Error::new(error.kind(), format_args!("rows {tile:?} of `w` cannot be decoded: {error}"))
             })?;
-            // SAFETY: `out` has `p` values for each row of `x`, and this tile's columns of it are no other task's.
-            unsafe { self.0.multiply(weights, x, n, columns.from(tile.start), p) };
+            // SAFETY: no two tasks have rows of the weight in common.
+            self.0.multiply(weights, x, n, &mut unsafe { output.part(0..m, tile) });
             Ok(())
         })
-    }
-}
-
-/// The start of an output whose columns are divided among tasks.
-struct SharedColumns(*mut f32);
-
-// SAFETY: tasks write separate columns, each through a pointer of its own.
-unsafe impl Sync for SharedColumns {}
-
-impl SharedColumns {
-    /// The first row's value in `column`.
-    ///
-    /// # Safety
-    /// The output has that column.
-    unsafe fn from(&self, column: usize) -> *mut f32 {
-        // SAFETY: as the caller promises.
-        unsafe { self.0.add(column) }
     }
 }
 

@@ -2,31 +2,100 @@
 
 use std::fmt;
 use std::iter;
+use std::sync::LazyLock;
 
 use crate::detect;
 
-/// An instruction set that there is code for.
-///
-/// Each but [`Scalar`](Self::Scalar) adds features to another, which a machine that has it has too. An op that has no code for the
-/// chosen set runs its code for the nearest of those that the set adds to: the first in [`descend`](Self::descend).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Isa {
+/// Whether the machine has features of an architecture.
+macro_rules! has {
+    () => {
+        true
+    };
+    ("x86_64": $($feature:tt)+) => {{
+        #[cfg(target_arch = "x86_64")]
+        let has = $(std::arch::is_x86_feature_detected!($feature))&&+;
+        #[cfg(not(target_arch = "x86_64"))]
+        let has = false;
+        has
+    }};
+    ("aarch64": $($feature:tt)+) => {{
+        #[cfg(target_arch = "aarch64")]
+        let has = $(std::arch::is_aarch64_feature_detected!($feature))&&+;
+        #[cfg(not(target_arch = "aarch64"))]
+        let has = false;
+        has
+    }};
+}
+
+/// The base of an instruction set, if it has one.
+macro_rules! base {
+    () => {
+        None
+    };
+    ($base:ident) => {
+        Some(Isa::$base)
+    };
+}
+
+/// Writes the list: of each instruction set its name and, where it is not the first, the one that it adds to and what it adds.
+macro_rules! instruction_sets {
+    ($($(#[$doc:meta])* $set:ident = $name:literal $(: $base:ident and $arch:tt [$($feature:tt)+])?;)+) => {
+        /// An instruction set that there is code for.
+        ///
+        /// Each but [`Scalar`](Self::Scalar) adds features to another, which a machine that has it has too. An op that has no code
+        /// for the chosen set runs its code for the nearest of those that the set adds to: the first in [`descend`](Self::descend).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Isa {
+            $($(#[$doc])* $set,)+
+        }
+
+        impl Isa {
+            /// All of them; of one architecture's, slower ones first.
+            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$set),+];
+
+            /// The name in the option `isa`, and in reports.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$set => $name,)+
+                }
+            }
+
+            /// The instruction set that this one adds to.
+            #[must_use]
+            pub const fn base(self) -> Option<Self> {
+                match self {
+                    $(Self::$set => base!($($base)?),)+
+                }
+            }
+
+            /// Whether the machine has what it adds to its [base](Self::base).
+            fn adds(self) -> bool {
+                match self {
+                    $(Self::$set => has!($($arch: $($feature)+)?),)+
+                }
+            }
+        }
+    };
+}
+
+instruction_sets! {
     /// Plain Rust, compiled for what every machine of the target has. The other sets are tested against it.
-    Scalar,
+    Scalar = "scalar";
     /// AVX2 with FMA and F16C: x86-64-v3.
-    Avx2,
+    Avx2 = "avx2": Scalar and "x86_64" ["avx2" "fma" "f16c" "bmi1" "bmi2" "lzcnt" "movbe" "popcnt"];
     /// The same with AVX-VNNI, whose one instruction multiplies and adds bytes.
-    AvxVnni,
+    AvxVnni = "avxvnni": Avx2 and "x86_64" ["avxvnni"];
     /// AVX-512 F, BW, CD, DQ and VL: x86-64-v4.
-    Avx512,
+    Avx512 = "avx512": Avx2 and "x86_64" ["avx512f" "avx512bw" "avx512cd" "avx512dq" "avx512vl"];
     /// The same with AVX-512 VNNI.
-    Avx512Vnni,
+    Avx512Vnni = "avx512vnni": Avx512 and "x86_64" ["avx512vnni"];
     /// The same with AVX-512 BF16, which multiplies pairs of bfloat16.
-    Avx512Bf16,
+    Avx512Bf16 = "avx512bf16": Avx512Vnni and "x86_64" ["avx512bf16"];
     /// NEON.
-    Neon,
+    Neon = "neon": Scalar and "aarch64" ["neon"];
     /// The same with the products of bytes of Armv8.2.
-    NeonDotprod,
+    NeonDotprod = "neondotprod": Neon and "aarch64" ["dotprod"];
 }
 
 /// Why a name is no instruction set to compute with.
@@ -55,47 +124,11 @@ fn names(sets: impl IntoIterator<Item = Isa>) -> String {
     sets.into_iter().map(Isa::name).collect::<Vec<_>>().join(", ")
 }
 
+/// For each of [`Isa::ALL`], whether the machine has it. Asked once: some of the questions are slow in virtual machines.
+static MACHINE: LazyLock<[bool; Isa::ALL.len()]> =
+    LazyLock::new(|| Isa::ALL.map(|isa| isa.descend().all(Isa::adds)));
+
 impl Isa {
-    /// All of them; of one architecture's, slower ones first.
-    pub const ALL: [Self; 8] = [
-        Self::Scalar,
-        Self::Avx2,
-        Self::AvxVnni,
-        Self::Avx512,
-        Self::Avx512Vnni,
-        Self::Avx512Bf16,
-        Self::Neon,
-        Self::NeonDotprod,
-    ];
-
-    /// The name in the option `isa`, and in reports.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Scalar => "scalar",
-            Self::Avx2 => "avx2",
-            Self::AvxVnni => "avxvnni",
-            Self::Avx512 => "avx512",
-            Self::Avx512Vnni => "avx512vnni",
-            Self::Avx512Bf16 => "avx512bf16",
-            Self::Neon => "neon",
-            Self::NeonDotprod => "neondotprod",
-        }
-    }
-
-    /// The instruction set that this one adds to.
-    #[must_use]
-    pub const fn base(self) -> Option<Self> {
-        match self {
-            Self::Scalar => None,
-            Self::Avx2 | Self::Neon => Some(Self::Scalar),
-            Self::AvxVnni | Self::Avx512 => Some(Self::Avx2),
-            Self::Avx512Vnni => Some(Self::Avx512),
-            Self::Avx512Bf16 => Some(Self::Avx512Vnni),
-            Self::NeonDotprod => Some(Self::Neon),
-        }
-    }
-
     /// This one, the one that it adds to, and so on, to [`Scalar`](Self::Scalar).
     pub fn descend(self) -> impl Iterator<Item = Self> {
         iter::successors(Some(self), |isa| isa.base())
@@ -110,7 +143,7 @@ impl Isa {
     /// Whether this machine has it.
     #[must_use]
     pub fn is_available(self) -> bool {
-        detect::machine()[self as usize]
+        MACHINE[self as usize]
     }
 
     /// The set itself.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bitquilt_kernels::{
-    AlignedBuffer, Body, CodeSource, DotIsa, Isa, KernelError, MAX_LANES, STEP, StripForm, vectorize,
+    AlignedBuffer, AnyDot, Body, CodeSource, DotIsa, Isa, KernelError, MAX_LANES, STEP, StripForm,
 };
 
 /// Rounds of a measurement.
@@ -56,7 +56,7 @@ pub fn bf16_rate(isa: Isa, threads: usize) -> Result<f64, KernelError> {
 /// # Errors
 /// When the machine does not have the instruction set, or the system has no memory.
 pub fn read_rate(isa: Isa, bytes: usize, threads: usize) -> Result<f64, KernelError> {
-    check(isa)?;
+    let isa = AnyDot::of(isa.check()?);
     let threads = threads.max(1);
     // Whole steps of every loop, on every thread.
     let part = (bytes / threads).next_multiple_of(READ_STEP);
@@ -68,18 +68,12 @@ pub fn read_rate(isa: Isa, bytes: usize, threads: usize) -> Result<f64, KernelEr
         let repeat = |thread: usize, repeats: usize| {
             for _ in 0..repeats {
                 let part = &memory[thread * part..][..part];
-                // SAFETY: the machine has the instruction set.
-                unsafe { vectorize(isa, Read { part, way }) };
+                isa.run(Read { part, way });
             }
         };
         memory.len() as f64 / seconds_a_repeat(threads, &repeat) / 1e9
     };
     Ok([Way::Plain, Way::Prefetch, Way::Streams].map(rate).into_iter().fold(0.0, f64::max))
-}
-
-fn check(isa: Isa) -> Result<(), KernelError> {
-    isa.check()?;
-    Ok(())
 }
 
 /// What a loop on registers does.
@@ -91,12 +85,11 @@ enum Work {
 }
 
 fn peak(isa: Isa, threads: usize, work: Work) -> Result<f64, KernelError> {
-    check(isa)?;
+    let isa = AnyDot::of(isa.check()?);
     let threads = threads.max(1);
     let operations = AtomicUsize::new(0);
     let repeat = |_: usize, repeats: usize| {
-        // SAFETY: the machine has the instruction set.
-        unsafe { vectorize(isa, Peak { work, repeats, operations: &operations }) };
+        isa.run(Peak { work, repeats, operations: &operations });
     };
     let seconds = seconds_a_repeat(threads, &repeat);
     Ok((threads * operations.into_inner()) as f64 * OPERATIONS / seconds / 1e9)
@@ -169,55 +162,64 @@ struct Same<I: DotIsa>(I::Codes);
 
 impl<I: DotIsa> CodeSource<I> for Same<I> {
     #[inline(always)]
-    unsafe fn codes(&self, _: usize) -> I::Codes {
+    fn codes(&self, _: I, _: usize) -> I::Codes {
         self.0
     }
 }
 
 impl Body for Peak<'_> {
+    type Output = ();
+
     #[inline(always)]
-    unsafe fn run<I: DotIsa>(self) {
-        // SAFETY: the caller vouches for the instruction set; a step reads 32 activations of each of four columns.
-        unsafe {
-            match self.work {
-                Work::Dot => {
-                    self.operations.store(STEPS * SUMS * STEP * 4 * I::LANES, Ordering::Relaxed);
-                    let x = [1i8; 4 * 32];
-                    let codes = [const { 3 }; 3].map(|code| Same::<I>(I::splat(code)));
-                    let mut sums = [[I::zero_i32(); 4]; SUMS / 4];
-                    for _ in 0..self.repeats {
-                        for _ in 0..STEPS {
-                            let x = black_box(x.as_ptr());
-                            I::dot::<StripForm<1, 0, 4>, _, { SUMS / 4 }, 4>(&mut sums, &codes, 0, x);
-                        }
+    fn run<I: DotIsa>(self, isa: I) {
+        match self.work {
+            Work::Dot => {
+                self.operations.store(STEPS * SUMS * STEP * 4 * I::LANES, Ordering::Relaxed);
+                let x = [[1u8; 32]; 4];
+                let codes = [Same::<I>(isa.splat(3)), Same(isa.splat(3)), Same(isa.splat(3))];
+                let mut sums = [[isa.splat_i32(0); 4]; SUMS / 4];
+                for _ in 0..self.repeats {
+                    for _ in 0..STEPS {
+                        isa.dot::<StripForm<1, 0, 4>, _, { SUMS / 4 }, 4>(
+                            &mut sums,
+                            &codes,
+                            0,
+                            black_box(&x),
+                        );
                     }
-                    black_box(sums.map(|sums| sums.map(|sum| lanes::<I>(I::to_f32(sum)))));
                 }
-                Work::Bf16 => {
-                    self.operations.store(STEPS * SUMS * 2 * I::LANES, Ordering::Relaxed);
-                    let pair = I::broadcast(black_box(1.0f32).to_ne_bytes().as_ptr());
-                    let mut sums = [I::zero(); SUMS];
-                    for _ in 0..self.repeats {
-                        for _ in 0..STEPS {
-                            for sum in &mut sums {
-                                *sum = I::dot_bf16(pair, pair, *sum);
-                            }
-                        }
-                    }
-                    black_box(sums.map(|sum| lanes::<I>(sum)));
+                for sum in sums.as_flattened() {
+                    black_box(lanes(isa, isa.to_f32(*sum)));
                 }
-                Work::Fma => {
-                    self.operations.store(STEPS * SUMS * I::LANES, Ordering::Relaxed);
-                    let factor = I::broadcast(black_box(1.0f32).to_ne_bytes().as_ptr());
-                    let mut sums = [I::zero(); SUMS];
-                    for _ in 0..self.repeats {
-                        for _ in 0..STEPS {
-                            for sum in &mut sums {
-                                *sum = I::fma(factor, factor, *sum);
-                            }
+            }
+            Work::Bf16 => {
+                self.operations.store(STEPS * SUMS * 2 * I::LANES, Ordering::Relaxed);
+                let pair = isa.splat_f32(black_box(1.0));
+                let mut sums = [isa.splat_f32(0.0); SUMS];
+                for _ in 0..self.repeats {
+                    for _ in 0..STEPS {
+                        for sum in &mut sums {
+                            *sum = isa.dot_bf16(pair, pair, *sum);
                         }
                     }
-                    black_box(sums.map(|sum| lanes::<I>(sum)));
+                }
+                for sum in sums {
+                    black_box(lanes(isa, sum));
+                }
+            }
+            Work::Fma => {
+                self.operations.store(STEPS * SUMS * I::LANES, Ordering::Relaxed);
+                let factor = isa.splat_f32(black_box(1.0));
+                let mut sums = [isa.splat_f32(0.0); SUMS];
+                for _ in 0..self.repeats {
+                    for _ in 0..STEPS {
+                        for sum in &mut sums {
+                            *sum = isa.fma(factor, factor, *sum);
+                        }
+                    }
+                }
+                for sum in sums {
+                    black_box(lanes(isa, sum));
                 }
             }
         }
@@ -225,14 +227,10 @@ impl Body for Peak<'_> {
 }
 
 /// A register's floats.
-///
-/// # Safety
-/// As for the methods of [`DotIsa`].
 #[inline(always)]
-unsafe fn lanes<I: DotIsa>(register: I::F32) -> [f32; MAX_LANES] {
+fn lanes<I: DotIsa>(isa: I, register: I::F32) -> [f32; MAX_LANES] {
     let mut lanes = [0.0; MAX_LANES];
-    // SAFETY: there is room for the registers of the widest instruction set.
-    unsafe { I::store_f32(lanes.as_mut_ptr(), register) };
+    isa.store_f32(&mut lanes, register);
     lanes
 }
 
@@ -260,40 +258,38 @@ struct Read<'a> {
 }
 
 impl Body for Read<'_> {
+    type Output = ();
+
     #[inline(always)]
-    unsafe fn run<I: DotIsa>(self) {
+    fn run<I: DotIsa>(self, isa: I) {
         let register = 4 * I::LANES;
         let (step, apart) = match self.way {
             Way::Streams => (register, self.part.len() / READ_REGISTERS),
             _ => (READ_REGISTERS * register, register),
         };
-        let end = match self.way {
-            Way::Streams => apart,
-            _ => self.part.len(),
-        };
-        // SAFETY: the caller vouches for the instruction set. Reads end where the part does: its length is a multiple of
-        // `READ_REGISTERS` registers.
-        unsafe {
-            let mut seen = [I::splat(0); READ_REGISTERS];
-            let mut at = 0;
-            while at < end {
-                for i in 0..READ_REGISTERS {
-                    let from = self.part.as_ptr().add(at + apart * i);
-                    if matches!(self.way, Way::Prefetch) {
-                        I::prefetch(from.wrapping_add(AHEAD));
-                    }
-                    seen[i] = I::or(seen[i], I::load(from));
-                }
-                at += step;
-            }
-            let mut all = seen[0];
-            for seen in seen {
-                all = I::or(all, seen);
-            }
-            let mut bytes = [0u8; 4 * MAX_LANES];
-            I::store(bytes.as_mut_ptr(), all);
-            black_box(bytes);
+        // As many as there are streams, of which each is a whole number of steps: the length is a multiple of `READ_STEP`.
+        let mut streams = [self.part; READ_REGISTERS];
+        for (i, stream) in streams.iter_mut().enumerate() {
+            *stream = &self.part[apart * i..];
         }
+        let steps = self.part.len() / (READ_REGISTERS * register);
+        let mut seen = [isa.splat(0); READ_REGISTERS];
+        for at in (0..steps).map(|index| index * step) {
+            for i in 0..READ_REGISTERS {
+                let from = &streams[i][at..];
+                if matches!(self.way, Way::Prefetch) {
+                    isa.prefetch(from.as_ptr().wrapping_add(AHEAD));
+                }
+                seen[i] = isa.or(seen[i], isa.load(from));
+            }
+        }
+        let mut all = seen[0];
+        for seen in seen {
+            all = isa.or(all, seen);
+        }
+        let mut bytes = [0u8; 4 * MAX_LANES];
+        isa.store(&mut bytes, all);
+        black_box(bytes);
     }
 }
 

@@ -14,11 +14,11 @@ use bitquilt_plugin_api::{
     Scratch, Selector, ShapeDisplay, Shapes, TensorType, TensorView, WorkerScratch, bytemuck,
 };
 
-use super::arch::AnySimd;
-use super::check::{Input, broadcast_dims};
+use super::check::{Input, broadcast_dims, chosen_simd};
 use super::parallel::for_each_piece;
 use super::positions::Positions;
 use super::walk::Walk;
+use bitquilt_simd::AnySimd;
 use part::{CHUNK, Sizes};
 use problem::{Dims, Element, Mask, Output, Problem, Visible};
 
@@ -152,10 +152,10 @@ impl KernelProvider for Attention {
             0.0 => 1.0 / (n as f64).sqrt(),
             scale => scale,
         };
-        let simd = AnySimd::chosen(cx)?;
+        let simd = chosen_simd(cx)?;
         let causal = cx.attributes().bool("causal")?;
         let kernel = AttentionKernel { simd, causal, scale: scale as f32, extra: Extra::of(cx)? };
-        Ok(Prepared::new(kernel).note(simd.name()))
+        Ok(Prepared::new(kernel).note(simd.isa().name()))
     }
 }
 

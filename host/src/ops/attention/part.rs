@@ -1,8 +1,8 @@
 //! What some keys give the rows of a task, and how it is put together.
 
 use super::problem::{Dims, Element, Output, Problem, Task};
-use crate::ops::arch::{LANES, Simd};
 use crate::ops::math::exp;
+use bitquilt_simd::{LANES, Simd};
 
 /// Keys whose products with the rows are at hand together.
 pub(super) const BLOCK: usize = 64;

@@ -5,9 +5,9 @@ use std::marker::PhantomData;
 use bitquilt_plugin_api::half::f16;
 use bitquilt_plugin_api::{Error, Result, Scalar};
 
-use crate::ops::arch::{LANES, Simd, prefetch, touch};
 use crate::ops::positions::Positions;
 use crate::ops::walk::Walk;
+use bitquilt_simd::{LANES, Simd, prefetch, touch};
 
 /// Rows of a task, a query's heads counted each; one query's rows may be more.
 const TASK_ROWS: usize = 64;

@@ -3,7 +3,7 @@
 use super::part::{CHUNK, Part, Rows, Sizes};
 use super::problem::{Element, Output, Problem, Task};
 use super::tile::Tile;
-use crate::ops::arch::{Body, Simd};
+use bitquilt_simd::{Body, Simd};
 
 /// All of a task.
 pub(super) struct Whole<'a, K> {

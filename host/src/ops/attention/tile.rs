@@ -4,8 +4,8 @@ use bitquilt_plugin_api::bytemuck;
 
 use super::part::{BLOCK, CHUNK, COUNT, Part, Rows, Sizes};
 use super::problem::{Dims, Element, Problem, Task};
-use crate::ops::arch::{LANES, Simd};
 use crate::ops::math::exp;
+use bitquilt_simd::{LANES, Simd};
 
 /// Registers of a block's products.
 const VECTORS: usize = BLOCK / LANES;

@@ -5,7 +5,11 @@
 //! ever summed across lanes, so an element of the result has one order of operations on every instruction set,
 //! and the results are the same bits on all of them, but for those of [`Isa::Avx512Bf16`] with `bf16`.
 
-use bitquilt_simd::Isa;
+#[cfg(target_arch = "aarch64")]
+use bitquilt_simd::NeonDotprod;
+#[cfg(target_arch = "x86_64")]
+use bitquilt_simd::{Avx2, Avx512Bf16, Avx512Vnni, AvxVnni};
+use bitquilt_simd::{Isa, Run, Scalar, Token, dispatch};
 
 use crate::form::{Form, STRIP_LEN};
 
@@ -13,70 +17,100 @@ use crate::form::{Form, STRIP_LEN};
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-#[cfg(target_arch = "x86_64")]
-mod avx_vnni;
+mod bf16;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod scalar;
 
-#[cfg(target_arch = "x86_64")]
-pub(crate) use self::{
-    avx_vnni::AvxVnni,
-    avx2::Avx2,
-    avx512::{Avx512Bf16, Avx512Vnni},
-};
-#[cfg(target_arch = "aarch64")]
-pub(crate) use neon::Neon;
-pub(crate) use scalar::Scalar;
+/// Makes the choice between the instruction sets that there are kernels for, and lists what each has kernels of its own for.
+macro_rules! instruction_sets {
+    ($($(#[$cfg:meta])* $set:ident($token:ty),)*) => {
+        dispatch! {
+            /// An instruction set that there are kernels for, and the machine has.
+            pub enum AnyDot runs Body by InDot {
+                $($(#[$cfg])* $set($token),)*
+            }
+        }
+
+        /// What an instruction set has kernels of its own for: nothing, where those of its base serve it.
+        pub(crate) const fn own_kernels(isa: Isa) -> OwnKernels {
+            match isa {
+                $($(#[$cfg])* Isa::$set => <$token as DotIsa>::OWN,)*
+                _ => OwnKernels { integers: false, floats: false, bf16: false },
+            }
+        }
+    };
+}
+
+instruction_sets! {
+    Scalar(Scalar<false>),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni(AvxVnni),
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni(Avx512Vnni),
+    #[cfg(target_arch = "x86_64")]
+    Avx512Bf16(Avx512Bf16),
+    #[cfg(target_arch = "aarch64")]
+    NeonDotprod(NeonDotprod),
+}
+
+/// The kinds of weights that an instruction set has kernels of its own for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnKernels {
+    /// Codes that are multiplied as integers.
+    pub(crate) integers: bool,
+    /// Floats, `bf16` included unless there are pairs.
+    pub(crate) floats: bool,
+    /// Pairs of bfloat16.
+    pub(crate) bf16: bool,
+}
 
 /// The most rows that any instruction set has in the lanes of a register.
 pub const MAX_LANES: usize = 16;
+
+/// Registers of codes that one [`DotIsa::dot`] consumes: 16 codes of each row.
+pub const STEP: usize = 4;
 
 /// Added to a float of less magnitude than 2^22, it leaves the nearest integer in the lowest bits, halves rounded to even.
 const TO_INTEGER: f32 = (3u32 << 22) as f32;
 
 /// Code that is compiled once for each instruction set.
 pub trait Body {
-    /// Runs it.
-    ///
-    /// # Safety
-    /// Only [`DotIsa::vectorize`] of `I` may call this. Implementations are `#[inline(always)]`, so that
-    /// their code is compiled with the features of `I`.
-    unsafe fn run<I: DotIsa>(self);
+    /// What it answers.
+    type Output;
+    /// Runs it. Implementations are `#[inline(always)]`, so that their code is compiled with the features of `I`.
+    fn run<I: DotIsa>(self, isa: I) -> Self::Output;
 }
 
-/// Runs `body` compiled for `isa`, or for the nearest that it includes of those that there is code for.
-///
-/// # Safety
-/// The machine has the instruction set.
-pub unsafe fn vectorize(isa: Isa, body: impl Body) {
-    // SAFETY: the caller's contract is this one's; a machine has what its instruction sets include.
-    unsafe {
-        match isa {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 | Isa::Avx512 => Avx2::vectorize(body),
-            #[cfg(target_arch = "x86_64")]
-            Isa::AvxVnni => AvxVnni::vectorize(body),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Vnni => Avx512Vnni::vectorize(body),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Bf16 => Avx512Bf16::vectorize(body),
-            #[cfg(target_arch = "aarch64")]
-            Isa::NeonDotprod => Neon::vectorize(body),
-            _ => Scalar::vectorize(body),
-        }
+/// A [`Body`] as a token runs it.
+struct InDot<B>(B);
+
+impl<I: DotIsa, B: Body> Run<I> for InDot<B> {
+    type Output = B::Output;
+
+    #[inline(always)]
+    fn run(self, isa: I) -> B::Output {
+        self.0.run(isa)
     }
 }
 
-/// The registers and instructions of one instruction set.
+/// Where a kernel has the codes of 32 values of a row group: in registers, or in memory.
+pub trait CodeSource<I: DotIsa> {
+    /// Codes `4 * k .. 4 * k + 4` of each row; `k` is below 8.
+    fn codes(&self, isa: I, k: usize) -> I::Codes;
+}
+
+/// The registers and instructions of one instruction set: an extension of its token.
 ///
-/// # Safety
-/// For every method: the machine has the instruction set, and the call is compiled into a
-/// [`vectorize`](Self::vectorize) of it. A method that takes a pointer reads or writes, unaligned, as many
-/// bytes as it says.
-#[allow(clippy::missing_safety_doc, reason = "what is said above holds for every method")]
-pub trait DotIsa: Sized + 'static {
-    /// Rows in the lanes of a register.
+/// Methods are inlined into [`Token::vectorize`], which is compiled with the instructions. Those that read or write memory take as
+/// many bytes as they say of the beginning of a slice, at any address, and panic where there are fewer; where the length of the slice
+/// is a constant, nothing is checked when the program runs.
+pub trait DotIsa: Token {
+    /// What it has kernels of its own for.
+    const OWN: OwnKernels = OwnKernels { integers: true, floats: true, bf16: false };
+    /// The number of rows in the lanes of a register.
     const LANES: usize;
     /// Groups of `LANES` rows that a tile of the product has at most.
     const GROUPS: usize;
@@ -101,114 +135,130 @@ pub trait DotIsa: Sized + 'static {
         1
     }
 
-    /// Runs `body` compiled with the features of this instruction set.
-    unsafe fn vectorize<B: Body>(body: B);
+    /// Runs `body` in a function of its own.
+    #[inline(always)]
+    fn call<B: Body>(self, body: B) -> B::Output {
+        self.vectorize(InDot(body))
+    }
 
-    /// `4 * LANES` bytes at `from`.
-    unsafe fn load(from: *const u8) -> Self::Codes;
-    /// `4 * LANES` bytes to `to`.
-    unsafe fn store(to: *mut u8, codes: Self::Codes);
+    /// The first `4 * LANES` bytes.
+    fn load(self, from: &[u8]) -> Self::Codes;
+    /// Writes the first `4 * LANES` bytes.
+    fn store(self, to: &mut [u8], codes: Self::Codes) -> ();
     /// `byte` everywhere.
-    unsafe fn splat(byte: u8) -> Self::Codes;
+    fn splat(self, byte: u8) -> Self::Codes;
     /// The bits that are in both.
-    unsafe fn and(a: Self::Codes, b: Self::Codes) -> Self::Codes;
+    fn and(self, a: Self::Codes, b: Self::Codes) -> Self::Codes;
     /// The bits that are in either.
-    unsafe fn or(a: Self::Codes, b: Self::Codes) -> Self::Codes;
+    fn or(self, a: Self::Codes, b: Self::Codes) -> Self::Codes;
     /// Shifted left within bytes; bits that come in from the neighbouring byte are unspecified.
-    unsafe fn shl<const N: u32>(codes: Self::Codes) -> Self::Codes;
+    fn shl<const N: u32>(self, codes: Self::Codes) -> Self::Codes;
     /// Shifted right within bytes; bits that come in from the neighbouring byte are unspecified.
-    unsafe fn shr<const N: u32>(codes: Self::Codes) -> Self::Codes;
+    fn shr<const N: u32>(self, codes: Self::Codes) -> Self::Codes;
     /// `table[code]` for each code, all below 16.
-    unsafe fn lookup(table: &[u8; 16], codes: Self::Codes) -> Self::Codes;
+    fn lookup(self, table: &[u8; 16], codes: Self::Codes) -> Self::Codes;
 
-    /// The 4 bits from bit `SHIFT` on of `LANES` bytes at `from`, as [`scale`](Self::scale) takes them.
-    unsafe fn load_factors<const SHIFT: u32>(from: *const u8) -> Self::Codes;
+    /// The 4 bits from bit `SHIFT` on of the first `LANES` bytes, as [`scale`](Self::scale) takes them.
+    fn load_factors<const SHIFT: u32>(self, from: &[u8]) -> Self::Codes;
     /// Each code times the factor of its lane; the products are below 256.
-    unsafe fn scale(codes: Self::Codes, factors: Self::Codes) -> Self::Codes;
-    /// `2 * LANES` bytes at `from`, two a lane: the first in the four codes of its lane, and the second.
-    unsafe fn load_lane_bytes(from: *const u8) -> [Self::Codes; 2];
+    fn scale(self, codes: Self::Codes, factors: Self::Codes) -> Self::Codes;
+    /// The first `2 * LANES` bytes, two a lane: the first in the four codes of its lane, and the second.
+    fn load_lane_bytes(self, from: &[u8]) -> [Self::Codes; 2];
     /// `a - b` modulo 256, code by code.
-    unsafe fn sub(a: Self::Codes, b: Self::Codes) -> Self::Codes;
+    fn sub(self, a: Self::Codes, b: Self::Codes) -> Self::Codes;
     /// `codes * factors + terms` modulo 256; a factor is that of all four codes in a lane.
-    unsafe fn scale_add(codes: Self::Codes, factors: Self::Codes, terms: Self::Codes) -> Self::Codes;
+    fn scale_add(self, codes: Self::Codes, factors: Self::Codes, terms: Self::Codes) -> Self::Codes;
 
     /// The integers nearest to `strip * inverse`, halves to even, as signed bytes, and the sums of either half of them. The magnitude
     /// of none is above 127.
-    unsafe fn quantize(strip: &[f32; STRIP_LEN], inverse: f32, codes: &mut [u8; STRIP_LEN]) -> [i32; 2];
-    /// Adds to `sums[g][c]` the products of `STEP * 4` codes of group `g`, steps `first..` of `codes`, and as many
-    /// activations of column `c`. A column's activations are 32 bytes from the next's; `x` is the first's, at
-    /// code 0 of step 0.
-    unsafe fn dot<F: Form, S: CodeSource<Self>, const G: usize, const W: usize>(
+    fn quantize(self, strip: &[f32; STRIP_LEN], inverse: f32, codes: &mut [u8; STRIP_LEN]) -> [i32; 2];
+    /// Adds to `sums[g][c]` the products of `STEP * 4` codes of group `g`, steps `first..` of `codes`, and as many activations, signed
+    /// bytes, of column `c`.
+    fn dot<F: Form, S: CodeSource<Self>, const G: usize, const W: usize>(
+        self,
         sums: &mut [[Self::I32; W]; G],
         codes: &[S; G],
         first: usize,
-        x: *const i8,
+        x: &[[u8; STRIP_LEN]; W],
     );
-    /// The lower and the upper 4 bits of `LANES` bytes at `from`, two numbers of 16 bits a lane.
-    unsafe fn load_nibble_pair(from: *const u8) -> Self::Codes;
-    /// `2 * LANES` signed bytes at `from`, two numbers of 16 bits a lane.
-    unsafe fn load_byte_pair(from: *const u8) -> Self::Codes;
-    /// `sums` and the products of the two numbers of each lane, signed ones of 16 bits, with the two at `x`.
-    unsafe fn dot_pair(sums: Self::I32, pairs: Self::Codes, x: *const u8) -> Self::I32;
-    /// `sums` and `lower` times the first number of each lane of `scales`, signed ones of 16 bits, and `upper`, shifted right by the
-    /// form's [`UPPER_SHIFT`](Form::UPPER_SHIFT) of zeros, times the second. `lower` and the shifted `upper` have 16 bits.
-    unsafe fn add_scaled<F: Form>(
+    /// The lower and the upper 4 bits of the first `LANES` bytes, two numbers of 16 bits a lane.
+    fn load_nibble_pair(self, from: &[u8]) -> Self::Codes;
+    /// The first `2 * LANES` signed bytes, two numbers of 16 bits a lane.
+    fn load_byte_pair(self, from: &[u8]) -> Self::Codes;
+    /// `sums` and the products of the two numbers of each lane, signed ones of 16 bits, with the two of `x`.
+    fn dot_pair(self, sums: Self::I32, pairs: Self::Codes, x: [u8; 4]) -> Self::I32;
+    /// `sums` and `lower` times the first number of each lane of `scales`, signed ones of 16 bits, and `upper`, shifted right by
+    /// `upper_shift` of zeros, times the second. `lower` and the shifted `upper` have 16 bits.
+    fn add_scaled(
+        self,
         sums: Self::I32,
         lower: Self::I32,
         upper: Self::I32,
+        upper_shift: u32,
         scales: Self::Codes,
     ) -> Self::I32;
-    /// The `i32` at `from` in every lane.
-    unsafe fn broadcast_i32(from: *const u8) -> Self::I32;
-    /// Zero in every lane.
-    unsafe fn zero_i32() -> Self::I32;
+    /// `x` in every lane.
+    fn splat_i32(self, x: i32) -> Self::I32;
     /// `a + b`, which does not overflow.
-    unsafe fn add_i32(a: Self::I32, b: Self::I32) -> Self::I32;
+    fn add_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
     /// Rounded to the nearest float.
-    unsafe fn to_f32(sums: Self::I32) -> Self::F32;
+    fn to_f32(self, sums: Self::I32) -> Self::F32;
 
-    /// Zero in every lane.
-    unsafe fn zero() -> Self::F32;
-    /// The `f32` at `from` in every lane.
-    unsafe fn broadcast(from: *const u8) -> Self::F32;
-    /// `LANES` floats at `from`.
-    unsafe fn load_f32(from: *const u8) -> Self::F32;
-    /// `LANES` half-precision floats at `from`.
-    unsafe fn load_f16(from: *const u8) -> Self::F32;
-    /// `LANES` bfloat16 at `from`.
-    unsafe fn load_bf16(from: *const u8) -> Self::F32;
-    /// `LANES` bytes at `from`.
-    unsafe fn load_u8(from: *const u8) -> Self::F32;
-    /// `LANES` signed bytes at `from`.
-    unsafe fn load_i8(from: *const u8) -> Self::F32;
-    /// `LANES` floats to `to`.
-    unsafe fn store_f32(to: *mut f32, x: Self::F32);
+    /// `x` in every lane.
+    fn splat_f32(self, x: f32) -> Self::F32;
+    /// The first `LANES` floats, in this machine's order of bytes.
+    fn load_f32(self, from: &[u8]) -> Self::F32;
+    /// The first `LANES` half-precision floats.
+    fn load_f16(self, from: &[u8]) -> Self::F32;
+    /// The first `LANES` bfloat16.
+    fn load_bf16(self, from: &[u8]) -> Self::F32;
+    /// The first `LANES` bytes.
+    fn load_u8(self, from: &[u8]) -> Self::F32;
+    /// The first `LANES` signed bytes.
+    fn load_i8(self, from: &[u8]) -> Self::F32;
+    /// Writes the first `LANES` floats.
+    fn store_f32(self, to: &mut [f32], x: Self::F32) -> ();
     /// `a * b`.
-    unsafe fn mul(a: Self::F32, b: Self::F32) -> Self::F32;
+    fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// `a + b`.
-    unsafe fn add(a: Self::F32, b: Self::F32) -> Self::F32;
+    fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// `a * b + c`, rounded once.
-    unsafe fn fma(a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+    fn fma(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
 
-    /// `c` and the products of pairs of bfloat16, which are the halves of each lane of `a` and `b`, as [`scalar::dot_bf16`] defines it.
+    /// `c` and the products of pairs of bfloat16, which are the halves of each lane of `a` and `b`: the upper halves' first, each fused
+    /// with its addition, and subnormal operands and sums as zeros.
     #[inline(always)]
-    unsafe fn dot_bf16(a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32 {
-        // SAFETY: the caller's contract is this one's.
-        unsafe { scalar::dot_bf16_lanes::<Self>(a, b, c) }
+    fn dot_bf16(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32 {
+        bf16::dot_lanes(self, a, b, c)
     }
 
     /// Asks for the cache line of `at`, which need not be a valid address.
-    unsafe fn prefetch(at: *const u8);
+    #[inline(always)]
+    fn prefetch(self, at: *const u8) {
+        bitquilt_simd::prefetch_line(at);
+    }
 }
 
-/// Where a kernel has the codes of 32 values of a row group: in registers, or in memory.
-pub trait CodeSource<I: DotIsa> {
-    /// Codes `4 * k .. 4 * k + 4` of each row.
-    ///
-    /// # Safety
-    /// As for the methods of [`DotIsa`]; `k` is below 8.
-    unsafe fn codes(&self, k: usize) -> I::Codes;
+/// The address of the first `N` bytes, for an instruction that reads as many.
+///
+/// # Panics
+/// If there are fewer.
+#[inline(always)]
+fn first<const N: usize, T>(from: &[u8]) -> *const T {
+    from[..N].as_ptr().cast()
 }
 
-/// Registers of codes that one [`DotIsa::dot`] consumes: 16 codes of each row.
-pub const STEP: usize = 4;
+/// The address of room for the first `N` values, for an instruction that writes as many.
+///
+/// # Panics
+/// If there is less.
+#[inline(always)]
+fn first_mut<const N: usize, V, T>(to: &mut [V]) -> *mut T {
+    to[..N].as_mut_ptr().cast()
+}
+
+/// Activations `4 * k .. 4 * k + 4` of a column's strip, as one number.
+#[inline(always)]
+fn four(x: &[u8; STRIP_LEN], k: usize) -> i32 {
+    i32::from_ne_bytes(x.as_chunks::<4>().0[k])
+}

@@ -9,8 +9,9 @@
 use std::ops::Range;
 
 use crate::{
-    activation::{ActivationFormat, SendPtr, tile_columns},
-    arch::DotIsa,
+    activation::{ActivationFormat, tile_columns},
+    arch::{DotIsa, MAX_LANES},
+    output::{Output, OutputPart},
     par::{Par, part},
 };
 
@@ -47,17 +48,10 @@ pub(crate) trait Kernels: Sync {
     fn activations(&self) -> ActivationFormat;
     /// Prepares a group of at most [`lanes`](Self::lanes) encoded rows of `n` values; `dst` is zeroed.
     fn pack_group(&self, n: usize, rows: &[u8], dst: &mut [u8]);
-    /// Multiplies the rows of `groups` with the columns of `tiles`, unpacking in registers.
-    ///
-    /// # Safety
-    /// The machine has the instruction set, and the product is as [`Product`] says.
-    unsafe fn stream(&self, product: Product, groups: Range<usize>, tiles: Range<usize>);
-    /// Multiplies the rows of `groups` with the columns of `tiles`, no more than [`band_tiles`](Self::band_tiles) says, unpacking
-    /// into memory.
-    ///
-    /// # Safety
-    /// As for [`stream`](Self::stream).
-    unsafe fn tiles(&self, product: Product, groups: Range<usize>, tiles: Range<usize>);
+    /// Computes a part of a product, unpacking in registers.
+    fn stream(&self, part: Part<'_>);
+    /// Computes a part of a product, of no more tiles than [`band_tiles`](Self::band_tiles) says, unpacking into memory.
+    fn tiles(&self, part: Part<'_>);
 }
 
 /// A way to multiply.
@@ -86,85 +80,82 @@ pub(crate) fn most_in_registers(kernels: &dyn Kernels) -> usize {
 }
 
 /// A product `out[c, r] = sum over k of weight[r, k] * x[c, k]`.
-///
-/// `weight` is readable for `group_bytes` for each group of rows, `activations` for what `format` says of `m` columns
-/// of `n` values, and `out` is writable for `m * p` values, and aliased by nobody.
 #[derive(Clone, Copy)]
-pub(crate) struct Product {
-    pub(crate) weight: *const u8,
+pub(crate) struct Product<'a> {
+    /// `group_bytes` for each group of rows.
+    pub(crate) weight: &'a [u8],
     pub(crate) group_bytes: usize,
-    pub(crate) activations: *const u8,
+    /// What `format` makes of `m` columns of `n` values.
+    pub(crate) activations: &'a [u8],
     pub(crate) format: ActivationFormat,
-    pub(crate) out: *mut f32,
     pub(crate) n: usize,
     pub(crate) m: usize,
     pub(crate) p: usize,
 }
 
-impl Product {
-    /// Where row group `group` starts.
-    ///
-    /// # Safety
-    /// The weight has that group.
+impl<'a> Product<'a> {
+    /// Row group `group`.
     #[inline(always)]
-    unsafe fn group(&self, group: usize) -> *const u8 {
-        // SAFETY: the caller vouches for the group.
-        unsafe { self.weight.add(group * self.group_bytes) }
+    fn group(&self, group: usize) -> &'a [u8] {
+        &self.weight[group * self.group_bytes..][..self.group_bytes]
     }
 
-    /// The columns of a tile, and where its activations start.
-    ///
-    /// # Safety
-    /// The product has that tile.
+    /// The columns of a tile, and their activations.
     #[inline(always)]
-    unsafe fn tile(&self, tile: usize) -> (Range<usize>, *const u8) {
+    fn tile(&self, tile: usize) -> (Range<usize>, &'a [u8]) {
         let columns = tile_columns(self.m, self.format.tiles(self.m), tile);
-        // SAFETY: the caller vouches for the tile, and its activations follow those of the columns before it.
-        let start = unsafe { self.activations.add(columns.start * self.format.column_bytes(self.n)) };
-        (columns, start)
+        let bytes = self.format.column_bytes(self.n);
+        (columns.clone(), &self.activations[columns.start * bytes..columns.end * bytes])
     }
 
+    /// The columns of some tiles.
+    fn columns(&self, tiles: &Range<usize>) -> Range<usize> {
+        let of_tile = |tile| tile_columns(self.m, self.format.tiles(self.m), tile);
+        of_tile(tiles.start).start..of_tile(tiles.end - 1).end
+    }
+}
+
+/// What a task computes of a product: the rows of some groups times the columns of some tiles.
+pub(crate) struct Part<'a> {
+    product: Product<'a>,
+    groups: Range<usize>,
+    tiles: Range<usize>,
+    out: OutputPart<'a>,
+}
+
+impl Part<'_> {
     /// Writes column `column` of row group `group`.
-    ///
-    /// # Safety
-    /// As for the methods of [`DotIsa`]; the product has the column and the group, and no other task writes them.
     #[inline(always)]
-    unsafe fn write<I: DotIsa>(&self, group: usize, column: usize, values: I::F32) {
+    fn write<I: DotIsa>(&mut self, isa: I, group: usize, column: usize, values: I::F32) {
         let first = group * I::LANES;
-        // SAFETY: the caller vouches for the column and the group.
-        let out = unsafe { self.out.add(column * self.p + first) };
-        if first + I::LANES <= self.p {
-            // SAFETY: the column has all rows of the group.
-            unsafe { I::store_f32(out, values) };
+        if first + I::LANES <= self.product.p {
+            isa.store_f32(self.out.row(column, first..first + I::LANES), values);
         } else {
-            let mut rows = [0.0; crate::arch::MAX_LANES];
-            // SAFETY: there is room for all lanes; the column has the rows before `p`.
-            unsafe {
-                I::store_f32(rows.as_mut_ptr(), values);
-                out.copy_from_nonoverlapping(rows.as_ptr(), self.p - first);
-            }
+            let mut rows = [0.0; MAX_LANES];
+            isa.store_f32(&mut rows, values);
+            let rows = &rows[..self.product.p - first];
+            self.out.row(column, first..self.product.p).copy_from_slice(rows);
         }
     }
 }
 
-/// Computes a product.
-///
-/// # Safety
-/// The machine has the instruction set of the kernels, and the product is as [`Product`] says.
-pub(crate) unsafe fn multiply(kernels: &dyn Kernels, product: Product, par: &dyn Par) {
+/// Computes a product by kernels that prepared its weight and said how its activations are stored.
+pub(crate) fn multiply(kernels: &dyn Kernels, product: Product<'_>, out: &mut [f32], par: &dyn Par) {
     let Product { n, m, p, format, .. } = product;
     if m == 0 || p == 0 {
         return;
     }
-    let groups = p.div_ceil(kernels.lanes());
-    let shared = Shared(product, SendPtr(product.out));
+    let (groups, lanes, out) = (p.div_ceil(kernels.lanes()), kernels.lanes(), Output::new(out, p));
+    // SAFETY: below, a task has a tile and a group together with no other, and is called once.
+    let part_of = |groups: Range<usize>, tiles: Range<usize>| unsafe {
+        let rows = groups.start * lanes..p.min(groups.end * lanes);
+        let out = out.part(product.columns(&tiles), rows);
+        Part { product, groups, tiles, out }
+    };
     let path = path(kernels, m);
     if path == Path::Gemv {
         let tasks = (groups * product.group_bytes / TASK_WEIGHTS).clamp(1, most_tasks(par)).min(groups);
-        return par.par_for(tasks, &|task, _| {
-            // SAFETY: the caller's contract is this one's; a group is in one task.
-            unsafe { kernels.stream(shared.product(), part(groups, tasks, task), 0..1) };
-        });
+        return par.par_for(tasks, &|task, _| kernels.stream(part_of(part(groups, tasks, task), 0..1)));
     }
     let tiles = format.tiles(m);
     let tile_bytes = format.column_bytes(n) * m.div_ceil(tiles);
@@ -174,14 +165,11 @@ pub(crate) unsafe fn multiply(kernels: &dyn Kernels, product: Product, par: &dyn
     let cuts = most_tasks(par).div_ceil(bands).min(sets).min(worth);
     par.par_for(bands * cuts, &|task, _| {
         let groups = groups_of(kernels, groups, part(sets, cuts, task % cuts));
-        let tiles = part(tiles, bands, task / cuts);
-        // SAFETY: the caller's contract is this one's; a task has a tile and a group together with no other,
-        // and no task has more tiles than a band, since there are so many bands.
-        unsafe {
-            match path {
-                Path::Slabs => kernels.tiles(shared.product(), groups, tiles),
-                _ => kernels.stream(shared.product(), groups, tiles),
-            }
+        // No task has more tiles than a band, since there are so many bands.
+        let part = part_of(groups, part(tiles, bands, task / cuts));
+        match path {
+            Path::Slabs => kernels.tiles(part),
+            _ => kernels.stream(part),
         }
     });
 }
@@ -197,17 +185,5 @@ fn most_tasks(par: &dyn Par) -> usize {
     match par.threads() {
         0 | 1 => 1,
         threads => 8 * threads,
-    }
-}
-
-/// A product that tasks share.
-struct Shared(Product, SendPtr<f32>);
-
-// SAFETY: tasks read what the product points to, and write disjoint parts of its output.
-unsafe impl Sync for Shared {}
-
-impl Shared {
-    fn product(&self) -> Product {
-        Product { out: self.1.get(), ..self.0 }
     }
 }

@@ -23,11 +23,8 @@ impl Unpack for IQ4NL {
     }
 
     #[inline(always)]
-    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, _header: &Header<I>) -> Strip<I> {
-        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
-        unsafe {
-            let scale = fields.half();
-            Strip::scaled(translate::<I>(&VALUES, fields.nibbles()), scale)
-        }
+    fn strip<I: DotIsa>(fields: &mut FieldReader<'_, I>, _header: &Header<I>) -> Strip<I> {
+        let scale = fields.half();
+        Strip::scaled(fields.isa, translate(fields.isa, &VALUES, fields.nibbles()), scale)
     }
 }

@@ -25,17 +25,13 @@ impl Unpack for IQ4XS {
     }
 
     #[inline(always)]
-    unsafe fn header<I: DotIsa>(fields: &mut FieldReader<I>) -> Header<I> {
-        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
-        unsafe { Header::scaled(fields.half()) }
+    fn header<I: DotIsa>(fields: &mut FieldReader<'_, I>) -> Header<I> {
+        Header::scaled(fields.isa, fields.half())
     }
 
     #[inline(always)]
-    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, header: &Header<I>) -> Strip<I> {
-        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
-        unsafe {
-            let scale = I::mul(header.scale, fields.signed_byte());
-            Strip::scaled(translate::<I>(&VALUES, fields.nibbles()), scale)
-        }
+    fn strip<I: DotIsa>(fields: &mut FieldReader<'_, I>, header: &Header<I>) -> Strip<I> {
+        let scale = fields.isa.mul(header.scale, fields.signed_byte());
+        Strip::scaled(fields.isa, translate(fields.isa, &VALUES, fields.nibbles()), scale)
     }
 }

@@ -6,7 +6,7 @@ use bitquilt_simd::Isa;
 use crate::activation::ActivationFormat;
 use crate::drive::Kernels;
 use crate::error::KernelError;
-use crate::kernels::{Select, bf16_of, floats_of, strips_of};
+use crate::kernels::Encoding;
 use crate::widen::{F16, F32};
 
 mod scales;
@@ -17,8 +17,9 @@ macro_rules! unpacked {
     ($($module:ident: $format:ident,)*) => {
         $(mod $module;)*
 
-        static UNPACKED: &[(&str, Select)] =
-            &[$((bitquilt_ggml_blocks::$format::NAME, strips_of::<bitquilt_ggml_blocks::$format>),)*];
+        static UNPACKED: &[Encoding] = &[
+            $(Encoding::integers::<bitquilt_ggml_blocks::$format>(bitquilt_ggml_blocks::$format::NAME),)*
+        ];
     };
 }
 
@@ -39,17 +40,22 @@ unpacked! {
 }
 
 /// Formats of floats.
-static FLOATS: [(&str, Select); 3] =
-    [("bf16", bf16_of), ("f16", floats_of::<F16>), ("f32", floats_of::<F32>)];
+static FLOATS: [Encoding; 3] =
+    [Encoding::bf16("bf16"), Encoding::floats::<F16>("f16"), Encoding::floats::<F32>("f32")];
 
 /// Every encoding that has kernels of its own.
-fn kernels() -> impl Iterator<Item = (&'static str, Select)> {
-    UNPACKED.iter().chain(&FLOATS).copied()
+fn all() -> impl Iterator<Item = &'static Encoding> {
+    UNPACKED.iter().chain(&FLOATS)
+}
+
+/// The encoding of this name.
+fn named(name: &str) -> Option<&'static Encoding> {
+    all().find(|encoding| encoding.name == name)
 }
 
 /// The names of the encodings that have kernels of their own.
 pub fn encodings() -> impl Iterator<Item = &'static str> {
-    kernels().map(|(name, _)| name)
+    all().map(|encoding| encoding.name)
 }
 
 /// Values and bytes of a block of an encoding that has kernels of its own.
@@ -68,17 +74,7 @@ pub fn row_step(encoding: &str) -> Option<usize> {
 /// with kernels of their own for it. AVX-VNNI adds none for encodings of floats, BF16 for bfloat16 alone.
 #[must_use]
 pub fn serving(encoding: &str, isa: Isa) -> Isa {
-    isa.descend().find(|isa| has_own(encoding, *isa)).unwrap_or(Isa::Scalar)
-}
-
-/// Whether there are kernels for an instruction set that the one it adds to does not have.
-fn has_own(encoding: &str, isa: Isa) -> bool {
-    match isa {
-        Isa::Scalar | Isa::Avx2 | Isa::Avx512Vnni | Isa::NeonDotprod => true,
-        Isa::AvxVnni => !["bf16", "f16", "f32"].contains(&encoding),
-        Isa::Avx512Bf16 => encoding == "bf16",
-        Isa::Avx512 | Isa::Neon => false,
-    }
+    named(encoding).map_or(Isa::Scalar, |encoding| encoding.serving(isa))
 }
 
 /// How the kernels of `encoding` on `isa` want their activations.
@@ -91,11 +87,9 @@ pub fn activations(encoding: &str, isa: Isa) -> Result<ActivationFormat, KernelE
 
 pub(crate) fn find(encoding: &str, isa: Isa) -> Result<&'static dyn Kernels, KernelError> {
     isa.check()?;
-    match kernels().find(|(name, _)| *name == encoding) {
-        Some((_, select)) => Ok(select(isa)),
-        None => Err(KernelError::Encoding {
-            encoding: encoding.to_owned(),
-            known: encodings().collect::<Vec<_>>().join(", "),
-        }),
-    }
+    let encoding = named(encoding).ok_or_else(|| KernelError::Encoding {
+        encoding: encoding.to_owned(),
+        known: encodings().collect::<Vec<_>>().join(", "),
+    })?;
+    Ok(encoding.kernels(isa))
 }

@@ -25,11 +25,8 @@ impl Unpack for MXFP4 {
     }
 
     #[inline(always)]
-    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, _header: &Header<I>) -> Strip<I> {
-        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
-        unsafe {
-            let scale = fields.bfloat();
-            Strip::scaled(translate::<I>(&VALUES, fields.nibbles()), scale)
-        }
+    fn strip<I: DotIsa>(fields: &mut FieldReader<'_, I>, _header: &Header<I>) -> Strip<I> {
+        let scale = fields.bfloat();
+        Strip::scaled(fields.isa, translate(fields.isa, &VALUES, fields.nibbles()), scale)
     }
 }

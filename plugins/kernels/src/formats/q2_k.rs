@@ -29,42 +29,33 @@ impl Unpack for Q2K {
     }
 
     #[inline(always)]
-    unsafe fn header<I: DotIsa>(fields: &mut FieldReader<I>) -> Header<I> {
-        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
-        unsafe {
-            let mut header = Header::scaled(fields.half());
-            header.min_scale = fields.half();
-            for pair in &mut header.mins {
-                *pair = fields.nibble_pair();
-            }
-            header
+    fn header<I: DotIsa>(fields: &mut FieldReader<'_, I>) -> Header<I> {
+        let mut header = Header::scaled(fields.isa, fields.half());
+        header.min_scale = fields.half();
+        for pair in &mut header.mins {
+            *pair = fields.nibble_pair();
         }
+        header
     }
 
     #[inline(always)]
-    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, _header: &Header<I>) -> Strip<I> {
-        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
-        unsafe {
-            let scales = fields.nibble_pair();
-            Strip::integer(fields.crumb_halves(), scales)
-        }
+    fn strip<I: DotIsa>(fields: &mut FieldReader<'_, I>, _header: &Header<I>) -> Strip<I> {
+        let scales = fields.nibble_pair();
+        Strip::integer(fields.isa, fields.crumb_halves(), scales)
     }
 
     #[inline(always)]
-    unsafe fn scaled_strip<I: DotIsa>(fields: &mut FieldReader<I>, _header: &Header<I>) -> Strip<I> {
-        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
-        unsafe {
-            // A scale times a code is at most 45: the products are codes in their own right.
-            let [lower, upper] = fields.factors();
-            let mut codes = fields.crumb_halves();
-            let (lower_codes, upper_codes) = codes.split_at_mut(STRIP_CODES / 2);
-            for codes in lower_codes {
-                *codes = I::scale(*codes, lower);
-            }
-            for codes in upper_codes {
-                *codes = I::scale(I::shr::<2>(*codes), upper);
-            }
-            Strip::scaled(codes, I::zero())
+    fn scaled_strip<I: DotIsa>(fields: &mut FieldReader<'_, I>, _header: &Header<I>) -> Strip<I> {
+        // A scale times a code is at most 45: the products are codes in their own right.
+        let [lower, upper] = fields.factors();
+        let mut codes = fields.crumb_halves();
+        let (lower_codes, upper_codes) = codes.split_at_mut(STRIP_CODES / 2);
+        for codes in lower_codes {
+            *codes = fields.isa.scale(*codes, lower);
         }
+        for codes in upper_codes {
+            *codes = fields.isa.scale(fields.isa.shr::<2>(*codes), upper);
+        }
+        Strip::scaled(fields.isa, codes, fields.isa.splat_f32(0.0))
     }
 }

@@ -27,37 +27,33 @@ impl Unpack for Q3K {
     }
 
     #[inline(always)]
-    unsafe fn header<I: DotIsa>(fields: &mut FieldReader<I>) -> Header<I> {
-        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
-        unsafe { Header::scaled(fields.half()) }
+    fn header<I: DotIsa>(fields: &mut FieldReader<'_, I>) -> Header<I> {
+        Header::scaled(fields.isa, fields.half())
     }
 
     #[inline(always)]
-    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, _header: &Header<I>) -> Strip<I> {
-        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
-        unsafe {
-            let scales = fields.byte_pair();
-            Strip::integer(fields.octal_halves(), scales)
-        }
+    fn strip<I: DotIsa>(fields: &mut FieldReader<'_, I>, _header: &Header<I>) -> Strip<I> {
+        let scales = fields.byte_pair();
+        Strip::integer(fields.isa, fields.octal_halves(), scales)
     }
 
     #[inline(always)]
-    unsafe fn scaled_strip<I: DotIsa>(fields: &mut FieldReader<I>, _header: &Header<I>) -> Strip<I> {
-        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
-        unsafe {
-            let scales = fields.lane_bytes();
-            let mut codes = fields.octal_halves();
-            for codes in &mut codes[STRIP_CODES / 2..] {
-                *codes = I::shr::<3>(*codes);
-            }
-            for (scale, codes) in scales.into_iter().zip(codes.as_chunks_mut::<{ STRIP_CODES / 2 }>().0) {
-                // `(code - 4) * scale` is from -124 to 128: 127 more is a byte.
-                let start = I::sub(I::splat(127), I::and(I::shl::<2>(scale), I::splat(0xfc)));
-                for codes in codes {
-                    *codes = I::scale_add(*codes, scale, start);
-                }
-            }
-            Strip::scaled(codes, I::zero())
+    fn scaled_strip<I: DotIsa>(fields: &mut FieldReader<'_, I>, _header: &Header<I>) -> Strip<I> {
+        let scales = fields.lane_bytes();
+        let mut codes = fields.octal_halves();
+        for codes in &mut codes[STRIP_CODES / 2..] {
+            *codes = fields.isa.shr::<3>(*codes);
         }
+        for (scale, codes) in scales.into_iter().zip(codes.as_chunks_mut::<{ STRIP_CODES / 2 }>().0) {
+            // `(code - 4) * scale` is from -124 to 128: 127 more is a byte.
+            let start = fields.isa.sub(
+                fields.isa.splat(127),
+                fields.isa.and(fields.isa.shl::<2>(scale), fields.isa.splat(0xfc)),
+            );
+            for codes in codes {
+                *codes = fields.isa.scale_add(*codes, scale, start);
+            }
+        }
+        Strip::scaled(fields.isa, codes, fields.isa.splat_f32(0.0))
     }
 }

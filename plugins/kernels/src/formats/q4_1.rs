@@ -21,11 +21,8 @@ impl Unpack for Q4_1 {
     }
 
     #[inline(always)]
-    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, _header: &Header<I>) -> Strip<I> {
-        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
-        unsafe {
-            let (scale, min) = (fields.half(), fields.half());
-            Strip::affine(fields.nibbles(), scale, min)
-        }
+    fn strip<I: DotIsa>(fields: &mut FieldReader<'_, I>, _header: &Header<I>) -> Strip<I> {
+        let (scale, min) = (fields.half(), fields.half());
+        Strip::affine(fields.isa, fields.nibbles(), scale, min)
     }
 }

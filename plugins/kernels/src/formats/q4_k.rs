@@ -26,17 +26,13 @@ impl Unpack for Q4K {
     }
 
     #[inline(always)]
-    unsafe fn header<I: DotIsa>(fields: &mut FieldReader<I>) -> Header<I> {
-        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
-        unsafe { scales::header(fields) }
+    fn header<I: DotIsa>(fields: &mut FieldReader<'_, I>) -> Header<I> {
+        scales::header(fields)
     }
 
     #[inline(always)]
-    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, header: &Header<I>) -> Strip<I> {
-        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
-        unsafe {
-            let scale = I::mul(header.scale, fields.byte());
-            Strip::scaled(fields.nibbles(), scale)
-        }
+    fn strip<I: DotIsa>(fields: &mut FieldReader<'_, I>, header: &Header<I>) -> Strip<I> {
+        let scale = fields.isa.mul(header.scale, fields.byte());
+        Strip::scaled(fields.isa, fields.nibbles(), scale)
     }
 }

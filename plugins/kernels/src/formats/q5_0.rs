@@ -20,12 +20,9 @@ impl Unpack for Q5_0 {
     }
 
     #[inline(always)]
-    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, _header: &Header<I>) -> Strip<I> {
-        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
-        unsafe {
-            let scale = fields.half();
-            let low = fields.nibbles();
-            Strip::scaled(merge::<I>(low, fields.bits()), scale)
-        }
+    fn strip<I: DotIsa>(fields: &mut FieldReader<'_, I>, _header: &Header<I>) -> Strip<I> {
+        let scale = fields.half();
+        let low = fields.nibbles();
+        Strip::scaled(fields.isa, merge(fields.isa, low, fields.bits()), scale)
     }
 }

@@ -22,12 +22,9 @@ impl Unpack for Q5_1 {
     }
 
     #[inline(always)]
-    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, _header: &Header<I>) -> Strip<I> {
-        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
-        unsafe {
-            let (scale, min) = (fields.half(), fields.half());
-            let low = fields.nibbles();
-            Strip::affine(merge::<I>(low, fields.bits()), scale, min)
-        }
+    fn strip<I: DotIsa>(fields: &mut FieldReader<'_, I>, _header: &Header<I>) -> Strip<I> {
+        let (scale, min) = (fields.half(), fields.half());
+        let low = fields.nibbles();
+        Strip::affine(fields.isa, merge(fields.isa, low, fields.bits()), scale, min)
     }
 }

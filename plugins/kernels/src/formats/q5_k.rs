@@ -26,18 +26,14 @@ impl Unpack for Q5K {
     }
 
     #[inline(always)]
-    unsafe fn header<I: DotIsa>(fields: &mut FieldReader<I>) -> Header<I> {
-        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
-        unsafe { scales::header(fields) }
+    fn header<I: DotIsa>(fields: &mut FieldReader<'_, I>) -> Header<I> {
+        scales::header(fields)
     }
 
     #[inline(always)]
-    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, header: &Header<I>) -> Strip<I> {
-        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
-        unsafe {
-            let scale = I::mul(header.scale, fields.byte());
-            let low = fields.nibbles();
-            Strip::scaled(merge::<I>(low, fields.bits()), scale)
-        }
+    fn strip<I: DotIsa>(fields: &mut FieldReader<'_, I>, header: &Header<I>) -> Strip<I> {
+        let scale = fields.isa.mul(header.scale, fields.byte());
+        let low = fields.nibbles();
+        Strip::scaled(fields.isa, merge(fields.isa, low, fields.bits()), scale)
     }
 }

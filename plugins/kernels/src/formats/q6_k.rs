@@ -26,19 +26,17 @@ impl Unpack for Q6K {
     }
 
     #[inline(always)]
-    unsafe fn header<I: DotIsa>(fields: &mut FieldReader<I>) -> Header<I> {
-        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
-        unsafe { Header::scaled(fields.half()) }
+    fn header<I: DotIsa>(fields: &mut FieldReader<'_, I>) -> Header<I> {
+        Header::scaled(fields.isa, fields.half())
     }
 
     #[inline(always)]
-    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, header: &Header<I>) -> Strip<I> {
-        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
-        unsafe {
-            let scales =
-                [I::mul(header.scale, fields.signed_byte()), I::mul(header.scale, fields.signed_byte())];
-            let low = fields.nibbles();
-            Strip::halves(merge::<I>(low, fields.crumbs()), scales)
-        }
+    fn strip<I: DotIsa>(fields: &mut FieldReader<'_, I>, header: &Header<I>) -> Strip<I> {
+        let scales = [
+            fields.isa.mul(header.scale, fields.signed_byte()),
+            fields.isa.mul(header.scale, fields.signed_byte()),
+        ];
+        let low = fields.nibbles();
+        Strip::halves(fields.isa, merge(fields.isa, low, fields.crumbs()), scales)
     }
 }

@@ -20,11 +20,8 @@ impl Unpack for Q8_0 {
     }
 
     #[inline(always)]
-    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, _header: &Header<I>) -> Strip<I> {
-        // SAFETY: the caller's contract is this one's, and `pack` wrote these fields.
-        unsafe {
-            let scale = fields.half();
-            Strip::scaled(fields.bytes(), scale)
-        }
+    fn strip<I: DotIsa>(fields: &mut FieldReader<'_, I>, _header: &Header<I>) -> Strip<I> {
+        let scale = fields.half();
+        Strip::scaled(fields.isa, fields.bytes(), scale)
     }
 }

@@ -26,18 +26,12 @@ pub(crate) fn pack_header(
 }
 
 /// Reads what [`pack_header`] wrote.
-///
-/// # Safety
-/// As for the methods of [`DotIsa`]; `fields` are at such a header.
 #[inline(always)]
-pub(crate) unsafe fn header<I: DotIsa>(fields: &mut FieldReader<I>) -> Header<I> {
-    // SAFETY: the caller's contract is this one's.
-    unsafe {
-        let mut header = Header::scaled(fields.half());
-        header.min_scale = fields.half();
-        for pair in &mut header.mins[..4] {
-            *pair = fields.byte_pair();
-        }
-        header
+pub(crate) fn header<I: DotIsa>(fields: &mut FieldReader<'_, I>) -> Header<I> {
+    let mut header = Header::scaled(fields.isa, fields.half());
+    header.min_scale = fields.half();
+    for pair in &mut header.mins[..4] {
+        *pair = fields.byte_pair();
     }
+    header
 }

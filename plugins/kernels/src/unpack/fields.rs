@@ -139,286 +139,199 @@ impl<'a> FieldWriter<'a> {
 }
 
 /// Reads the fields of a record, all rows at once.
-pub(crate) struct FieldReader<I: DotIsa> {
-    at: *const u8,
-    isa: std::marker::PhantomData<I>,
+///
+/// That a field is there is known when the program is compiled, where the length of what is read is.
+#[derive(Clone, Copy)]
+pub(crate) struct FieldReader<'a, I> {
+    pub(crate) isa: I,
+    fields: &'a [u8],
 }
 
-impl<I: DotIsa> Clone for FieldReader<I> {
+impl<'a, I: DotIsa> FieldReader<'a, I> {
+    /// Starts at the first of the fields.
     #[inline(always)]
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<I: DotIsa> Copy for FieldReader<I> {}
-
-impl<I: DotIsa> FieldReader<I> {
-    /// Starts at a record.
-    #[inline(always)]
-    pub(crate) fn new(at: *const u8) -> Self {
-        Self { at, isa: std::marker::PhantomData }
-    }
-
-    /// Where the next field is.
-    #[inline(always)]
-    pub(crate) fn position(&self) -> *const u8 {
-        self.at
+    pub(crate) fn new(isa: I, fields: &'a [u8]) -> Self {
+        Self { isa, fields }
     }
 
     /// The next field, of `bytes` bytes a row.
-    ///
-    /// # Safety
-    /// The record has that field.
     #[inline(always)]
-    unsafe fn take(&mut self, bytes: usize) -> *const u8 {
-        let field = self.at;
-        // SAFETY: the caller vouches for the field, so its end is in the record or just past it.
-        self.at = unsafe { field.add(bytes * I::LANES) };
+    fn take(&mut self, bytes: usize) -> &'a [u8] {
+        let (field, rest) = self.fields.split_at(bytes * I::LANES);
+        self.fields = rest;
         field
     }
 
     /// What [`FieldWriter::byte`] wrote.
-    ///
-    /// # Safety
-    /// As for the methods of [`DotIsa`]; the record has that field.
     #[inline(always)]
-    pub(crate) unsafe fn byte(&mut self) -> I::F32 {
-        // SAFETY: the caller's contract is this one's.
-        unsafe { I::load_u8(self.take(1)) }
+    pub(crate) fn byte(&mut self) -> I::F32 {
+        self.isa.load_u8(self.take(1))
     }
 
     /// What [`FieldWriter::byte`] wrote, as a signed number.
-    ///
-    /// # Safety
-    /// As for the methods of [`DotIsa`]; the record has that field.
     #[inline(always)]
-    pub(crate) unsafe fn signed_byte(&mut self) -> I::F32 {
-        // SAFETY: the caller's contract is this one's.
-        unsafe { I::load_i8(self.take(1)) }
+    pub(crate) fn signed_byte(&mut self) -> I::F32 {
+        self.isa.load_i8(self.take(1))
     }
 
     /// The lower and the upper 4 bits of what [`FieldWriter::byte`] wrote, each as [`DotIsa::scale`] takes them.
-    ///
-    /// # Safety
-    /// As for the methods of [`DotIsa`]; the record has that field.
     #[inline(always)]
-    pub(crate) unsafe fn factors(&mut self) -> [I::Codes; 2] {
-        // SAFETY: the caller's contract is this one's.
-        unsafe {
-            let field = self.take(1);
-            [I::load_factors::<0>(field), I::load_factors::<4>(field)]
-        }
+    pub(crate) fn factors(&mut self) -> [I::Codes; 2] {
+        let field = self.take(1);
+        [self.isa.load_factors::<0>(field), self.isa.load_factors::<4>(field)]
     }
 
     /// The lower and the upper 4 bits of what [`FieldWriter::byte`] wrote, as [`DotIsa::dot_pair`] takes them.
-    ///
-    /// # Safety
-    /// As for the methods of [`DotIsa`]; the record has that field.
     #[inline(always)]
-    pub(crate) unsafe fn nibble_pair(&mut self) -> I::Codes {
-        // SAFETY: the caller's contract is this one's.
-        unsafe { I::load_nibble_pair(self.take(1)) }
+    pub(crate) fn nibble_pair(&mut self) -> I::Codes {
+        self.isa.load_nibble_pair(self.take(1))
     }
 
     /// What [`FieldWriter::byte_pair`] wrote, as [`DotIsa::dot_pair`] takes them.
-    ///
-    /// # Safety
-    /// As for the methods of [`DotIsa`]; the record has that field.
     #[inline(always)]
-    pub(crate) unsafe fn byte_pair(&mut self) -> I::Codes {
-        // SAFETY: the caller's contract is this one's.
-        unsafe { I::load_byte_pair(self.take(2)) }
+    pub(crate) fn byte_pair(&mut self) -> I::Codes {
+        self.isa.load_byte_pair(self.take(2))
     }
 
     /// What [`FieldWriter::byte_pair`] wrote, each byte in every code of its row.
-    ///
-    /// # Safety
-    /// As for the methods of [`DotIsa`]; the record has that field.
     #[inline(always)]
-    pub(crate) unsafe fn lane_bytes(&mut self) -> [I::Codes; 2] {
-        // SAFETY: the caller's contract is this one's.
-        unsafe { I::load_lane_bytes(self.take(2)) }
+    pub(crate) fn lane_bytes(&mut self) -> [I::Codes; 2] {
+        self.isa.load_lane_bytes(self.take(2))
     }
 
     /// What [`FieldWriter::half`] wrote.
-    ///
-    /// # Safety
-    /// As for the methods of [`DotIsa`]; the record has that field.
     #[inline(always)]
-    pub(crate) unsafe fn half(&mut self) -> I::F32 {
-        // SAFETY: the caller's contract is this one's.
-        unsafe { I::load_f16(self.take(2)) }
+    pub(crate) fn half(&mut self) -> I::F32 {
+        self.isa.load_f16(self.take(2))
     }
 
     /// What [`FieldWriter::bfloat`] wrote.
-    ///
-    /// # Safety
-    /// As for the methods of [`DotIsa`]; the record has that field.
     #[inline(always)]
-    pub(crate) unsafe fn bfloat(&mut self) -> I::F32 {
-        // SAFETY: the caller's contract is this one's.
-        unsafe { I::load_bf16(self.take(2)) }
+    pub(crate) fn bfloat(&mut self) -> I::F32 {
+        self.isa.load_bf16(self.take(2))
     }
 
     /// What [`FieldWriter::bytes`] wrote.
-    ///
-    /// # Safety
-    /// As for the methods of [`DotIsa`]; the record has that field.
     #[inline(always)]
-    pub(crate) unsafe fn bytes(&mut self) -> [I::Codes; STRIP_CODES] {
-        // SAFETY: the caller's contract is this one's.
-        unsafe {
-            let mut codes = [I::splat(0); STRIP_CODES];
-            for codes in &mut codes {
-                *codes = I::load(self.take(4));
-            }
-            codes
+    pub(crate) fn bytes(&mut self) -> [I::Codes; STRIP_CODES] {
+        let mut codes = [self.isa.splat(0); STRIP_CODES];
+        for codes in &mut codes {
+            *codes = self.isa.load(self.take(4));
         }
+        codes
     }
 
     /// What [`FieldWriter::nibbles`] wrote.
-    ///
-    /// # Safety
-    /// As for the methods of [`DotIsa`]; the record has that field.
     #[inline(always)]
-    pub(crate) unsafe fn nibbles(&mut self) -> [I::Codes; STRIP_CODES] {
-        // SAFETY: the caller's contract is this one's.
-        unsafe {
-            let mask = I::splat(0x0f);
-            let mut codes = [mask; STRIP_CODES];
-            for [even, odd] in codes.as_chunks_mut().0 {
-                let packed = I::load(self.take(4));
-                *even = I::and(packed, mask);
-                *odd = I::and(I::shr::<4>(packed), mask);
-            }
-            codes
+    pub(crate) fn nibbles(&mut self) -> [I::Codes; STRIP_CODES] {
+        let isa = self.isa;
+        let mask = isa.splat(0x0f);
+        let mut codes = [mask; STRIP_CODES];
+        for [even, odd] in codes.as_chunks_mut().0 {
+            let packed = isa.load(self.take(4));
+            *even = isa.and(packed, mask);
+            *odd = isa.and(isa.shr::<4>(packed), mask);
         }
+        codes
     }
 
     /// What [`FieldWriter::crumbs`] wrote, shifted left by 4.
-    ///
-    /// # Safety
-    /// As for the methods of [`DotIsa`]; the record has that field.
     #[inline(always)]
-    pub(crate) unsafe fn crumbs(&mut self) -> [I::Codes; STRIP_CODES] {
-        // SAFETY: the caller's contract is this one's.
-        unsafe {
-            let mask = I::splat(3 << 4);
-            let mut codes = [mask; STRIP_CODES];
-            for codes in codes.as_chunks_mut::<4>().0 {
-                let packed = I::load(self.take(4));
-                let shifted = [I::shl::<4>(packed), I::shl::<2>(packed), packed, I::shr::<2>(packed)];
-                for i in 0..4 {
-                    codes[i] = I::and(shifted[i], mask);
-                }
+    pub(crate) fn crumbs(&mut self) -> [I::Codes; STRIP_CODES] {
+        let isa = self.isa;
+        let mask = isa.splat(3 << 4);
+        let mut codes = [mask; STRIP_CODES];
+        for codes in codes.as_chunks_mut::<4>().0 {
+            let packed = isa.load(self.take(4));
+            let shifted = [isa.shl::<4>(packed), isa.shl::<2>(packed), packed, isa.shr::<2>(packed)];
+            for i in 0..4 {
+                codes[i] = isa.and(shifted[i], mask);
             }
-            codes
         }
+        codes
     }
 
     /// What [`FieldWriter::crumb_halves`] wrote, those of the upper half shifted left by 2.
-    ///
-    /// # Safety
-    /// As for the methods of [`DotIsa`]; the record has that field.
     #[inline(always)]
-    pub(crate) unsafe fn crumb_halves(&mut self) -> [I::Codes; STRIP_CODES] {
-        // SAFETY: the caller's contract is this one's.
-        unsafe {
-            let (lower, upper) = (I::splat(3), I::splat(3 << 2));
-            let mut codes = [lower; STRIP_CODES];
-            for k in [0, 2] {
-                let even = I::load(self.take(4));
-                let odd = I::shr::<4>(even);
-                for (k, packed) in [(k, even), (k + 1, odd)] {
-                    codes[k] = I::and(packed, lower);
-                    codes[STRIP_CODES / 2 + k] = I::and(packed, upper);
-                }
+    pub(crate) fn crumb_halves(&mut self) -> [I::Codes; STRIP_CODES] {
+        let isa = self.isa;
+        let (lower, upper) = (isa.splat(3), isa.splat(3 << 2));
+        let mut codes = [lower; STRIP_CODES];
+        for k in [0, 2] {
+            let even = isa.load(self.take(4));
+            let odd = isa.shr::<4>(even);
+            for (k, packed) in [(k, even), (k + 1, odd)] {
+                codes[k] = isa.and(packed, lower);
+                codes[STRIP_CODES / 2 + k] = isa.and(packed, upper);
             }
-            codes
         }
+        codes
     }
 
     /// What [`FieldWriter::octal_halves`] wrote, those of the upper half shifted left by 3.
-    ///
-    /// # Safety
-    /// As for the methods of [`DotIsa`]; the record has that field.
     #[inline(always)]
-    pub(crate) unsafe fn octal_halves(&mut self) -> [I::Codes; STRIP_CODES] {
-        // SAFETY: the caller's contract is this one's.
-        unsafe {
-            let (lower, upper) = (I::splat(7), I::splat(7 << 3));
-            let packed = [I::load(self.take(4)), I::load(self.take(4)), I::load(self.take(4))];
-            let mut codes = [lower; STRIP_CODES];
-            for k in 0..3 {
-                codes[k] = I::and(packed[k], lower);
-                codes[STRIP_CODES / 2 + k] = I::and(packed[k], upper);
-            }
-            // Two bits of the last codes of each half lie above the others of a field, the third one above those of the third.
-            let [low, high] = [I::splat(3), I::splat(4)];
-            codes[3] = I::or(I::and(I::shr::<6>(packed[0]), low), I::and(I::shr::<4>(packed[2]), high));
-            let [low, high] = [I::splat(3 << 3), I::splat(4 << 3)];
-            codes[7] = I::or(I::and(I::shr::<3>(packed[1]), low), I::and(I::shr::<2>(packed[2]), high));
-            codes
+    pub(crate) fn octal_halves(&mut self) -> [I::Codes; STRIP_CODES] {
+        let isa = self.isa;
+        let (lower, upper) = (isa.splat(7), isa.splat(7 << 3));
+        let packed = [isa.load(self.take(4)), isa.load(self.take(4)), isa.load(self.take(4))];
+        let mut codes = [lower; STRIP_CODES];
+        for k in 0..3 {
+            codes[k] = isa.and(packed[k], lower);
+            codes[STRIP_CODES / 2 + k] = isa.and(packed[k], upper);
         }
+        // Two bits of the last codes of each half lie above the others of a field, the third one above those of the third.
+        let [low, high] = [isa.splat(3), isa.splat(4)];
+        codes[3] = isa.or(isa.and(isa.shr::<6>(packed[0]), low), isa.and(isa.shr::<4>(packed[2]), high));
+        let [low, high] = [isa.splat(3 << 3), isa.splat(4 << 3)];
+        codes[7] = isa.or(isa.and(isa.shr::<3>(packed[1]), low), isa.and(isa.shr::<2>(packed[2]), high));
+        codes
     }
 
     /// What [`FieldWriter::bits`] wrote, shifted left by 4.
-    ///
-    /// # Safety
-    /// As for the methods of [`DotIsa`]; the record has that field.
     #[inline(always)]
-    pub(crate) unsafe fn bits(&mut self) -> [I::Codes; STRIP_CODES] {
-        // SAFETY: the caller's contract is this one's.
-        unsafe {
-            let mask = I::splat(1 << 4);
-            let packed = I::load(self.take(4));
-            let mut shifted = [
-                I::shl::<4>(packed),
-                I::shl::<3>(packed),
-                I::shl::<2>(packed),
-                I::shl::<1>(packed),
-                packed,
-                I::shr::<1>(packed),
-                I::shr::<2>(packed),
-                I::shr::<3>(packed),
-            ];
-            for codes in &mut shifted {
-                *codes = I::and(*codes, mask);
-            }
-            shifted
+    pub(crate) fn bits(&mut self) -> [I::Codes; STRIP_CODES] {
+        let isa = self.isa;
+        let mask = isa.splat(1 << 4);
+        let packed = isa.load(self.take(4));
+        let mut shifted = [
+            isa.shl::<4>(packed),
+            isa.shl::<3>(packed),
+            isa.shl::<2>(packed),
+            isa.shl::<1>(packed),
+            packed,
+            isa.shr::<1>(packed),
+            isa.shr::<2>(packed),
+            isa.shr::<3>(packed),
+        ];
+        for codes in &mut shifted {
+            *codes = isa.and(*codes, mask);
         }
+        shifted
     }
 }
 
 /// The bits that are in either, code by code.
-///
-/// # Safety
-/// As for the methods of [`DotIsa`].
 #[inline(always)]
-pub(crate) unsafe fn merge<I: DotIsa>(
+pub(crate) fn merge<I: DotIsa>(
+    isa: I,
     mut a: [I::Codes; STRIP_CODES],
     b: [I::Codes; STRIP_CODES],
 ) -> [I::Codes; STRIP_CODES] {
     for k in 0..STRIP_CODES {
-        // SAFETY: the caller's contract is this one's.
-        a[k] = unsafe { I::or(a[k], b[k]) };
+        a[k] = isa.or(a[k], b[k]);
     }
     a
 }
 
-/// `table[code]` for each code.
-///
-/// # Safety
-/// As for the methods of [`DotIsa`]; codes are below 16.
+/// `table[code]` for each code, all below 16.
 #[inline(always)]
-pub(crate) unsafe fn translate<I: DotIsa>(
+pub(crate) fn translate<I: DotIsa>(
+    isa: I,
     table: &[u8; 16],
     mut codes: [I::Codes; STRIP_CODES],
 ) -> [I::Codes; STRIP_CODES] {
     for codes in &mut codes {
-        // SAFETY: the caller's contract is this one's.
-        *codes = unsafe { I::lookup(table, *codes) };
+        *codes = isa.lookup(table, *codes);
     }
     codes
 }

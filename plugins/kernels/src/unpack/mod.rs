@@ -42,33 +42,22 @@ pub(crate) trait Unpack: 'static {
     fn pack(block: &Self::Block, record: &mut FieldWriter<'_>);
 
     /// Reads the header of a record: what [`strip`](Self::strip) is to be given.
-    ///
-    /// # Safety
-    /// As for the methods of [`DotIsa`]; `fields` are at a record.
     #[inline(always)]
-    unsafe fn header<I: DotIsa>(_fields: &mut FieldReader<I>) -> Header<I> {
-        // SAFETY: the caller's contract is this one's.
-        unsafe { Header::scaled(I::zero()) }
+    fn header<I: DotIsa>(fields: &mut FieldReader<'_, I>) -> Header<I> {
+        Header::empty(fields.isa)
     }
 
-    /// Reads a strip.
-    ///
-    /// # Safety
-    /// As for the methods of [`DotIsa`]; `fields` are at a strip of the record that has this header.
-    unsafe fn strip<I: DotIsa>(fields: &mut FieldReader<I>, header: &Header<I>) -> Strip<I>;
+    /// Reads a strip of the record that has this header.
+    fn strip<I: DotIsa>(fields: &mut FieldReader<'_, I>, header: &Header<I>) -> Strip<I>;
 
     /// Reads a strip whose codes take their scales, if these are integers.
-    ///
-    /// # Safety
-    /// As for [`strip`](Self::strip).
     #[inline(always)]
-    unsafe fn scaled_strip<I: DotIsa>(fields: &mut FieldReader<I>, header: &Header<I>) -> Strip<I> {
-        // SAFETY: the caller's contract is this one's.
-        unsafe { Self::strip(fields, header) }
+    fn scaled_strip<I: DotIsa>(fields: &mut FieldReader<'_, I>, header: &Header<I>) -> Strip<I> {
+        Self::strip(fields, header)
     }
 }
 
-/// Values of an encoded block.
+/// The number of values in an encoded block.
 pub(crate) const fn block_len<E: Unpack>() -> usize {
     E::Form::STRIPS * STRIP_LEN
 }
@@ -98,14 +87,16 @@ impl<I: DotIsa> Clone for Header<I> {
 impl<I: DotIsa> Copy for Header<I> {}
 
 impl<I: DotIsa> Header<I> {
-    /// A header without minima.
-    ///
-    /// # Safety
-    /// As for the methods of [`DotIsa`].
+    /// Zeros.
     #[inline(always)]
-    pub(crate) unsafe fn scaled(scale: I::F32) -> Self {
-        // SAFETY: the caller's contract is this one's.
-        unsafe { Self { scale, min_scale: I::zero(), mins: [I::splat(0); MAX_STRIPS] } }
+    pub(crate) fn empty(isa: I) -> Self {
+        Self::scaled(isa, isa.splat_f32(0.0))
+    }
+
+    /// A header without minima.
+    #[inline(always)]
+    pub(crate) fn scaled(isa: I, scale: I::F32) -> Self {
+        Self { scale, min_scale: isa.splat_f32(0.0), mins: [isa.splat(0); MAX_STRIPS] }
     }
 }
 
@@ -132,62 +123,40 @@ impl<I: DotIsa> Copy for Strip<I> {}
 
 impl<I: DotIsa> Strip<I> {
     /// Zeros.
-    ///
-    /// # Safety
-    /// As for the methods of [`DotIsa`].
     #[inline(always)]
-    pub(crate) unsafe fn empty() -> Self {
-        // SAFETY: the caller's contract is this one's.
-        unsafe { Self::scaled([I::splat(0); STRIP_CODES], I::zero()) }
+    pub(crate) fn empty(isa: I) -> Self {
+        Self::scaled(isa, [isa.splat(0); STRIP_CODES], isa.splat_f32(0.0))
     }
 
     /// A strip with one scale.
-    ///
-    /// # Safety
-    /// As for the methods of [`DotIsa`].
     #[inline(always)]
-    pub(crate) unsafe fn scaled(codes: [I::Codes; STRIP_CODES], scale: I::F32) -> Self {
-        // SAFETY: the caller's contract is this one's.
-        unsafe { Self::affine(codes, scale, I::zero()) }
+    pub(crate) fn scaled(isa: I, codes: [I::Codes; STRIP_CODES], scale: I::F32) -> Self {
+        Self::affine(isa, codes, scale, isa.splat_f32(0.0))
     }
 
     /// A strip with one scale and one minimum.
-    ///
-    /// # Safety
-    /// As for the methods of [`DotIsa`].
     #[inline(always)]
-    pub(crate) unsafe fn affine(codes: [I::Codes; STRIP_CODES], scale: I::F32, min: I::F32) -> Self {
-        // SAFETY: the caller's contract is this one's.
-        unsafe {
-            let (scales, mins) = ([scale, I::zero()], [min, I::zero()]);
-            Self { codes, scales, mins, integer_scales: I::splat(0) }
-        }
+    pub(crate) fn affine(isa: I, codes: [I::Codes; STRIP_CODES], scale: I::F32, min: I::F32) -> Self {
+        let zero = isa.splat_f32(0.0);
+        Self { codes, scales: [scale, zero], mins: [min, zero], integer_scales: isa.splat(0) }
     }
 
     /// A strip with a scale for each half.
-    ///
-    /// # Safety
-    /// As for the methods of [`DotIsa`].
     #[inline(always)]
-    pub(crate) unsafe fn halves(codes: [I::Codes; STRIP_CODES], scales: [I::F32; 2]) -> Self {
-        // SAFETY: the caller's contract is this one's.
-        Self { scales, ..unsafe { Self::scaled(codes, I::zero()) } }
+    pub(crate) fn halves(isa: I, codes: [I::Codes; STRIP_CODES], scales: [I::F32; 2]) -> Self {
+        Self { scales, ..Self::scaled(isa, codes, isa.splat_f32(0.0)) }
     }
 
     /// A strip with an integer scale for each half.
-    ///
-    /// # Safety
-    /// As for the methods of [`DotIsa`].
     #[inline(always)]
-    pub(crate) unsafe fn integer(codes: [I::Codes; STRIP_CODES], integer_scales: I::Codes) -> Self {
-        // SAFETY: the caller's contract is this one's.
-        Self { integer_scales, ..unsafe { Self::scaled(codes, I::zero()) } }
+    pub(crate) fn integer(isa: I, codes: [I::Codes; STRIP_CODES], integer_scales: I::Codes) -> Self {
+        Self { integer_scales, ..Self::scaled(isa, codes, isa.splat_f32(0.0)) }
     }
 }
 
 impl<I: DotIsa> CodeSource<I> for Strip<I> {
     #[inline(always)]
-    unsafe fn codes(&self, k: usize) -> I::Codes {
+    fn codes(&self, _isa: I, k: usize) -> I::Codes {
         self.codes[k]
     }
 }

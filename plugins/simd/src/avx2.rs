@@ -2,53 +2,34 @@
 
 use std::arch::x86_64::*;
 
-use bitquilt_plugin_api::half::f16;
+use half::f16;
 
-use bitquilt_simd::Isa;
+use crate::instructions;
+use crate::lanes::{LANES, Simd};
+use crate::token::token;
 
-use super::{Body, LANES, Simd};
+token! {
+    /// The machine has AVX2, FMA and F16C.
+    Avx2: "avx2", "fma", "f16c", "bmi1", "bmi2", "lzcnt", "movbe", "popcnt"
+}
 
-/// The machine has AVX2, FMA and F16C.
-#[derive(Clone, Copy)]
-pub(crate) struct Avx2(());
-
-impl Avx2 {
-    pub(super) fn detect() -> Option<Self> {
-        Isa::Avx2.is_available().then_some(Self(()))
-    }
+token! {
+    /// The machine has AVX-VNNI beside AVX2.
+    AvxVnni: "avx2", "fma", "f16c", "bmi1", "bmi2", "lzcnt", "movbe", "popcnt", "avxvnni"
 }
 
 type F = [__m256; 2];
 
 const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
-/// Methods whose bodies are instructions that the machine has, since there is a value of [`Avx2`].
-macro_rules! instructions {
-    ($($name:ident($($arg:ident: $type:ty),*) -> $result:ty { $body:expr })*) => {
-        $(#[inline(always)]
-        fn $name(self, $($arg: $type),*) -> $result {
-            // SAFETY: `self` exists where the machine has the instructions; memory is read and written through references, at
-            // offsets within them.
-            unsafe { $body }
-        })*
-    };
-}
-
 impl Simd for Avx2 {
     type F = F;
     type M = F;
     const WIDE: bool = false;
 
-    fn vectorize<B: Body>(self, body: B) -> B::Output {
-        #[target_feature(enable = "avx2,fma,f16c")]
-        fn vectorized<B: Body>(simd: Avx2, body: B) -> B::Output {
-            body.run(simd)
-        }
-        // SAFETY: `self` exists where the machine has the instructions.
-        unsafe { vectorized(self, body) }
-    }
-
     instructions! {
+        // SAFETY: memory is read and written through references, at offsets within them.
+        unsafe
         splat(x: f32) -> F { [_mm256_set1_ps(x); 2] }
         load(from: &[f32; LANES]) -> F { [_mm256_loadu_ps(from.as_ptr()), _mm256_loadu_ps(from.as_ptr().add(8))] }
         load_f16(from: &[f16; LANES]) -> F {{

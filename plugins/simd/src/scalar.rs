@@ -2,22 +2,32 @@
 
 use std::array;
 
-use bitquilt_plugin_api::half::f16;
+use half::f16;
 
-use super::{Body, LANES, Simd};
+use crate::Isa;
+use crate::lanes::{LANES, Simd};
+use crate::token::{Run, Token};
 
 /// Arrays of floats. If `FUSED`, a product and a sum are rounded once, which is slow where the machine has no instruction for it.
-#[derive(Clone, Copy)]
-pub(crate) struct Scalar<const FUSED: bool>;
+#[derive(Clone, Copy, Debug)]
+pub struct Scalar<const FUSED: bool>;
+
+impl<const FUSED: bool> Token for Scalar<FUSED> {
+    const ISA: Isa = Isa::Scalar;
+
+    fn detect() -> Option<Self> {
+        Some(Self)
+    }
+
+    fn vectorize<R: Run<Self>>(self, code: R) -> R::Output {
+        code.run(self)
+    }
+}
 
 impl<const FUSED: bool> Simd for Scalar<FUSED> {
     type F = [f32; LANES];
     type M = [bool; LANES];
     const WIDE: bool = false;
-
-    fn vectorize<B: Body>(self, body: B) -> B::Output {
-        body.run(self)
-    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {

@@ -3,20 +3,20 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use bitquilt_plugin_api::half::f16;
+use half::f16;
 
-use bitquilt_simd::Isa;
+use crate::instructions;
+use crate::lanes::{LANES, Simd};
+use crate::token::token;
 
-use super::{Body, LANES, Simd};
+token! {
+    /// The machine has NEON.
+    Neon: "neon"
+}
 
-/// The machine has NEON.
-#[derive(Clone, Copy)]
-pub(crate) struct Neon(());
-
-impl Neon {
-    pub(super) fn detect() -> Option<Self> {
-        Isa::Neon.is_available().then_some(Self(()))
-    }
+token! {
+    /// The machine has the products of bytes of Armv8.2 beside NEON.
+    NeonDotprod: "neon", "dotprod"
 }
 
 type F = [float32x4_t; 4];
@@ -46,33 +46,14 @@ macro_rules! each {
     };
 }
 
-/// Methods whose bodies are instructions that the machine has, since there is a value of [`Neon`].
-macro_rules! instructions {
-    ($($name:ident($($arg:ident: $type:ty),*) -> $result:ty { $body:expr })*) => {
-        $(#[inline(always)]
-        fn $name(self, $($arg: $type),*) -> $result {
-            // SAFETY: `self` exists where the machine has the instructions; memory is read and written through references, at
-            // offsets within them.
-            unsafe { $body }
-        })*
-    };
-}
-
 impl Simd for Neon {
     type F = F;
     type M = M;
     const WIDE: bool = false;
 
-    fn vectorize<B: Body>(self, body: B) -> B::Output {
-        #[target_feature(enable = "neon")]
-        fn vectorized<B: Body>(simd: Neon, body: B) -> B::Output {
-            body.run(simd)
-        }
-        // SAFETY: `self` exists where the machine has the instructions.
-        unsafe { vectorized(self, body) }
-    }
-
     instructions! {
+        // SAFETY: memory is read and written through references, at offsets within them.
+        unsafe
         splat(x: f32) -> F { [vdupq_n_f32(x); 4] }
         load(from: &[f32; LANES]) -> F { each!(i => vld1q_f32(from.as_ptr().add(4 * i))) }
         load_f16(from: &[f16; LANES]) -> F { each!(i => widen_halves(vld1_u16(from.as_ptr().cast::<u16>().add(4 * i)))) }

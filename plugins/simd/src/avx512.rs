@@ -2,52 +2,40 @@
 
 use std::arch::x86_64::*;
 
-use bitquilt_plugin_api::half::f16;
+use half::f16;
 
-use bitquilt_simd::Isa;
+use crate::instructions;
+use crate::lanes::{LANES, Simd};
+use crate::token::token;
 
-use super::{Body, LANES, Simd};
+token! {
+    /// The machine has AVX-512 F, BW, CD, DQ and VL.
+    Avx512: "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx2", "fma", "f16c"
+}
 
-/// The machine has AVX-512.
-#[derive(Clone, Copy)]
-pub(crate) struct Avx512(());
+token! {
+    /// The machine has VNNI beside AVX-512.
+    Avx512Vnni: "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512vnni", "avx2", "fma", "f16c"
+}
+
+token! {
+    /// The machine has BF16 beside AVX-512 and VNNI.
+    Avx512Bf16:
+        "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512vnni", "avx512bf16", "avx2", "fma", "f16c"
+}
 
 /// Quarters 0 and 2, and 1 and 3, of two registers.
 const EVEN: i32 = 0b10_00_10_00;
 const ODD: i32 = 0b11_01_11_01;
-
-impl Avx512 {
-    pub(super) fn detect() -> Option<Self> {
-        Isa::Avx512.is_available().then_some(Self(()))
-    }
-}
-
-/// Methods whose bodies are instructions that the machine has, since there is a value of [`Avx512`].
-macro_rules! instructions {
-    ($($name:ident($($arg:ident: $type:ty),*) -> $result:ty { $body:expr })*) => {
-        $(#[inline(always)]
-        fn $name(self, $($arg: $type),*) -> $result {
-            // SAFETY: `self` exists where the machine has the instructions; memory is read and written through references.
-            unsafe { $body }
-        })*
-    };
-}
 
 impl Simd for Avx512 {
     type F = __m512;
     type M = __mmask16;
     const WIDE: bool = true;
 
-    fn vectorize<B: Body>(self, body: B) -> B::Output {
-        #[target_feature(enable = "avx512f,avx2,fma")]
-        fn vectorized<B: Body>(simd: Avx512, body: B) -> B::Output {
-            body.run(simd)
-        }
-        // SAFETY: `self` exists where the machine has the instructions.
-        unsafe { vectorized(self, body) }
-    }
-
     instructions! {
+        // SAFETY: memory is read and written through references, at offsets within them.
+        unsafe
         splat(x: f32) -> __m512 { _mm512_set1_ps(x) }
         load(from: &[f32; LANES]) -> __m512 { _mm512_loadu_ps(from.as_ptr()) }
         load_f16(from: &[f16; LANES]) -> __m512 { _mm512_cvtph_ps(_mm256_loadu_si256(from.as_ptr().cast())) }

@@ -1,0 +1,165 @@
+//! Values that prove what the machine has.
+
+use crate::Isa;
+
+/// Code that runs with a token, and is compiled with its features. Implementations are `#[inline(always)]`, as is all they call with
+/// the token.
+pub trait Run<T> {
+    /// What it answers.
+    type Output;
+    /// Runs it.
+    fn run(self, token: T) -> Self::Output;
+}
+
+/// An instruction set as a type. A value of it is proof that the machine has the instructions.
+pub trait Token: Copy + Send + Sync + 'static {
+    /// Its place in the list.
+    const ISA: Isa;
+
+    /// A token, where the machine has the instruction set.
+    fn detect() -> Option<Self>;
+
+    /// Runs `code` compiled with the instructions.
+    fn vectorize<R: Run<Self>>(self, code: R) -> R::Output;
+}
+
+/// The type of an instruction set's tokens, which is compiled with these features: all that the set and those that it includes have.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! token {
+    ($(#[$doc:meta])* $name:ident: $($feature:literal),+) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name(());
+
+        impl $crate::Token for $name {
+            const ISA: $crate::Isa = $crate::Isa::$name;
+
+            fn detect() -> Option<Self> {
+                Self::ISA.is_available().then_some(Self(()))
+            }
+
+            #[inline]
+            fn vectorize<R: $crate::Run<Self>>(self, code: R) -> R::Output {
+                #[target_feature($(enable = $feature),+)]
+                fn vectorized<R: $crate::Run<$name>>(token: $name, code: R) -> R::Output {
+                    code.run(token)
+                }
+                // SAFETY: `self` exists where the machine has the features.
+                unsafe { vectorized(self, code) }
+            }
+        }
+    };
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(crate) use token;
+
+/// Methods of a token whose bodies are instructions of its set: `NAME(ARGUMENTS) -> RESULT { EXPRESSION }` each, with `unsafe` before
+/// the first, above which stands why the bodies are sound.
+///
+/// That the machine has the instructions is proven by `self`. So what is to be shown is that memory is read and written within what
+/// references reach. Closures are not compiled with the instructions, and have no place in the bodies.
+///
+/// Functions of types that exist where a token does, registers for instance, are written whole, from `fn` on.
+#[macro_export]
+macro_rules! instructions {
+    (unsafe $($(#[$doc:meta])* fn $name:ident $(<const $n:ident: $kind:ty>)? ($($args:tt)*) $(-> $result:ty)? { $($body:tt)* })*) => {
+        $($(#[$doc])*
+        #[inline(always)]
+        fn $name $(<const $n: $kind>)? ($($args)*) $(-> $result)? {
+            // SAFETY: the machine has the instructions, as is said where this is used, and that memory is within bounds.
+            unsafe { $($body)* }
+        })*
+    };
+    (unsafe $($name:ident $(<const $n:ident: $kind:ty>)? ($($arg:ident: $type:ty),* $(,)?) -> $result:ty { $body:expr })*) => {
+        $(#[inline(always)]
+        fn $name $(<const $n: $kind>)? (self $(, $arg: $type)*) -> $result {
+            // SAFETY: `self` exists where the machine has the instructions; that memory is within bounds is said where this is used.
+            unsafe { $body }
+        })*
+    };
+}
+
+/// An enum of tokens, one of which is chosen when a program runs, with `of`, `own`, `available`, `isa` and `run`.
+///
+/// `BODY` is a trait with an `Output` whose values run with each of the tokens once `WRAP` has made them a [`Run`](crate::Run):
+///
+/// ```text
+/// dispatch! {
+///     /// Documentation.
+///     pub enum NAME runs BODY by WRAP {
+///         Scalar(Scalar<false>),
+///         #[cfg(target_arch = "x86_64")]
+///         Avx2(Avx2),
+///     }
+/// }
+/// ```
+///
+/// Variants have the names of [`Isa`](crate::Isa)'s. One more may follow after `+`, which is never chosen by an `Isa`.
+#[macro_export]
+macro_rules! dispatch {
+    (
+        $(#[$doc:meta])*
+        $vis:vis enum $name:ident runs $body:ident by $wrap:path {
+            $($(#[$cfg:meta])* $set:ident($token:ty),)*
+            $(+ $(#[$also_cfg:meta])* $also:ident($also_token:ty),)?
+        }
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        $vis enum $name {
+            $(
+                $(#[$cfg])*
+                #[doc = concat!("That of [`Isa::", stringify!($set), "`](", stringify!($crate), "::Isa).")]
+                $set($token),
+            )*
+            $(
+                $(#[$also_cfg])*
+                #[doc = "Chosen by name alone."]
+                $also($also_token),
+            )?
+        }
+
+        #[allow(dead_code, reason = "not every choice is looked at in every way")]
+        impl $name {
+            /// The one for an instruction set that the machine has, or for the nearest that it includes.
+            #[must_use]
+            $vis fn of(isa: $crate::Isa) -> Self {
+                let own = isa.descend().find_map(Self::own);
+                own.unwrap_or(Self::Scalar($crate::Scalar))
+            }
+
+            /// The one for this instruction set alone, where there is one and the machine has it.
+            #[must_use]
+            $vis fn own(isa: $crate::Isa) -> Option<Self> {
+                match isa {
+                    $($(#[$cfg])* $crate::Isa::$set => <$token as $crate::Token>::detect().map(Self::$set),)*
+                    #[allow(unreachable_patterns, reason = "some enums have all")]
+                    _ => None,
+                }
+            }
+
+            /// Those that this machine has, the slowest first.
+            $vis fn available() -> impl Iterator<Item = Self> {
+                $crate::Isa::available().filter_map(Self::own)
+            }
+
+            /// The instruction set that it is for.
+            #[must_use]
+            $vis fn isa(self) -> $crate::Isa {
+                match self {
+                    $($(#[$cfg])* Self::$set(_) => $crate::Isa::$set,)*
+                    $($(#[$also_cfg])* Self::$also(_) => <$also_token as $crate::Token>::ISA,)?
+                }
+            }
+
+            /// Runs `body` compiled for it.
+            $vis fn run<B: $body>(self, body: B) -> B::Output {
+                match self {
+                    $($(#[$cfg])* Self::$set(token) => $crate::Token::vectorize(token, $wrap(body)),)*
+                    $($(#[$also_cfg])* Self::$also(token) => $crate::Token::vectorize(token, $wrap(body)),)?
+                }
+            }
+        }
+    };
+}
