@@ -4,7 +4,7 @@ use bytemuck::Pod;
 
 use bitquilt_simd::Isa;
 
-use crate::arch::{self, Code};
+use crate::arch::{AnyLanes, Body, lanes_of};
 use crate::lanes::Lanes;
 
 /// What quantization to a format does with an importance vector: one weight an input column, in f32.
@@ -57,7 +57,38 @@ pub trait BlockFormat: Send + Sync + 'static {
     }
 }
 
-type QuantizeRow = fn(Code, &[f32], Option<&[f32]>, &mut [u8]);
+/// [`BlockFormat::quantize_row_in`].
+struct QuantizeRow<'a, F: BlockFormat> {
+    row: &'a [f32],
+    importance: Option<&'a [f32]>,
+    blocks: &'a mut [F::Block],
+}
+
+impl<F: BlockFormat> Body for QuantizeRow<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Lanes>(self) {
+        F::quantize_row_in::<V>(self.row, self.importance, self.blocks);
+    }
+}
+
+/// [`BlockFormat::dequantize_in`].
+struct Dequantize<'a, F: BlockFormat> {
+    blocks: &'a [F::Block],
+    dst: &'a mut [f32],
+}
+
+impl<F: BlockFormat> Body for Dequantize<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Lanes>(self) {
+        F::dequantize_in::<V>(self.blocks, self.dst);
+    }
+}
+
+type QuantizeRowIn = fn(AnyLanes, &[f32], Option<&[f32]>, &mut [u8]);
 
 /// A format as a value: the facts and functions of a [`BlockFormat`], over plain bytes at any address.
 #[derive(Clone, Copy, Debug)]
@@ -74,8 +105,8 @@ pub struct Format {
     pub importance: Importance,
     /// See [`BlockFormat::ERROR_BOUND`].
     pub error_bound: f32,
-    quantize_row: QuantizeRow,
-    dequantize: fn(Code, &[u8], &mut [f32]),
+    quantize_row: QuantizeRowIn,
+    dequantize: fn(AnyLanes, &[u8], &mut [f32]),
 }
 
 impl Format {
@@ -89,10 +120,13 @@ impl Format {
             block_bytes: size_of::<F::Block>(),
             importance: F::IMPORTANCE,
             error_bound: F::ERROR_BOUND,
-            quantize_row: |code, row, importance, bytes| {
-                arch::quantize_row::<F>(code, row, importance, bytemuck::cast_slice_mut(bytes));
+            quantize_row: |lanes, row, importance, bytes| {
+                let blocks = bytemuck::cast_slice_mut(bytes);
+                lanes.run(QuantizeRow::<F> { row, importance, blocks });
             },
-            dequantize: |code, bytes, dst| arch::dequantize::<F>(code, bytemuck::cast_slice(bytes), dst),
+            dequantize: |lanes, bytes, dst| {
+                lanes.run(Dequantize::<F> { blocks: bytemuck::cast_slice(bytes), dst });
+            },
         }
     }
 
@@ -133,9 +167,9 @@ impl Format {
         assert_eq!(dst.len() % row_bytes, 0, "whole encoded rows");
         assert!(importance.is_none_or(|i| i.len() == row_len), "one importance for each column");
         assert!(importance.is_some() || self.importance != Importance::Required, "importance is required");
-        let code = Code::of(isa);
+        let lanes = lanes_of(isa);
         for (row, bytes) in rows.chunks_exact(row_len).zip(dst.chunks_exact_mut(row_bytes)) {
-            (self.quantize_row)(code, row, importance, bytes);
+            (self.quantize_row)(lanes, row, importance, bytes);
         }
     }
 
@@ -155,6 +189,6 @@ impl Format {
         assert_eq!(blocks.len() % self.block_bytes, 0, "whole blocks");
         assert_eq!(dst.len() / self.block_len, blocks.len() / self.block_bytes, "one value for each encoded");
         assert_eq!(dst.len() % self.block_len, 0, "whole decoded blocks");
-        (self.dequantize)(Code::of(isa), blocks, dst);
+        (self.dequantize)(lanes_of(isa), blocks, dst);
     }
 }

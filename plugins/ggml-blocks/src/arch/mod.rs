@@ -1,6 +1,6 @@
 //! The same code, compiled for each instruction set: which one runs is chosen at run time.
 //!
-//! A format is generic over its lanes and inlined whole into the functions here, the only ones with target features.
+//! A format is generic over its lanes and inlined whole into the code of a token.
 //! Lanes of intrinsics carry the searches; everything else is plain loops that the compiler vectorizes for the
 //! features of the function it is inlined into.
 
@@ -11,80 +11,97 @@ mod avx512;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 
-use bitquilt_simd::Isa;
+#[cfg(target_arch = "aarch64")]
+use bitquilt_simd::Neon;
+#[cfg(target_arch = "x86_64")]
+use bitquilt_simd::{Avx2, Avx512};
+use bitquilt_simd::{Isa, Run, Scalar, Token, dispatch};
 
-use crate::format::BlockFormat;
+use crate::lanes::Lanes;
 
-/// An instruction set that there is code for and the machine has: a value is made only where the features are there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Code(Kind);
+/// Operators of lanes, an instruction each.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! operators {
+    ($lanes:ident: $($trait:ident $name:ident $instruction:ident),*) => {
+        $(impl core::ops::$trait for $lanes {
+            type Output = Self;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Scalar,
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    #[cfg(target_arch = "x86_64")]
-    Avx512,
-    #[cfg(target_arch = "aarch64")]
-    Neon,
+            #[inline(always)]
+            fn $name(self, other: Self) -> Self {
+                // SAFETY: the features are there, see the type.
+                Self(unsafe { $instruction(self.0, other.0) })
+            }
+        })*
+    };
 }
 
-impl Code {
-    /// The code for `isa`, or for the nearest that it includes of those that there is code for.
-    ///
-    /// # Panics
-    /// If the machine does not have it.
-    pub(crate) fn of(isa: Isa) -> Self {
-        assert!(isa.is_available(), "this machine does not have the instruction set {isa}");
-        let kind = |isa| match isa {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => Some(Kind::Avx512),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => Some(Kind::Avx2),
-            #[cfg(target_arch = "aarch64")]
-            Isa::Neon => Some(Kind::Neon),
-            _ => None,
-        };
-        Self(isa.descend().find_map(kind).unwrap_or(Kind::Scalar))
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use operators;
+
+/// A token that there are lanes for.
+trait HasLanes: Token {
+    type Lanes: Lanes;
+}
+
+impl HasLanes for Scalar<false> {
+    type Lanes = f32;
+}
+
+#[cfg(target_arch = "x86_64")]
+impl HasLanes for Avx2 {
+    type Lanes = avx2::F32x8;
+}
+
+#[cfg(target_arch = "x86_64")]
+impl HasLanes for Avx512 {
+    type Lanes = avx512::F32x16;
+}
+
+#[cfg(target_arch = "aarch64")]
+impl HasLanes for Neon {
+    type Lanes = neon::F32x4;
+}
+
+/// Code that is compiled for each kind of lanes. Implementations are `#[inline(always)]`.
+pub(crate) trait Body {
+    /// What it answers.
+    type Output;
+    /// Runs it.
+    fn run<V: Lanes>(self) -> Self::Output;
+}
+
+/// A [`Body`] as a token runs it.
+struct InLanes<B>(B);
+
+impl<T: HasLanes, B: Body> Run<T> for InLanes<B> {
+    type Output = B::Output;
+
+    #[inline(always)]
+    fn run(self, _: T) -> B::Output {
+        self.0.run::<T::Lanes>()
     }
 }
 
-/// [`BlockFormat::quantize_row_in`] with the lanes of `code`.
-pub(crate) fn quantize_row<F: BlockFormat>(
-    code: Code,
-    row: &[f32],
-    importance: Option<&[f32]>,
-    blocks: &mut [F::Block],
-) {
-    match code.0 {
-        Kind::Scalar => F::quantize_row_in::<f32>(row, importance, blocks),
-        // SAFETY: a `Code` of this kind is made only where its features were detected.
+dispatch! {
+    /// Lanes that this machine has.
+    pub(crate) enum AnyLanes runs Body by InLanes {
+        Scalar(Scalar<false>),
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 => unsafe { avx2::quantize_row::<F>(row, importance, blocks) },
-        // SAFETY: as above.
+        Avx2(Avx2),
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx512 => unsafe { avx512::quantize_row::<F>(row, importance, blocks) },
-        // SAFETY: as above.
+        Avx512(Avx512),
         #[cfg(target_arch = "aarch64")]
-        Kind::Neon => unsafe { neon::quantize_row::<F>(row, importance, blocks) },
+        Neon(Neon),
     }
 }
 
-/// [`BlockFormat::dequantize_in`] with the lanes of `code`.
-pub(crate) fn dequantize<F: BlockFormat>(code: Code, blocks: &[F::Block], dst: &mut [f32]) {
-    match code.0 {
-        Kind::Scalar => F::dequantize_in::<f32>(blocks, dst),
-        // SAFETY: a `Code` of this kind is made only where its features were detected.
-        #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 => unsafe { avx2::dequantize::<F>(blocks, dst) },
-        // SAFETY: as above.
-        #[cfg(target_arch = "x86_64")]
-        Kind::Avx512 => unsafe { avx512::dequantize::<F>(blocks, dst) },
-        // SAFETY: as above.
-        #[cfg(target_arch = "aarch64")]
-        Kind::Neon => unsafe { neon::dequantize::<F>(blocks, dst) },
-    }
+/// The lanes for `isa`, or for the nearest that it includes of those that there are lanes for.
+///
+/// # Panics
+/// If the machine does not have it.
+pub(crate) fn lanes_of(isa: Isa) -> AnyLanes {
+    assert!(isa.is_available(), "this machine does not have the instruction set {isa}");
+    AnyLanes::of(isa)
 }
 
 #[cfg(test)]
@@ -92,17 +109,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_set_without_code_runs_that_of_the_nearest_it_includes() {
-        let same = |isa: Isa, other: Isa| assert_eq!(Code::of(isa), Code::of(other), "{isa}");
+    fn a_set_without_lanes_has_those_of_the_nearest_it_includes() {
         for isa in Isa::available() {
-            match isa {
-                Isa::AvxVnni => same(isa, Isa::Avx2),
-                Isa::Avx512Vnni | Isa::Avx512Bf16 => same(isa, Isa::Avx512),
-                Isa::NeonDotprod => same(isa, Isa::Neon),
-                Isa::Scalar | Isa::Avx2 | Isa::Avx512 | Isa::Neon => {
-                    assert_eq!(Code::of(isa) == Code(Kind::Scalar), isa == Isa::Scalar);
-                }
-            }
+            let expected = match isa {
+                Isa::AvxVnni => Isa::Avx2,
+                Isa::Avx512Vnni | Isa::Avx512Bf16 => Isa::Avx512,
+                Isa::NeonDotprod => Isa::Neon,
+                Isa::Scalar | Isa::Avx2 | Isa::Avx512 | Isa::Neon => isa,
+            };
+            assert_eq!(lanes_of(isa).isa(), expected);
         }
     }
 }
