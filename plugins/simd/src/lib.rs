@@ -8,6 +8,11 @@
 //! - Other crates extend tokens by traits of their own: [`instructions!`] writes methods whose bodies are instructions, [`dispatch!`] the
 //!   choice of a token when a program runs.
 
+#![allow(
+    clippy::macro_metavars_in_unsafe,
+    reason = "who uses `instructions!` writes `unsafe`, and why that is sound"
+)]
+
 mod detect;
 mod isa;
 mod lanes;
