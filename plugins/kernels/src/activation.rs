@@ -155,7 +155,7 @@ impl ActivationFormat {
         let tiles = self.tiles(m);
         let isa = AnyDot::of(isa);
         let tasks = if m * n < 1 << 15 { 1 } else { tiles.min(8 * par.threads()) };
-        par_parts_mut(par, tasks, dst, self.column_bytes(n), tiles, &|_, columns, dst| {
+        par_parts_mut(par, tasks, dst, self.column_bytes(n), tiles, |_, columns, dst| {
             let x = &x[columns.start * n..columns.end * n];
             isa.run(StoreTile { format: self, x, n, dst });
         });

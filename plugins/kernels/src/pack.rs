@@ -48,7 +48,7 @@ impl PackedWeight {
         let groups = p.div_ceil(kernels.lanes());
         let mut packed = AlignedBuffer::zeroed(groups.saturating_mul(group_bytes))?;
         let tasks = groups.min(8 * par.threads());
-        par_parts_mut(par, tasks, packed.as_mut_slice(), group_bytes, groups, &|group, _, dst| {
+        par_parts_mut(par, tasks, packed.as_mut_slice(), group_bytes, groups, |group, _, dst| {
             let first = group * kernels.lanes();
             let rows = first..p.min(first + kernels.lanes());
             kernels.pack_group(n, &bytes[rows.start * row_bytes..rows.end * row_bytes], dst);

@@ -39,7 +39,7 @@ pub(crate) fn par_parts_mut(
     bytes: &mut [u8],
     unit: usize,
     parts: usize,
-    body: &(dyn Fn(usize, Range<usize>, &mut [u8]) + Sync),
+    body: impl Fn(usize, Range<usize>, &mut [u8]) + Sync,
 ) {
     /// A pointer that tasks share; each writes to parts of its own.
     struct Shared(*mut u8);
