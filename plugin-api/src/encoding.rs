@@ -56,6 +56,15 @@ pub enum Importance {
 }
 
 impl EncodingSpec {
+    /// The longest block that a host takes, in values and in bytes.
+    pub const MAX_BLOCK: usize = 1 << 20;
+
+    /// Whether a block has values and bytes, and no more than [`Self::MAX_BLOCK`] of either.
+    pub fn has_sane_block(&self) -> bool {
+        let allowed = 1..=Self::MAX_BLOCK;
+        allowed.contains(&self.block_len) && allowed.contains(&self.block_bytes)
+    }
+
     /// Version 1 of an encoding that ignores importance.
     pub fn new(name: impl Into<String>, block_len: usize, block_bytes: usize) -> Self {
         let (name, summary) = (name.into(), String::new());

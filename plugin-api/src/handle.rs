@@ -7,7 +7,7 @@ use crate::abi::lent::AbiView;
 use crate::abi::traits::{
     AbiEncodingBox, AbiEncodingLent, AbiKernelBox, AbiOpBox, AbiProviderBox, AbiTransformBox,
 };
-use crate::abi::types::{AbiOutputType, from_abi, readable};
+use crate::abi::types::{AbiOutputType, from_abi};
 use crate::encoding::{EncodingSpec, Importance, Rows};
 use crate::executor::Executor;
 use crate::foreign::{Foreign, lendable};
@@ -15,6 +15,7 @@ use crate::host::{NodeHost, RunHost};
 use crate::kernel::{KernelKey, Scratch, Shapes, Support};
 use crate::op::{OpSignature, OutputType};
 use crate::tensor::TensorView;
+use crate::text::Passage;
 use crate::{Error, Result};
 
 /// A registered encoding, whoever wrote it. Arguments are checked before they reach the author.
@@ -163,7 +164,7 @@ impl KernelProviderHandle {
         let node = NodeAdapter(node);
         match self.raw.call("KernelProvider::supports", |provider| provider.supports(node.lend())) {
             RResult::ROk(reason) => {
-                let no = |reason: RString| Support::No(readable(reason.as_bytes()));
+                let no = |reason: RString| Support::No(Passage::of_bytes(reason.as_bytes()));
                 reason.into_option().map_or(Support::Yes, no)
             }
             RResult::RErr(error) => Support::No(Error::from(error).to_string()),
@@ -186,7 +187,7 @@ impl KernelProviderHandle {
                     })
                     .collect(),
                 held_bytes: prepared.held_bytes,
-                note: readable(prepared.note.as_bytes()),
+                note: Passage::of_bytes(prepared.note.as_bytes()),
             }),
             RResult::RErr(error) => Err(error.into()),
         }

@@ -16,6 +16,7 @@ pub use crate::control::{ControlChange, FloatControl, in_default_control, take_c
 pub use crate::handle::{
     EncodingHandle, KernelHandle, KernelProviderHandle, OpHandle, PreparedHandle, TransformHandle,
 };
+pub use crate::staged::{Registration, Staged};
 use crate::{Attributes, Error, Executor, Plugin, Result, TensorType, TensorView, TensorViewMut};
 
 /// A node, while it is built or loaded.

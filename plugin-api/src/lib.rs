@@ -120,7 +120,10 @@ pub mod host;
 mod kernel;
 mod op;
 mod plugin;
+mod signature;
+mod staged;
 mod tensor;
+pub mod text;
 
 pub use attributes::{Attribute, AttributeKind, Attributes};
 pub use bytemuck;
@@ -137,6 +140,7 @@ pub use kernel::{
 };
 pub use op::{Arity, AttributeSpec, InferContext, InputKind, InputSpec, Op, OpSignature, OutputType};
 pub use plugin::{IntoPlugin, Plugin};
+pub use signature::SignatureError;
 pub use tensor::{
     DType, Element, ElementView, Scalar, ShapeDisplay, TensorType, TensorView, TensorViewMut, WorkerScratch,
 };

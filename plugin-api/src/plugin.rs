@@ -9,7 +9,7 @@ use crate::abi::host::REPLACES;
 use crate::abi::traits::AbiRegistrarLent;
 use crate::encoding::QuantizationEncoding;
 use crate::kernel::{
-    Kernel, KernelKey, KernelProvider, PrepareContext, Prepared, RunContext, Scratch, Selector, Shapes,
+    Kernel, KernelKey, KernelProvider, PrepareContext, Prepared, RunContext, Scratch, Shapes,
 };
 use crate::op::{InferContext, Op, OpSignature, OutputType};
 
@@ -133,9 +133,7 @@ impl<T: Op> Op for SimpleOp<T> {
 
 impl<T: Op + Kernel> KernelProvider for SimpleOp<T> {
     fn key(&self) -> KernelKey {
-        let signature = self.0.signature();
-        let selector = if signature.kernel_input.is_some() { Selector::AnyEncoding } else { Selector::Dense };
-        KernelKey::new(signature.name, selector, "plain")
+        KernelKey::for_every(&self.0.signature(), "plain")
     }
     fn prepare(&self, _: &PrepareContext<'_>) -> Result<Prepared> {
         Ok(Prepared::new(self.clone()))

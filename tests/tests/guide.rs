@@ -4,7 +4,7 @@
 
 use bitquilt::plugin_api::{
     EncodingSpec, Error, InferContext, Kernel, Op, OpSignature, OutputType, QuantizationEncoding,
-    Result as PluginResult, Rows, RunContext,
+    Result as PluginResult, Rows, RunContext, SignatureError,
 };
 use bitquilt::registry::Registry;
 use bitquilt::{
@@ -191,7 +191,7 @@ fn other_ops_refuse_encoded_data_and_say_which_take_it() {
     let bytes = graph.constant(&Tensor::full([32, 36], 1u8)).unwrap();
     assert!(matches!(
         graph.qmatmul(x, bytes),
-        Err(GraphError::Node { problem: NodeProblem::DenseInput { .. }, .. })
+        Err(GraphError::Node { problem: NodeProblem::Signature(SignatureError::DenseInput { .. }), .. })
     ));
 }
 
@@ -317,7 +317,7 @@ fn an_encoding_of_ones_own_has_an_op_of_ones_own() {
     let other = graph.quantize("q8_0", &weight).unwrap();
     assert!(matches!(
         graph.op("guide.matmul", [graph.input(0), other]),
-        Err(GraphError::Node { problem: NodeProblem::OtherEncoding { .. }, .. })
+        Err(GraphError::Node { problem: NodeProblem::Signature(SignatureError::OtherEncoding { .. }), .. })
     ));
     let results = session.load(&graph).unwrap().execute([("input0", &x)]).unwrap();
     let decoded = decoded(session.registry(), "guide.signs", &weight);

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use bitquilt::plugin_api::{
     Error, Executor, InferContext, InputTransform, Kernel, KernelKey, KernelProvider, Op, OpSignature,
-    OutputType, PrepareContext, Prepared, Result, RunContext, Selector, Support, TensorView,
+    OutputType, PrepareContext, Prepared, Result, RunContext, Selector, SignatureError, Support, TensorView,
 };
 use bitquilt::{
     DType, Graph, InferenceSession, LoadError, NodeProblem, RunError, Tensor, TensorType, Value, dim,
@@ -355,8 +355,14 @@ fn wrong_nodes_are_refused_as_they_are_built() {
         other => panic!("{other:?}"),
     };
     assert!(matches!(problem("nothing", &[x]), NodeProblem::UnknownOp { .. }));
-    assert!(matches!(problem("test.inc", &[x, y]), NodeProblem::InputCount { found: 2, .. }));
-    assert!(matches!(problem("test.sum", &[]), NodeProblem::InputCount { found: 0, .. }));
+    assert!(matches!(
+        problem("test.inc", &[x, y]),
+        NodeProblem::Signature(SignatureError::InputCount { found: 2, .. })
+    ));
+    assert!(matches!(
+        problem("test.sum", &[]),
+        NodeProblem::Signature(SignatureError::InputCount { found: 0, .. })
+    ));
     assert!(matches!(problem("test.inc", &[second.input(0)]), NodeProblem::ForeignValue { .. }));
     assert_eq!(problem("test.sum", &[x, y]).to_string(), "f32 [2] and f32 [3] have no sum");
     let attribute = first.node("test.inc", [x]).attribute("eps", 1.0).value().unwrap_err();

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bitquilt_plugin_api::{Executor, InputKind};
 
-use crate::graph::{Graph, NodeData, Source, input_spec};
+use crate::graph::{Graph, NodeData, Source};
 use crate::registry::Registry;
 use crate::tensor::Tensor;
 
@@ -38,11 +38,7 @@ impl Part {
 /// Which inputs of a node it writes.
 pub(super) fn state_inputs(node: &NodeData, registry: &Registry) -> Vec<bool> {
     let signature = registry.op(&node.op).map(|op| op.signature());
-    let is_state = |index| {
-        signature
-            .and_then(|signature| input_spec(signature, index))
-            .is_some_and(|spec| spec.kind == InputKind::State)
-    };
+    let is_state = |index| signature.is_some_and(|signature| signature.is_state(index));
     (0..node.inputs.len()).map(is_state).collect()
 }
 

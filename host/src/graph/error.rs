@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bitquilt_plugin_api::{AttributeKind, TensorType};
+use bitquilt_plugin_api::{SignatureError, TensorType};
 
 use super::limits::{MAX_RANK, MAX_TYPES_TEXT};
 use crate::encoding::QuantizeError;
@@ -103,14 +103,9 @@ pub enum NodeProblem {
     /// Another node has the name.
     #[error("another node has this name")]
     DuplicateName,
-    /// Too few or too many inputs.
-    #[error("it takes {expected}, {found} were given")]
-    InputCount {
-        /// What the signature says.
-        expected: String,
-        /// How many there were.
-        found: usize,
-    },
+    /// The inputs or attributes are not what the op's signature says.
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
     /// An input is another graph's value.
     #[error("input `{input}` is a value of another graph")]
     ForeignValue {
@@ -127,27 +122,6 @@ pub enum NodeProblem {
         /// The ops that take data of this encoding.
         takers: Vec<String>,
     },
-    /// Values for an op that wants encoded data.
-    #[error(
-        "input `{input}` is {}, and this op takes encoded data; quantize it with `Graph::quantize`, or use the op's dense counterpart",
-        brief(.found)
-    )]
-    DenseInput {
-        /// The input.
-        input: String,
-        /// Its type.
-        found: TensorType,
-    },
-    /// Data of another encoding than the op takes.
-    #[error("input `{input}` is encoded as {encoding}, this op takes {}", Passage(&.expected.join(" or ")))]
-    OtherEncoding {
-        /// The input.
-        input: String,
-        /// Its encoding.
-        encoding: String,
-        /// What the op takes.
-        expected: Vec<String>,
-    },
     /// Something else for an op that wants a state.
     #[error("input `{input}` is no state; make one with `Graph::state`")]
     NotAState {
@@ -161,32 +135,6 @@ pub enum NodeProblem {
         input: String,
         /// The node that wrote the state.
         writer: String,
-    },
-    /// An attribute that the op does not have.
-    #[error("it has no attribute `{}`; it has {}", Brief(.attribute), if .known.is_empty() { "none".to_owned() } else { List(.known).to_string() })]
-    UnknownAttribute {
-        /// The attribute.
-        attribute: String,
-        /// Those it has.
-        known: Vec<String>,
-    },
-    /// An attribute that must be given.
-    #[error("the attribute `{attribute}` is missing; give {kind}")]
-    MissingAttribute {
-        /// The attribute.
-        attribute: String,
-        /// What it takes.
-        kind: AttributeKind,
-    },
-    /// An attribute of another kind.
-    #[error("the attribute `{attribute}` takes {kind}, not {}", Brief(.found))]
-    AttributeKind {
-        /// The attribute.
-        attribute: String,
-        /// What it takes.
-        kind: AttributeKind,
-        /// What was given.
-        found: String,
     },
     /// An attribute is a shape of too many dimensions.
     #[error("the attribute `{attribute}` has {found} dimensions; a value of a graph has at most {MAX_RANK}")]

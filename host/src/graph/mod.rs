@@ -24,7 +24,7 @@ use crate::tensor::{Tensor, dense_bytes};
 use crate::text::Brief;
 pub use error::{GraphError, NodeProblem};
 pub use node::NodeBuilder;
-pub(crate) use node::{NodeContext, check_outputs, input_spec};
+pub(crate) use node::{NodeContext, check_outputs};
 pub use options::{Attention, Rope, RopePairing};
 
 /// A static graph of ops over tensors.

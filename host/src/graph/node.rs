@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use bitquilt_plugin_api::dim::MAX_TEXT;
 use bitquilt_plugin_api::host::NodeHost;
 use bitquilt_plugin_api::{
-    Arity, Attribute, Attributes, Dim, EncodingHandle, Executor, InputKind, InputSpec, OpSignature,
-    OutputType, TensorType, TensorView,
+    Attribute, Attributes, Dim, EncodingHandle, Executor, InputKind, InputSpec, OpSignature, OutputType,
+    SignatureError, TensorType, TensorView,
 };
 
 use super::error::{GraphError, NodeProblem};
@@ -105,7 +105,8 @@ impl Graph {
         }
         let signature = registered.signature();
         self.check_inputs(signature, inputs)?;
-        let attributes = complete_attributes(signature, attributes)?;
+        let attributes = signature.complete(&attributes)?;
+        check_ranks(&attributes)?;
         let data: Vec<_> = inputs.iter().map(|value| &self.values[value.index]).collect();
         let types: Vec<TensorType> = data.iter().map(|value| value.tensor.clone()).collect();
         check_text(&types)?;
@@ -134,23 +135,9 @@ impl Graph {
     }
 
     fn check_inputs(&self, signature: &OpSignature, inputs: &[Value]) -> Result<(), NodeProblem> {
-        let least = signature.inputs.iter().filter(|input| input.arity != Arity::Optional).count();
-        let most = match signature.inputs.last().map(|input| input.arity) {
-            Some(Arity::Many) => usize::MAX,
-            _ => signature.inputs.len(),
-        };
-        if inputs.len() < least || inputs.len() > most {
-            return Err(NodeProblem::InputCount {
-                expected: describe_inputs(signature),
-                found: inputs.len(),
-            });
-        }
-        for (index, value) in inputs.iter().enumerate() {
-            if let Some(input) = input_spec(signature, index) {
-                self.check_input(input, *value, signature)?;
-            }
-        }
-        Ok(())
+        signature.check_input_count(inputs.len())?;
+        let specs = (0..).map_while(|index| signature.input_at(index));
+        specs.zip(inputs).try_for_each(|(spec, value)| self.check_input(spec, *value, signature))
     }
 
     fn check_input(
@@ -167,23 +154,18 @@ impl Graph {
             return Err(NodeProblem::Overwritten { input, writer: writer.to_owned() });
         }
         let data = &self.values[value.index];
-        match (spec.kind, data.tensor.encoding()) {
-            (InputKind::State, _) if data.state.is_none() => Err(NodeProblem::NotAState { input }),
-            (InputKind::Dense, Some(encoding)) => {
-                let takers =
-                    self.registry.ops_taking(encoding).into_iter().filter(|op| *op != signature.name);
-                let takers = takers.map(str::to_owned).collect();
-                Err(NodeProblem::EncodedInput { input, encoding: encoding.to_owned(), takers })
-            }
-            (InputKind::Encoded, None) => Err(NodeProblem::DenseInput { input, found: data.tensor.clone() }),
-            (InputKind::Encoded, Some(encoding))
-                if !spec.encodings.is_empty() && !spec.encodings.iter().any(|name| name == encoding) =>
-            {
-                let expected = spec.encodings.clone();
-                Err(NodeProblem::OtherEncoding { input, encoding: encoding.to_owned(), expected })
-            }
-            _ => Ok(()),
+        if spec.kind == InputKind::State && data.state.is_none() {
+            return Err(NodeProblem::NotAState { input });
         }
+        spec.check(&data.tensor).map_err(|problem| match problem {
+            SignatureError::EncodedInput { input, encoding } => {
+                let takers =
+                    self.registry.ops_taking(&encoding).into_iter().filter(|op| *op != signature.name);
+                let takers = takers.map(str::to_owned).collect();
+                NodeProblem::EncodedInput { input, encoding, takers }
+            }
+            problem => problem.into(),
+        })
     }
 
     fn insert(&mut self, parts: NodeParts) -> usize {
@@ -192,11 +174,7 @@ impl Graph {
         // A node writes the states that it takes as such; what it yields is their next version.
         let signature = self.registry.op(&op).map(RegisteredOp::signature);
         let writes: Vec<bool> = (0..inputs.len())
-            .map(|index| {
-                signature
-                    .and_then(|signature| input_spec(signature, index))
-                    .is_some_and(|spec| spec.kind == InputKind::State)
-            })
+            .map(|index| signature.is_some_and(|signature| signature.is_state(index)))
             .collect();
         let mut indices = Vec::with_capacity(outputs.len());
         for (index, output) in outputs.into_iter().enumerate() {
@@ -219,20 +197,6 @@ impl Graph {
     }
 }
 
-/// The spec of the input at a position; the last one stands for all that follow, if it is many.
-pub(crate) fn input_spec(signature: &OpSignature, index: usize) -> Option<&InputSpec> {
-    signature.inputs.get(index).or_else(|| signature.inputs.last().filter(|input| input.arity == Arity::Many))
-}
-
-fn describe_inputs(signature: &OpSignature) -> String {
-    let names = signature.inputs.iter().map(|input| match input.arity {
-        Arity::Optional => format!("[{}]", input.name),
-        Arity::Many => format!("{}..", input.name),
-        _ => input.name.clone(),
-    });
-    format!("the inputs ({})", names.collect::<Vec<_>>().join(", "))
-}
-
 /// Whether types can be written out, however long their dimensions are.
 fn check_text(types: &[TensorType]) -> Result<(), NodeProblem> {
     let dims = || types.iter().flat_map(|tensor| &tensor.shape).filter(|dim| dim.fixed().is_none());
@@ -247,26 +211,14 @@ fn check_text(types: &[TensorType]) -> Result<(), NodeProblem> {
     })
 }
 
-fn complete_attributes(signature: &OpSignature, given: Attributes) -> Result<Attributes, NodeProblem> {
-    let known = || signature.attributes.iter().map(|spec| spec.name.clone()).collect();
-    if let Some((attribute, _)) =
-        given.iter().find(|(name, _)| !signature.attributes.iter().any(|spec| spec.name == *name))
-    {
-        return Err(NodeProblem::UnknownAttribute { attribute: attribute.to_owned(), known: known() });
-    }
-    let complete = signature.attributes.iter().map(|spec| {
-        let (attribute, kind) = (spec.name.clone(), spec.kind);
-        let value = given.get(&spec.name).or(spec.default.as_ref());
-        let Some(value) = value else { return Err(NodeProblem::MissingAttribute { attribute, kind }) };
-        match value.clone().into_kind(kind) {
-            Some(Attribute::Shape(dims)) if dims.len() > MAX_RANK => {
-                Err(NodeProblem::AttributeRank { attribute, found: dims.len() })
-            }
-            Some(value) => Ok((attribute, value)),
-            None => Err(NodeProblem::AttributeKind { attribute, kind, found: value.to_string() }),
+/// Whether attributes that are shapes are no longer than a value's can be.
+fn check_ranks(attributes: &Attributes) -> Result<(), NodeProblem> {
+    attributes.iter().try_for_each(|(attribute, value)| match value {
+        Attribute::Shape(dims) if dims.len() > MAX_RANK => {
+            Err(NodeProblem::AttributeRank { attribute: attribute.to_owned(), found: dims.len() })
         }
-    });
-    complete.collect()
+        _ => Ok(()),
+    })
 }
 
 /// Whether what an op inferred can be: a type each, known encodings, and memory that is there.
@@ -334,9 +286,8 @@ pub(crate) fn check_outputs(
     }
     let signature = op.signature();
     for index in 0..inputs.len() {
-        let is_state = input_spec(signature, index).is_some_and(|spec| spec.kind == InputKind::State);
         let versions = outputs.iter().filter(|output| output.alias == Some(index)).count();
-        if is_state && versions != 1 {
+        if signature.is_state(index) && versions != 1 {
             return wrong(format!(
                 "yields {versions} next versions of the state that is input {index}; there must be one"
             ));

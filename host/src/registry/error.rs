@@ -2,10 +2,14 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::limits::{MAX_BLOCK, MAX_NAME};
+use bitquilt_plugin_api::EncodingSpec;
+
 use super::{Origin, PluginInfo};
 use crate::similar::similar;
 use crate::text::{Brief, List, Passage};
+
+/// The longest name of a plugin, encoding, op, input, attribute or kernel.
+pub(super) const MAX_NAME: usize = 64;
 
 /// Why a plugin's registrations were refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,7 +32,8 @@ pub enum RegistryError {
     },
     /// A block without values or bytes, or an absurd one.
     #[error(
-        "the encoding `{encoding}` has blocks of {block_len} values in {block_bytes} bytes; both must be from 1 to {MAX_BLOCK}"
+        "the encoding `{encoding}` has blocks of {block_len} values in {block_bytes} bytes; both must be from 1 to {}",
+        EncodingSpec::MAX_BLOCK
     )]
     Block {
         /// The encoding.

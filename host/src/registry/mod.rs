@@ -1,8 +1,7 @@
 //! The registry: every encoding, op and kernel of a session, and whose it is.
 
+mod commit;
 mod error;
-mod limits;
-mod staged;
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
@@ -10,15 +9,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bitquilt_plugin_api::{
-    DType, ElementView, EncodingHandle, EncodingSpec, InputKind, KernelKey, KernelProviderHandle, OpHandle,
-    OpSignature, Selector, TensorView,
+    DType, ElementView, EncodingHandle, EncodingSpec, KernelKey, KernelProviderHandle, OpHandle, OpSignature,
+    TensorView,
 };
 
 use crate::tensor::{Tensor, TensorError};
 use crate::text::Passage;
 
+pub use bitquilt_plugin_api::host::Staged;
 pub use error::{RegistryError, UnknownEncoding};
-pub use staged::Staged;
 
 /// Every encoding, op and kernel of a session. Immutable once the session is built.
 #[derive(Default)]
@@ -161,16 +160,8 @@ impl Registry {
         op: &str,
         encoding: Option<&'a str>,
     ) -> impl Iterator<Item = &'a RegisteredKernel> {
-        let all = self.kernels.get(op).map_or(&[][..], Vec::as_slice);
-        let own = all.iter().filter(move |kernel| match &kernel.key.selector {
-            Selector::Dense => encoding.is_none(),
-            Selector::Encoding(name) => encoding == Some(name),
-            _ => false,
-        });
-        let any = all
-            .iter()
-            .filter(move |kernel| kernel.key.selector == Selector::AnyEncoding && encoding.is_some());
-        own.chain(any)
+        let all = self.kernels.get(op).into_iter().flatten();
+        KernelKey::in_order(all, encoding, |kernel| &kernel.key).into_iter()
     }
 
     /// All encodings, by name.
@@ -195,12 +186,7 @@ impl Registry {
 
     /// The names of the ops that take blocks of an encoding.
     pub fn ops_taking(&self, encoding: &str) -> Vec<&str> {
-        let takes = |op: &&RegisteredOp| {
-            op.signature.inputs.iter().any(|input| {
-                input.kind == InputKind::Encoded
-                    && (input.encodings.is_empty() || input.encodings.iter().any(|name| name == encoding))
-            })
-        };
+        let takes = |op: &&RegisteredOp| op.signature.inputs.iter().any(|input| input.takes(encoding));
         self.ops.values().filter(takes).map(|op| op.signature.name.as_str()).collect()
     }
 }

@@ -2,12 +2,12 @@
 
 use bitquilt_plugin_api::host::{EncodingHandle, KernelProviderHandle, NodeHost};
 use bitquilt_plugin_api::{
-    Arity, Attribute, Attributes, Element, Error, Executor, InputKind, OpSignature, OutputType, Result,
-    Selector, Support, TensorType, TensorView,
+    Attribute, Attributes, Element, Error, Executor, KernelKey, OpSignature, OutputType, Result, Support,
+    TensorType, TensorView,
 };
 
 use crate::memory::Memory;
-use crate::run::{Job, is_view};
+use crate::run::Job;
 use crate::{TestHost, TestTensor, TestThreads};
 
 /// A call of an op, in the making.
@@ -132,14 +132,14 @@ impl<'a> Call<'a> {
         let mut node = Node {
             host: self.host,
             op: &self.op,
-            attributes: with_defaults(signature, &self.attributes)?,
+            attributes: signature.complete(&self.attributes)?,
             types: tensors.iter().map(|tensor| tensor.tensor_type()).collect(),
             outputs: Vec::new(),
             inputs: &self.inputs,
             options: &self.options,
             executor,
         };
-        check_inputs(signature, &node.types)?;
+        signature.check_inputs(&node.types)?;
         let outputs = op.infer(&node)?;
         node.outputs = outputs.iter().map(|output| output.tensor.clone()).collect();
         let mut written: Vec<TestTensor> = outputs
@@ -154,7 +154,7 @@ impl<'a> Call<'a> {
                 None => self.allocate(&output.tensor),
             })
             .collect::<Result<_>>()?;
-        let views_alone = !outputs.is_empty() && outputs.iter().all(|output| is_view(signature, output));
+        let views_alone = !outputs.is_empty() && outputs.iter().all(|output| signature.is_view(output));
         let mut trespass = None;
         if !views_alone {
             let prepared = self.provider(signature, &node)?.prepare(&node)?;
@@ -166,32 +166,20 @@ impl<'a> Call<'a> {
         Ok(Ran { outputs: written, trespass })
     }
 
-    /// The provider that serves the node: that of its own encoding first, then the higher priority.
+    /// The first provider that serves the node.
     fn provider(&self, signature: &OpSignature, node: &Node<'_>) -> Result<&'a KernelProviderHandle> {
-        let encoding = signature.kernel_input.and_then(|input| node.types[input].encoding());
-        let rank = |selector: &Selector| match (selector, encoding) {
-            (Selector::Encoding(name), Some(encoding)) if name == encoding => Some(2),
-            (Selector::AnyEncoding, Some(_)) | (Selector::Dense, None) => Some(1),
-            _ => None,
-        };
-        let mut candidates: Vec<_> = self
-            .host
-            .kernels
-            .iter()
-            .enumerate()
-            .filter(|(index, (key, _))| {
-                let chosen = match &self.kernel {
-                    None => true,
-                    Some(Choice::Named(name)) => *name == key.name,
-                    Some(Choice::At(chosen)) => chosen == index,
-                };
-                key.op == self.op && chosen
-            })
-            .filter_map(|(_, (key, provider))| Some((rank(&key.selector)?, key.priority, provider)))
-            .collect();
-        candidates.sort_by_key(|(rank, priority, _)| std::cmp::Reverse((*rank, *priority)));
+        let providers = self.host.kernels.iter().enumerate().filter(|(index, (key, _))| {
+            let is_chosen = match &self.kernel {
+                None => true,
+                Some(Choice::Named(name)) => *name == key.name,
+                Some(Choice::At(chosen)) => chosen == index,
+            };
+            key.op == self.op && is_chosen
+        });
+        let encoding = signature.kernel_encoding(&node.types);
+        let candidates = KernelKey::in_order(providers.map(|(_, kernel)| kernel), encoding, |(key, _)| key);
         let mut reasons = Vec::new();
-        for (.., provider) in candidates {
+        for (_, provider) in candidates {
             match provider.supports(node) {
                 Support::Yes => return Ok(provider),
                 Support::No(reason) => reasons.push(reason),
@@ -226,11 +214,11 @@ impl TestHost {
     /// The output types of an op; none of its inputs is a constant.
     pub fn infer(&self, op: &str, inputs: &[TensorType], attributes: &Attributes) -> Result<Vec<OutputType>> {
         let (signature, handle) = self.op(op)?;
-        check_inputs(signature, inputs)?;
+        signature.check_inputs(inputs)?;
         handle.infer(&Node {
             host: self,
             op,
-            attributes: with_defaults(signature, attributes)?,
+            attributes: signature.complete(attributes)?,
             types: inputs.to_vec(),
             outputs: Vec::new(),
             inputs: &[],
@@ -238,56 +226,6 @@ impl TestHost {
             executor: Executor::serial(),
         })
     }
-}
-
-/// The attributes that a node has: each is known and of its kind, and what is not given has its default.
-fn with_defaults(signature: &OpSignature, given: &Attributes) -> Result<Attributes> {
-    if let Some((name, _)) =
-        given.iter().find(|(name, _)| signature.attributes.iter().all(|spec| spec.name != *name))
-    {
-        return Err(Error::invalid(format_args!("`{}` has no attribute `{name}`", signature.name)));
-    }
-    let mut attributes = Attributes::new();
-    for spec in &signature.attributes {
-        let value = given.get(&spec.name).or(spec.default.as_ref()).cloned();
-        let value = value.and_then(|value| value.into_kind(spec.kind)).ok_or_else(|| {
-            Error::invalid(format_args!(
-                "the attribute `{}` of `{}` wants {}",
-                spec.name, signature.name, spec.kind
-            ))
-        })?;
-        attributes.insert(spec.name.as_str(), value);
-    }
-    Ok(attributes)
-}
-
-/// What a host checks before it calls `infer`: number and kinds of the inputs.
-fn check_inputs(signature: &OpSignature, inputs: &[TensorType]) -> Result<()> {
-    let specs = &signature.inputs;
-    let required = specs.iter().filter(|spec| spec.arity != Arity::Optional).count();
-    let many = specs.last().is_some_and(|spec| spec.arity == Arity::Many);
-    if inputs.len() < required || (inputs.len() > specs.len() && !many) {
-        return Err(Error::invalid(format_args!(
-            "`{}` does not take {} inputs",
-            signature.name,
-            inputs.len()
-        )));
-    }
-    for (input, spec) in inputs.iter().zip(specs.iter().chain(specs.last().into_iter().cycle())) {
-        let taken = match spec.kind {
-            InputKind::Encoded => input.encoding().is_some_and(|name| {
-                spec.encodings.is_empty() || spec.encodings.iter().any(|taken| taken == name)
-            }),
-            _ => input.dtype().is_some(),
-        };
-        if !taken {
-            return Err(Error::invalid(format_args!(
-                "`{}` of `{}` does not take {input}",
-                spec.name, signature.name
-            )));
-        }
-    }
-    Ok(())
 }
 
 fn shape_of(tensor: &TensorType) -> Result<Vec<usize>> {

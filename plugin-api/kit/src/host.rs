@@ -1,8 +1,8 @@
 //! A host of a few lines.
 
-use std::cell::RefCell;
-
-use bitquilt_plugin_api::host::{EncodingHandle, KernelProviderHandle, OpHandle, RegistrarHost, register};
+use bitquilt_plugin_api::host::{
+    EncodingHandle, KernelProviderHandle, OpHandle, RegistrarHost, Registration, Staged, register,
+};
 use bitquilt_plugin_api::{Error, KernelKey, OpSignature, Plugin, Result, Rows};
 
 use crate::TestTensor;
@@ -29,11 +29,12 @@ impl TestHost {
     pub fn add(&mut self, register: impl FnOnce(&dyn RegistrarHost) -> Result<()>) -> Result<()> {
         let staged = Staged::default();
         register(&staged)?;
-        self.encodings.extend(staged.encodings.into_inner());
-        for op in staged.ops.into_inner() {
+        let Registration { encodings, ops, kernels, .. } = staged.into_registration();
+        self.encodings.extend(encodings.into_iter().map(|(encoding, _)| encoding));
+        for (op, _) in ops {
             self.ops.push((op.signature()?, op));
         }
-        for kernel in staged.kernels.into_inner() {
+        for (kernel, _) in kernels {
             self.kernels.push((kernel.key()?, kernel));
         }
         Ok(())
@@ -77,25 +78,5 @@ impl TestHost {
         found
             .map(|(signature, op)| (signature, op))
             .ok_or_else(|| Error::invalid(format_args!("no op `{name}` is registered")))
-    }
-}
-
-#[derive(Default)]
-struct Staged {
-    encodings: RefCell<Vec<EncodingHandle>>,
-    ops: RefCell<Vec<OpHandle>>,
-    kernels: RefCell<Vec<KernelProviderHandle>>,
-}
-
-impl RegistrarHost for Staged {
-    fn plugin(&self, _: String, _: String) {}
-    fn encoding(&self, encoding: EncodingHandle, _: bool) {
-        self.encodings.borrow_mut().push(encoding);
-    }
-    fn op(&self, op: OpHandle, _: bool) {
-        self.ops.borrow_mut().push(op);
-    }
-    fn kernel(&self, provider: KernelProviderHandle, _: bool) {
-        self.kernels.borrow_mut().push(provider);
     }
 }

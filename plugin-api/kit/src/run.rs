@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 
 use bitquilt_plugin_api::host::{EncodingHandle, PreparedHandle, RunHost, WorkerMemory};
 use bitquilt_plugin_api::{
-    Error, Executor, InputKind, OpSignature, OutputType, Result, Shapes, TensorView, TensorViewMut,
+    Error, Executor, OpSignature, OutputType, Result, Shapes, TensorView, TensorViewMut,
 };
 
 use crate::memory::{ALIGNMENT, Buffer, GARBAGE, Memory};
@@ -48,7 +48,7 @@ impl Job<'_> {
         states.resize_with(inputs.len(), || None);
         for (output, tensor) in outputs.iter().zip(&mut *written) {
             match output.alias {
-                Some(input) if is_state(signature, input) => {
+                Some(input) if signature.is_state(input) => {
                     states[input] = Some(tensor.view_mut());
                     own.push(None);
                 }
@@ -129,15 +129,6 @@ impl WorkerPieces {
             .map(|(worker, _)| what(worker, "after its end"))
             .or_else(|| self.memory.trespass().map(|place| what(0, &place)))
     }
-}
-
-pub(super) fn is_state(signature: &OpSignature, input: usize) -> bool {
-    signature.inputs.get(input).is_some_and(|spec| spec.kind == InputKind::State)
-}
-
-/// Whether an output is an input's bytes in another shape, so that there is nothing to compute.
-pub(super) fn is_view(signature: &OpSignature, output: &OutputType) -> bool {
-    output.alias.is_some_and(|input| !is_state(signature, input))
 }
 
 /// One run of a node. What is written is handed out once.

@@ -12,6 +12,7 @@ use crate::handle::Encoding;
 use crate::host::{NodeHost, RegistrarHost, RunHost};
 use crate::kernel::NodeView;
 use crate::tensor::{TensorView, TensorViewMut, WorkerScratch};
+use crate::text::Passage;
 use crate::{EncodingHandle, KernelProviderHandle, OpHandle, Result};
 
 /// A node of the host, as author-side contexts use it.
@@ -221,7 +222,7 @@ pub(crate) const REPLACES: u64 = 1;
 
 impl AbiRegistrar for RegistrarAdapter<'_> {
     fn plugin(&self, name: RString, version: RString) {
-        self.0.plugin(name.into(), readable(version.as_bytes()));
+        self.0.plugin(name.into(), Passage::of_bytes(version.as_bytes()));
     }
     fn encoding(&self, encoding: AbiEncodingBox, flags: u64) {
         self.0.encoding(EncodingHandle::new(encoding), flags & REPLACES != 0);

@@ -9,26 +9,8 @@ use crate::encoding::{EncodingSpec, Importance};
 use crate::kernel::{KernelKey, Selector};
 use crate::op::{Arity, AttributeSpec, InputKind, InputSpec, OpSignature, OutputType};
 use crate::tensor::{DType, Element, TensorType};
+use crate::text::Passage;
 use crate::{Error, ErrorKind, Result};
-
-/// Longest text that is kept of what another library says, in bytes.
-const MAX_TEXT: usize = 4096;
-
-/// What another library says, to be shown to a person: UTF-8, cut if it is long, and with nothing that a terminal obeys.
-pub(crate) fn readable(said: &[u8]) -> String {
-    let kept = String::from_utf8_lossy(&said[..said.len().min(MAX_TEXT)]);
-    let mut text = String::with_capacity(kept.len());
-    for char in kept.chars() {
-        match char {
-            '\n' | '\t' | '\'' | '"' | '\\' => text.push(char),
-            _ => text.extend(char.escape_debug()),
-        }
-    }
-    match said.len() {
-        len if len > MAX_TEXT => format!("{text}... ({len} bytes of text in all)"),
-        _ => text,
-    }
-}
 
 pub(crate) type AbiResult<T> = RResult<T, AbiError>;
 
@@ -61,7 +43,7 @@ impl From<AbiError> for Error {
             4 => ErrorKind::Panicked,
             _ => ErrorKind::Failed,
         };
-        Self::new(kind, readable(&error.message))
+        Self::new(kind, Passage::of_bytes(&error.message))
     }
 }
 
@@ -237,7 +219,7 @@ impl From<AbiEncodingSpec> for EncodingSpec {
         Self::new(spec.name, spec.block_len, spec.block_bytes)
             .version(spec.version)
             .importance(importance)
-            .summary(readable(spec.summary.as_bytes()))
+            .summary(Passage::of_bytes(spec.summary.as_bytes()))
     }
 }
 
@@ -351,7 +333,7 @@ impl AbiSignature {
         };
         Ok(OpSignature {
             name: self.name.to_string(),
-            summary: readable(self.summary.as_bytes()),
+            summary: Passage::of_bytes(self.summary.as_bytes()),
             inputs: self.inputs.iter().map(input).collect::<Result<_>>()?,
             attributes: self.attributes.iter().map(attribute).collect::<Result<_>>()?,
             kernel_input: usize::try_from(self.kernel_input).ok(),
@@ -434,25 +416,5 @@ pub struct AbiScratch {
 impl AbiScratch {
     pub(crate) fn new(shared: usize, per_worker: usize) -> Self {
         Self { shared, per_worker, reserved: [0; 2] }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_terminal_obeys_is_escaped_and_what_nobody_reads_is_cut() {
-        for (said, shown) in [
-            (&b"rows of 'a' \"b\" \\\n\tand more"[..], "rows of 'a' \"b\" \\\n\tand more"),
-            ("größe".as_bytes(), "größe"),
-            (b"\x1b[31mred\x07\r\0", r"\u{1b}[31mred\u{7}\r\0"),
-            ("\u{9b}2J\u{202e}gpj".as_bytes(), r"\u{9b}2J\u{202e}gpj"),
-            (b"n\xffo", "n\u{fffd}o"),
-        ] {
-            assert_eq!(readable(said), shown);
-        }
-        let cut = readable(&[b'x'; 100_000]);
-        assert_eq!(cut, format!("{}... (100000 bytes of text in all)", "x".repeat(MAX_TEXT)));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bitquilt_plugin_api::{
     Arity, Dim, Element, Error, InferContext, InputKind, KernelKey, KernelProvider, NodeView, Op,
-    OpSignature, OutputType, PrepareContext, Prepared, Result, Selector, TensorType,
+    OpSignature, OutputType, PrepareContext, Prepared, Result, TensorType,
 };
 
 use crate::call::{User, call};
@@ -137,9 +137,7 @@ impl Op for COp {
 
 impl KernelProvider for COp {
     fn key(&self) -> KernelKey {
-        let signature = &self.0.signature;
-        let selector = if signature.kernel_input.is_some() { Selector::AnyEncoding } else { Selector::Dense };
-        KernelKey::new(signature.name.as_str(), selector, "c")
+        KernelKey::for_every(&self.0.signature, "c")
     }
 
     fn prepare(&self, cx: &PrepareContext<'_>) -> Result<Prepared> {

@@ -12,16 +12,15 @@ use crate::memory::{Buffer, Memory, Placement};
 
 /// The relative error of storing nothing is 1; a coarse encoding may be a little worse where it is at its worst.
 const MAX_ERROR: f64 = 1.25;
-/// The longest block, in values and in bytes, that a host takes.
-const MAX_BLOCK: usize = 1 << 20;
 
 pub(super) fn check(host: &TestHost, handle: &EncodingHandle, check: Check, at: At<'_>) -> Verdict {
     let spec = handle.spec();
-    let allowed = 1..=MAX_BLOCK;
-    if !allowed.contains(&spec.block_len) || !allowed.contains(&spec.block_bytes) {
+    if !spec.has_sane_block() {
         return Verdict::Failed(format!(
-            "a block has {} values in {} bytes; both must be from 1 to {MAX_BLOCK}",
-            spec.block_len, spec.block_bytes
+            "a block has {} values in {} bytes; both must be from 1 to {}",
+            spec.block_len,
+            spec.block_bytes,
+            EncodingSpec::MAX_BLOCK
         ));
     }
     let probe = Probe::new(handle, at);

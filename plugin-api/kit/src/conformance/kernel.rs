@@ -1,6 +1,6 @@
 //! The checks of a kernel: runs on inputs that its op takes.
 
-use bitquilt_plugin_api::{Dim, Element, Error, ErrorKind, InputKind, KernelKey, OpSignature, Selector};
+use bitquilt_plugin_api::{Dim, Element, Error, ErrorKind, KernelKey, OpSignature, Selector};
 
 use super::finding::{At, Check, Verdict};
 use super::node::Node;
@@ -171,10 +171,8 @@ impl Probe<'_> {
 
     /// What a host promises of an input's address.
     fn alignment(&self, index: usize, tensor: &TestTensor) -> usize {
-        let inputs = &self.signature.inputs;
-        let is_state = inputs.get(index).or(inputs.last()).is_some_and(|spec| spec.kind == InputKind::State);
         match is_dense(&tensor.tensor_type().element) {
-            _ if is_state => ALIGNMENT,
+            _ if self.signature.is_state(index) => ALIGNMENT,
             Some(dtype) => dtype.size().unwrap_or(1),
             None => 1,
         }

@@ -1,23 +1,20 @@
 //! A plugin's items on their way into the registry: all of them, or none.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 
-use bitquilt_plugin_api::host::RegistrarHost;
+use bitquilt_plugin_api::host::{Registration, Staged};
 use bitquilt_plugin_api::{
     Arity, EncodingHandle, InputKind, KernelKey, KernelProviderHandle, OpHandle, OpSignature, Selector,
 };
 
-use super::limits::{MAX_BLOCK, MAX_NAME};
-use super::{
-    Origin, PluginInfo, RegisteredEncoding, RegisteredKernel, RegisteredOp, Registry, RegistryError,
-};
+use super::error::{MAX_NAME, RegistryError};
+use super::{Origin, PluginInfo, RegisteredEncoding, RegisteredKernel, RegisteredOp, Registry};
 use crate::text::Brief;
 
 impl Registry {
     /// Adds all that a plugin staged, or nothing.
     pub fn commit(&mut self, staged: Staged, origin: Origin) -> Result<Arc<PluginInfo>, RegistryError> {
-        let Items { name, version, encodings, ops, kernels } = staged.0.into_inner();
+        let Registration { name, version, encodings, ops, kernels } = staged.into_registration();
         check_name("the plugin", &name)?;
         let plugin = Arc::new(PluginInfo { name, version, origin });
         if let Some(first) = self.plugins.iter().find(|known| known.name == plugin.name) {
@@ -93,8 +90,7 @@ impl Merge<'_> {
     fn encoding(&mut self, handle: EncodingHandle, replaces: bool) -> Result<(), RegistryError> {
         let spec = handle.spec();
         check_name("an encoding", &spec.name)?;
-        let allowed = 1..=MAX_BLOCK;
-        if !allowed.contains(&spec.block_len) || !allowed.contains(&spec.block_bytes) {
+        if !spec.has_sane_block() {
             let (encoding, block_len, block_bytes) = (spec.name.clone(), spec.block_len, spec.block_bytes);
             return Err(RegistryError::Block { encoding, block_len, block_bytes });
         }
@@ -233,35 +229,6 @@ fn check_signature(signature: &OpSignature) -> Result<(), RegistryError> {
         Some(Some(input)) if input.kind == InputKind::Encoded && input.arity == Arity::One => Ok(()),
         Some(_) => Err(wrong("selects its kernel by an input that is not one encoded tensor".to_owned())),
         None => Ok(()),
-    }
-}
-
-/// What one plugin registers, until it is committed.
-#[derive(Default)]
-pub struct Staged(RefCell<Items>);
-
-#[derive(Default)]
-struct Items {
-    name: String,
-    version: String,
-    encodings: Vec<(EncodingHandle, bool)>,
-    ops: Vec<(OpHandle, bool)>,
-    kernels: Vec<(KernelProviderHandle, bool)>,
-}
-
-impl RegistrarHost for Staged {
-    fn plugin(&self, name: String, version: String) {
-        let mut items = self.0.borrow_mut();
-        (items.name, items.version) = (name, version);
-    }
-    fn encoding(&self, encoding: EncodingHandle, replaces: bool) {
-        self.0.borrow_mut().encodings.push((encoding, replaces));
-    }
-    fn op(&self, op: OpHandle, replaces: bool) {
-        self.0.borrow_mut().ops.push((op, replaces));
-    }
-    fn kernel(&self, provider: KernelProviderHandle, replaces: bool) {
-        self.0.borrow_mut().kernels.push((provider, replaces));
     }
 }
 
