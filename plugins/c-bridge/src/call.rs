@@ -51,18 +51,14 @@ pub(crate) fn call(what: &str, function: impl FnOnce(*mut RawError) -> i32) -> R
 }
 
 /// Answers a call of the library: a status, and the text of an error. No panic leaves it.
-///
-/// # Safety
-/// `error` is null, or a struct of the header whose text has room for its capacity.
-pub(crate) unsafe fn answer(error: *mut RawError, body: impl FnOnce() -> Result<()>) -> i32 {
+pub(crate) fn answer(error: Option<&RawError>, body: impl FnOnce() -> Result<()>) -> i32 {
     let outcome = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
         let text = payload.downcast_ref::<String>().map(String::as_str);
         let text = text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("a panic");
         Err(Error::failed(text))
     });
     let Err(failure) = outcome else { return OK };
-    // SAFETY: null or readable, as the caller says.
-    if let Some(room) = unsafe { error.as_ref() }
+    if let Some(room) = error
         && !room.text.is_null()
         && room.capacity > 0
     {
@@ -71,11 +67,10 @@ pub(crate) unsafe fn answer(error: *mut RawError, body: impl FnOnce() -> Result<
             end -= 1;
         }
         let said = &failure.message().as_bytes()[..end];
-        // SAFETY: the text has room for `capacity` bytes, of which `end + 1` are written.
-        unsafe {
-            std::ptr::copy_nonoverlapping(said.as_ptr(), room.text.cast(), end);
-            room.text.add(end).write(0);
-        }
+        // SAFETY: the header says that the text has room for `capacity` bytes.
+        let text = unsafe { std::slice::from_raw_parts_mut(room.text.cast::<u8>(), end + 1) };
+        text[..end].copy_from_slice(said);
+        text[end] = 0;
     }
     match failure.kind() {
         ErrorKind::Invalid => INVALID,

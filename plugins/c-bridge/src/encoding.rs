@@ -4,7 +4,7 @@ use bitquilt_plugin_api::{EncodingSpec, Error, Importance, QuantizationEncoding,
 
 use crate::call::{User, call};
 use crate::header::{DequantizeFn, QuantizeFn, RawEncoding};
-use crate::read;
+use crate::read::{self, Item};
 
 pub(crate) struct CEncoding {
     spec: EncodingSpec,
@@ -15,16 +15,10 @@ pub(crate) struct CEncoding {
 
 impl CEncoding {
     /// Reads the description; `what` names it in errors.
-    ///
-    /// # Safety
-    /// As for [`read::record`], and for what it points to as the header says.
-    pub(crate) unsafe fn read(what: &str, raw: *const RawEncoding) -> Result<Self> {
-        // SAFETY: as the caller promises; so below.
-        let raw = unsafe { read::record(what, raw)? };
-        // SAFETY: as above.
-        let name = unsafe { read::text(&format!("{what}->name"), raw.name)? };
-        // SAFETY: as above.
-        let summary = unsafe { read::optional_text(&format!("{what}->summary"), raw.summary)? };
+    pub(crate) fn read(what: &str, raw: &Item<RawEncoding>) -> Result<Self> {
+        let raw = raw.read(what)?;
+        let name = raw.name.read(&format!("{what}->name"))?;
+        let summary = raw.summary.read_or_empty(&format!("{what}->summary"))?;
         let importance = match raw.importance {
             0 => Importance::Ignored,
             1 => Importance::Optional,

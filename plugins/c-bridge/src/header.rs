@@ -1,8 +1,13 @@
 //! `bitquilt.h` in Rust: its structs, field for field, and its numbers. The documentation stands there.
+//!
+//! What a library says of itself lives as long as the program, and is as the header says: [`crate::plugin`]'s caller answers for that.
+//! Fields that point somewhere are of types whose one way to what is there checks all that can be checked ([`crate::read`]).
 
 use std::ffi::{c_char, c_void};
 
-use bitquilt_plugin_api::DType;
+use bitquilt_plugin_api::{DType, Encoding, Executor};
+
+use crate::read::{Item, List, Record, Text};
 
 pub(crate) const C_API: u32 = 1;
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"bitquilt");
@@ -68,8 +73,8 @@ pub(crate) type DequantizeFn =
 #[repr(C)]
 pub(crate) struct RawEncoding {
     pub(crate) size: usize,
-    pub(crate) name: *const c_char,
-    pub(crate) summary: *const c_char,
+    pub(crate) name: Text<'static>,
+    pub(crate) summary: Text<'static>,
     pub(crate) version: u32,
     pub(crate) importance: u32,
     pub(crate) block_len: usize,
@@ -82,60 +87,63 @@ pub(crate) struct RawEncoding {
 #[repr(C)]
 pub(crate) struct RawInput {
     pub(crate) size: usize,
-    pub(crate) name: *const c_char,
+    pub(crate) name: Text<'static>,
     pub(crate) kind: u32,
     pub(crate) arity: u32,
 }
 
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub(crate) struct RawValue {
+pub(crate) struct RawValue<'a> {
     pub(crate) size: usize,
     pub(crate) kind: u32,
     pub(crate) reserved: u32,
     pub(crate) integer: i64,
     pub(crate) number: f64,
-    pub(crate) text: *const c_char,
+    pub(crate) text: Text<'a>,
 }
+
+/// A value that a library says of itself.
+pub(crate) type RawInitial = RawValue<'static>;
 
 #[repr(C)]
 pub(crate) struct RawAttribute {
     pub(crate) size: usize,
-    pub(crate) name: *const c_char,
+    pub(crate) name: Text<'static>,
     pub(crate) kind: u32,
     pub(crate) reserved: u32,
-    pub(crate) initial: *const RawValue,
+    pub(crate) initial: Item<RawInitial>,
 }
 
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub(crate) struct RawType {
+pub(crate) struct RawType<'a> {
     pub(crate) size: usize,
     pub(crate) dtype: u32,
     pub(crate) rank: u32,
     pub(crate) shape: [i64; MAX_RANK],
-    pub(crate) encoding: *const c_char,
+    pub(crate) encoding: Text<'a>,
     pub(crate) block_len: usize,
     pub(crate) block_bytes: usize,
 }
 
 #[repr(C)]
-pub(crate) struct RawNode {
+pub(crate) struct RawNode<'a> {
     pub(crate) size: usize,
     pub(crate) input_count: usize,
-    pub(crate) inputs: *const *const RawType,
+    pub(crate) inputs: *const *const RawType<'a>,
     pub(crate) attribute_count: usize,
-    pub(crate) attributes: *const *const RawValue,
+    pub(crate) attributes: *const *const RawValue<'a>,
 }
 
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub(crate) struct RawTensor {
+pub(crate) struct RawTensor<'a> {
     pub(crate) size: usize,
     pub(crate) dtype: u32,
     pub(crate) rank: u32,
     pub(crate) shape: *const usize,
-    pub(crate) encoding: *const c_char,
+    pub(crate) encoding: Text<'a>,
     pub(crate) block_len: usize,
     pub(crate) block_bytes: usize,
     pub(crate) bytes: usize,
@@ -144,21 +152,30 @@ pub(crate) struct RawTensor {
 }
 
 pub(crate) type TaskFn = unsafe extern "C" fn(*mut c_void, usize, usize, *mut RawError) -> i32;
+/// The run and the error may be null.
 pub(crate) type ParForFn =
-    unsafe extern "C" fn(*const RawRun, usize, Option<TaskFn>, *mut c_void, *mut RawError) -> i32;
+    unsafe extern "C" fn(Option<&RawRun<'_>>, usize, Option<TaskFn>, *mut c_void, Option<&RawError>) -> i32;
+/// As above.
 pub(crate) type DecodeFn =
-    unsafe extern "C" fn(*const RawRun, usize, *const u8, usize, *mut f32, *mut RawError) -> i32;
+    unsafe extern "C" fn(Option<&RawRun<'_>>, usize, *const u8, usize, *mut f32, Option<&RawError>) -> i32;
+
+/// What stands behind a run's field `host`, which C passes on and does not read.
+pub(crate) struct Host<'a> {
+    pub(crate) executor: Executor<'a>,
+    pub(crate) decoders: [Option<Encoding<'a>>; MAX_INPUTS],
+}
 
 #[repr(C)]
-pub(crate) struct RawRun {
+pub(crate) struct RawRun<'a> {
     pub(crate) size: usize,
-    pub(crate) host: *const c_void,
+    /// None while there is nothing to run.
+    pub(crate) host: Option<&'a Host<'a>>,
     pub(crate) input_count: usize,
-    pub(crate) inputs: *const *const RawTensor,
+    pub(crate) inputs: *const *const RawTensor<'a>,
     pub(crate) output_count: usize,
-    pub(crate) outputs: *const *const RawTensor,
+    pub(crate) outputs: *const *const RawTensor<'a>,
     pub(crate) attribute_count: usize,
-    pub(crate) attributes: *const *const RawValue,
+    pub(crate) attributes: *const *const RawValue<'a>,
     pub(crate) workers: usize,
     pub(crate) shared: *mut u8,
     pub(crate) shared_bytes: usize,
@@ -177,19 +194,17 @@ pub(crate) struct RawScratch {
 }
 
 pub(crate) type InferFn =
-    unsafe extern "C" fn(*mut c_void, *const RawNode, *const *mut RawType, *mut RawError) -> i32;
-pub(crate) type ScratchFn = unsafe extern "C" fn(*mut c_void, *const RawRun, *mut RawScratch);
-pub(crate) type RunFn = unsafe extern "C" fn(*mut c_void, *const RawRun, *mut RawError) -> i32;
+    unsafe extern "C" fn(*mut c_void, *const RawNode<'_>, *const *mut RawType<'_>, *mut RawError) -> i32;
+pub(crate) type ScratchFn = unsafe extern "C" fn(*mut c_void, *const RawRun<'_>, *mut RawScratch);
+pub(crate) type RunFn = unsafe extern "C" fn(*mut c_void, *const RawRun<'_>, *mut RawError) -> i32;
 
 #[repr(C)]
 pub(crate) struct RawOp {
     pub(crate) size: usize,
-    pub(crate) name: *const c_char,
-    pub(crate) summary: *const c_char,
-    pub(crate) input_count: usize,
-    pub(crate) inputs: *const *const RawInput,
-    pub(crate) attribute_count: usize,
-    pub(crate) attributes: *const *const RawAttribute,
+    pub(crate) name: Text<'static>,
+    pub(crate) summary: Text<'static>,
+    pub(crate) inputs: List<RawInput>,
+    pub(crate) attributes: List<RawAttribute>,
     pub(crate) output_count: usize,
     pub(crate) user: *mut c_void,
     pub(crate) infer: Option<InferFn>,
@@ -202,29 +217,20 @@ pub(crate) struct RawPlugin {
     pub(crate) magic: u64,
     pub(crate) api: u32,
     pub(crate) size: u32,
-    pub(crate) name: *const c_char,
-    pub(crate) version: *const c_char,
-    pub(crate) encoding_count: usize,
-    pub(crate) encodings: *const *const RawEncoding,
-    pub(crate) op_count: usize,
-    pub(crate) ops: *const *const RawOp,
+    pub(crate) name: Text<'static>,
+    pub(crate) version: Text<'static>,
+    pub(crate) encodings: List<RawEncoding>,
+    pub(crate) ops: List<RawOp>,
 }
 
-/// A struct that begins with its size.
-///
-/// # Safety
-/// `repr(C)`, and the first field is a `usize` with the size of the struct.
-pub(crate) unsafe trait Record {}
-// SAFETY: as declared above.
-unsafe impl Record for RawEncoding {}
-// SAFETY: as declared above.
-unsafe impl Record for RawInput {}
-// SAFETY: as declared above.
-unsafe impl Record for RawValue {}
-// SAFETY: as declared above.
-unsafe impl Record for RawAttribute {}
-// SAFETY: as declared above.
-unsafe impl Record for RawOp {}
+macro_rules! records {
+    ($($name:ident),*) => { $(
+        const _: () = assert!(std::mem::offset_of!($name, size) == 0);
+        // SAFETY: `repr(C)`; the first field is its size, as is asserted above.
+        unsafe impl Record for $name {}
+    )* };
+}
+records!(RawEncoding, RawInput, RawInitial, RawAttribute, RawOp);
 
 #[cfg(test)]
 mod tests {
@@ -245,6 +251,17 @@ mod tests {
                 writeln!($expected, "{}.{} {}", stringify!($c), stringify!($field), offset_of!($rust, $field)).unwrap();
             )*
         };
+    }
+
+    /// The same of arrays, whose number stands before them.
+    macro_rules! lists {
+        ($program:ident, $expected:ident, $rust:ident = $c:ident { $($field:ident = $count:ident),* }) => { $(
+            writeln!($program, "printf(\"{0}.{1} %zu\\n\", offsetof({0}, {1}));", stringify!($c), stringify!($count)).unwrap();
+            writeln!($program, "printf(\"{0}.{1} %zu\\n\", offsetof({0}, {1}));", stringify!($c), stringify!($field)).unwrap();
+            let (count, items) = (offset_of!($rust, $field.count), offset_of!($rust, $field.items));
+            writeln!($expected, "{0}.{1} {count}\n{0}.{2} {items}", stringify!($c), stringify!($count), stringify!($field))
+                .unwrap();
+        )* };
     }
 
     #[test]
@@ -322,27 +339,11 @@ mod tests {
         layout!(
             program,
             expected,
-            RawOp = bitquilt_op {
-                size,
-                name,
-                summary,
-                input_count,
-                inputs,
-                attribute_count,
-                attributes,
-                output_count,
-                user,
-                infer,
-                scratch,
-                run,
-            }
+            RawOp = bitquilt_op { size, name, summary, output_count, user, infer, scratch, run }
         );
-        layout!(
-            program,
-            expected,
-            RawPlugin =
-                bitquilt_plugin { magic, api, size, name, version, encoding_count, encodings, op_count, ops }
-        );
+        lists!(program, expected, RawOp = bitquilt_op { inputs = input_count, attributes = attribute_count });
+        layout!(program, expected, RawPlugin = bitquilt_plugin { magic, api, size, name, version });
+        lists!(program, expected, RawPlugin = bitquilt_plugin { encodings = encoding_count, ops = op_count });
         let numbers: [(&str, u64); 14] = [
             ("BITQUILT_C_API", C_API.into()),
             ("BITQUILT_MAGIC", MAGIC),

@@ -6,13 +6,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bitquilt_plugin_api::{
-    Encoding, Error, Executor, Kernel, PrepareContext, Result, RunContext, Scratch, Shapes,
+    Error, Kernel, KernelKey, KernelProvider, PrepareContext, Prepared, Result, RunContext, Scratch, Shapes,
 };
 
 use crate::call::{User, answer, call};
-use crate::header::{MAX_INPUTS, MAX_OUTPUTS, RawError, RawRun, RawScratch, RawTensor, TaskFn};
-use crate::op::{CElement, Description};
+use crate::header::{Host, MAX_INPUTS, MAX_OUTPUTS, RawError, RawRun, RawScratch, RawTensor, TaskFn};
+use crate::op::{CElement, COp, Description, check_count};
+use crate::read::Text;
 use crate::value::Values;
+
+impl KernelProvider for COp {
+    fn key(&self) -> KernelKey {
+        KernelKey::for_every(&self.0.signature, "c")
+    }
+
+    fn prepare(&self, cx: &PrepareContext<'_>) -> Result<Prepared> {
+        check_count(cx)?;
+        Ok(Prepared::new(CKernel::new(Arc::clone(&self.0), cx)?))
+    }
+}
 
 /// A node's kernel: what of its run does not change from run to run.
 pub(crate) struct CKernel {
@@ -42,7 +54,7 @@ impl Kernel for CKernel {
             tensors.output(element, shape, null_mut(), 0);
         }
         let mut asked = RawScratch { size: size_of::<RawScratch>(), shared: 0, per_worker: 0 };
-        tensors.lend(self, null(), shapes.workers, |run| {
+        tensors.lend(self, None, shapes.workers, |run| {
             // SAFETY: the run and the answer are structs of the header, alive for the call.
             unsafe { scratch(self.op.user.get(), run, &raw mut asked) };
         });
@@ -55,7 +67,7 @@ impl Kernel for CKernel {
         for (index, (element, decoder)) in self.inputs.iter().zip(&mut decoders).enumerate() {
             let view = cx.input(index)?;
             tensors.input(element, view.shape(), view.bytes().as_ptr().cast(), view.bytes().len());
-            if element.encoding.is_some() {
+            if element.is_encoded() {
                 *decoder = Some(cx.decoder(index)?);
             }
         }
@@ -71,7 +83,7 @@ impl Kernel for CKernel {
         (tensors.per_worker, tensors.worker_bytes, tensors.worker_stride) =
             (workers.as_ptr(), workers.bytes(), workers.stride());
         let host = Host { executor: cx.executor(), decoders };
-        tensors.lend(self, &raw const host, host.executor.workers(), |run| {
+        tensors.lend(self, Some(&host), host.executor.workers(), |run| {
             call("run", |error| {
                 // SAFETY: the run is a struct of the header, alive for the call, whose pointers have the lengths that stand beside them.
                 unsafe { (self.op.run)(self.op.user.get(), run, error) }
@@ -80,17 +92,11 @@ impl Kernel for CKernel {
     }
 }
 
-/// What the functions of a run work with.
-struct Host<'a> {
-    executor: Executor<'a>,
-    decoders: [Option<Encoding<'a>>; MAX_INPUTS],
-}
-
 /// The tensors and memory of a run, on the stack: a run allocates nothing.
-struct Tensors {
-    inputs: [RawTensor; MAX_INPUTS],
+struct Tensors<'a> {
+    inputs: [RawTensor<'a>; MAX_INPUTS],
     input_count: usize,
-    outputs: [RawTensor; MAX_OUTPUTS],
+    outputs: [RawTensor<'a>; MAX_OUTPUTS],
     output_count: usize,
     shared: *mut u8,
     shared_bytes: usize,
@@ -99,14 +105,14 @@ struct Tensors {
     worker_stride: usize,
 }
 
-impl Default for Tensors {
+impl Default for Tensors<'_> {
     fn default() -> Self {
         let blank = RawTensor {
-            size: size_of::<RawTensor>(),
+            size: size_of::<RawTensor<'_>>(),
             dtype: 0,
             rank: 0,
             shape: null(),
-            encoding: null(),
+            encoding: Text::NULL,
             block_len: 0,
             block_bytes: 0,
             bytes: 0,
@@ -127,31 +133,32 @@ impl Default for Tensors {
     }
 }
 
-impl Tensors {
-    fn input(&mut self, element: &CElement, shape: &[usize], data: *const c_void, bytes: usize) {
+impl<'a> Tensors<'a> {
+    fn input(&mut self, element: &'a CElement, shape: &[usize], data: *const c_void, bytes: usize) {
         self.inputs[self.input_count] = tensor(element, shape, data, null_mut(), bytes);
         self.input_count += 1;
     }
 
-    fn output(&mut self, element: &CElement, shape: &[usize], data: *mut c_void, bytes: usize) {
+    fn output(&mut self, element: &'a CElement, shape: &[usize], data: *mut c_void, bytes: usize) {
         self.outputs[self.output_count] = tensor(element, shape, data, data, bytes);
         self.output_count += 1;
     }
 
-    /// Calls `body` with a run of these tensors. `host` is null while there is nothing to run.
+    /// Calls `body` with a run of these tensors. There is no host while there is nothing to run.
     fn lend<T>(
         &self,
         kernel: &CKernel,
-        host: *const Host<'_>,
+        host: Option<&Host<'_>>,
         workers: usize,
-        body: impl FnOnce(*const RawRun) -> T,
+        body: impl FnOnce(*const RawRun<'_>) -> T,
     ) -> T {
         let inputs = self.inputs.each_ref().map(std::ptr::from_ref);
         let outputs = self.outputs.each_ref().map(std::ptr::from_ref);
-        let attributes = kernel.attributes.pointers();
+        let values = kernel.attributes.lend();
+        let attributes = values.each_ref().map(std::ptr::from_ref);
         let run = RawRun {
-            size: size_of::<RawRun>(),
-            host: host.cast(),
+            size: size_of::<RawRun<'_>>(),
+            host,
             input_count: self.input_count,
             inputs: inputs.as_ptr(),
             output_count: self.output_count,
@@ -171,19 +178,19 @@ impl Tensors {
     }
 }
 
-fn tensor(
-    element: &CElement,
+fn tensor<'a>(
+    element: &'a CElement,
     shape: &[usize],
     data: *const c_void,
     output: *mut c_void,
     bytes: usize,
-) -> RawTensor {
+) -> RawTensor<'a> {
     RawTensor {
-        size: size_of::<RawTensor>(),
+        size: size_of::<RawTensor<'_>>(),
         dtype: element.dtype,
         rank: shape.len() as u32,
         shape: shape.as_ptr(),
-        encoding: element.encoding_pointer(),
+        encoding: element.lend_encoding(),
         block_len: element.block_len,
         block_bytes: element.block_bytes,
         bytes,
@@ -193,27 +200,20 @@ fn tensor(
 }
 
 /// What a run's functions work with; an error where there is nothing to run.
-///
-/// # Safety
-/// `run` is null, or the run that this host lent, while it is lent.
-unsafe fn host_of<'a>(run: *const RawRun) -> Result<&'a Host<'a>> {
-    // SAFETY: null or a run, as the caller promises.
-    let host = unsafe { run.as_ref() }.map_or(null(), |run| run.host.cast::<Host<'a>>());
-    // SAFETY: null, or lent with the run.
-    unsafe { host.as_ref() }
+fn host_of<'a>(run: Option<&'a RawRun<'_>>) -> Result<&'a Host<'a>> {
+    run.and_then(|run| run.host)
         .ok_or_else(|| Error::invalid("a run's function was called without the run that `run` was given"))
 }
 
 unsafe extern "C" fn par_for(
-    run: *const RawRun,
+    run: Option<&RawRun<'_>>,
     tasks: usize,
     task: Option<TaskFn>,
     data: *mut c_void,
-    error: *mut RawError,
+    error: Option<&RawError>,
 ) -> i32 {
     let body = || {
-        // SAFETY: the header asks for the run.
-        let host = unsafe { host_of(run)? };
+        let host = host_of(run)?;
         let task = task.ok_or_else(|| Error::invalid("`par_for` was given the task NULL"))?;
         let (data, failed, first) = (User(data), AtomicBool::new(false), Mutex::new(None));
         host.executor.par_for(tasks, |index, worker| {
@@ -231,21 +231,19 @@ unsafe extern "C" fn par_for(
         });
         first.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     };
-    // SAFETY: the header asks for null or an error's room.
-    unsafe { answer(error, body) }
+    answer(error, body)
 }
 
 unsafe extern "C" fn decode(
-    run: *const RawRun,
+    run: Option<&RawRun<'_>>,
     input: usize,
     blocks: *const u8,
     count: usize,
     dst: *mut f32,
-    error: *mut RawError,
+    error: Option<&RawError>,
 ) -> i32 {
     let body = || {
-        // SAFETY: the header asks for the run.
-        let host = unsafe { host_of(run)? };
+        let host = host_of(run)?;
         let encoding = host.decoders.get(input).copied().flatten().ok_or_else(|| {
             Error::invalid(format_args!("`decode` was given input {input}, which is not encoded"))
         })?;
@@ -269,6 +267,5 @@ unsafe extern "C" fn decode(
         };
         encoding.dequantize(blocks, dst)
     };
-    // SAFETY: as above.
-    unsafe { answer(error, body) }
+    answer(error, body)
 }

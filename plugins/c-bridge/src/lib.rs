@@ -76,25 +76,14 @@ pub unsafe fn plugin(symbol: *const c_void) -> Result<Plugin> {
             size_of::<RawPlugin>()
         )));
     }
-    // SAFETY: its size says that all fields are there.
+    // SAFETY: its size says that all fields are there. What they point to is as the header says, as the caller promises.
     let raw = unsafe { &*raw };
-    // SAFETY: as the caller promises; so below.
-    let name = unsafe { read::text("plugin->name", raw.name)? };
-    // SAFETY: as above.
-    let version = unsafe { read::text("plugin->version", raw.version)? };
-    let mut plugin = Plugin::new(name, version);
-    // SAFETY: as above.
-    let encodings = unsafe { read::list("plugin->encodings", raw.encodings, raw.encoding_count, MAX_ITEMS)? };
-    for (index, encoding) in encodings.iter().enumerate() {
-        // SAFETY: as above.
-        let encoding = unsafe { CEncoding::read(&format!("plugin->encodings[{index}]"), *encoding)? };
-        plugin = plugin.encoding(encoding);
+    let mut plugin = Plugin::new(raw.name.read("plugin->name")?, raw.version.read("plugin->version")?);
+    for (index, encoding) in raw.encodings.read("plugin->encodings", MAX_ITEMS)?.iter().enumerate() {
+        plugin = plugin.encoding(CEncoding::read(&format!("plugin->encodings[{index}]"), encoding)?);
     }
-    // SAFETY: as above.
-    let ops = unsafe { read::list("plugin->ops", raw.ops, raw.op_count, MAX_ITEMS)? };
-    for (index, op) in ops.iter().enumerate() {
-        // SAFETY: as above.
-        let op = unsafe { COp::read(&format!("plugin->ops[{index}]"), *op)? };
+    for (index, op) in raw.ops.read("plugin->ops", MAX_ITEMS)?.iter().enumerate() {
+        let op = COp::read(&format!("plugin->ops[{index}]"), op)?;
         plugin = plugin.op(op.clone()).kernel(op);
     }
     Ok(plugin)

@@ -4,8 +4,8 @@ use std::ffi::CString;
 use std::sync::Arc;
 
 use bitquilt_plugin_api::{
-    Arity, Dim, Element, Error, InferContext, InputKind, KernelKey, KernelProvider, NodeView, Op,
-    OpSignature, OutputType, PrepareContext, Prepared, Result, TensorType,
+    Arity, Dim, Element, Error, InferContext, InputKind, NodeView, Op, OpSignature, OutputType, Result,
+    TensorType,
 };
 
 use crate::call::{User, call};
@@ -13,8 +13,7 @@ use crate::header::{
     ENCODED, InferFn, MAX_ATTRIBUTES, MAX_INPUTS, MAX_OUTPUTS, MAX_RANK, RawNode, RawOp, RawType, RunFn,
     ScratchFn, dtype_code, dtype_of,
 };
-use crate::kernel::CKernel;
-use crate::read;
+use crate::read::{self, Item, Text};
 use crate::value::{Values, add_attribute};
 
 /// What C said of an op.
@@ -29,30 +28,20 @@ pub(crate) struct Description {
 
 /// The op and the one provider of its kernels.
 #[derive(Clone)]
-pub(crate) struct COp(Arc<Description>);
+pub(crate) struct COp(pub(crate) Arc<Description>);
 
 impl COp {
     /// Reads the description; `what` names it in errors.
-    ///
-    /// # Safety
-    /// As for [`read::record`], and for what it points to as the header says.
-    pub(crate) unsafe fn read(what: &str, raw: *const RawOp) -> Result<Self> {
-        // SAFETY: as the caller promises; so below.
-        let raw = unsafe { read::record(what, raw)? };
-        // SAFETY: as above.
-        let name = unsafe { read::text(&format!("{what}->name"), raw.name)? };
-        // SAFETY: as above.
-        let summary = unsafe { read::optional_text(&format!("{what}->summary"), raw.summary)? };
+    pub(crate) fn read(what: &str, raw: &Item<RawOp>) -> Result<Self> {
+        let raw = raw.read(what)?;
+        let name = raw.name.read(&format!("{what}->name"))?;
+        let summary = raw.summary.read_or_empty(&format!("{what}->summary"))?;
         let mut signature = OpSignature::new(name).summary(summary);
-        // SAFETY: as above.
-        let inputs =
-            unsafe { read::list(&format!("{what}->inputs"), raw.inputs, raw.input_count, MAX_INPUTS)? };
+        let inputs = raw.inputs.read(&format!("{what}->inputs"), MAX_INPUTS)?;
         for (index, input) in inputs.iter().enumerate() {
             let what = format!("{what}->inputs[{index}]");
-            // SAFETY: as above.
-            let input = unsafe { read::record(&what, *input)? };
-            // SAFETY: as above.
-            let name = unsafe { read::text(&format!("{what}->name"), input.name)? };
+            let input = input.read(&what)?;
+            let name = input.name.read(&format!("{what}->name"))?;
             let unknown = |field: &str, code: u32, expected: &str| {
                 Error::invalid(format_args!("{what}->{field} is {code}; {expected} is expected"))
             };
@@ -72,14 +61,9 @@ impl COp {
             }
             signature = signature.input(name, kind, arity);
         }
-        let most = MAX_ATTRIBUTES;
-        // SAFETY: as above.
-        let attributes =
-            unsafe { read::list(&format!("{what}->attributes"), raw.attributes, raw.attribute_count, most)? };
+        let attributes = raw.attributes.read(&format!("{what}->attributes"), MAX_ATTRIBUTES)?;
         for (index, attribute) in attributes.iter().enumerate() {
-            // SAFETY: as above.
-            signature =
-                unsafe { add_attribute(signature, &format!("{what}->attributes[{index}]"), *attribute)? };
+            signature = add_attribute(signature, &format!("{what}->attributes[{index}]"), attribute)?;
         }
         if raw.output_count == 0 || raw.output_count > MAX_OUTPUTS {
             return Err(Error::invalid(format_args!(
@@ -106,25 +90,25 @@ impl Op for COp {
     fn infer(&self, cx: &InferContext<'_>) -> Result<Vec<OutputType>> {
         let op = &*self.0;
         check_count(cx)?;
+        let elements: Vec<CElement> =
+            cx.inputs().iter().map(|input| CElement::new(cx, input)).collect::<Result<_>>()?;
         let mut unknown = Vec::new();
-        let inputs = cx
-            .inputs()
-            .iter()
-            .map(|input| CType::new(cx, input, &mut unknown))
-            .collect::<Result<Vec<_>>>()?;
+        let inputs = cx.inputs().iter().zip(&elements);
+        let inputs: Vec<RawType<'_>> =
+            inputs.map(|(input, element)| input_type(input, element, &mut unknown)).collect::<Result<_>>()?;
+        let input_pointers: Vec<*const RawType<'_>> = inputs.iter().map(std::ptr::from_ref).collect();
         let values = Values::new(&op.signature, cx.attributes())?;
-        let input_pointers: Vec<*const RawType> = inputs.iter().map(|input| &raw const input.raw).collect();
-        let attribute_pointers = values.pointers();
+        let attributes = values.lend();
+        let attribute_pointers = attributes.each_ref().map(std::ptr::from_ref);
         let node = RawNode {
-            size: size_of::<RawNode>(),
+            size: size_of::<RawNode<'_>>(),
             input_count: inputs.len(),
             inputs: input_pointers.as_ptr(),
             attribute_count: values.len(),
             attributes: attribute_pointers.as_ptr(),
         };
         // No dtype has this number: an output that is not written is noticed.
-        let blank = RawType { dtype: u32::MAX, ..CType::blank() };
-        let mut outputs = [blank; MAX_OUTPUTS];
+        let mut outputs = [RawType { dtype: u32::MAX, ..BLANK }; MAX_OUTPUTS];
         let output_pointers = outputs.each_mut().map(std::ptr::from_mut);
         call("infer", |error| {
             // SAFETY: the node and the outputs are structs of the header, alive for the call.
@@ -135,18 +119,7 @@ impl Op for COp {
     }
 }
 
-impl KernelProvider for COp {
-    fn key(&self) -> KernelKey {
-        KernelKey::for_every(&self.0.signature, "c")
-    }
-
-    fn prepare(&self, cx: &PrepareContext<'_>) -> Result<Prepared> {
-        check_count(cx)?;
-        Ok(Prepared::new(CKernel::new(Arc::clone(&self.0), cx)?))
-    }
-}
-
-fn check_count(node: &NodeView<'_>) -> Result<()> {
+pub(crate) fn check_count(node: &NodeView<'_>) -> Result<()> {
     match node.inputs().len() {
         count if count <= MAX_INPUTS => Ok(()),
         count => Err(Error::unsupported(format_args!(
@@ -159,12 +132,17 @@ fn check_count(node: &NodeView<'_>) -> Result<()> {
 /// What a tensor is made of, as C reads it.
 pub(crate) struct CElement {
     pub(crate) dtype: u32,
-    pub(crate) encoding: Option<CString>,
+    encoding: Option<CString>,
     pub(crate) block_len: usize,
     pub(crate) block_bytes: usize,
 }
 
 impl CElement {
+    /// Whether it is an encoding's blocks.
+    pub(crate) fn is_encoded(&self) -> bool {
+        self.encoding.is_some()
+    }
+
     pub(crate) fn new(node: &NodeView<'_>, tensor: &TensorType) -> Result<Self> {
         match &tensor.element {
             Element::Dense(dtype) => {
@@ -184,67 +162,56 @@ impl CElement {
         }
     }
 
-    pub(crate) fn encoding_pointer(&self) -> *const std::ffi::c_char {
-        self.encoding.as_ref().map_or(std::ptr::null(), |name| name.as_ptr())
+    /// The encoding's name, as C reads it.
+    pub(crate) fn lend_encoding(&self) -> Text<'_> {
+        Text::lend(self.encoding.as_deref())
     }
 }
 
-/// A tensor's type, as C reads it.
-struct CType {
-    raw: RawType,
-    /// What the raw type's encoding points into.
-    _element: CElement,
-}
+const BLANK: RawType<'static> = RawType {
+    size: size_of::<RawType<'_>>(),
+    dtype: ENCODED,
+    rank: 0,
+    shape: [0; MAX_RANK],
+    encoding: Text::NULL,
+    block_len: 0,
+    block_bytes: 0,
+};
 
-impl CType {
-    fn blank() -> RawType {
-        RawType {
-            size: size_of::<RawType>(),
-            dtype: ENCODED,
-            rank: 0,
-            shape: [0; MAX_RANK],
-            encoding: std::ptr::null(),
-            block_len: 0,
-            block_bytes: 0,
-        }
+/// A tensor's type, as C reads it. `unknown` collects the dimensions that are no numbers: the first is -1, the next -2.
+fn input_type<'a>(tensor: &TensorType, element: &'a CElement, unknown: &mut Vec<Dim>) -> Result<RawType<'a>> {
+    if tensor.rank() > MAX_RANK {
+        return Err(Error::unsupported(format_args!(
+            "an input is {tensor}, of rank {}; an op in C takes {MAX_RANK} dimensions at most",
+            tensor.rank()
+        )));
     }
-
-    /// `unknown` collects the dimensions that are no numbers: the first is -1, the next -2.
-    fn new(node: &NodeView<'_>, tensor: &TensorType, unknown: &mut Vec<Dim>) -> Result<Self> {
-        if tensor.rank() > MAX_RANK {
-            return Err(Error::unsupported(format_args!(
-                "an input is {tensor}, of rank {}; an op in C takes {MAX_RANK} dimensions at most",
-                tensor.rank()
-            )));
-        }
-        let element = CElement::new(node, tensor)?;
-        let mut raw = RawType {
-            dtype: element.dtype,
-            rank: tensor.rank() as u32,
-            encoding: element.encoding_pointer(),
-            block_len: element.block_len,
-            block_bytes: element.block_bytes,
-            ..Self::blank()
+    let mut raw = RawType {
+        dtype: element.dtype,
+        rank: tensor.rank() as u32,
+        encoding: element.lend_encoding(),
+        block_len: element.block_len,
+        block_bytes: element.block_bytes,
+        ..BLANK
+    };
+    for (slot, dim) in raw.shape.iter_mut().zip(&tensor.shape) {
+        *slot = match dim.fixed() {
+            Some(number) => i64::try_from(number)
+                .map_err(|_| Error::invalid(format_args!("the dimension {number} is too large")))?,
+            None => {
+                let known = unknown.iter().position(|known| known == dim);
+                -1 - known.unwrap_or_else(|| {
+                    unknown.push(dim.clone());
+                    unknown.len() - 1
+                }) as i64
+            }
         };
-        for (slot, dim) in raw.shape.iter_mut().zip(&tensor.shape) {
-            *slot = match dim.fixed() {
-                Some(number) => i64::try_from(number)
-                    .map_err(|_| Error::invalid(format_args!("the dimension {number} is too large")))?,
-                None => {
-                    let known = unknown.iter().position(|known| known == dim);
-                    -1 - known.unwrap_or_else(|| {
-                        unknown.push(dim.clone());
-                        unknown.len() - 1
-                    }) as i64
-                }
-            };
-        }
-        Ok(Self { raw, _element: element })
     }
+    Ok(raw)
 }
 
 /// The type that C wrote for an output.
-fn output_type(index: usize, raw: &RawType, unknown: &[Dim]) -> Result<OutputType> {
+fn output_type(index: usize, raw: &RawType<'_>, unknown: &[Dim]) -> Result<OutputType> {
     let wrong = |what: String| Error::failed(format_args!("`infer` gave output {index} {what}"));
     let Some(shape) = usize::try_from(raw.rank).ok().and_then(|rank| raw.shape.get(..rank)) else {
         return Err(wrong(format!("the rank {}; it is {MAX_RANK} at most", raw.rank)));
@@ -258,8 +225,7 @@ fn output_type(index: usize, raw: &RawType, unknown: &[Dim]) -> Result<OutputTyp
     });
     let shape: Vec<Dim> = dims.collect::<Result<_>>()?;
     if raw.dtype == ENCODED {
-        // SAFETY: the header asks for null or a text.
-        let name = unsafe { read::text(&format!("the encoding of output {index}"), raw.encoding)? };
+        let name = raw.encoding.read(&format!("the encoding of output {index}"))?;
         return Ok(TensorType::encoded(name, shape).into());
     }
     let dtype = dtype_of(raw.dtype).ok_or_else(|| match raw.dtype {
