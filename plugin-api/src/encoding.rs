@@ -1,5 +1,7 @@
 //! Quantization encodings: f32 rows to blocks of bytes and back.
 
+use std::any::Any;
+
 use crate::{Error, Result};
 
 /// A way to store f32 values as blocks of bytes.
@@ -159,5 +161,84 @@ impl<'a> IntoIterator for Rows<'a> {
     type IntoIter = std::slice::ChunksExact<'a, f32>;
     fn into_iter(self) -> Self::IntoIter {
         self.iter()
+    }
+}
+
+/// A registered encoding, whoever wrote it. Arguments are checked before they reach the author.
+#[derive(Clone, Copy)]
+pub struct Encoding<'a> {
+    encoding: &'a dyn Erased,
+    block_len: usize,
+    block_bytes: usize,
+}
+
+/// An encoding of any library, behind its border.
+pub(crate) trait Erased: QuantizationEncoding + Any {}
+
+impl<'a> Encoding<'a> {
+    /// `block_len` and `block_bytes` are those of its spec.
+    pub(crate) fn new(encoding: &'a dyn Erased, block_len: usize, block_bytes: usize) -> Self {
+        Self { encoding, block_len, block_bytes }
+    }
+
+    pub(crate) fn erased(self) -> &'a dyn Any {
+        self.encoding
+    }
+
+    /// What it is.
+    pub fn spec(&self) -> EncodingSpec {
+        self.encoding.spec()
+    }
+
+    /// Values in a block.
+    pub fn block_len(&self) -> usize {
+        self.block_len
+    }
+
+    /// Bytes of a block.
+    pub fn block_bytes(&self) -> usize {
+        self.block_bytes
+    }
+
+    /// Encodes whole rows of finite values. `importance` has a weight for each column; `dst` has the bytes of the rows' blocks.
+    pub fn quantize(&self, rows: Rows<'_>, importance: Option<&[f32]>, dst: &mut [u8]) -> Result<()> {
+        let spec = self.spec();
+        let need = spec.row_bytes(rows.row_len())?.checked_mul(rows.iter().len());
+        if need != Some(dst.len()) {
+            return Err(Error::invalid(format_args!("the rows' blocks do not have {} bytes", dst.len())));
+        }
+        let importance = match (importance, spec.importance) {
+            (Some(weights), _) if weights.len() != rows.row_len() => {
+                let (weights, columns) = (weights.len(), rows.row_len());
+                return Err(Error::invalid(format_args!(
+                    "the importance vector has {weights} weights for rows of {columns} columns"
+                )));
+            }
+            (None, Importance::Required) => {
+                return Err(Error::invalid(format_args!(
+                    "`{}` needs an importance vector: one weight for each of the {} columns",
+                    spec.name,
+                    rows.row_len()
+                )));
+            }
+            (_, Importance::Ignored) => None,
+            (weights, _) => weights,
+        };
+        self.encoding.quantize(rows, importance, dst)
+    }
+
+    /// Decodes whole blocks; `dst` has their values.
+    pub fn dequantize(&self, blocks: &[u8], dst: &mut [f32]) -> Result<()> {
+        let fits = self.block_bytes != 0
+            && blocks.len().is_multiple_of(self.block_bytes)
+            && (blocks.len() / self.block_bytes).checked_mul(self.block_len) == Some(dst.len());
+        if !fits {
+            let (bytes, values) = (blocks.len(), dst.len());
+            return Err(Error::invalid(format_args!(
+                "{bytes} bytes are not the blocks of {values} values: a block has {} values in {} bytes",
+                self.block_len, self.block_bytes
+            )));
+        }
+        self.encoding.dequantize(blocks, dst)
     }
 }

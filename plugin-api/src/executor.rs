@@ -5,49 +5,57 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::abi::{AbiExecutor, AbiTask, guard};
+use crate::guard;
 use crate::tensor::WorkerScratch;
 use crate::{Error, Result};
 
-/// The host's threads. Plugins never start their own.
-#[derive(Clone, Copy)]
-pub struct Executor<'a> {
-    raw: AbiExecutor,
-    host: std::marker::PhantomData<&'a ()>,
+/// Threads that can run tasks, to make an [`Executor`] of.
+pub trait Threads: Sync {
+    /// The number of workers; the caller is one.
+    fn workers(&self) -> usize;
+    /// Calls `task(index, worker)` for each index in `0..tasks`, and returns when all have returned. `task` does not unwind.
+    ///
+    /// No two calls for one worker overlap, and worker numbers are below [`Self::workers`]. Answers false, and calls nothing, on a
+    /// thread that has no worker number. Does not panic.
+    fn par_for(&self, tasks: usize, task: &(dyn Fn(usize, usize) + Sync)) -> bool;
 }
 
-// SAFETY: whoever makes one promises that it works from any thread.
-unsafe impl Send for Executor<'_> {}
-// SAFETY: as above.
-unsafe impl Sync for Executor<'_> {}
+/// The host's threads. Plugins never start their own.
+#[derive(Clone, Copy)]
+pub struct Executor<'a>(&'a dyn Threads);
 
-impl<'a> Executor<'a> {
-    /// # Safety
-    /// `raw` must be usable from any thread for `'a`.
-    pub(crate) unsafe fn from_raw(raw: AbiExecutor) -> Self {
-        Self { raw, host: std::marker::PhantomData }
+/// The calling thread alone.
+struct Serial;
+
+impl Threads for Serial {
+    fn workers(&self) -> usize {
+        1
     }
 
-    pub(crate) fn raw(&self) -> AbiExecutor {
-        self.raw
+    fn par_for(&self, tasks: usize, task: &(dyn Fn(usize, usize) + Sync)) -> bool {
+        (0..tasks).for_each(|index| task(index, 0));
+        true
+    }
+}
+
+impl<'a> Executor<'a> {
+    /// An executor of these threads.
+    pub fn of<T: Threads>(threads: &'a T) -> Self {
+        Self(threads)
     }
 
     /// An executor that runs every task on the calling thread, in order.
     pub fn serial() -> Executor<'static> {
-        unsafe extern "C" fn run(_: *const (), tasks: usize, task: AbiTask) -> bool {
-            for index in 0..tasks {
-                // SAFETY: the caller of `par_for` keeps the task's data alive for the call.
-                unsafe { task.call(index, 0) };
-            }
-            true
-        }
-        // SAFETY: `run` uses no data of the host.
-        unsafe { Executor::from_raw(AbiExecutor::new(std::ptr::null(), 1, run)) }
+        Executor(&Serial)
+    }
+
+    pub(crate) fn threads(self) -> &'a dyn Threads {
+        self.0
     }
 
     /// The number of workers: worker indices are below it.
     pub fn workers(&self) -> usize {
-        self.raw.workers()
+        self.0.workers()
     }
 
     /// Runs `body(task, worker)` for each task in `0..tasks` and returns when all are done.
@@ -60,8 +68,7 @@ impl<'a> Executor<'a> {
     /// If a task does, and on a thread that the host did not start: it would have no worker index of its own.
     pub fn par_for<F: Fn(usize, usize) + Sync>(&self, tasks: usize, body: F) {
         let region = Region { body, panic: First::none() };
-        let task = AbiTask::new((&raw const region).cast(), Region::<F>::call);
-        let ran = self.raw.par_for(tasks, task);
+        let ran = self.0.par_for(tasks, &|task, worker| region.run(task, worker));
         assert!(
             ran,
             "`par_for` was called on a thread that the host did not start; plugins have no threads of their own"
@@ -192,19 +199,14 @@ struct Panic {
 }
 
 impl<F: Fn(usize, usize) + Sync> Region<F> {
-    /// Runs one task. No panic leaves it, since it is called from another library's stack.
-    ///
-    /// # Safety
-    /// `data` must point to the region and outlive the call.
-    unsafe extern "C" fn call(data: *const (), task: usize, worker: usize) {
-        // SAFETY: as the caller promises.
-        let region = unsafe { &*data.cast::<Self>() };
-        if region.panic.is_before(task) {
+    /// Runs one task. No panic leaves it, since threads are another library's.
+    fn run(&self, task: usize, worker: usize) {
+        if self.panic.is_before(task) {
             return;
         }
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| (region.body)(task, worker))) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| (self.body)(task, worker))) {
             let panic = Panic { payload, place: guard::take_place() };
-            if let Some(other) = region.panic.keep(task, panic) {
+            if let Some(other) = self.panic.keep(task, panic) {
                 // A payload's destructor is the author's code and may panic, too.
                 guard::discard(other.payload);
             }

@@ -106,39 +106,41 @@
 
 mod abi;
 mod attributes;
+mod context;
 mod control;
 pub mod dim;
 mod encoding;
 mod error;
 mod executor;
-#[doc(hidden)]
-pub mod export;
 mod float8;
-mod foreign;
-mod handle;
+mod guard;
 pub mod host;
 mod kernel;
 mod op;
 mod plugin;
+mod services;
 mod signature;
 mod staged;
 mod tensor;
 pub mod text;
 
+#[doc(hidden)]
+pub use abi::export;
 pub use attributes::{Attribute, AttributeKind, Attributes};
 pub use bytemuck;
+pub use context::{InferContext, NodeView, PrepareContext, RunContext};
 pub use dim::{Bindings, Dim, dim};
-pub use encoding::{EncodingSpec, Importance, QuantizationEncoding, Rows};
+pub use encoding::{Encoding, EncodingSpec, Importance, QuantizationEncoding, Rows};
 pub use error::{Error, ErrorKind, Result};
 pub use executor::Executor;
 pub use float8::{F8E4M3, F8E5M2};
 pub use half;
-pub use handle::{Encoding, EncodingHandle, KernelProviderHandle, OpHandle};
+pub use host::{EncodingHandle, KernelProviderHandle, OpHandle};
 pub use kernel::{
-    InputTransform, Kernel, KernelKey, KernelProvider, NodeView, PrepareContext, Prepared, PreparedTransform,
-    RunContext, Scratch, Selector, Shapes, Support,
+    InputTransform, Kernel, KernelKey, KernelProvider, Prepared, PreparedTransform, Scratch, Selector,
+    Shapes, Support,
 };
-pub use op::{Arity, AttributeSpec, InferContext, InputKind, InputSpec, Op, OpSignature, OutputType};
+pub use op::{Arity, AttributeSpec, InputKind, InputSpec, Op, OpSignature, OutputType};
 pub use plugin::{IntoPlugin, Plugin};
 pub use signature::SignatureError;
 pub use tensor::{

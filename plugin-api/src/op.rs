@@ -1,10 +1,8 @@
 //! Ops: what a node means.
 
-use std::ops::Deref;
-
 use crate::Result;
 use crate::attributes::{Attribute, AttributeKind};
-use crate::kernel::NodeView;
+use crate::context::InferContext;
 use crate::tensor::TensorType;
 
 /// What an operation means: its signature, and types in, types out. How it is run is a [`Kernel`](crate::Kernel)'s matter.
@@ -183,15 +181,5 @@ impl OutputType {
 impl From<TensorType> for OutputType {
     fn from(tensor: TensorType) -> Self {
         Self::new(tensor)
-    }
-}
-
-/// What [`Op::infer`] sees: a [`NodeView`] that has no outputs yet.
-pub struct InferContext<'a>(pub(crate) NodeView<'a>);
-
-impl<'a> Deref for InferContext<'a> {
-    type Target = NodeView<'a>;
-    fn deref(&self) -> &NodeView<'a> {
-        &self.0
     }
 }

@@ -3,27 +3,26 @@
 use std::sync::Arc;
 
 use crate::Result;
-use crate::abi::author::{EncodingAdapter, OpAdapter, ProviderAdapter};
-use crate::abi::guard::Guarded;
-use crate::abi::host::REPLACES;
-use crate::abi::traits::AbiRegistrarLent;
+use crate::context::{InferContext, PrepareContext, RunContext};
 use crate::encoding::QuantizationEncoding;
-use crate::kernel::{
-    Kernel, KernelKey, KernelProvider, PrepareContext, Prepared, RunContext, Scratch, Shapes,
-};
-use crate::op::{InferContext, Op, OpSignature, OutputType};
+use crate::guard::Guarded;
+use crate::kernel::{Kernel, KernelKey, KernelProvider, Prepared, Scratch, Shapes};
+use crate::op::{Op, OpSignature, OutputType};
 
 /// A named collection of encodings, ops and kernels.
 ///
 /// A shared library makes one for [`export_plugin!`](crate::export_plugin); a program may hand one to the host itself.
 /// A name that is taken is refused, and with it the whole plugin, unless it is registered with a `replacing_` method.
 pub struct Plugin {
-    name: String,
-    version: String,
-    encodings: Vec<(Guarded<Box<dyn QuantizationEncoding>>, u64)>,
-    ops: Vec<(Guarded<Box<dyn Op>>, u64)>,
-    kernels: Vec<(Guarded<Box<dyn KernelProvider>>, u64)>,
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) encodings: Items<dyn QuantizationEncoding>,
+    pub(crate) ops: Items<dyn Op>,
+    pub(crate) kernels: Items<dyn KernelProvider>,
 }
+
+/// What a plugin has, and whether each may replace what is registered already.
+pub(crate) type Items<T> = Vec<(Guarded<Box<T>>, bool)>;
 
 impl Plugin {
     /// A plugin that has nothing yet. The name is unique among the plugins of a session.
@@ -40,21 +39,21 @@ impl Plugin {
     /// Adds an encoding.
     #[must_use]
     pub fn encoding(mut self, encoding: impl QuantizationEncoding) -> Self {
-        self.encodings.push((Guarded::new(Box::new(encoding)), 0));
+        self.encodings.push((Guarded::new(Box::new(encoding)), false));
         self
     }
 
     /// Adds an encoding that takes the place of a registered one of its name.
     #[must_use]
     pub fn replacing_encoding(mut self, encoding: impl QuantizationEncoding) -> Self {
-        self.encodings.push((Guarded::new(Box::new(encoding)), REPLACES));
+        self.encodings.push((Guarded::new(Box::new(encoding)), true));
         self
     }
 
     /// Adds an op. Its kernels are registered with [`Self::kernel`].
     #[must_use]
     pub fn op(mut self, op: impl Op) -> Self {
-        self.ops.push((Guarded::new(Box::new(op)), 0));
+        self.ops.push((Guarded::new(Box::new(op)), false));
         self
     }
 
@@ -62,36 +61,22 @@ impl Plugin {
     #[must_use]
     pub fn simple_op(mut self, op: impl Op + Kernel) -> Self {
         let op = SimpleOp(Arc::new(op));
-        self.ops.push((Guarded::new(Box::new(op.clone())), 0));
+        self.ops.push((Guarded::new(Box::new(op.clone())), false));
         self.kernel(op)
     }
 
     /// Adds a way to run an op, this plugin's or another's.
     #[must_use]
     pub fn kernel(mut self, provider: impl KernelProvider) -> Self {
-        self.kernels.push((Guarded::new(Box::new(provider)), 0));
+        self.kernels.push((Guarded::new(Box::new(provider)), false));
         self
     }
 
     /// Adds a way to run an op that takes the place of a registered one with the same op, selector and priority.
     #[must_use]
     pub fn replacing_kernel(mut self, provider: impl KernelProvider) -> Self {
-        self.kernels.push((Guarded::new(Box::new(provider)), REPLACES));
+        self.kernels.push((Guarded::new(Box::new(provider)), true));
         self
-    }
-
-    pub(crate) fn register(self, registrar: AbiRegistrarLent<'_>) -> Result<()> {
-        registrar.plugin(self.name.into(), self.version.into());
-        for (encoding, flags) in self.encodings {
-            registrar.encoding(EncodingAdapter::erase(encoding)?, flags);
-        }
-        for (op, flags) in self.ops {
-            registrar.op(OpAdapter::erase(op)?, flags);
-        }
-        for (provider, flags) in self.kernels {
-            registrar.kernel(ProviderAdapter::erase(provider)?, flags);
-        }
-        Ok(())
     }
 }
 

@@ -2,8 +2,19 @@
 
 use std::cell::RefCell;
 
-use crate::handle::{EncodingHandle, KernelProviderHandle, OpHandle};
-use crate::host::RegistrarHost;
+use crate::abi::handle::{EncodingHandle, KernelProviderHandle, OpHandle};
+
+/// Where a plugin registers what it has. The host stages it, and commits all or nothing.
+pub trait RegistrarHost {
+    /// The plugin's name and version. Called first.
+    fn plugin(&self, name: String, version: String);
+    /// An encoding, and whether it may replace one of the same name.
+    fn encoding(&self, encoding: EncodingHandle, replaces: bool);
+    /// An op, and whether it may replace one of the same name.
+    fn op(&self, op: OpHandle, replaces: bool);
+    /// A kernel provider, and whether it may replace one of the same key.
+    fn kernel(&self, provider: KernelProviderHandle, replaces: bool);
+}
 
 /// What one plugin registers, until a host commits all of it or nothing.
 #[derive(Default)]

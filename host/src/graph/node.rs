@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use bitquilt_plugin_api::dim::MAX_TEXT;
 use bitquilt_plugin_api::host::NodeHost;
 use bitquilt_plugin_api::{
-    Attribute, Attributes, Dim, EncodingHandle, Executor, InputKind, InputSpec, OpSignature, OutputType,
+    Attribute, Attributes, Dim, Encoding, Executor, InputKind, InputSpec, OpSignature, OutputType,
     SignatureError, TensorType, TensorView,
 };
 
@@ -327,8 +327,8 @@ impl NodeHost for NodeContext<'_> {
     fn constant(&self, index: usize) -> Option<TensorView<'_>> {
         self.constants.get(index).copied().flatten().map(Tensor::view)
     }
-    fn encoding(&self, name: &str) -> Option<&EncodingHandle> {
-        self.registry.encoding(name).map(|encoding| &encoding.handle)
+    fn encoding(&self, name: &str) -> Option<Encoding<'_>> {
+        self.registry.encoding(name).map(|encoding| encoding.handle.encoding())
     }
     fn option(&self, name: &str) -> Option<String> {
         self.options.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())

@@ -6,7 +6,7 @@ pub(crate) mod profile;
 use std::ptr::NonNull;
 
 use bitquilt_plugin_api::host::{RunHost, WorkerMemory};
-use bitquilt_plugin_api::{ElementView, EncodingHandle, Executor, TensorView, TensorViewMut};
+use bitquilt_plugin_api::{ElementView, Encoding, Executor, TensorView, TensorViewMut};
 
 use self::profile::Observer;
 use crate::memory::AlignedBytes;
@@ -247,10 +247,10 @@ unsafe impl RunHost for StepRun<'_> {
         let bytes = unsafe { self.run.piece(memory.workers.offset, memory.workers.bytes) };
         WorkerMemory { memory: bytes, stride: memory.stride, bytes: memory.per_worker, workers }
     }
-    fn decoder(&self, index: usize) -> Option<&EncodingHandle> {
+    fn decoder(&self, index: usize) -> Option<Encoding<'_>> {
         let (value, _) = *self.step().inputs.get(index)?;
         let name = self.run.program.values[value].tensor.encoding()?;
-        self.run.registry.encoding(name).map(|encoding| &encoding.handle)
+        self.run.registry.encoding(name).map(|encoding| encoding.handle.encoding())
     }
     fn executor(&self) -> Executor<'_> {
         self.run.executor

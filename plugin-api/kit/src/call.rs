@@ -2,8 +2,8 @@
 
 use bitquilt_plugin_api::host::{EncodingHandle, KernelProviderHandle, NodeHost};
 use bitquilt_plugin_api::{
-    Attribute, Attributes, Element, Error, Executor, KernelKey, OpSignature, OutputType, Result, Support,
-    TensorType, TensorView,
+    Attribute, Attributes, Element, Encoding, Error, Executor, KernelKey, OpSignature, OutputType, Result,
+    Support, TensorType, TensorView,
 };
 
 use crate::memory::Memory;
@@ -263,8 +263,8 @@ impl NodeHost for Node<'_> {
     fn constant(&self, index: usize) -> Option<TensorView<'_>> {
         self.inputs.get(index).filter(|input| input.constant).map(|input| input.tensor.view())
     }
-    fn encoding(&self, name: &str) -> Option<&EncodingHandle> {
-        self.host.find_encoding(name)
+    fn encoding(&self, name: &str) -> Option<Encoding<'_>> {
+        self.host.find_encoding(name).map(EncodingHandle::encoding)
     }
     fn option(&self, name: &str) -> Option<String> {
         self.options.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 
 use bitquilt_plugin_api::host::{EncodingHandle, PreparedHandle, RunHost, WorkerMemory};
 use bitquilt_plugin_api::{
-    Error, Executor, OpSignature, OutputType, Result, Shapes, TensorView, TensorViewMut,
+    Encoding, Error, Executor, OpSignature, OutputType, Result, Shapes, TensorView, TensorViewMut,
 };
 
 use crate::memory::{ALIGNMENT, Buffer, GARBAGE, Memory};
@@ -170,9 +170,9 @@ unsafe impl RunHost for Run<'_> {
         let workers = self.executor.workers();
         WorkerMemory { memory: self.workers.take(), stride: self.stride, bytes: self.per_worker, workers }
     }
-    fn decoder(&self, index: usize) -> Option<&EncodingHandle> {
+    fn decoder(&self, index: usize) -> Option<Encoding<'_>> {
         let tensor = self.inputs.get(index).copied().flatten()?;
-        self.host.find_encoding(tensor.tensor_type().encoding()?)
+        self.host.find_encoding(tensor.tensor_type().encoding()?).map(EncodingHandle::encoding)
     }
     fn executor(&self) -> Executor<'_> {
         self.executor

@@ -3,18 +3,18 @@
 use abi_stable::sabi_trait::TD_Opaque;
 use abi_stable::std_types::{ROption, RResult, RSlice, RSliceMut, RString, RVec};
 
-use super::guard::{Guarded, guard};
-use super::host::{AbiNodeRef, AbiRunRef};
+use super::host::{LentNode, LentRun};
 use super::lent::*;
 use super::traits::*;
 use super::types::*;
+use crate::Result;
+use crate::context::{InferContext, NodeView, PrepareContext, RunContext};
 use crate::encoding::{EncodingSpec, QuantizationEncoding, Rows};
 use crate::executor::Executor;
-use crate::kernel::{
-    InputTransform, Kernel, KernelKey, KernelProvider, PrepareContext, Prepared, RunContext, Shapes, Support,
-};
-use crate::op::{InferContext, Op, OpSignature};
-use crate::{Error, Result};
+use crate::guard::{Guarded, guard, install_recording_hook};
+use crate::kernel::{InputTransform, Kernel, KernelKey, KernelProvider, Prepared, Shapes, Support};
+use crate::op::{Op, OpSignature};
+use crate::plugin::Plugin;
 
 /// An encoding and its spec, which is read once.
 pub(crate) struct EncodingAdapter {
@@ -79,8 +79,8 @@ impl AbiOp for OpAdapter {
 
     fn infer(&self, node: AbiNodeLent<'_>) -> AbiResult<RVec<AbiOutputType>> {
         let outputs = guard("Op::infer", || {
-            let cx = InferContext(AbiNodeRef::new(node).view()?);
-            self.op.infer(&cx)
+            let node = LentNode::new(node)?;
+            self.op.infer(&InferContext(NodeView::new(&node)))
         });
         match outputs {
             Ok(outputs) => RResult::ROk(outputs.iter().map(AbiOutputType::from).collect()),
@@ -109,8 +109,8 @@ impl AbiProvider for ProviderAdapter {
 
     fn supports(&self, node: AbiNodeLent<'_>) -> AbiResult<ROption<RString>> {
         let support = guard("KernelProvider::supports", || {
-            let node = AbiNodeRef::new(node).view()?;
-            Ok(self.provider.supports(&node))
+            let node = LentNode::new(node)?;
+            Ok(self.provider.supports(&NodeView::new(&node)))
         });
         match support {
             Ok(Support::Yes) => RResult::ROk(ROption::RNone),
@@ -121,8 +121,8 @@ impl AbiProvider for ProviderAdapter {
 
     fn prepare(&self, node: AbiNodeLent<'_>) -> AbiResult<AbiPrepared> {
         to_abi(guard("KernelProvider::prepare", || {
-            let cx = PrepareContext(AbiNodeRef::new(node).view()?);
-            self.provider.prepare(&cx).map(erase_prepared)
+            let node = LentNode::new(node)?;
+            self.provider.prepare(&PrepareContext(NodeView::new(&node))).map(erase_prepared)
         }))
     }
 }
@@ -168,7 +168,8 @@ impl AbiKernel for KernelAdapter {
     }
 
     fn run(&self, run: AbiRunLent<'_>) -> AbiResult<()> {
-        to_abi(guard("Kernel::run", || self.0.run(&mut RunContext::new(AbiRunRef::new(run)))))
+        let run = LentRun::new(run);
+        to_abi(guard("Kernel::run", || self.0.run(&mut RunContext::new(&run))))
     }
 }
 
@@ -181,18 +182,37 @@ impl AbiTransform for TransformAdapter {
 
     fn run(&self, input: AbiView, mut dst: RSliceMut<'_, u8>, executor: AbiExecutor) -> AbiResult<()> {
         to_abi(guard("InputTransform::run", || {
-            // SAFETY: the host lends the view and the executor for this call.
-            let (input, executor) = unsafe { (input.as_view(), Executor::from_raw(executor)) };
-            self.0.run(input, dst.as_mut_slice(), executor)
+            // SAFETY: the host lends the view for this call.
+            let input = unsafe { input.as_view() };
+            self.0.run(input, dst.as_mut_slice(), Executor::of(&executor))
         }))
     }
+}
+
+/// The flag that says that a registration may replace one of the same name.
+pub(crate) const REPLACES: u64 = 1;
+
+/// Registers all that a plugin has.
+pub(crate) fn register_all(plugin: Plugin, registrar: AbiRegistrarLent<'_>) -> Result<()> {
+    let flags = |replaces| if replaces { REPLACES } else { 0 };
+    registrar.plugin(plugin.name.into(), plugin.version.into());
+    for (encoding, replaces) in plugin.encodings {
+        registrar.encoding(EncodingAdapter::erase(encoding)?, flags(replaces));
+    }
+    for (op, replaces) in plugin.ops {
+        registrar.op(OpAdapter::erase(op)?, flags(replaces));
+    }
+    for (provider, replaces) in plugin.kernels {
+        registrar.kernel(ProviderAdapter::erase(provider)?, flags(replaces));
+    }
+    Ok(())
 }
 
 /// Registers what `make` answers; the whole of a library's `register` function.
 pub(crate) fn register(
     registrar: AbiRegistrarLent<'_>,
-    make: impl FnOnce() -> Result<crate::Plugin, Error>,
+    make: impl FnOnce() -> Result<Plugin>,
 ) -> AbiResult<()> {
-    super::guard::install_recording_hook();
-    to_abi(guard("the plugin's constructor", || make()?.register(registrar)))
+    install_recording_hook();
+    to_abi(guard("the plugin's constructor", || register_all(make()?, registrar)))
 }

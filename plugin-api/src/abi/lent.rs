@@ -1,7 +1,11 @@
 //! What a host lends for the time of a call: its threads, and memory as addresses and lengths.
 
+use std::sync::OnceLock;
+
 use abi_stable::StableAbi;
 
+use crate::control::{ControlChange, in_default_control, note_control_change, take_control_change};
+use crate::executor::{Executor, Threads};
 use crate::tensor::{DType, ElementView, TensorView, TensorViewMut};
 
 /// One task of a parallel region: a function and its data.
@@ -13,17 +17,14 @@ pub struct AbiTask {
 }
 
 impl AbiTask {
-    pub(crate) fn new(data: *const (), call: unsafe extern "C" fn(*const (), usize, usize)) -> Self {
-        Self { data, call }
-    }
-
-    /// Runs task `index` as `worker`. It does not unwind.
-    ///
-    /// # Safety
-    /// The data the task was made with must be alive.
-    pub(crate) unsafe fn call(&self, index: usize, worker: usize) {
-        // SAFETY: as the caller promises.
-        unsafe { (self.call)(self.data, index, worker) }
+    /// `task` does not unwind, and is alive while this is used.
+    fn new(task: &&(dyn Fn(usize, usize) + Sync)) -> Self {
+        unsafe extern "C" fn call(data: *const (), index: usize, worker: usize) {
+            // SAFETY: the task below, which is alive, as whoever calls it promises.
+            let task = unsafe { &*data.cast::<&(dyn Fn(usize, usize) + Sync)>() };
+            task(index, worker);
+        }
+        Self { data: std::ptr::from_ref(task).cast(), call }
     }
 }
 
@@ -37,23 +38,56 @@ pub struct AbiExecutor {
     reserved: [usize; 4],
 }
 
-impl AbiExecutor {
-    pub(crate) const fn new(
-        host: *const (),
-        workers: usize,
-        par_for: unsafe extern "C" fn(*const (), usize, AbiTask) -> bool,
-    ) -> Self {
-        Self { host, workers, par_for, reserved: [0; 4] }
-    }
+// SAFETY: it is made of an [`Executor`], which any thread may use.
+unsafe impl Sync for AbiExecutor {}
 
-    pub(crate) fn workers(&self) -> usize {
+impl AbiExecutor {
+    /// To be used while the executor is borrowed.
+    pub(crate) fn new(executor: &Executor<'_>) -> Self {
+        unsafe extern "C" fn par_for(host: *const (), tasks: usize, task: AbiTask) -> bool {
+            // SAFETY: the executor below, which is borrowed for as long as this is used.
+            let executor = unsafe { &*host.cast::<Executor<'_>>() };
+            let region = LentRegion { task, change: OnceLock::new() };
+            let ran = executor.threads().par_for(tasks, &|index, worker| region.run(index, worker));
+            if let Some(change) = region.change.into_inner() {
+                note_control_change(change);
+            }
+            ran
+        }
+        let host = std::ptr::from_ref(executor).cast();
+        Self { host, workers: executor.workers(), par_for, reserved: [0; 4] }
+    }
+}
+
+impl Threads for AbiExecutor {
+    fn workers(&self) -> usize {
         self.workers
     }
 
-    /// Whether the tasks ran; they do not on a thread that is not the host's.
-    pub(crate) fn par_for(&self, tasks: usize, task: AbiTask) -> bool {
-        // SAFETY: whoever made the executor promised that `host` and `par_for` work from any thread while it lives.
-        unsafe { (self.par_for)(self.host, tasks, task) }
+    fn par_for(&self, tasks: usize, task: &(dyn Fn(usize, usize) + Sync)) -> bool {
+        // SAFETY: whoever lends the executor keeps `host` alive meanwhile; the task is alive for the call.
+        unsafe { (self.par_for)(self.host, tasks, AbiTask::new(&task)) }
+    }
+}
+
+/// A parallel region of a kernel. Each task, on whichever thread, runs in the default floating-point control.
+struct LentRegion {
+    task: AbiTask,
+    /// What a task left changed.
+    change: OnceLock<ControlChange>,
+}
+
+// SAFETY: a task's data is the author's region, whose body is `Sync`.
+unsafe impl Sync for LentRegion {}
+
+impl LentRegion {
+    fn run(&self, index: usize, worker: usize) {
+        let AbiTask { data, call } = self.task;
+        // SAFETY: the author's task is alive until `par_for` returns.
+        in_default_control("a parallel task", || unsafe { call(data, index, worker) });
+        if let Some(change) = take_control_change() {
+            let _ = self.change.set(change);
+        }
     }
 }
 

@@ -5,16 +5,24 @@
 //! - [`traits`]: the vtables. They grow at their end: a method added in 1.1 gets a default body, which a library built with
 //!   1.0 runs.
 //! - [`author`]: an author's traits as vtables, each call under the panic guard.
-//! - [`host`]: the host's services as vtables, and how author-side contexts call them.
+//! - [`host`]: the host's services as vtables, and in an author's library as the plain traits again, which its contexts call.
+//! - [`handle`], [`foreign`]: an author's objects, as the host holds and calls them.
+//! - [`registrar`], [`library`]: how they get there.
+//! - [`module`], [`export`]: what a library exports.
 //! - [`layout`]: whether a library was built with an interface that fits this one.
-//! - [`guard`]: what keeps a panic inside the library it happened in.
+//!
+//! Outside of this folder nothing names abi_stable or a type of it: authors and hosts see plain Rust.
 
 pub(crate) mod author;
-pub(crate) mod guard;
+pub mod export;
+pub(crate) mod foreign;
+pub(crate) mod handle;
 pub(crate) mod host;
 pub(crate) mod layout;
 pub(crate) mod lent;
+pub(crate) mod library;
 pub(crate) mod module;
+pub(crate) mod registrar;
 #[allow(
     missing_docs,
     non_local_definitions,
@@ -24,6 +32,3 @@ pub(crate) mod module;
 )]
 pub(crate) mod traits;
 pub(crate) mod types;
-
-pub(crate) use host::{AbiNodeRef, AbiRunRef};
-pub(crate) use lent::{AbiExecutor, AbiTask};

@@ -62,12 +62,12 @@ fn newer(members: &[&str]) -> PatchedCopy {
         )
         .after(author, "impl AbiEncoding for EncodingAdapter {\n", "    fn flavour(&self) -> u64 {\n        7\n    }\n")
         .after(
-            "plugin-api/src/foreign.rs",
+            "plugin-api/src/abi/foreign.rs",
             "impl AbiEncoding for LentEncoding {\n",
             "    fn flavour(&self) -> u64 {\n        self.encoding.call(\"flavour\", |encoding| encoding.flavour())\n    }\n",
         )
         .after(
-            "plugin-api/src/handle.rs",
+            "plugin-api/src/abi/handle.rs",
             "let spec = raw.spec().into();\n",
             "        let spec: EncodingSpec = spec;\n        let summary = format!(\"{} (flavour {})\", \
              spec.summary, raw.flavour());\n        let spec = spec.summary(summary);\n",
@@ -75,33 +75,37 @@ fn newer(members: &[&str]) -> PatchedCopy {
         .after(host, "impl AbiRun for RunAdapter<'_> {\n", "    fn host_minor(&self) -> u64 {\n        1\n    }\n")
         .after(
             host,
-            "impl<'a> AbiRunRef<'a> {\n",
-            "    pub(crate) fn host_minor(&self) -> u64 {\n        self.0.host_minor()\n    }\n",
+            "unsafe impl RunHost for LentRun<'_> {\n",
+            "    fn host_minor(&self) -> u64 {\n        self.lent.host_minor()\n    }\n",
         )
         .after(
-            host,
+            "plugin-api/src/services.rs",
+            "pub unsafe trait RunHost {\n",
+            "    /// The host's minor version.\n    fn host_minor(&self) -> u64 {\n        1\n    }\n",
+        )
+        .after(
+            "plugin-api/src/abi/registrar.rs",
             "impl AbiRegistrar for RegistrarAdapter<'_> {\n",
             "    fn remark(&self, text: RString) {\n        println!(\"remark: {text}\");\n    }\n",
         )
         .after(
-            "plugin-api/src/kernel.rs",
+            "plugin-api/src/context.rs",
             "impl<'a> RunContext<'a> {\n",
             "    /// The host's minor version.\n    pub fn host_minor(&self) -> u64 {\n        self.host.host_minor()\n    }\n",
         )
-        .replace(
-            "plugin-api/src/plugin.rs",
-            "        Ok(())\n    }\n}\n\n/// What an exported function may answer",
-            "        registrar.remark(\"made with a newer plugin-api\".into());\n        Ok(())\n    }\n}\n\n\
-             /// What an exported function may answer",
+        .after(
+            author,
+            "        registrar.kernel(ProviderAdapter::erase(provider)?, flags(replaces));\n    }\n",
+            "    registrar.remark(\"made with a newer plugin-api\".into());\n",
         )
         .after(
             "plugin-api/src/abi/module.rs",
             "pub(crate) register: extern \"C\" fn(AbiRegistrarLent<'_>) -> AbiResult<()>,\n",
             "    #[sabi(missing_field(option))]\n    pub(crate) built_minor: u64,\n",
         )
-        .replace("plugin-api/src/export.rs", "register: register::<E> }", "register: register::<E>, built_minor: 1 }")
+        .replace("plugin-api/src/abi/export.rs", "register: register::<E> }", "register: register::<E>, built_minor: 1 }")
         .after(
-            "plugin-api/src/host.rs",
+            "plugin-api/src/abi/library.rs",
             "return Err(LibraryError::PanicAborts);\n        }\n",
             "        assert_eq!(module.built_minor(), (found.minor > 0).then_some(found.minor.into()));\n",
         )

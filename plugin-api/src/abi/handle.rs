@@ -2,94 +2,19 @@
 
 use abi_stable::std_types::{RResult, RSlice, RSliceMut, RString};
 
-use crate::abi::host::{NodeAdapter, RunAdapter};
-use crate::abi::lent::AbiView;
-use crate::abi::traits::{
-    AbiEncodingBox, AbiEncodingLent, AbiKernelBox, AbiOpBox, AbiProviderBox, AbiTransformBox,
-};
-use crate::abi::types::{AbiOutputType, from_abi};
-use crate::encoding::{EncodingSpec, Importance, Rows};
+use super::foreign::{Foreign, lendable};
+use super::host::{NodeAdapter, RunAdapter};
+use super::lent::{AbiExecutor, AbiView};
+use super::traits::{AbiEncodingBox, AbiKernelBox, AbiOpBox, AbiProviderBox, AbiTransformBox};
+use super::types::{AbiOutputType, from_abi};
+use crate::encoding::{Encoding, EncodingSpec};
 use crate::executor::Executor;
-use crate::foreign::{Foreign, lendable};
-use crate::host::{NodeHost, RunHost};
 use crate::kernel::{KernelKey, Scratch, Shapes, Support};
 use crate::op::{OpSignature, OutputType};
+use crate::services::{NodeHost, RunHost};
 use crate::tensor::TensorView;
 use crate::text::Passage;
 use crate::{Error, Result};
-
-/// A registered encoding, whoever wrote it. Arguments are checked before they reach the author.
-#[derive(Clone, Copy)]
-pub struct Encoding<'a> {
-    raw: &'a AbiEncodingBox,
-    block_len: usize,
-    block_bytes: usize,
-}
-
-impl<'a> Encoding<'a> {
-    pub(crate) fn new(raw: &'a AbiEncodingBox) -> Self {
-        let block = raw.block();
-        Self { raw, block_len: block.len, block_bytes: block.bytes }
-    }
-
-    /// What it is.
-    pub fn spec(&self) -> EncodingSpec {
-        self.raw.spec().into()
-    }
-
-    /// Values in a block.
-    pub fn block_len(&self) -> usize {
-        self.block_len
-    }
-
-    /// Bytes of a block.
-    pub fn block_bytes(&self) -> usize {
-        self.block_bytes
-    }
-
-    /// Encodes whole rows of finite values. `importance` has a weight for each column; `dst` has the bytes of the rows' blocks.
-    pub fn quantize(&self, rows: Rows<'_>, importance: Option<&[f32]>, dst: &mut [u8]) -> Result<()> {
-        let spec = self.spec();
-        let need = spec.row_bytes(rows.row_len())?.checked_mul(rows.iter().len());
-        if need != Some(dst.len()) {
-            return Err(Error::invalid(format_args!("the rows' blocks do not have {} bytes", dst.len())));
-        }
-        let importance = match (importance, spec.importance) {
-            (Some(weights), _) if weights.len() != rows.row_len() => {
-                let (weights, columns) = (weights.len(), rows.row_len());
-                return Err(Error::invalid(format_args!(
-                    "the importance vector has {weights} weights for rows of {columns} columns"
-                )));
-            }
-            (None, Importance::Required) => {
-                return Err(Error::invalid(format_args!(
-                    "`{}` needs an importance vector: one weight for each of the {} columns",
-                    spec.name,
-                    rows.row_len()
-                )));
-            }
-            (_, Importance::Ignored) => &[],
-            (weights, _) => weights.unwrap_or_default(),
-        };
-        let (values, importance) = (RSlice::from_slice(rows.values()), RSlice::from_slice(importance));
-        from_abi(self.raw.quantize(values, rows.row_len(), importance, RSliceMut::from_mut_slice(dst)))
-    }
-
-    /// Decodes whole blocks; `dst` has their values.
-    pub fn dequantize(&self, blocks: &[u8], dst: &mut [f32]) -> Result<()> {
-        let fits = self.block_bytes != 0
-            && blocks.len().is_multiple_of(self.block_bytes)
-            && (blocks.len() / self.block_bytes).checked_mul(self.block_len) == Some(dst.len());
-        if !fits {
-            let (bytes, values) = (blocks.len(), dst.len());
-            return Err(Error::invalid(format_args!(
-                "{bytes} bytes are not the blocks of {values} values: a block has {} values in {} bytes",
-                self.block_len, self.block_bytes
-            )));
-        }
-        from_abi(self.raw.dequantize(RSlice::from_slice(blocks), RSliceMut::from_mut_slice(dst)))
-    }
-}
 
 /// An encoding that the host owns.
 pub struct EncodingHandle {
@@ -104,10 +29,6 @@ impl EncodingHandle {
         Self { raw, spec }
     }
 
-    pub(crate) fn lend(&self) -> AbiEncodingLent<'_> {
-        AbiEncodingLent(&self.raw)
-    }
-
     /// What it is.
     pub fn spec(&self) -> &EncodingSpec {
         &self.spec
@@ -115,7 +36,7 @@ impl EncodingHandle {
 
     /// Its functions.
     pub fn encoding(&self) -> Encoding<'_> {
-        Encoding::new(&self.raw)
+        Encoding::new(&self.raw, self.spec.block_len, self.spec.block_bytes)
     }
 }
 
@@ -136,7 +57,7 @@ impl OpHandle {
 
     /// The types of the outputs.
     pub fn infer(&self, node: &dyn NodeHost) -> Result<Vec<OutputType>> {
-        let node = NodeAdapter(node);
+        let node = NodeAdapter::new(node);
         match self.raw.call("Op::infer", |op| op.infer(node.lend())) {
             RResult::ROk(outputs) => outputs.iter().map(AbiOutputType::to_output).collect(),
             RResult::RErr(error) => Err(error.into()),
@@ -161,7 +82,7 @@ impl KernelProviderHandle {
 
     /// Whether it can run a node. A provider that panics cannot.
     pub fn supports(&self, node: &dyn NodeHost) -> Support {
-        let node = NodeAdapter(node);
+        let node = NodeAdapter::new(node);
         match self.raw.call("KernelProvider::supports", |provider| provider.supports(node.lend())) {
             RResult::ROk(reason) => {
                 let no = |reason: RString| Support::No(Passage::of_bytes(reason.as_bytes()));
@@ -173,7 +94,7 @@ impl KernelProviderHandle {
 
     /// Makes a kernel for a node.
     pub fn prepare(&self, node: &dyn NodeHost) -> Result<PreparedHandle> {
-        let node = NodeAdapter(node);
+        let node = NodeAdapter::new(node);
         match self.raw.call("KernelProvider::prepare", |provider| provider.prepare(node.lend())) {
             RResult::ROk(prepared) => Ok(PreparedHandle {
                 kernel: KernelHandle { raw: Foreign::new(prepared.kernel) },
@@ -232,7 +153,7 @@ impl KernelHandle {
     /// # Safety
     /// What `run` answers must keep to [`RunHost`]'s contract.
     pub unsafe fn run(&self, run: &dyn RunHost) -> Result<()> {
-        let run = RunAdapter(run);
+        let run = RunAdapter::new(run);
         from_abi(self.raw.call("Kernel::run", |kernel| kernel.run(run.lend())))
     }
 }
@@ -252,6 +173,7 @@ impl TransformHandle {
     /// Computes the result.
     pub fn run(&self, input: &TensorView<'_>, dst: &mut [u8], executor: Executor<'_>) -> Result<()> {
         let (input, dst) = (AbiView::new(input), RSliceMut::from_mut_slice(dst));
-        from_abi(self.raw.call("InputTransform::run", |transform| transform.run(input, dst, executor.raw())))
+        let executor = AbiExecutor::new(&executor);
+        from_abi(self.raw.call("InputTransform::run", |transform| transform.run(input, dst, executor)))
     }
 }

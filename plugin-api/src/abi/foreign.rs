@@ -5,9 +5,11 @@ use std::mem::ManuallyDrop;
 use abi_stable::sabi_trait::TD_Opaque;
 use abi_stable::std_types::{RSlice, RSliceMut};
 
-use crate::abi::traits::{AbiEncoding, AbiEncodingBox};
-use crate::abi::types::{AbiBlock, AbiEncodingSpec, AbiResult};
+use super::traits::{AbiEncoding, AbiEncoding_TO, AbiEncodingBox};
+use super::types::{AbiBlock, AbiEncodingSpec, AbiResult, from_abi};
+use crate::Result;
 use crate::control::in_default_control;
+use crate::encoding::{EncodingSpec, Erased, QuantizationEncoding, Rows};
 
 /// An object that another library may have made: it is called, and dropped, in the default floating-point control.
 pub(crate) struct Foreign<T>(ManuallyDrop<T>);
@@ -69,3 +71,24 @@ impl AbiEncoding for LentEncoding {
         self.encoding.call("QuantizationEncoding::dequantize", |encoding| encoding.dequantize(blocks, dst))
     }
 }
+
+/// As a host's own code, and an author's, call it.
+impl QuantizationEncoding for AbiEncodingBox {
+    fn spec(&self) -> EncodingSpec {
+        AbiEncoding_TO::spec(self).into()
+    }
+
+    fn quantize(&self, rows: Rows<'_>, importance: Option<&[f32]>, dst: &mut [u8]) -> Result<()> {
+        let values = RSlice::from_slice(rows.values());
+        let importance = RSlice::from_slice(importance.unwrap_or_default());
+        let dst = RSliceMut::from_mut_slice(dst);
+        from_abi(AbiEncoding_TO::quantize(self, values, rows.row_len(), importance, dst))
+    }
+
+    fn dequantize(&self, blocks: &[u8], dst: &mut [f32]) -> Result<()> {
+        let (blocks, dst) = (RSlice::from_slice(blocks), RSliceMut::from_mut_slice(dst));
+        from_abi(AbiEncoding_TO::dequantize(self, blocks, dst))
+    }
+}
+
+impl Erased for AbiEncodingBox {}

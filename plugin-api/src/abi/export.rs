@@ -5,11 +5,11 @@ use abi_stable::library::{
 };
 use abi_stable::prefix_type::PrefixTypeTrait;
 
-use crate::abi::author;
-use crate::abi::module::{PluginModule, PluginModuleRef};
-use crate::abi::traits::AbiRegistrarLent;
-use crate::abi::types::AbiResult;
-use crate::host::{API_VERSION, API_VERSION_SYMBOL};
+use super::author;
+use super::library::{API_VERSION, API_VERSION_SYMBOL};
+use super::module::{PluginModule, PluginModuleRef};
+use super::traits::AbiRegistrarLent;
+use super::types::AbiResult;
 use crate::plugin::IntoPlugin;
 
 /// Exports the plugin that a function makes, from a library of crate type `cdylib`.
