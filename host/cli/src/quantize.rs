@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use bitquilt::checkpoint::Checkpoint;
 use bitquilt::quantize::{
-    Event, NamePattern, Plan, Recipe, RecipeError, Rewrite, Step, Target, WEIGHTS, is_dense_weight, is_weight,
+    Conversion, Event, NamePattern, Plan, Recipe, RecipeError, Rewrite, Target, WEIGHTS, is_dense_weight,
+    is_weight,
 };
 use bitquilt::registry::Registry;
 use bitquilt::text::Brief;
@@ -79,7 +80,7 @@ impl QuantizeArguments {
         let tensors = rewrite.file().tensors().len();
         rewrite.quantize(&plan, registry, &importance, &mut observe).into_diagnostic()?;
         progress.finish_and_clear();
-        let (output, weights) = (self.output.display(), plan.steps.len());
+        let (output, weights) = (self.output.display(), plan.conversions.len());
         let encodings = self.encoding.as_deref().unwrap_or("as the recipe says");
         rewrite::report(
             &self.output,
@@ -142,11 +143,13 @@ impl QuantizeArguments {
 
     /// The importance of each weight that gets an encoding, by name: of all of them, or of none.
     fn importance(&self, plan: &Plan, registry: &Registry) -> miette::Result<TensorDict> {
-        let encoded = |step: &Step| match &step.target {
-            Target::Encoding(name) => Some((step.weight.clone(), registry.encoding(name)?.spec().clone())),
+        let encoded = |conversion: &Conversion| match &conversion.target {
+            Target::Encoding(name) => {
+                Some((conversion.weight.clone(), registry.encoding(name)?.spec().clone()))
+            }
             Target::Keep | Target::F32 => None,
         };
-        let encoded: Vec<(String, EncodingSpec)> = plan.steps.iter().filter_map(encoded).collect();
+        let encoded: Vec<(String, EncodingSpec)> = plan.conversions.iter().filter_map(encoded).collect();
         let Some(path) = &self.importance else {
             let needs = encoded.iter().find(|(_, spec)| spec.importance == Importance::Required);
             return match needs {

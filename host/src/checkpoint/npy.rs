@@ -38,7 +38,7 @@ const DTYPES: [(&str, DType); 12] = [
 pub fn read(path: impl AsRef<Path>) -> Result<Tensor, CheckpointError> {
     let file = MappedFile::open(path.as_ref())?;
     let at = |fault: Fault| fault.at(&file.path);
-    let (Header { dtype, shape }, data_at) = parse(&file.map).map_err(at)?;
+    let (ArrayHeader { dtype, shape }, data_at) = parse(&file.map).map_err(at)?;
     let range = data_at..file.map.len();
     Tensor::from_mapped(TensorElement::Dense(dtype), shape, &file.map, range)
         .map_err(|error| at(Fault::File(error.to_string())))
@@ -74,13 +74,13 @@ pub fn write(tensor: &Tensor, path: impl AsRef<Path>) -> Result<(), CheckpointEr
 }
 
 #[derive(Debug, PartialEq)]
-struct Header {
+struct ArrayHeader {
     dtype: DType,
     shape: Vec<usize>,
 }
 
 /// The header, and where the values begin.
-fn parse(bytes: &[u8]) -> Result<(Header, usize), Fault> {
+fn parse(bytes: &[u8]) -> Result<(ArrayHeader, usize), Fault> {
     let Some([major, _minor]) = bytes.strip_prefix(MAGIC).and_then(|rest| rest.first_chunk::<2>()) else {
         return Err(Fault::File("this is no .npy file: it does not begin with \"\\x93NUMPY\"".to_owned()));
     };
@@ -107,7 +107,7 @@ struct Literal<'a> {
 
 impl<'a> Literal<'a> {
     /// `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }`, in any order.
-    fn header(mut self) -> Result<Header, String> {
+    fn header(mut self) -> Result<ArrayHeader, String> {
         let (mut dtype, mut fortran_order, mut shape) = (None, None, None);
         self.expect("{")?;
         while !self.accept("}") {
@@ -135,7 +135,7 @@ impl<'a> Literal<'a> {
         if fortran_order.ok_or_else(|| missing("fortran_order"))? && shape.len() > 1 {
             return Err("the array is in Fortran order; save it as numpy.ascontiguousarray(array)".to_owned());
         }
-        Ok(Header { dtype: dtype.ok_or_else(|| missing("descr"))?, shape })
+        Ok(ArrayHeader { dtype: dtype.ok_or_else(|| missing("descr"))?, shape })
     }
 
     fn dtype(&mut self) -> Result<DType, String> {

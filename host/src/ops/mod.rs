@@ -42,8 +42,8 @@ pub(crate) use cast::first_overflow;
 /// The plugin `standard`.
 pub(crate) fn plugin() -> Plugin {
     let mut plugin = Plugin::new("standard", env!("CARGO_PKG_VERSION"))
-        .op(attention::Attention)
-        .kernel(attention::Attention)
+        .op(attention::AttentionOp)
+        .kernel(attention::AttentionOp)
         .op(gather::Gather)
         .kernel(gather::Gather)
         .op(greatest::TopK)
@@ -53,8 +53,8 @@ pub(crate) fn plugin() -> Plugin {
         .op(reshape::Reshape)
         .op(rms_norm::RmsNorm)
         .kernel(rms_norm::RmsNorm)
-        .op(rope::Rope)
-        .kernel(rope::Rope)
+        .op(rope::RopeOp)
+        .kernel(rope::RopeOp)
         .op(slice::Concat)
         .kernel(slice::Concat)
         .op(slice::Slice)

@@ -20,9 +20,9 @@ use bitquilt_simd::{AnySimd, Body, Simd};
 /// With the pairing `interleaved` pair `i` is values `2 * i` and `2 * i + 1` (GPT-J; GGUF's `llama` files); with `half` it is values
 /// `i` and `i + dims / 2` (GPT-NeoX; Hugging Face's Llama files). `positions`, i64 or i32, is a scalar, the position of the first row
 /// of each sequence, or has that of each row. `factors`, f32 `[dims / 2]`, is optional. With `dims` 0 all values turn.
-pub(super) struct Rope;
+pub(super) struct RopeOp;
 
-impl Op for Rope {
+impl Op for RopeOp {
     fn signature(&self) -> OpSignature {
         OpSignature::new("rope")
             .dense("x")
@@ -205,7 +205,7 @@ impl InputTransform for Table {
     }
 }
 
-impl KernelProvider for Rope {
+impl KernelProvider for RopeOp {
     fn key(&self) -> KernelKey {
         KernelKey::new("rope", Selector::Dense, "plain")
     }

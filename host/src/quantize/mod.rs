@@ -32,7 +32,7 @@ mod summary;
 mod weight;
 
 pub use pattern::{NamePattern, PatternError};
-pub use recipe::{Plan, Recipe, RecipeError, Step, Target};
+pub use recipe::{Conversion, Plan, Recipe, RecipeError, Target};
 pub use rewrite::{Event, Rewrite, RewriteError};
 pub use summary::{Sizes, Summary};
 pub use weight::{WEIGHTS, is_dense_weight, is_weight};

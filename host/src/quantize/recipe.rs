@@ -192,16 +192,16 @@ impl Recipe {
             weights.iter().map(|(name, tensor)| (name, tensor.element(), tensor.shape())).collect();
         let plan = self.plan(&types, registry)?;
         let mut summary = Summary::default();
-        for (index, step) in plan.steps.iter().enumerate() {
-            let weight = &step.weight;
+        for (index, conversion) in plan.conversions.iter().enumerate() {
+            let weight = &conversion.weight;
             if let Some(tensor) = weights.get(weight) {
-                let Quantized { tensor, warnings } = step
+                let Quantized { tensor, warnings } = conversion
                     .convert(tensor, registry, None)
                     .map_err(|source| RecipeError::Quantize { weight: weight.clone(), source })?;
                 weights.insert(weight, tensor);
                 summary.warnings.extend(warnings.into_iter().map(|warning| (weight.clone(), warning)));
             }
-            progress(index + 1, plan.steps.len());
+            progress(index + 1, plan.conversions.len());
         }
         summary.fallbacks = plan.fallbacks();
         summary.sizes = Sizes::of(weights);
@@ -215,7 +215,7 @@ impl Recipe {
         registry: &Registry,
     ) -> Result<Plan, RecipeError> {
         let mut decided = vec![0; self.rules.len()];
-        let mut steps = Vec::new();
+        let mut conversions = Vec::new();
         for (name, _, shape) in tensors.iter().filter(|(_, element, shape)| is_weight(element, shape)) {
             let Some(index) = self.rules.iter().position(|rule| rule.weights.is_match(name)) else {
                 continue;
@@ -231,11 +231,11 @@ impl Recipe {
                 }
                 (Err(error), _) => return Err(error),
             };
-            steps.push(Step { weight: (*name).to_owned(), target: target.clone(), instead_of });
+            conversions.push(Conversion { weight: (*name).to_owned(), target: target.clone(), instead_of });
         }
         match decided.iter().position(|count| *count == 0) {
             Some(index) => Err(self.unmatched(index, tensors)),
-            None => Ok(Plan { steps }),
+            None => Ok(Plan { conversions }),
         }
     }
 
@@ -265,24 +265,24 @@ impl Recipe {
 /// What is to be done with the weights that a recipe decides for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
-    /// A step for each weight.
-    pub steps: Vec<Step>,
+    /// A conversion for each weight.
+    pub conversions: Vec<Conversion>,
 }
 
 impl Plan {
     /// The weights that get the fallback: name, encoding that was wanted, encoding that it gets.
     pub fn fallbacks(&self) -> Vec<(String, String, String)> {
-        let fallback = |step: &Step| {
-            let wanted = step.instead_of.as_ref()?;
-            Some((step.weight.clone(), wanted.to_string(), step.target.to_string()))
+        let fallback = |conversion: &Conversion| {
+            let wanted = conversion.instead_of.as_ref()?;
+            Some((conversion.weight.clone(), wanted.to_string(), conversion.target.to_string()))
         };
-        self.steps.iter().filter_map(fallback).collect()
+        self.conversions.iter().filter_map(fallback).collect()
     }
 }
 
 /// What is to be done with a weight.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Step {
+pub struct Conversion {
     /// The weight's name.
     pub weight: String,
     /// What becomes of it.
@@ -291,7 +291,7 @@ pub struct Step {
     pub instead_of: Option<Target>,
 }
 
-impl Step {
+impl Conversion {
     /// The weight as it is to be. One that has its encoding already is as it was. `importance` is as for
     /// [`quantize_with_importance`](crate::registry::RegisteredEncoding::quantize_with_importance).
     pub fn convert(

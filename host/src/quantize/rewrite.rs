@@ -1,11 +1,12 @@
 //! A checkpoint made of another: some tensors are converted, one after the other, the rest is carried over.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use bitquilt_plugin_api::{DType, EncodingSpec};
 
-use super::recipe::{Plan, Step, Target};
+use super::recipe::{Conversion, Plan, Target};
 use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointWriter, TensorDict, check_target};
 use crate::encoding::{QuantizeError, QuantizeWarning, Quantized};
 use crate::file;
@@ -154,26 +155,30 @@ impl Rewrite {
         importance: &TensorDict,
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), RewriteError> {
-        let steps: Vec<&Step> = plan.steps.iter().filter(|step| step.target != Target::Keep).collect();
-        self.check(&steps, registry, importance, observe)?;
-        for step in &steps {
-            match &step.target {
+        let conversions: Vec<&Conversion> =
+            plan.conversions.iter().filter(|conversion| conversion.target != Target::Keep).collect();
+        self.check(&conversions, registry, importance, observe)?;
+        for conversion in &conversions {
+            match &conversion.target {
                 Target::Keep => {}
-                Target::F32 => self.decode(&step.weight)?,
+                Target::F32 => self.decode(&conversion.weight)?,
                 Target::Encoding(name) => {
                     let encoding = registry.require_encoding(name);
-                    let encoding = encoding.map_err(|error| self.weight_error(&step.weight, error.into()))?;
-                    self.encode(&step.weight, encoding.spec())?;
+                    let encoding =
+                        encoding.map_err(|error| self.weight_error(&conversion.weight, error.into()))?;
+                    self.encode(&conversion.weight, encoding.spec())?;
                 }
             }
         }
+        let by_name: BTreeMap<&str, &Conversion> =
+            conversions.iter().map(|conversion| (conversion.weight.as_str(), *conversion)).collect();
         observe(Event::Writing(self.bytes()));
-        let progress = std::cell::RefCell::new(observe);
+        let progress = RefCell::new(observe);
         let read = |bytes| (progress.borrow_mut())(Event::Written(bytes));
         self.write(read, |name, tensor| {
-            let Some(step) = steps.iter().find(|step| step.weight == name) else { return Ok(tensor) };
+            let Some(conversion) = by_name.get(name) else { return Ok(tensor) };
             let vector = vector(importance, name);
-            let converted = vector.and_then(|vector| step.convert(&tensor, registry, vector));
+            let converted = vector.and_then(|vector| conversion.convert(&tensor, registry, vector));
             let Quantized { tensor, warnings } =
                 converted.map_err(|source| self.weight_error(name, source))?;
             for warning in &warnings {
@@ -185,21 +190,21 @@ impl Rewrite {
 
     fn check(
         &self,
-        steps: &[&Step],
+        conversions: &[&Conversion],
         registry: &Registry,
         importance: &TensorDict,
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), RewriteError> {
-        let stored = steps.iter().filter_map(|step| self.file.require(&step.weight).ok());
+        let stored = conversions.iter().filter_map(|conversion| self.file.require(&conversion.weight).ok());
         observe(Event::Checking(stored.map(|stored| stored.byte_range().len() as u64).sum()));
-        for step in steps {
-            let weight = self.file.as_stored(&step.weight)?;
-            if let (Target::Encoding(name), true) = (&step.target, weight.dtype().is_some()) {
+        for conversion in conversions {
+            let weight = self.file.as_stored(&conversion.weight)?;
+            if let (Target::Encoding(name), true) = (&conversion.target, weight.dtype().is_some()) {
                 let checked = registry
                     .require_encoding(name)
                     .map_err(QuantizeError::from)
-                    .and_then(|encoding| encoding.check(&weight, vector(importance, &step.weight)?));
-                checked.map_err(|source| self.weight_error(&step.weight, source))?;
+                    .and_then(|encoding| encoding.check(&weight, vector(importance, &conversion.weight)?));
+                checked.map_err(|source| self.weight_error(&conversion.weight, source))?;
             }
             observe(Event::Checked(weight.bytes().len() as u64));
         }

@@ -35,9 +35,9 @@ use problem::{Dims, Element, Mask, Output, Problem, Visible};
 ///
 /// A row's sums have one order whatever rows are beside it: in blocks of keys, by the online softmax of Milakov and Gimelshein
 /// (2018), and chunks of blocks apart.
-pub(super) struct Attention;
+pub(super) struct AttentionOp;
 
-impl Op for Attention {
+impl Op for AttentionOp {
     fn signature(&self) -> OpSignature {
         OpSignature::new("attention")
             .dense("q")
@@ -141,7 +141,7 @@ impl Extra {
     }
 }
 
-impl KernelProvider for Attention {
+impl KernelProvider for AttentionOp {
     fn key(&self) -> KernelKey {
         KernelKey::new("attention", Selector::Dense, "plain")
     }
