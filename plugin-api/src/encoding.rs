@@ -28,7 +28,7 @@ pub trait QuantizationEncoding: Send + Sync + 'static {
 }
 
 /// What an encoding is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct EncodingSpec {
     /// Its name, with an optional namespace: `q4_0`, `acme.int3`.
@@ -43,6 +43,31 @@ pub struct EncodingSpec {
     pub importance: Importance,
     /// One line for listings.
     pub summary: String,
+    /// How far decoded values are from what was encoded, where that is proven.
+    pub error_bound: Option<ErrorBound>,
+}
+
+/// How far a decoded value is at most from the value that was encoded.
+///
+/// It holds for every block whose largest magnitude `m` is at most `greatest`, quantized without importance (with any, if the encoding
+/// [ignores](Importance::Ignored) it): each of its values decodes within `fraction * max(m, least)`. A host takes it at its word, and does
+/// not decode again what it has just encoded where that could show nothing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct ErrorBound {
+    /// The error as a fraction of the largest magnitude in the block.
+    pub fraction: f32,
+    /// The magnitude below which the error is that of a block of this magnitude: where scales are rounded to zero, for instance.
+    pub least: f32,
+    /// The largest magnitude for which the bound holds.
+    pub greatest: f32,
+}
+
+impl ErrorBound {
+    /// A bound for magnitudes up to `greatest`.
+    pub const fn new(fraction: f32, least: f32, greatest: f32) -> Self {
+        Self { fraction, least, greatest }
+    }
 }
 
 /// What an encoding does with an importance vector: a weight for each column, larger where errors cost more.
@@ -70,7 +95,8 @@ impl EncodingSpec {
     /// Version 1 of an encoding that ignores importance.
     pub fn new(name: impl Into<String>, block_len: usize, block_bytes: usize) -> Self {
         let (name, summary) = (name.into(), String::new());
-        Self { name, version: 1, block_len, block_bytes, importance: Importance::Ignored, summary }
+        let importance = Importance::Ignored;
+        Self { name, version: 1, block_len, block_bytes, importance, summary, error_bound: None }
     }
 
     /// Sets the version of the byte format.
@@ -91,6 +117,13 @@ impl EncodingSpec {
     #[must_use]
     pub fn summary(mut self, summary: impl Into<String>) -> Self {
         self.summary = summary.into();
+        self
+    }
+
+    /// Sets the error bound.
+    #[must_use]
+    pub fn error_bound(mut self, bound: ErrorBound) -> Self {
+        self.error_bound = Some(bound);
         self
     }
 

@@ -130,7 +130,7 @@ pub use attributes::{Attribute, AttributeKind, Attributes};
 pub use bytemuck;
 pub use context::{InferContext, NodeView, PrepareContext, RunContext};
 pub use dim::{Bindings, Dim, dim};
-pub use encoding::{Encoding, EncodingSpec, Importance, QuantizationEncoding, Rows};
+pub use encoding::{Encoding, EncodingSpec, ErrorBound, Importance, QuantizationEncoding, Rows};
 pub use error::{Error, ErrorKind, Result};
 pub use executor::Executor;
 pub use float8::{F8E4M3, F8E5M2};

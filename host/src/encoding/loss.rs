@@ -1,6 +1,6 @@
 //! What encoding did to rows, by decoding them again: every encoding's results are looked at, whoever wrote it.
 
-use bitquilt_plugin_api::{Encoding, Result, Rows};
+use bitquilt_plugin_api::{Encoding, EncodingSpec, Result, Rows};
 use bitquilt_simd::Isa;
 
 use super::warning::{Indices, RowLoss};
@@ -27,6 +27,24 @@ impl Look {
                 .map(|values| Sums { norm: simd.run(Squares(values)).into(), ..Sums::default() }),
         );
         self.sums.iter().all(|sums| sums.norm.is_finite())
+    }
+
+    /// Whether all rows that a look has begun with are fine, as an encoding's error bound proves.
+    ///
+    /// With blocks of `b` values whose errors are at most `f max(m, l)`, the squared errors of a row of `n` values are at most
+    /// `b f^2 |x|^2 + n f^2 l^2`, since a block's `m^2` is at most the sum of its squares. Where that is under a quarter of `|x|^2`, the
+    /// decoded norm is over a half and under one and a half times `|x|`. No magnitude is larger than `|x|`.
+    pub(super) fn are_proven(&self, spec: &EncodingSpec, row_len: usize) -> bool {
+        // Less than a quarter, whatever rounding did to the sums.
+        const PART: f64 = 0.24;
+        let Some(bound) = spec.error_bound else { return false };
+        let squares = f64::from(bound.fraction).powi(2);
+        let left = PART - spec.block_len as f64 * squares;
+        let fixed = row_len as f64 * squares * f64::from(bound.least).powi(2);
+        let greatest = 0.99 * f64::from(bound.greatest).powi(2);
+        self.sums.iter().all(|Sums { norm, .. }| {
+            left > 0.0 && SAFE.contains(norm) && fixed <= left * norm && *norm <= greatest
+        })
     }
 }
 
@@ -150,12 +168,13 @@ struct Sums {
     error: f64,
 }
 
+/// The sums that rounding did not spoil: less, and squares may have been too small for f32; more, and one may have been too large.
+const SAFE: std::ops::Range<f64> = 1e-25..1e37;
+
 impl Sums {
     /// Whether the row decodes to finite values and is not lost, whatever rounding did to the sums. So the answer of a closer look does
     /// not depend on the instruction set.
     fn are_surely_fine(&self) -> bool {
-        // Less, and squares may have been too small for f32; more, and one may have been too large.
-        const SAFE: std::ops::Range<f64> = 1e-25..1e37;
         SAFE.contains(&self.norm)
             && self.error <= 0.98 * self.norm
             && (0.26 * self.norm..3.9 * self.norm).contains(&self.decoded_norm)

@@ -350,3 +350,46 @@ fn a_pool_that_takes_small_numbers_for_zero_changes_no_warning() {
     assert_eq!(found.warnings, expected.warnings);
     assert_eq!(found.tensor, expected.tensor);
 }
+
+#[test]
+fn rows_that_are_proven_fine_are_found_fine() {
+    let session = session();
+    let encodings = session.registry().encodings();
+    let bounded: Vec<&RegisteredEncoding> =
+        encodings.filter(|encoding| encoding.spec().error_bound.is_some()).collect();
+    let names: Vec<&str> = bounded.iter().map(|encoding| encoding.spec().name.as_str()).collect();
+    assert_eq!(names, ["bf16", "f16", "q4_1", "q5_0", "q5_1", "q8_0"]);
+    let values = normal(2 * ROW, 5);
+    for encoding in bounded {
+        let spec = encoding.spec();
+        let mut look = Look::default();
+        let mut proven = 0;
+        for power in -140..127 {
+            let mut values = scaled(&values, (power as f32).exp2());
+            if power % 2 == 0 {
+                // A row of one value beside others that are small.
+                values[ROW..].iter_mut().enumerate().for_each(|(i, x)| *x *= if i == 7 { 1.0 } else { 1e-3 });
+            }
+            let rows = Rows::new(&values, ROW).unwrap();
+            if !look.begin(rows) || !look.are_proven(spec, ROW) {
+                assert!(!(-10..10).contains(&power), "{} at 2^{power}", spec.name);
+                continue;
+            }
+            proven += 1;
+            let mut blocks = vec![0; 2 * spec.row_bytes(ROW).unwrap()];
+            encoding.handle.encoding().quantize(rows, None, &mut blocks).unwrap();
+            let encoded = Encoded {
+                encoding: encoding.handle.encoding(),
+                row_len: ROW,
+                first_row: 0,
+                values: &values,
+                blocks: &blocks,
+            };
+            let Verdict::Finite(lost) = encoded.inspect(&mut look).unwrap() else {
+                panic!("{} at 2^{power} is not finite", spec.name)
+            };
+            assert_eq!(lost, LostRows::default(), "{} at 2^{power}", spec.name);
+        }
+        assert!(proven > 18, "{}: {proven}", spec.name);
+    }
+}

@@ -5,7 +5,7 @@ use abi_stable::std_types::{RResult, RString, RVec};
 
 use crate::attributes::{Attribute, AttributeKind, Attributes};
 use crate::dim::Dim;
-use crate::encoding::{EncodingSpec, Importance};
+use crate::encoding::{EncodingSpec, ErrorBound, Importance};
 use crate::kernel::{KernelKey, Selector};
 use crate::op::{Arity, AttributeSpec, InputKind, InputSpec, OpSignature, OutputType};
 use crate::tensor::{DType, Element, TensorType};
@@ -141,7 +141,26 @@ fn kind_from_code(code: u32) -> Option<AttributeKind> {
     [Int, Float, Bool, Text, Ints, Shape].into_iter().find(|kind| kind_code(*kind) == code)
 }
 
+/// The name of an encoding's error bound among the `extra` of its spec: fraction, least and greatest magnitude.
+const ERROR_BOUND: &str = "error_bound";
+
 impl AbiAttribute {
+    fn of_error_bound(bound: &ErrorBound) -> Self {
+        let floats = [bound.fraction, bound.least, bound.greatest].map(f64::from);
+        let (ints, text) = (RVec::new(), RVec::new());
+        let kind = kind_code(AttributeKind::Float);
+        Self { name: ERROR_BOUND.into(), kind, ints, floats: floats.to_vec().into(), text }
+    }
+
+    fn error_bound(&self) -> Option<ErrorBound> {
+        match self.floats[..] {
+            [fraction, least, greatest] if self.name == ERROR_BOUND => {
+                Some(ErrorBound::new(fraction as f32, least as f32, greatest as f32))
+            }
+            _ => None,
+        }
+    }
+
     fn new(name: &str, value: &Attribute) -> Self {
         let (mut ints, mut floats, mut text) = (RVec::new(), RVec::new(), RVec::new());
         match value {
@@ -204,7 +223,7 @@ impl From<&EncodingSpec> for AbiEncodingSpec {
             },
             block_len: spec.block_len,
             block_bytes: spec.block_bytes,
-            extra: RVec::new(),
+            extra: spec.error_bound.iter().map(AbiAttribute::of_error_bound).collect(),
         }
     }
 }
@@ -216,10 +235,12 @@ impl From<AbiEncodingSpec> for EncodingSpec {
             1 => Importance::Optional,
             _ => Importance::Required,
         };
-        Self::new(spec.name, spec.block_len, spec.block_bytes)
+        let error_bound = spec.extra.iter().find_map(AbiAttribute::error_bound);
+        let new = Self::new(spec.name, spec.block_len, spec.block_bytes)
             .version(spec.version)
             .importance(importance)
-            .summary(Passage::of_bytes(spec.summary.as_bytes()))
+            .summary(Passage::of_bytes(spec.summary.as_bytes()));
+        Self { error_bound, ..new }
     }
 }
 

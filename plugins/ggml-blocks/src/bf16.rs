@@ -4,7 +4,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::format::{BlockFormat, Importance};
+use crate::format::{BlockFormat, Importance, ProvenError};
 use crate::lanes::Lanes;
 
 /// One value, little-endian.
@@ -31,6 +31,9 @@ impl BlockFormat for BF16 {
     const BLOCK_LEN: usize = 1;
     const IMPORTANCE: Importance = Importance::Ignored;
     const ERROR_BOUND: f32 = 0.004;
+    // Rounded to the nearest: by half a unit of the 8th bit; subnormal numbers may be zero.
+    const PROVEN_ERROR: Option<ProvenError> =
+        Some(ProvenError { fraction: 1.0 / 256.0, least: 3e-36, greatest: 3.38e38 });
     type Block = BlockBF16;
 
     #[inline(always)]

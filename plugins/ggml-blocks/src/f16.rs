@@ -5,7 +5,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::float::Half;
-use crate::format::{BlockFormat, Importance};
+use crate::format::{BlockFormat, Importance, ProvenError};
 use crate::lanes::Lanes;
 
 /// One value.
@@ -32,6 +32,9 @@ impl BlockFormat for F16 {
     const BLOCK_LEN: usize = 1;
     const IMPORTANCE: Importance = Importance::Ignored;
     const ERROR_BOUND: f32 = 0.0005;
+    // Rounded to the nearest: by half a unit of the 11th bit, or of the smallest subnormal, 2^-24.
+    const PROVEN_ERROR: Option<ProvenError> =
+        Some(ProvenError { fraction: 1.0 / 2048.0, least: 1.0 / 16384.0, greatest: 65504.0 });
     type Block = BlockF16;
 
     #[inline(always)]

@@ -18,6 +18,18 @@ pub enum Importance {
     Required,
 }
 
+/// A bound that holds for every value of a block with the largest magnitude `m`, if `m` is at most `greatest` and there is no importance:
+/// it decodes within `fraction * max(m, least)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ProvenError {
+    /// The error as a fraction of the largest magnitude.
+    pub fraction: f32,
+    /// The magnitude below which the error no longer gets smaller.
+    pub least: f32,
+    /// The largest magnitude for which the bound holds.
+    pub greatest: f32,
+}
+
 /// A format that stores each [`Self::BLOCK_LEN`] consecutive values of a row as one [`Self::Block`].
 pub trait BlockFormat: Send + Sync + 'static {
     /// The format's name as ggml writes it, in lower case: `q4_0`, `iq2_xxs`.
@@ -33,6 +45,8 @@ pub trait BlockFormat: Send + Sync + 'static {
     /// It holds without importance and with the same for all columns, for blocks whose largest magnitude is from 2^-5 to
     /// 2^5: there no scale is rounded to zero or infinity, whatever its format.
     const ERROR_BOUND: f32;
+    /// How far values are from what they decode to, if that is proven.
+    const PROVEN_ERROR: Option<ProvenError> = None;
     /// The bytes of a block: `repr(C)`, alignment 1, no padding, every bit pattern legal.
     type Block: Pod + Send + Sync;
 
@@ -105,6 +119,8 @@ pub struct Format {
     pub importance: Importance,
     /// See [`BlockFormat::ERROR_BOUND`].
     pub error_bound: f32,
+    /// See [`BlockFormat::PROVEN_ERROR`].
+    pub proven_error: Option<ProvenError>,
     quantize_row: QuantizeRowIn,
     dequantize: fn(AnyLanes, &[u8], &mut [f32]),
 }
@@ -120,6 +136,7 @@ impl Format {
             block_bytes: size_of::<F::Block>(),
             importance: F::IMPORTANCE,
             error_bound: F::ERROR_BOUND,
+            proven_error: F::PROVEN_ERROR,
             quantize_row: |lanes, row, importance, bytes| {
                 let blocks = bytemuck::cast_slice_mut(bytes);
                 lanes.run(QuantizeRow::<F> { row, importance, blocks });

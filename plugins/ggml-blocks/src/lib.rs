@@ -63,7 +63,7 @@ pub use bitquilt_simd::Isa;
 pub use code_lanes::{CodeLanes, Entries};
 pub use f16::{BlockF16, F16};
 pub use float::Half;
-pub use format::{BlockFormat, Format, Importance};
+pub use format::{BlockFormat, Format, Importance, ProvenError};
 pub use iq1_m::{BlockIQ1M, IQ1M};
 pub use iq1_s::{BlockIQ1S, IQ1S};
 pub use iq2_s::{BlockIQ2S, IQ2S};

@@ -7,7 +7,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::blocks32::{self, inverse, range};
 use crate::elementwise::{self, truncated};
 use crate::float::Half;
-use crate::format::{BlockFormat, Importance};
+use crate::format::{BlockFormat, Importance, ProvenError};
 use crate::lanes::Lanes;
 use crate::packing;
 
@@ -43,6 +43,9 @@ impl BlockFormat for Q4_1 {
     const BLOCK_LEN: usize = 32;
     const IMPORTANCE: Importance = Importance::Optional;
     const ERROR_BOUND: f32 = 0.16;
+    // Half a step of the range, 2 m / 15 at most, 15 times the rounding of the scale to f16, and that of the minimum.
+    const PROVEN_ERROR: Option<ProvenError> =
+        Some(ProvenError { fraction: 0.07, least: 1.0 / 1024.0, greatest: 65000.0 });
     type Block = BlockQ4_1;
 
     #[inline(always)]

@@ -7,7 +7,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::blocks32::{self, inverse, largest};
 use crate::elementwise::{self, truncated};
 use crate::float::Half;
-use crate::format::{BlockFormat, Importance};
+use crate::format::{BlockFormat, Importance, ProvenError};
 use crate::lanes::Lanes;
 use crate::packing::{self, at_most, shifted};
 
@@ -44,6 +44,9 @@ impl BlockFormat for Q5_0 {
     const BLOCK_LEN: usize = 32;
     const IMPORTANCE: Importance = Importance::Optional;
     const ERROR_BOUND: f32 = 0.075;
+    // A whole step of m / 16 at the end that has no code, and 16 times the rounding of the scale to f16.
+    const PROVEN_ERROR: Option<ProvenError> =
+        Some(ProvenError { fraction: 0.065, least: 1.0 / 2048.0, greatest: 1e6 });
     type Block = BlockQ5_0;
 
     #[inline(always)]

@@ -7,7 +7,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::blocks32::inverse;
 use crate::elementwise;
 use crate::float::Half;
-use crate::format::{BlockFormat, Importance};
+use crate::format::{BlockFormat, Importance, ProvenError};
 use crate::lanes::Lanes;
 
 /// 32 values of 8 bits with a scale.
@@ -39,6 +39,9 @@ impl BlockFormat for Q8_0 {
     const BLOCK_LEN: usize = 32;
     const IMPORTANCE: Importance = Importance::Ignored;
     const ERROR_BOUND: f32 = 0.005;
+    // Half a step of m / 127, and 127 times the rounding of the scale to f16: 2^-11 of it, or 2^-25 where it is subnormal.
+    const PROVEN_ERROR: Option<ProvenError> =
+        Some(ProvenError { fraction: 0.005, least: 1.0 / 128.0, greatest: 8e6 });
     type Block = BlockQ8_0;
 
     #[inline(always)]

@@ -1,6 +1,6 @@
 //! What holds for every format, whatever the values and whatever the bytes.
 
-use bitquilt_ggml_blocks::{FORMATS, Format, Importance};
+use bitquilt_ggml_blocks::{FORMATS, Format, Importance, ProvenError};
 use proptest::prelude::*;
 
 const ROW: usize = 768;
@@ -59,6 +59,9 @@ proptest! {
                     for (x, decoded) in block.iter().zip(decoded) {
                         let error = (x - decoded).abs() / max;
                         prop_assert!(error <= format.error_bound, "{}: {x} became {decoded}", format.name);
+                        let proven = format.proven_error.map_or(f32::MAX, |proven| proven.fraction);
+                        let constant = format.importance != Importance::Ignored;
+                        prop_assert!(constant || error <= proven, "{}: {x} became {decoded}", format.name);
                     }
                 }
             }
@@ -83,6 +86,40 @@ proptest! {
         for format in FORMATS {
             for bytes in encodings(format, &row) {
                 decode(format, &bytes);
+            }
+        }
+    }
+}
+
+/// Blocks at the edges of a proven bound, where it is the tightest: magnitudes around the least and the greatest one, steps of the codes,
+/// and ranges on one side of zero.
+#[test]
+fn proven_errors_hold_at_their_edges() {
+    const BLOCKS: usize = 24;
+    for format in FORMATS {
+        let Some(ProvenError { fraction, least, greatest }) = format.proven_error else { continue };
+        let tops =
+            [0.0, f32::MIN_POSITIVE, 1e-30, 1e-8, 1e-6, 1e-4, 0.1, 1.0, 100.0, greatest * 0.9, greatest];
+        let around = [1.0 / 64.0, 0.25, 0.5, 0.9, 1.0, 1.1, 2.0, 4.0, 64.0].map(|times| least * times);
+        for top in tops.into_iter().chain(around).filter(|top| *top <= greatest) {
+            for (shift, scale) in [(0.0, 1.0), (0.5, 0.5), (-0.5, 0.5), (0.9, 0.1), (-0.999, 0.001)] {
+                let len = format.block_len * BLOCKS;
+                let unit = |i: usize| match i % format.block_len {
+                    0 => 1.0,
+                    1 => -1.0,
+                    _ => ((i * 7919 % 2003) as f32 - 1001.0) / 1001.0,
+                };
+                let row: Vec<f32> = (0..len).map(|i| (unit(i) * scale + shift) * top).collect();
+                let decoded = decode(format, &encode(format, &row, None));
+                let blocks = row.chunks(format.block_len).zip(decoded.chunks(format.block_len));
+                for (block, decoded) in blocks {
+                    let max = block.iter().fold(0.0f32, |max, x| max.max(x.abs()));
+                    let allowed = f64::from(fraction) * f64::from(max.max(least));
+                    for (x, y) in block.iter().zip(decoded) {
+                        let error = (f64::from(*x) - f64::from(*y)).abs();
+                        assert!(error <= allowed, "{}: {x:e} became {y:e} beside {max:e}", format.name);
+                    }
+                }
             }
         }
     }

@@ -4,7 +4,7 @@
 //! decoded values are ggml's own. The same plugin loads from a file: the example `ggml_plugin` exports it.
 
 use bitquilt_ggml_blocks::{FORMATS, Format, Importance as FormatImportance, Isa};
-use bitquilt_plugin_api::{EncodingSpec, Importance, Plugin, QuantizationEncoding, Result, Rows};
+use bitquilt_plugin_api::{EncodingSpec, ErrorBound, Importance, Plugin, QuantizationEncoding, Result, Rows};
 
 /// The plugin: an encoding for every format, which encodes and decodes by the fastest instruction set of this machine.
 pub fn plugin() -> Plugin {
@@ -32,10 +32,15 @@ impl QuantizationEncoding for GgmlEncoding {
             FormatImportance::Optional => Importance::Optional,
             FormatImportance::Required => Importance::Required,
         };
-        EncodingSpec::new(name, block_len, block_bytes).importance(importance).summary(match block_len {
+        let summary = match block_len {
             1 => format!("{name} values as they are"),
             _ => format!("GGML's {}", name.to_uppercase()),
-        })
+        };
+        let spec = EncodingSpec::new(name, block_len, block_bytes).importance(importance).summary(summary);
+        match self.format.proven_error {
+            Some(proven) => spec.error_bound(ErrorBound::new(proven.fraction, proven.least, proven.greatest)),
+            None => spec,
+        }
     }
 
     fn quantize(&self, rows: Rows<'_>, importance: Option<&[f32]>, dst: &mut [u8]) -> Result<()> {
