@@ -49,8 +49,8 @@ pub(super) struct Probe<'a> {
 }
 
 /// What a call has done.
-struct Called {
-    result: Result<Buffer>,
+pub(super) struct Called {
+    pub(super) result: Result<Buffer>,
     /// What was written beside a buffer.
     trespass: Option<String>,
     /// The input that is not what it was.
@@ -71,7 +71,7 @@ impl<'a> Probe<'a> {
     }
 
     /// Encodes rows of `row_len` values.
-    fn quantize(
+    pub(super) fn quantize(
         &self,
         values: &[f32],
         row_len: usize,
@@ -187,6 +187,7 @@ impl<'a> Probe<'a> {
             };
             said.push(format!("{name} {error}"));
         }
+        self.error_bound()?;
         Ok(format!("relative errors: {}", said.join(", ")))
     }
 

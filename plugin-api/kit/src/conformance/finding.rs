@@ -43,7 +43,8 @@ impl Display for Subject {
 pub enum Check {
     /// Blocks have the values and bytes that the spec says, each stands for itself, and so does each row.
     Blocks,
-    /// Values of 12 distributions come back better than if nothing were stored, and the error is shown; edge values are no trouble.
+    /// Values of 12 distributions come back better than if nothing were stored, and the error is shown; edge values are no
+    /// trouble, and an error bound of the spec holds.
     RoundTrip,
     /// The output types are the same each time, and make sense.
     Types,

@@ -35,6 +35,7 @@
 //! The kit runs in the process of the test: code that hangs, hangs the test, and code that reads or writes far outside its buffers
 //! ends it. `bitquilt plugin check FILE` runs the same checks of a library in child processes with limits, and says where.
 
+mod claim;
 mod encoding;
 mod finding;
 mod kernel;

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use bitquilt_plugin_api::{
-    AttributeKind, EncodingSpec, Error, InferContext, Kernel, Op, OpSignature, OutputType, Plugin,
-    QuantizationEncoding, Result, Rows, RunContext, Scratch, Shapes, TensorType, TensorView, bytemuck,
-    export_plugin,
+    AttributeKind, EncodingSpec, Error, ErrorBound, InferContext, Kernel, Op, OpSignature, OutputType,
+    Plugin, QuantizationEncoding, Result, Rows, RunContext, Scratch, Shapes, TensorType, TensorView,
+    bytemuck, export_plugin,
 };
 
 /// Values in a block.
@@ -44,7 +44,11 @@ fn change(slice: &[u8]) {
 
 impl QuantizationEncoding for Encoding {
     fn spec(&self) -> EncodingSpec {
-        EncodingSpec::new(format!("defective.{}", self.0), BLOCK_LEN, BLOCK_BYTES)
+        let spec = EncodingSpec::new(format!("defective.{}", self.0), BLOCK_LEN, BLOCK_BYTES);
+        match self.0 {
+            "claims_too_much" => spec.error_bound(ErrorBound::new(1e-3, 1e-6, 1e30)),
+            _ => spec,
+        }
     }
 
     fn quantize(&self, rows: Rows<'_>, _: Option<&[f32]>, dst: &mut [u8]) -> Result<()> {
@@ -52,6 +56,7 @@ impl QuantizationEncoding for Encoding {
         for (index, (value, bytes)) in rows.values().iter().zip(dst.chunks_exact_mut(4)).enumerate() {
             let stored = match self.0 {
                 "round_trip" => -value,
+                "claims_too_much" => value * 1.0015,
                 "rows" => value + value_of_before,
                 _ => *value,
             };
@@ -193,6 +198,7 @@ fn plugin() -> Plugin {
         "arithmetic",
         "rows",
         "round_trip",
+        "claims_too_much",
         "nan",
         "fails",
         "unwritten",
