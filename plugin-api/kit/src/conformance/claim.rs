@@ -50,8 +50,8 @@ impl Probe<'_> {
         for (values, decoded) in pairs {
             let most = values.iter().fold(0.0f32, |most, value| most.max(value.abs()));
             let allowed = f64::from(bound.fraction) * f64::from(most.max(bound.least));
-            let error = |(x, y): (&f32, &f32)| (f64::from(*x) - f64::from(*y)).abs();
-            if let Some((x, y)) = values.iter().zip(decoded).find(|pair| !(error(*pair) <= allowed)) {
+            let is_within = |(x, y): (&f32, &f32)| (f64::from(*x) - f64::from(*y)).abs() <= allowed;
+            if let Some((x, y)) = values.iter().zip(decoded).find(|pair| !is_within(*pair)) {
                 return Err(format!(
                     "{x:e} is decoded as {y:e} in a block whose largest magnitude is {most:e}; the error bound of the spec allows \
                      {allowed:e} there"
