@@ -4,8 +4,8 @@ use bytemuck::Pod;
 
 use bitquilt_simd::Isa;
 
-use crate::arch::{AnyLanes, Body, lanes_of};
 use crate::lanes::Lanes;
+use crate::lanes::dispatch::{AnyLanes, Body, lanes_of};
 
 /// What quantization to a format does with an importance vector: one weight an input column, in f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +47,8 @@ pub trait BlockFormat: Send + Sync + 'static {
     const ERROR_BOUND: f32;
     /// How far values are from what they decode to, if that is proven.
     const PROVEN_ERROR: Option<ProvenError> = None;
+    /// Where in a block its half-precision floats are.
+    const HALVES: &'static [usize] = &[];
     /// The bytes of a block: `repr(C)`, alignment 1, no padding, every bit pattern legal.
     type Block: Pod + Send + Sync;
 
@@ -121,6 +123,8 @@ pub struct Format {
     pub error_bound: f32,
     /// See [`BlockFormat::PROVEN_ERROR`].
     pub proven_error: Option<ProvenError>,
+    /// Where in a block its half-precision floats are.
+    pub halves: &'static [usize],
     quantize_row: QuantizeRowIn,
     dequantize: fn(AnyLanes, &[u8], &mut [f32]),
 }
@@ -137,6 +141,7 @@ impl Format {
             importance: F::IMPORTANCE,
             error_bound: F::ERROR_BOUND,
             proven_error: F::PROVEN_ERROR,
+            halves: F::HALVES,
             quantize_row: |lanes, row, importance, bytes| {
                 let blocks = bytemuck::cast_slice_mut(bytes);
                 lanes.run(QuantizeRow::<F> { row, importance, blocks });

@@ -255,38 +255,28 @@ fn random_bytes_give_the_same_bits_everywhere() {
     }
 }
 
-/// Encodings with half-precision floats, and where in a block these are.
-const HALVES: [(&str, &[usize]); 12] = [
-    ("q4_0", &[0]),
-    ("q4_1", &[0, 2]),
-    ("q5_0", &[0]),
-    ("q5_1", &[0, 2]),
-    ("q8_0", &[0]),
-    ("q2_k", &[80, 82]),
-    ("q3_k", &[108]),
-    ("q4_k", &[0, 2]),
-    ("q5_k", &[0, 2]),
-    ("q6_k", &[208]),
-    ("iq4_nl", &[0]),
-    ("iq4_xs", &[0]),
-];
+/// The formats with half-precision floats among their integers that have kernels.
+fn formats_with_halves() -> impl Iterator<Item = &'static Format> {
+    let formats = bitquilt_kernels::encodings().filter_map(bitquilt_ggml_blocks::format);
+    formats.filter(|format| !format.halves.is_empty())
+}
 
 /// The largest integer sums that there can be neither saturate nor wrap. Bytes of zeros have the scale -32 and the code 0
 /// of `q3_k`, bytes of ones the largest codes, minima and unsigned scales, 0x80 the scale -128 of `q6_k` and the code
 /// -128 of `q8_0`.
 #[test]
 fn extreme_blocks_are_exact() {
-    for (encoding, halves) in HALVES {
+    for format in formats_with_halves() {
+        let encoding = format.name;
         let (block_len, block_bytes) = bitquilt_kernels::block(encoding).expect("it is listed");
         let (n, p) = (2 * block_len, 35);
         for fill in [0x00, 0xff, 0x80, 0x7f, 0x55] {
             let mut block = vec![fill; block_bytes];
-            for &at in halves {
+            for &at in format.halves {
                 block[at..at + 2].copy_from_slice(&0x3c00u16.to_le_bytes());
             }
             let bytes = block.repeat(2 * p);
             let mut decoded = vec![0.0; n * p];
-            let format = bitquilt_ggml_blocks::format(encoding).expect("a format of every encoding");
             format.dequantize(&bytes, &mut decoded);
             let case = Case { encoding, n, p, bytes, decoded };
             for m in [1, 2, 13] {
@@ -314,7 +304,7 @@ fn extreme_blocks_are_exact() {
 #[test]
 fn values_without_a_scale_are_marked() {
     for (encoding, isa) in
-        HALVES.iter().flat_map(|(encoding, _)| isas(encoding).map(move |isa| (*encoding, isa)))
+        formats_with_halves().flat_map(|format| isas(format.name).map(move |isa| (format.name, isa)))
     {
         let step = bitquilt_kernels::row_step(encoding).expect("an encoding with kernels");
         let (n, p) = (2 * step, 5);

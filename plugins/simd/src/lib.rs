@@ -14,6 +14,7 @@
 )]
 
 mod detect;
+mod dispatch;
 mod isa;
 mod lanes;
 mod memory;

@@ -1,0 +1,103 @@
+//! `tq1_0`: 256 trits, five to a byte, one scale. 1.6875 bits a value.
+//!
+//! Defined by ggml: `block_tq1_0`, `quantize_row_tq1_0_ref`.
+
+use core::mem::offset_of;
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::float::Half;
+use crate::format::{BlockFormat, Importance};
+use crate::lanes::Lanes;
+use crate::search::ternary;
+
+/// 256 trits with a scale.
+///
+/// ```text
+/// byte   0                          48             52       54
+///        | qs: 32 + 16 bytes        | qh: 4 bytes  | d: f16 |
+/// qs[i]        values 32 n + i          i = 0..32, n = 0..5
+/// qs[32 + i]   values 160 + 16 n + i    i = 0..16, n = 0..5
+/// qh[i]        values 240 + 4 n + i     i = 0..4,  n = 0..4
+/// ```
+///
+/// A byte is the fraction `0.t0 t1 t2 t3 t4` in base 3, in 256ths and rounded up: multiplying by 3 carries
+/// the next trit out of it. `x = d * (t - 1)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct BlockTQ1_0 {
+    /// Five trits a byte.
+    pub qs: [u8; 48],
+    /// Four trits a byte.
+    pub qh: [u8; 4],
+    /// The scale.
+    pub d: Half,
+}
+
+const _: () = assert!(size_of::<BlockTQ1_0>() == 54);
+
+/// The format `tq1_0`.
+#[derive(Clone, Copy, Debug)]
+pub struct TQ1_0;
+
+impl BlockFormat for TQ1_0 {
+    const NAME: &'static str = "tq1_0";
+    const GGML_TYPE: u32 = 34;
+    const BLOCK_LEN: usize = 256;
+    const IMPORTANCE: Importance = Importance::Ignored;
+    const ERROR_BOUND: f32 = 0.505;
+    const HALVES: &'static [usize] = &[offset_of!(BlockTQ1_0, d)];
+    type Block = BlockTQ1_0;
+
+    #[inline(always)]
+    fn quantize_row_in<V: Lanes>(row: &[f32], _: Option<&[f32]>, blocks: &mut [BlockTQ1_0]) {
+        for (block, x) in blocks.iter_mut().zip(row.as_chunks::<256>().0) {
+            let (d, trits) = ternary::quantize::<V>(x);
+            block.d = d;
+            let (wide, rest) = trits.split_at(160);
+            let (narrow, last) = rest.split_at(80);
+            let (qs_wide, qs_narrow) = block.qs.split_at_mut(32);
+            pack(wide, qs_wide);
+            pack(narrow, qs_narrow);
+            pack(last, &mut block.qh);
+        }
+    }
+
+    #[inline(always)]
+    fn dequantize_in<V: Lanes>(blocks: &[BlockTQ1_0], dst: &mut [f32]) {
+        for (block, dst) in blocks.iter().zip(dst.as_chunks_mut::<256>().0) {
+            let d = block.d.to_f32();
+            let (wide, rest) = dst.split_at_mut(160);
+            let (narrow, last) = rest.split_at_mut(80);
+            let (qs_wide, qs_narrow) = block.qs.split_at(32);
+            unpack(qs_wide, d, wide);
+            unpack(qs_narrow, d, narrow);
+            unpack(&block.qh, d, last);
+        }
+    }
+}
+
+/// Byte `i` takes the trits at `i`, `i + bytes.len()`, ..; where there are four, the fifth is 0.
+#[inline(always)]
+fn pack(trits: &[i8], bytes: &mut [u8]) {
+    let stride = bytes.len();
+    for (i, byte) in bytes.iter_mut().enumerate() {
+        let number = (0..5).fold(0u16, |number, n| {
+            number * 3 + trits.get(n * stride + i).copied().unwrap_or_default() as u16
+        });
+        *byte = (number * 256).div_ceil(243) as u8;
+    }
+}
+
+/// The inverse of [`pack`], times `d`.
+#[inline(always)]
+fn unpack(bytes: &[u8], d: f32, dst: &mut [f32]) {
+    let mut power = 1u8;
+    for dst in dst.chunks_exact_mut(bytes.len()) {
+        for (dst, byte) in dst.iter_mut().zip(bytes) {
+            let trit = (u16::from(byte.wrapping_mul(power)) * 3) >> 8;
+            *dst = (f32::from(trit) - 1.0) * d;
+        }
+        power = power.wrapping_mul(3);
+    }
+}

@@ -1,0 +1,85 @@
+//! The choice of a token when a program runs.
+
+/// An enum of tokens, one of which is chosen when a program runs, with `of`, `own`, `available`, `isa` and `run`.
+///
+/// `BODY` is a trait with an `Output` whose values run with each of the tokens once `WRAP` has made them a [`Run`](crate::Run):
+///
+/// ```text
+/// dispatch! {
+///     /// Documentation.
+///     pub enum NAME runs BODY by WRAP {
+///         Scalar(Scalar<false>),
+///         #[cfg(target_arch = "x86_64")]
+///         Avx2(Avx2),
+///     }
+/// }
+/// ```
+///
+/// Variants have the names of [`Isa`](crate::Isa)'s. One more may follow after `+`, which is never chosen by an `Isa`.
+#[macro_export]
+macro_rules! dispatch {
+    (
+        $(#[$doc:meta])*
+        $vis:vis enum $name:ident runs $body:ident by $wrap:path {
+            $($(#[$cfg:meta])* $set:ident($token:ty),)*
+            $(+ $(#[$also_cfg:meta])* $also:ident($also_token:ty),)?
+        }
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        $vis enum $name {
+            $(
+                $(#[$cfg])*
+                #[doc = concat!("That of [`Isa::", stringify!($set), "`](", stringify!($crate), "::Isa).")]
+                $set($token),
+            )*
+            $(
+                $(#[$also_cfg])*
+                #[doc = "Chosen by name alone."]
+                $also($also_token),
+            )?
+        }
+
+        #[allow(dead_code, reason = "not every choice is looked at in every way")]
+        impl $name {
+            /// The one for an instruction set that the machine has, or for the nearest that it includes.
+            #[must_use]
+            $vis fn of(isa: $crate::Isa) -> Self {
+                let own = isa.descend().find_map(Self::own);
+                own.unwrap_or(Self::Scalar($crate::Scalar))
+            }
+
+            /// The one for this instruction set alone, where there is one and the machine has it.
+            #[must_use]
+            $vis fn own(isa: $crate::Isa) -> Option<Self> {
+                match isa {
+                    $($(#[$cfg])* $crate::Isa::$set => <$token as $crate::Token>::detect().map(Self::$set),)*
+                    #[allow(unreachable_patterns, reason = "some enums have all")]
+                    _ => None,
+                }
+            }
+
+            /// Those that this machine has, the slowest first.
+            $vis fn available() -> impl Iterator<Item = Self> {
+                $crate::Isa::available().filter_map(Self::own)
+            }
+
+            /// The instruction set that it is for.
+            #[must_use]
+            $vis fn isa(self) -> $crate::Isa {
+                match self {
+                    $($(#[$cfg])* Self::$set(_) => $crate::Isa::$set,)*
+                    $($(#[$also_cfg])* Self::$also(_) => <$also_token as $crate::Token>::ISA,)?
+                }
+            }
+
+            /// Runs `body` compiled for it.
+            $vis fn run<B: $body>(self, body: B) -> B::Output {
+                match self {
+                    $($(#[$cfg])* Self::$set(token) => $crate::Token::vectorize(token, $wrap(body)),)*
+                    $($(#[$also_cfg])* Self::$also(token) => $crate::Token::vectorize(token, $wrap(body)),)?
+                }
+            }
+        }
+    };
+}
