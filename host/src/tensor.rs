@@ -177,6 +177,17 @@ impl Tensor {
         Ok(Self::owned(element, shape, data))
     }
 
+    /// The same values as data of an encoding, in the same memory, where that is what they are already: f16 and bf16 are both dtypes
+    /// and encodings, which qmatmul and qgather take. None for an encoding that stores them in another way.
+    pub fn as_encoded(&self, encoding: &EncodingSpec) -> Option<Self> {
+        let dtype = self.dtype()?;
+        let is_own = dtype.to_string() == encoding.name
+            && encoding.block_len == 1
+            && dtype.size() == Some(encoding.block_bytes);
+        let element = TensorElement::Encoded(Arc::new(encoding.clone()));
+        is_own.then(|| Self { element, shape: self.shape.clone(), storage: self.storage.clone() })
+    }
+
     /// A dense tensor of memory that was filled for it.
     pub(crate) fn from_memory(
         dtype: DType,
@@ -484,6 +495,18 @@ mod tests {
         for tensor in [Tensor::full([3], 1u8), Tensor::full([0], 1.0f64)] {
             assert!(tensor.bytes().as_ptr().addr().is_multiple_of(64));
         }
+    }
+
+    #[test]
+    fn what_is_both_dtype_and_encoding_is_taken_as_either_in_the_same_memory() {
+        let dense = Tensor::full([2, 3], half::f16::ONE);
+        let encoded = dense.as_encoded(&EncodingSpec::new("f16", 1, 2)).unwrap();
+        assert_eq!(encoded.encoding().unwrap().name, "f16");
+        assert_eq!((encoded.shape(), encoded.bytes().as_ptr()), (dense.shape(), dense.bytes().as_ptr()));
+        for other in [("bf16", 1, 2), ("f16", 2, 4), ("f16", 1, 4)] {
+            assert!(dense.as_encoded(&EncodingSpec::new(other.0, other.1, other.2)).is_none(), "{other:?}");
+        }
+        assert!(encoded.as_encoded(&EncodingSpec::new("f16", 1, 2)).is_none());
     }
 
     #[test]

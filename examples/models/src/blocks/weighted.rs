@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bitquilt::registry::Registry;
-use bitquilt::{DType, Element, Error, Graph, Tensor, TensorDict, Value, dim};
+use bitquilt::{Error, Graph, TensorDict, Value, dim};
 
 /// The input of tokens.
 pub const TOKENS: &str = "tokens";
@@ -31,17 +31,13 @@ impl<'a> WeightedGraph<'a> {
         Ok(self.graph.constant(self.weights.require(name)?)?)
     }
 
-    /// A matrix. One of f16 or bf16 becomes encoded: those are encodings, too.
+    /// A matrix. One whose dtype is an encoding, too, is taken as encoded.
     pub fn matrix(&mut self, name: &str) -> Result<Value, Error> {
         let tensor = self.weights.require(name)?;
-        match tensor.element() {
-            Element::Dense(dtype @ (DType::F16 | DType::BF16)) => {
-                let encoding = self.graph.registry().require_encoding(&dtype.to_string())?.spec().clone();
-                let encoded = Tensor::from_encoded(&encoding, tensor.shape(), tensor.bytes())?;
-                Ok(self.graph.constant(&encoded)?)
-            }
-            _ => Ok(self.graph.constant(tensor)?),
-        }
+        let dtype = tensor.dtype().map(|dtype| dtype.to_string());
+        let encoding = dtype.and_then(|dtype| self.graph.registry().encoding(&dtype));
+        let encoded = encoding.and_then(|encoding| tensor.as_encoded(encoding.spec()));
+        Ok(self.graph.constant(encoded.as_ref().unwrap_or(tensor))?)
     }
 
     /// `x` times the transpose of the matrix `weight`.
