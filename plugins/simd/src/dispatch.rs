@@ -30,7 +30,7 @@ macro_rules! dispatch {
         $vis enum $name {
             $(
                 $(#[$cfg])*
-                #[doc = concat!("That of [`Isa::", stringify!($set), "`](", stringify!($crate), "::Isa).")]
+                #[doc = concat!("For `Isa::", stringify!($set), "`.")]
                 $set($token),
             )*
             $(
