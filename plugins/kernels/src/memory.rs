@@ -25,9 +25,6 @@ const REGION: usize = 64 << 20;
 /// Where a buffer starts, a multiple of this.
 const ALIGNMENT: usize = 64;
 
-/// Bytes that a register load may read past the end of a weight.
-const SLACK: usize = 64;
-
 /// The region that the next buffer goes to, while any buffer in it lives.
 static CURRENT: Mutex<Current> = Mutex::new(Current { region: Weak::new(), taken: 0 });
 
@@ -100,8 +97,7 @@ impl AlignedBuffer {
     /// # Errors
     /// When the system does not have them.
     pub fn zeroed(len: usize) -> io::Result<Self> {
-        let whole = len.checked_add(SLACK).and_then(|len| len.checked_next_multiple_of(ALIGNMENT));
-        let whole = whole.ok_or(io::ErrorKind::OutOfMemory)?;
+        let whole = len.checked_next_multiple_of(ALIGNMENT).ok_or(io::ErrorKind::OutOfMemory)?;
         let (region, range) = CURRENT.lock().unwrap_or_else(PoisonError::into_inner).take(whole)?;
         Ok(Self { region, range, len })
     }
