@@ -1,22 +1,14 @@
 //! AVX2 with FMA and F16C: sixteen floats in two registers.
 
+#![cfg(target_arch = "x86_64")]
+
 use std::arch::x86_64::*;
 
 use half::f16;
 
 use crate::instructions;
 use crate::lanes::{LANES, Simd};
-use crate::token::token;
-
-token! {
-    /// The machine has AVX2, FMA and F16C.
-    Avx2: "avx2", "fma", "f16c", "bmi1", "bmi2", "lzcnt", "movbe", "popcnt"
-}
-
-token! {
-    /// The machine has AVX-VNNI beside AVX2.
-    AvxVnni: "avx2", "fma", "f16c", "bmi1", "bmi2", "lzcnt", "movbe", "popcnt", "avxvnni"
-}
+use crate::token::Avx2;
 
 type F = [__m256; 2];
 

@@ -1,28 +1,14 @@
 //! AVX-512: sixteen floats in a register.
 
+#![cfg(target_arch = "x86_64")]
+
 use std::arch::x86_64::*;
 
 use half::f16;
 
 use crate::instructions;
 use crate::lanes::{LANES, Simd};
-use crate::token::token;
-
-token! {
-    /// The machine has AVX-512 F, BW, CD, DQ and VL.
-    Avx512: "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx2", "fma", "f16c"
-}
-
-token! {
-    /// The machine has VNNI beside AVX-512.
-    Avx512Vnni: "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512vnni", "avx2", "fma", "f16c"
-}
-
-token! {
-    /// The machine has BF16 beside AVX-512 and VNNI.
-    Avx512Bf16:
-        "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512vnni", "avx512bf16", "avx2", "fma", "f16c"
-}
+use crate::token::Avx512;
 
 /// Quarters 0 and 2, and 1 and 3, of two registers.
 const EVEN: i32 = 0b10_00_10_00;

@@ -8,31 +8,33 @@
 /// dispatch! {
 ///     /// Documentation.
 ///     pub enum NAME runs BODY by WRAP {
-///         Scalar(Scalar<false>),
-///         #[cfg(target_arch = "x86_64")]
-///         Avx2(Avx2),
+///         "x86_64": Avx2, Avx512;
+///         "aarch64": Neon;
 ///     }
 /// }
 /// ```
 ///
-/// Variants have the names of [`Isa`](crate::Isa)'s. One more may follow after `+`, which is never chosen by an `Isa`.
+/// Tokens have the names of [`Isa`](crate::Isa)'s and are in scope; that of plain Rust is always there. One more may follow after `+`,
+/// which is never chosen by an `Isa`.
 #[macro_export]
 macro_rules! dispatch {
     (
         $(#[$doc:meta])*
         $vis:vis enum $name:ident runs $body:ident by $wrap:path {
-            $($(#[$cfg:meta])* $set:ident($token:ty),)*
-            $(+ $(#[$also_cfg:meta])* $also:ident($also_token:ty),)?
+            $($arch:literal: $($set:ident),+;)*
+            $(+ $(#[$also_cfg:meta])* $also:ident($also_token:ty);)?
         }
     ) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug)]
         $vis enum $name {
-            $(
-                $(#[$cfg])*
+            /// For `Isa::Scalar`.
+            Scalar($crate::Scalar<false>),
+            $($(
+                #[cfg(target_arch = $arch)]
                 #[doc = concat!("For `Isa::", stringify!($set), "`.")]
-                $set($token),
-            )*
+                $set($set),
+            )+)*
             $(
                 $(#[$also_cfg])*
                 #[doc = "Chosen by name alone."]
@@ -53,8 +55,11 @@ macro_rules! dispatch {
             #[must_use]
             $vis fn own(isa: $crate::Isa) -> Option<Self> {
                 match isa {
-                    $($(#[$cfg])* $crate::Isa::$set => <$token as $crate::Token>::detect().map(Self::$set),)*
-                    #[allow(unreachable_patterns, reason = "some enums have all")]
+                    $crate::Isa::Scalar => Some(Self::Scalar($crate::Scalar)),
+                    $($(
+                        #[cfg(target_arch = $arch)]
+                        $crate::Isa::$set => <$set as $crate::Token>::detect().map(Self::$set),
+                    )+)*
                     _ => None,
                 }
             }
@@ -68,7 +73,11 @@ macro_rules! dispatch {
             #[must_use]
             $vis fn isa(self) -> $crate::Isa {
                 match self {
-                    $($(#[$cfg])* Self::$set(_) => $crate::Isa::$set,)*
+                    Self::Scalar(_) => $crate::Isa::Scalar,
+                    $($(
+                        #[cfg(target_arch = $arch)]
+                        Self::$set(_) => $crate::Isa::$set,
+                    )+)*
                     $($(#[$also_cfg])* Self::$also(_) => <$also_token as $crate::Token>::ISA,)?
                 }
             }
@@ -76,7 +85,11 @@ macro_rules! dispatch {
             /// Runs `body` compiled for it.
             $vis fn run<B: $body>(self, body: B) -> B::Output {
                 match self {
-                    $($(#[$cfg])* Self::$set(token) => $crate::Token::vectorize(token, $wrap(body)),)*
+                    Self::Scalar(token) => $crate::Token::vectorize(token, $wrap(body)),
+                    $($(
+                        #[cfg(target_arch = $arch)]
+                        Self::$set(token) => $crate::Token::vectorize(token, $wrap(body)),
+                    )+)*
                     $($(#[$also_cfg])* Self::$also(token) => $crate::Token::vectorize(token, $wrap(body)),)?
                 }
             }

@@ -5,6 +5,7 @@ use std::iter;
 use std::sync::LazyLock;
 
 use crate::detect;
+use crate::sets::with_instruction_sets;
 
 /// Whether the machine has features of an architecture.
 macro_rules! has {
@@ -37,9 +38,9 @@ macro_rules! base {
     };
 }
 
-/// Writes the list: of each instruction set its name and, where it is not the first, the one that it adds to and what it adds.
-macro_rules! instruction_sets {
-    ($($(#[$doc:meta])* $set:ident = $name:literal $(: $base:ident and $arch:tt [$($feature:tt)+])?;)+) => {
+/// Writes the list.
+macro_rules! list {
+    ($($(#[$doc:meta])* $set:ident = $name:literal $(, on $base:ident, $arch:tt [$($feature:tt)+])?;)+) => {
         /// An instruction set that there is code for.
         ///
         /// Each but [`Scalar`](Self::Scalar) adds features to another, which a machine that has it has too. An op that has no code
@@ -69,8 +70,8 @@ macro_rules! instruction_sets {
                 }
             }
 
-            /// Whether the machine has what it adds to its [base](Self::base).
-            fn adds(self) -> bool {
+            /// Whether the machine has its features.
+            fn ask(self) -> bool {
                 match self {
                     $(Self::$set => has!($($arch: $($feature)+)?),)+
                 }
@@ -79,24 +80,7 @@ macro_rules! instruction_sets {
     };
 }
 
-instruction_sets! {
-    /// Plain Rust, compiled for what every machine of the target has. The other sets are tested against it.
-    Scalar = "scalar";
-    /// AVX2 with FMA and F16C: x86-64-v3.
-    Avx2 = "avx2": Scalar and "x86_64" ["avx2" "fma" "f16c" "bmi1" "bmi2" "lzcnt" "movbe" "popcnt"];
-    /// The same with AVX-VNNI, whose one instruction multiplies and adds bytes.
-    AvxVnni = "avxvnni": Avx2 and "x86_64" ["avxvnni"];
-    /// AVX-512 F, BW, CD, DQ and VL: x86-64-v4.
-    Avx512 = "avx512": Avx2 and "x86_64" ["avx512f" "avx512bw" "avx512cd" "avx512dq" "avx512vl"];
-    /// The same with AVX-512 VNNI.
-    Avx512Vnni = "avx512vnni": Avx512 and "x86_64" ["avx512vnni"];
-    /// The same with AVX-512 BF16, which multiplies pairs of bfloat16.
-    Avx512Bf16 = "avx512bf16": Avx512Vnni and "x86_64" ["avx512bf16"];
-    /// NEON.
-    Neon = "neon": Scalar and "aarch64" ["neon"];
-    /// The same with the products of bytes of Armv8.2.
-    NeonDotprod = "neondotprod": Neon and "aarch64" ["dotprod"];
-}
+with_instruction_sets!(list);
 
 /// Why a name is no instruction set to compute with.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -126,7 +110,7 @@ fn names(sets: impl IntoIterator<Item = Isa>) -> String {
 
 /// For each of [`Isa::ALL`], whether the machine has it. Asked once: some of the questions are slow in virtual machines.
 static MACHINE: LazyLock<[bool; Isa::ALL.len()]> =
-    LazyLock::new(|| Isa::ALL.map(|isa| isa.descend().all(Isa::adds)));
+    LazyLock::new(|| Isa::ALL.map(|isa| isa.descend().all(Isa::ask)));
 
 impl Isa {
     /// This one, the one that it adds to, and so on, to [`Scalar`](Self::Scalar).

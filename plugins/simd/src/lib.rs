@@ -13,46 +13,31 @@
     reason = "who uses `instructions!` writes `unsafe`, and why that is sound"
 )]
 
+mod avx2;
+mod avx512;
 mod detect;
 mod dispatch;
 mod isa;
 mod lanes;
 mod memory;
-mod token;
-
-#[cfg(target_arch = "x86_64")]
-mod avx2;
-#[cfg(target_arch = "x86_64")]
-mod avx512;
-#[cfg(target_arch = "aarch64")]
 mod neon;
 mod scalar;
+mod sets;
+mod token;
 
 pub use detect::is_amd;
 pub use isa::{Isa, IsaError};
 pub use lanes::{Body, LANES, Simd};
 pub use memory::{prefetch, prefetch_line, touch};
 pub use scalar::Scalar;
-pub use token::{Run, Token};
-
-#[cfg(target_arch = "x86_64")]
-pub use avx2::{Avx2, AvxVnni};
-#[cfg(target_arch = "x86_64")]
-pub use avx512::{Avx512, Avx512Bf16, Avx512Vnni};
-#[cfg(target_arch = "aarch64")]
-pub use neon::{Neon, NeonDotprod};
+pub use token::*;
 
 dispatch! {
     /// Sixteen floats at a time, of an instruction set that this machine has.
     pub enum AnySimd runs Body by std::convert::identity {
-        Scalar(Scalar<false>),
-        #[cfg(target_arch = "x86_64")]
-        Avx2(Avx2),
-        #[cfg(target_arch = "x86_64")]
-        Avx512(Avx512),
-        #[cfg(target_arch = "aarch64")]
-        Neon(Neon),
+        "x86_64": Avx2, Avx512;
+        "aarch64": Neon;
         // Plain Rust that fuses multiplication and addition, as all but `Scalar` do.
-        + #[cfg(feature = "testing")] Fused(Scalar<true>),
+        + #[cfg(feature = "testing")] Fused(Scalar<true>);
     }
 }

@@ -1,5 +1,7 @@
 //! NEON: sixteen floats in four registers.
 
+#![cfg(target_arch = "aarch64")]
+
 use std::arch::aarch64::*;
 use std::arch::asm;
 
@@ -7,17 +9,7 @@ use half::f16;
 
 use crate::instructions;
 use crate::lanes::{LANES, Simd};
-use crate::token::token;
-
-token! {
-    /// The machine has NEON.
-    Neon: "neon"
-}
-
-token! {
-    /// The machine has the products of bytes of Armv8.2 beside NEON.
-    NeonDotprod: "neon", "dotprod"
-}
+use crate::token::Neon;
 
 type F = [float32x4_t; 4];
 type M = [uint32x4_t; 4];

@@ -1,6 +1,7 @@
 //! Values that prove what the machine has.
 
-use crate::Isa;
+use crate::isa::Isa;
+use crate::sets::with_instruction_sets;
 
 /// Code that runs with a token, and is compiled with its features. Implementations are `#[inline(always)]`, as is all they call with
 /// the token.
@@ -23,36 +24,45 @@ pub trait Token: Copy + Send + Sync + 'static {
     fn vectorize<R: Run<Self>>(self, code: R) -> R::Output;
 }
 
-/// The type of an instruction set's tokens, which is compiled with these features: all that the set and those that it includes have.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-macro_rules! token {
-    ($(#[$doc:meta])* $name:ident: $($feature:literal),+) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug)]
-        pub struct $name(());
+/// Writes the types of tokens, on machines of other architectures, too, where there are no values of them.
+macro_rules! tokens {
+    ($($(#[$doc:meta])* $set:ident = $name:literal $(, on $base:ident, $arch:tt [$($feature:tt)+])?;)+) => {
+        $(token!($set $(, $name, $arch [$($feature)+])?);)+
+    };
+}
 
-        impl $crate::Token for $name {
-            const ISA: $crate::Isa = $crate::Isa::$name;
+/// Writes the type of an instruction set's tokens; that of the first is [`Scalar`](crate::Scalar).
+macro_rules! token {
+    ($set:ident) => {};
+    ($set:ident, $name:literal, $arch:tt [$($feature:tt)+]) => {
+        #[doc = concat!("The machine has `", $name, "`.")]
+        #[derive(Clone, Copy, Debug)]
+        pub struct $set(());
+
+        impl Token for $set {
+            const ISA: Isa = Isa::$set;
 
             fn detect() -> Option<Self> {
                 Self::ISA.is_available().then_some(Self(()))
             }
 
             #[inline]
-            fn vectorize<R: $crate::Run<Self>>(self, code: R) -> R::Output {
-                #[target_feature($(enable = $feature),+)]
-                fn vectorized<R: $crate::Run<$name>>(token: $name, code: R) -> R::Output {
+            fn vectorize<R: Run<Self>>(self, code: R) -> R::Output {
+                #[cfg_attr(target_arch = $arch, target_feature($(enable = $feature),+))]
+                fn vectorized<R: Run<$set>>(token: $set, code: R) -> R::Output {
                     code.run(token)
                 }
                 // SAFETY: `self` exists where the machine has the features.
-                unsafe { vectorized(self, code) }
+                #[allow(unused_unsafe, reason = "on another architecture there are no features, and no `self`")]
+                unsafe {
+                    vectorized(self, code)
+                }
             }
         }
     };
 }
 
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-pub(crate) use token;
+with_instruction_sets!(tokens);
 
 /// Methods of a token whose bodies are instructions of its set: `NAME(ARGUMENTS) -> RESULT { EXPRESSION }` each, with `unsafe` before
 /// the first, above which stands why the bodies are sound.

@@ -1,5 +1,7 @@
 //! AVX2: 8 lanes.
 
+#![cfg(target_arch = "x86_64")]
+
 use core::arch::x86_64::*;
 use core::ops::Neg;
 

@@ -1,5 +1,7 @@
 //! AVX-512: 16 lanes.
 
+#![cfg(target_arch = "x86_64")]
+
 use core::arch::x86_64::*;
 use core::ops::Neg;
 

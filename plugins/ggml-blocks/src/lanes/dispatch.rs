@@ -63,13 +63,8 @@ impl<T: HasLanes, B: Body> Run<T> for InLanes<B> {
 dispatch! {
     /// Lanes that this machine has.
     pub(crate) enum AnyLanes runs Body by InLanes {
-        Scalar(Scalar<false>),
-        #[cfg(target_arch = "x86_64")]
-        Avx2(Avx2),
-        #[cfg(target_arch = "x86_64")]
-        Avx512(Avx512),
-        #[cfg(target_arch = "aarch64")]
-        Neon(Neon),
+        "x86_64": Avx2, Avx512;
+        "aarch64": Neon;
     }
 }
 

@@ -5,15 +5,12 @@
 //! are written once, over [`Lanes`]; with [`f32`], the one-lane register, they are the scalar reference. The searches in
 //! a grid have few blocks but many candidates for each: there the lanes are candidates, which is as good.
 
-#[cfg(target_arch = "x86_64")]
 mod avx2;
-#[cfg(target_arch = "x86_64")]
 mod avx512;
 pub(crate) mod codes;
 pub(crate) mod dispatch;
 pub(crate) mod elementwise;
 pub(crate) mod ints;
-#[cfg(target_arch = "aarch64")]
 mod neon;
 
 use core::ops::{Add, Div, Mul, Neg, Sub};

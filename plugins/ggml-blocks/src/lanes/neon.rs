@@ -1,5 +1,7 @@
 //! NEON: 4 lanes.
 
+#![cfg(target_arch = "aarch64")]
+
 use core::arch::aarch64::*;
 use core::ops::{Add, Mul, Neg, Sub};
 

@@ -5,37 +5,35 @@
 //! ever summed across lanes, so an element of the result has one order of operations on every instruction set,
 //! and the results are the same bits on all of them, but for those of [`Isa::Avx512Bf16`] with `bf16`.
 
-#[cfg(target_arch = "aarch64")]
-use bitquilt_simd::NeonDotprod;
-#[cfg(target_arch = "x86_64")]
-use bitquilt_simd::{Avx2, Avx512Bf16, Avx512Vnni, AvxVnni};
-use bitquilt_simd::{Isa, Run, Scalar, Token, dispatch};
+// The tokens of all instruction sets among it.
+use bitquilt_simd::*;
 
 use crate::form::{Form, STRIP_LEN};
 
-#[cfg(target_arch = "x86_64")]
 mod avx2;
-#[cfg(target_arch = "x86_64")]
 mod avx512;
 mod bf16;
-#[cfg(target_arch = "aarch64")]
 mod neon;
 mod scalar;
 
 /// Makes the choice between the instruction sets that there are kernels for, and lists what each has kernels of its own for.
 macro_rules! instruction_sets {
-    ($($(#[$cfg:meta])* $set:ident($token:ty),)*) => {
+    ($($arch:literal: $($set:ident),+;)*) => {
         dispatch! {
             /// An instruction set that there are kernels for, and the machine has.
             pub enum AnyDot runs Body by InDot {
-                $($(#[$cfg])* $set($token),)*
+                $($arch: $($set),+;)*
             }
         }
 
         /// What an instruction set has kernels of its own for: nothing, where those of its base serve it.
         pub(crate) const fn own_kernels(isa: Isa) -> OwnKernels {
             match isa {
-                $($(#[$cfg])* Isa::$set => <$token as DotIsa>::OWN,)*
+                Isa::Scalar => <Scalar<false> as DotIsa>::OWN,
+                $($(
+                    #[cfg(target_arch = $arch)]
+                    Isa::$set => <$set as DotIsa>::OWN,
+                )+)*
                 _ => OwnKernels { integers: false, floats: false, bf16: false },
             }
         }
@@ -43,17 +41,8 @@ macro_rules! instruction_sets {
 }
 
 instruction_sets! {
-    Scalar(Scalar<false>),
-    #[cfg(target_arch = "x86_64")]
-    Avx2(Avx2),
-    #[cfg(target_arch = "x86_64")]
-    AvxVnni(AvxVnni),
-    #[cfg(target_arch = "x86_64")]
-    Avx512Vnni(Avx512Vnni),
-    #[cfg(target_arch = "x86_64")]
-    Avx512Bf16(Avx512Bf16),
-    #[cfg(target_arch = "aarch64")]
-    NeonDotprod(NeonDotprod),
+    "x86_64": Avx2, AvxVnni, Avx512Vnni, Avx512Bf16;
+    "aarch64": NeonDotprod;
 }
 
 /// The kinds of weights that an instruction set has kernels of its own for.
