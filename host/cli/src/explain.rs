@@ -10,7 +10,7 @@ use miette::{IntoDiagnostic, miette};
 use crate::output::print;
 use crate::session::SessionArguments;
 
-/// Shows the plan of a saved graph.
+/// Loads a saved graph and shows its plan: the kernel of each node and why, sizes, and places in memory.
 #[derive(Args)]
 pub struct ExplainArguments {
     /// A saved graph.

@@ -14,8 +14,9 @@ use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::json;
 
 use crate::output::{print_json, print_with};
+use crate::session::SessionArguments;
 
-/// Shows what is in a file.
+/// Shows what is in a checkpoint, a GGUF file or a saved graph, without running any of it.
 ///
 /// Of a model in several files all are shown: FILE is any one of them, or their index. A tensor's type is its dtype or encoding; one that
 /// this version does not read has the file's name for it, such as F4, or ggml.137 for the type of that number in ggml. Of arrays in the
@@ -34,7 +35,7 @@ const FIRST: usize = 8;
 
 impl InspectArguments {
     /// Does it.
-    pub fn execute(&self) -> miette::Result<()> {
+    pub fn execute(&self, _: &SessionArguments) -> miette::Result<()> {
         let file = Checkpoint::open(&self.file).into_diagnostic()?;
         let format = match Graph::is_in(&file) {
             true => format!("{} with a graph", file.format()),

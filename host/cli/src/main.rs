@@ -1,18 +1,11 @@
 //! The command `bitquilt`. Data goes to standard output, everything else to standard error.
 
-mod bench;
-mod dequantize;
-mod explain;
-mod inspect;
 mod output;
-mod plugin;
-mod quantize;
 mod rewrite;
-mod run;
 mod session;
 
 use std::io::{IsTerminal, Write};
-use std::process::ExitCode;
+use std::process::{ExitCode, Termination};
 
 use bitquilt::text::Passage;
 use clap::{Parser, Subcommand};
@@ -37,22 +30,34 @@ struct Arguments {
     command: Command,
 }
 
-#[derive(Subcommand)]
-enum Command {
-    /// Shows plugins, where they come from and what they register; checks one, and begins a new one.
-    #[command(subcommand)]
-    Plugin(plugin::PluginCommand),
-    /// Shows what is in a checkpoint, a GGUF file or a saved graph, without running any of it.
-    Inspect(inspect::InspectArguments),
-    Quantize(quantize::QuantizeArguments),
-    Dequantize(dequantize::DequantizeArguments),
-    /// Loads a saved graph and shows its plan: the kernel of each node and why, sizes, and places in memory.
-    Explain(explain::ExplainArguments),
-    /// Runs a saved graph on NumPy arrays.
-    Run(run::RunArguments),
-    /// Times kernels, against what this machine can do at most.
-    #[command(subcommand)]
-    Bench(bench::BenchCommand),
+/// Takes in the files of subcommands, and lists them.
+macro_rules! commands {
+    ($($(#[$attribute:meta])* $command:ident = $file:ident::$arguments:ident),* $(,)?) => {
+        $(mod $file;)*
+
+        #[derive(Subcommand)]
+        enum Command {
+            $($(#[$attribute])* $command($file::$arguments)),*
+        }
+
+        impl Command {
+            fn execute(&self, session: &session::SessionArguments) -> miette::Result<ExitCode> {
+                match self {
+                    $(Self::$command(arguments) => arguments.execute(session).map(Termination::report)),*
+                }
+            }
+        }
+    };
+}
+
+commands! {
+    #[command(subcommand)] Plugin = plugin::PluginCommand,
+    Inspect = inspect::InspectArguments,
+    Quantize = quantize::QuantizeArguments,
+    Dequantize = dequantize::DequantizeArguments,
+    Explain = explain::ExplainArguments,
+    Run = run::RunArguments,
+    #[command(subcommand)] Bench = bench::BenchCommand,
 }
 
 fn main() -> ExitCode {
@@ -77,18 +82,7 @@ fn main() -> ExitCode {
     let _ = miette::set_hook(Box::new(move |_| {
         Box::new(miette::MietteHandlerOpts::new().wrap_lines(wrap).without_cause_chain().build())
     }));
-    let session = &arguments.session;
-    let success = |()| ExitCode::SUCCESS;
-    let done = match arguments.command {
-        Command::Plugin(command) => command.execute(session),
-        Command::Inspect(arguments) => arguments.execute().map(success),
-        Command::Quantize(arguments) => arguments.execute(session).map(success),
-        Command::Dequantize(arguments) => arguments.execute(session).map(success),
-        Command::Explain(arguments) => arguments.execute(session).map(success),
-        Command::Run(arguments) => arguments.execute(session).map(success),
-        Command::Bench(command) => command.execute(session).map(success),
-    };
-    match done {
+    match arguments.command.execute(&arguments.session) {
         Ok(code) => code,
         Err(report) => {
             let report = miette::miette!("{}", Passage(&report.to_string()));

@@ -11,7 +11,7 @@ use miette::{IntoDiagnostic, miette};
 use crate::output::{print, print_line};
 use crate::session::SessionArguments;
 
-/// Runs a saved graph.
+/// Runs a saved graph on NumPy arrays.
 #[derive(Args)]
 pub struct RunArguments {
     /// A saved graph.

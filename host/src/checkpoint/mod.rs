@@ -84,13 +84,11 @@ mod container;
 mod dict;
 mod error;
 mod formats;
-mod gguf;
 mod mapped;
 pub mod metadata;
 pub mod npy;
 mod open;
 mod raw;
-mod safetensors;
 mod shards;
 mod stored;
 #[cfg(test)]

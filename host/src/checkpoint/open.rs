@@ -10,7 +10,7 @@ use super::container::{Contents, Format};
 use super::error::TensorProblem;
 use super::mapped::MappedFile;
 use super::stored::StoredTensor;
-use super::{CheckpointError, Metadata, TensorDict, dict, safetensors, shards};
+use super::{CheckpointError, Metadata, TensorDict, dict, formats, shards};
 use crate::registry::Registry;
 use crate::tensor::{Tensor, TensorElement};
 
@@ -105,7 +105,7 @@ impl Checkpoint {
         let bytes = self.files[stored.file()].map.get(stored.byte_range()).unwrap_or_default();
         match bytes.iter().all(|byte| *byte <= 1) {
             true => TensorElement::Dense(DType::BOOL),
-            false => safetensors::opaque_bool(bytes.len()),
+            false => formats::opaque_bool(bytes.len()),
         }
     }
 

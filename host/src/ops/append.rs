@@ -1,7 +1,7 @@
 //! `append`: rows written into a state.
 
 use bitquilt_plugin_api::half::f16;
-use bitquilt_plugin_api::{
+use bitquilt_plugin_api::{ Plugin, 
     DType, ElementView, Error, Executor, InferContext, Op, OpSignature, OutputType, Result, RunContext,
     ShapeDisplay,
 };
@@ -10,8 +10,13 @@ use super::cast::narrow;
 use super::check::Input;
 use super::parallel::for_each_piece;
 use super::positions::Positions;
-use super::vectorized::Vectorized;
+use super::vectorized::{self, Vectorized};
 use bitquilt_simd::AnySimd;
+
+/// Registers the op.
+pub(super) fn register(plugin: Plugin) -> Plugin {
+    vectorized::register(plugin, Append)
+}
 
 /// `append(cache, rows, positions)`: the state `cache`, `[capacity, ..]`, with `rows`, `[count, ..]`, written at `positions`, i64 or
 /// i32: a scalar, from which on they stand one after the other, or an ascending number for each. The output is the state's next

@@ -1,15 +1,20 @@
 //! `add`, `sub`, `mul` and `div`, with broadcasting.
 
-use bitquilt_plugin_api::{
+use bitquilt_plugin_api::{ Plugin, 
     DType, ElementView, Error, Executor, InferContext, Op, OpSignature, OutputType, Result, RunContext,
     Scalar, TensorType,
 };
 
 use super::check::{Input, broadcast};
 use super::parallel::for_each_piece;
-use super::vectorized::Vectorized;
+use super::vectorized::{self, Vectorized};
 use super::walk::Walk;
 use bitquilt_simd::{AnySimd, Body, Simd};
+
+/// Registers the ops.
+pub(super) fn register(plugin: Plugin) -> Plugin {
+    Arithmetic::ALL.into_iter().fold(plugin, vectorized::register)
+}
 
 /// An op of two tensors of one dtype (f32, i32 or i64) whose shapes broadcast.
 ///

@@ -1,7 +1,7 @@
 //! `cast`: values of another dtype.
 
 use bitquilt_plugin_api::half::{bf16, f16};
-use bitquilt_plugin_api::{
+use bitquilt_plugin_api::{ Plugin, 
     AttributeKind, DType, ElementView, Error, Executor, F8E4M3, F8E5M2, InferContext, Op, OpSignature,
     OutputType, Result, RunContext, Scalar, TensorType, TensorView, TensorViewMut, bytemuck,
 };
@@ -9,10 +9,15 @@ use num_traits::AsPrimitive;
 
 use super::check::Input;
 use super::parallel::for_each_piece;
-use super::vectorized::Vectorized;
+use super::vectorized::{self, Vectorized};
 use crate::tensor::Tensor;
 use crate::text::Brief;
 use bitquilt_simd::{AnySimd, Body, LANES, Simd};
+
+/// Registers the op.
+pub(super) fn register(plugin: Plugin) -> Plugin {
+    vectorized::register(plugin, Cast)
+}
 
 /// `cast(x)` to the attribute `dtype`, by the rules of Rust's `as`: floats round to the nearest, ties to even; a float that
 /// becomes an integer is cut off towards zero, clamped to the integer's range, and 0 if it is NaN; integers that are too wide

@@ -1,11 +1,16 @@
 //! `dequantize`: encoded blocks to f32.
 
-use bitquilt_plugin_api::{
+use bitquilt_plugin_api::{ Plugin, 
     InferContext, Kernel, Op, OpSignature, OutputType, Result, RunContext, TensorType, WorkerScratch,
 };
 
 use super::check::Input;
 use super::parallel::piece_len;
+
+/// Registers the op.
+pub(super) fn register(plugin: Plugin) -> Plugin {
+    plugin.simple_op(Dequantize)
+}
 
 /// `dequantize(x)`: the values of blocks of any encoding, f32 of the same logical shape.
 pub(super) struct Dequantize;

@@ -1,6 +1,6 @@
 //! `gather`: slices of a tensor, by number.
 
-use bitquilt_plugin_api::{
+use bitquilt_plugin_api::{ Plugin, 
     DType, Error, InferContext, Kernel, KernelKey, KernelProvider, NodeView, Op, OpSignature, OutputType,
     PrepareContext, Prepared, Result, RunContext, Selector, TensorType,
 };
@@ -8,6 +8,11 @@ use bitquilt_plugin_api::{
 use super::check::{Input, axis_index};
 use super::parallel::for_each_piece;
 use super::positions::Positions;
+
+/// Registers the op.
+pub(super) fn register(plugin: Plugin) -> Plugin {
+    plugin.op(Gather).kernel(Gather)
+}
 
 /// `gather(x, indices)`: the slices of `x` along the attribute `axis` that `indices`, i64 or i32, name: `x` `[a.., n, b..]` and `indices`
 /// `[i..]` give `[a.., i.., b..]`, of any dtype. An index below 0 or not below `n` is an error of the run.

@@ -2,15 +2,20 @@
 
 use std::cmp::Ordering;
 
-use bitquilt_plugin_api::{
+use bitquilt_plugin_api::{ Plugin, 
     AttributeKind, DType, Dim, Error, InferContext, Kernel, KernelKey, KernelProvider, NodeView, Op,
     OpSignature, OutputType, PrepareContext, Prepared, Result, RunContext, Selector, TensorType,
 };
 
 use super::check::Input;
 use super::parallel::for_each_piece;
-use super::vectorized::Vectorized;
+use super::vectorized::{self, Vectorized};
 use bitquilt_simd::{AnySimd, Body, Simd};
+
+/// Registers the ops.
+pub(super) fn register(plugin: Plugin) -> Plugin {
+    vectorized::register(plugin.op(TopK).kernel(TopK), Argmax)
+}
 
 /// `argmax(x)`: for each row of `x`, f32 `[.., n]`, the index of its greatest value as i64 `[..]`; the first one of equals. NaN is
 /// greater than any other value. A row of no values is an error.

@@ -1,6 +1,6 @@
 //! `layer_norm`: rows scaled to a mean of 0 and a variance of 1.
 
-use bitquilt_plugin_api::{
+use bitquilt_plugin_api::{ Plugin, 
     Arity, InferContext, InputKind, Kernel, KernelKey, KernelProvider, Op, OpSignature, OutputType,
     PrepareContext, Prepared, Result, RunContext, Selector,
 };
@@ -9,6 +9,11 @@ use super::check::chosen_simd;
 use super::norm;
 use super::parallel::for_each_piece;
 use bitquilt_simd::{AnySimd, Body, LANES, Simd};
+
+/// Registers the op.
+pub(super) fn register(plugin: Plugin) -> Plugin {
+    plugin.op(LayerNorm).kernel(LayerNorm)
+}
 
 /// `layer_norm(x, weight, bias)`: `(x - mean) / sqrt(variance + eps) * weight + bias`, with mean and variance of each row of `x`,
 /// f32 `[.., n]`, and `weight` and `bias`, which is optional, f32 `[n]`. Ba, Kiros and Hinton, "Layer Normalization", 2016.

@@ -1,15 +1,20 @@
 //! `matmul`: dense f32 matrix products.
 
-use bitquilt_plugin_api::{
+use bitquilt_plugin_api::{ Plugin, 
     Dim, Error, InferContext, Op, OpSignature, OutputType, Result, RunContext, TensorType,
 };
 
 use super::check::{Input, broadcast_dims};
 use super::gemm::Gemm;
 use super::parallel::piece_len;
-use super::vectorized::Vectorized;
+use super::vectorized::{self, Vectorized};
 use super::walk::Walk;
 use bitquilt_simd::AnySimd;
+
+/// Registers the op.
+pub(super) fn register(plugin: Plugin) -> Plugin {
+    vectorized::register(plugin, Matmul)
+}
 
 /// `matmul(x, y)`: the product of the matrices `x`, f32 `[.., m, k]`, and `y`, f32 `[.., k, n]`; leading dimensions broadcast.
 ///

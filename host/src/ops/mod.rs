@@ -2,82 +2,38 @@
 //!
 //! They are written against the plugin interface alone and register like any plugin's.
 
-mod append;
-mod arithmetic;
-mod attention;
-mod cast;
 mod check;
-mod dequantize;
-mod gather;
 mod gemm;
-mod greatest;
-mod layer_norm;
 mod math;
-mod matmul;
 mod norm;
 mod parallel;
 mod positions;
-mod reduce;
-mod reshape;
-mod rms_norm;
-mod rope;
-mod slice;
-mod softmax;
 #[cfg(test)]
 mod testing;
-mod transpose;
-mod unary;
 mod vectorized;
 mod walk;
 
 use bitquilt_plugin_api::Plugin;
 
-use arithmetic::Arithmetic;
-use reduce::Reduce;
-use unary::Unary;
-use vectorized::Vectorized;
-
 pub(crate) use cast::first_overflow;
 
-/// The plugin `standard`.
-pub(crate) fn plugin() -> Plugin {
-    let mut plugin = Plugin::new("standard", env!("CARGO_PKG_VERSION"))
-        .op(attention::AttentionOp)
-        .kernel(attention::AttentionOp)
-        .op(gather::Gather)
-        .kernel(gather::Gather)
-        .op(greatest::TopK)
-        .kernel(greatest::TopK)
-        .op(layer_norm::LayerNorm)
-        .kernel(layer_norm::LayerNorm)
-        .op(reshape::Reshape)
-        .op(rms_norm::RmsNorm)
-        .kernel(rms_norm::RmsNorm)
-        .op(rope::RopeOp)
-        .kernel(rope::RopeOp)
-        .op(slice::Concat)
-        .kernel(slice::Concat)
-        .op(slice::Slice)
-        .kernel(slice::Slice)
-        .op(softmax::Softmax)
-        .kernel(softmax::Softmax)
-        .op(transpose::Transpose)
-        .kernel(transpose::Transpose)
-        .simple_op(dequantize::Dequantize);
-    plugin = vectorized(plugin, append::Append);
-    plugin = vectorized(plugin, cast::Cast);
-    plugin = vectorized(plugin, greatest::Argmax);
-    plugin = vectorized(plugin, matmul::Matmul);
-    plugin = Arithmetic::ALL.into_iter().fold(plugin, vectorized);
-    plugin = Unary::ALL.into_iter().fold(plugin, vectorized);
-    for op in Reduce::ALL {
-        plugin = plugin.op(op).kernel(op);
-    }
-    plugin
+/// Takes in the files of ops, and registers what each has.
+macro_rules! ops {
+    ($($file:ident),* $(,)?) => {
+        $(mod $file;)*
+
+        /// The plugin `standard`.
+        pub(crate) fn plugin() -> Plugin {
+            let plugin = Plugin::new("standard", env!("CARGO_PKG_VERSION"));
+            $(let plugin = $file::register(plugin);)*
+            plugin
+        }
+    };
 }
 
-fn vectorized<O: Vectorized>(plugin: Plugin, op: O) -> Plugin {
-    plugin.op(op).kernel(vectorized::Provider(op))
+ops! {
+    append, arithmetic, attention, cast, dequantize, gather, greatest, layer_norm, matmul, reduce, reshape, rms_norm, rope, slice, softmax,
+    transpose, unary,
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `sum`, `mean` and `max` along an axis.
 
-use bitquilt_plugin_api::{
+use bitquilt_plugin_api::{ Plugin, 
     Dim, InferContext, Kernel, KernelKey, KernelProvider, Op, OpSignature, OutputType, PrepareContext,
     Prepared, Result, RunContext, Selector, TensorType,
 };
@@ -8,6 +8,11 @@ use bitquilt_plugin_api::{
 use super::check::{Input, axis, chosen_simd};
 use super::parallel::for_each_piece;
 use bitquilt_simd::{AnySimd, Body, LANES, Simd};
+
+/// Registers the ops.
+pub(super) fn register(plugin: Plugin) -> Plugin {
+    Reduce::ALL.into_iter().fold(plugin, |plugin, op| plugin.op(op).kernel(op))
+}
 
 /// An f32 tensor with one axis, `axis`, reduced to a value: gone, or 1 with `keep_axis`. The axis is the last if it is not given.
 ///

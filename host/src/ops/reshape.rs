@@ -1,10 +1,15 @@
 //! `reshape`: the same values under another shape.
 
-use bitquilt_plugin_api::{
+use bitquilt_plugin_api::{ Plugin, 
     AttributeKind, Dim, Error, InferContext, Op, OpSignature, OutputType, Result, ShapeDisplay, TensorType,
 };
 
 use super::check::Input;
+
+/// Registers the op.
+pub(super) fn register(plugin: Plugin) -> Plugin {
+    plugin.op(Reshape)
+}
 
 /// `reshape(x)` to the attribute `shape`, in which one dimension may be `_` (or -1): what the others leave. No value moves, so
 /// the output is the input's memory, and there is no kernel.

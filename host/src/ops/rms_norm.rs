@@ -1,6 +1,6 @@
 //! `rms_norm`: rows scaled to a root mean square of 1.
 
-use bitquilt_plugin_api::{
+use bitquilt_plugin_api::{ Plugin, 
     InferContext, Kernel, KernelKey, KernelProvider, Op, OpSignature, OutputType, PrepareContext, Prepared,
     Result, RunContext, Selector,
 };
@@ -9,6 +9,11 @@ use super::check::chosen_simd;
 use super::norm;
 use super::parallel::for_each_piece;
 use bitquilt_simd::{AnySimd, Body, LANES, Simd};
+
+/// Registers the op.
+pub(super) fn register(plugin: Plugin) -> Plugin {
+    plugin.op(RmsNorm).kernel(RmsNorm)
+}
 
 /// `rms_norm(x, weight)`: `x / sqrt(mean(x^2) + eps) * weight`, the mean over each row of `x`, f32 `[.., n]`, with `weight` f32
 /// `[n]`. Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019.

@@ -1,7 +1,7 @@
 //! `rope`: rotary position embedding.
 
 use bitquilt_plugin_api::bytemuck;
-use bitquilt_plugin_api::{
+use bitquilt_plugin_api::{ Plugin, 
     Arity, AttributeKind, Dim, Error, Executor, InferContext, InputKind, InputTransform, Kernel, KernelKey,
     KernelProvider, NodeView, Op, OpSignature, OutputType, PrepareContext, Prepared, Result, RunContext,
     Scratch, Selector, Shapes, TensorType, TensorView,
@@ -12,6 +12,11 @@ use super::parallel::for_each_piece;
 use super::positions::Positions;
 use crate::text::Brief;
 use bitquilt_simd::{AnySimd, Body, Simd};
+
+/// Registers the op.
+pub(super) fn register(plugin: Plugin) -> Plugin {
+    plugin.op(RopeOp).kernel(RopeOp)
+}
 
 /// `rope(x, positions, factors)`: each head of `x`, f32 `[.., seq, heads, n]`, with the pairs of its first `dims` values turned by
 /// angles that grow with the row's position: pair `i` by `scale * position / (theta^(2 * i / dims) * factors[i])` radians.

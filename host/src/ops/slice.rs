@@ -1,12 +1,17 @@
 //! `slice` and `concat`: parts of tensors along an axis.
 
-use bitquilt_plugin_api::{
+use bitquilt_plugin_api::{ Plugin, 
     Arity, Dim, Error, Executor, InferContext, InputKind, Kernel, KernelKey, KernelProvider, NodeView, Op,
     OpSignature, OutputType, PrepareContext, Prepared, Result, RunContext, Selector, TensorType,
 };
 
 use super::check::{Input, axis};
 use super::parallel::for_each_piece;
+
+/// Registers the ops.
+pub(super) fn register(plugin: Plugin) -> Plugin {
+    plugin.op(Concat).kernel(Concat).op(Slice).kernel(Slice)
+}
 
 /// `slice(x)`: the places `start .. end` of `x` along `axis`. Both count from the end where they are negative, and `end` is the end if
 /// it is not given; so a `start` of -1 alone is the last place. Places that `x` does not have are an error.

@@ -1,6 +1,6 @@
 //! `softmax`: weights that sum up to 1.
 
-use bitquilt_plugin_api::{
+use bitquilt_plugin_api::{ Plugin, 
     InferContext, Kernel, KernelKey, KernelProvider, Op, OpSignature, OutputType, PrepareContext, Prepared,
     Result, RunContext, Selector, TensorType,
 };
@@ -9,6 +9,11 @@ use super::check::{Input, axis, chosen_simd};
 use super::math::exp;
 use super::parallel::for_each_piece;
 use bitquilt_simd::{AnySimd, Body, LANES, Simd};
+
+/// Registers the op.
+pub(super) fn register(plugin: Plugin) -> Plugin {
+    plugin.op(Softmax).kernel(Softmax)
+}
 
 /// `softmax(x)`: `exp(x - greatest) / sum`, the greatest and the sum along `axis`, the last one if it is not given. Where all values
 /// are minus infinity the result is NaN.

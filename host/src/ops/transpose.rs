@@ -1,7 +1,7 @@
 //! `transpose`: the same values with their axes in another order.
 
 use bitquilt_plugin_api::bytemuck::{self, Pod};
-use bitquilt_plugin_api::{
+use bitquilt_plugin_api::{ Plugin, 
     Dim, Error, Executor, InferContext, Kernel, KernelKey, KernelProvider, Op, OpSignature, OutputType,
     PrepareContext, Prepared, Result, RunContext, Selector, TensorType,
 };
@@ -9,6 +9,11 @@ use bitquilt_plugin_api::{
 use super::check::{Input, permutation};
 use super::parallel::for_each_piece;
 use super::walk::Walk;
+
+/// Registers the op.
+pub(super) fn register(plugin: Plugin) -> Plugin {
+    plugin.op(Transpose).kernel(Transpose)
+}
 
 /// `transpose(x)`: dimension `i` of the output is dimension `axes[i]` of `x`; without `axes` the order is reversed.
 ///

@@ -1,12 +1,17 @@
 //! Functions of one value.
 
-use bitquilt_plugin_api::{InferContext, Op, OpSignature, OutputType, Result, RunContext, TensorType};
+use bitquilt_plugin_api::{ Plugin, InferContext, Op, OpSignature, OutputType, Result, RunContext, TensorType};
 
 use super::check::Input;
 use super::math;
 use super::parallel::for_each_piece;
-use super::vectorized::Vectorized;
+use super::vectorized::{self, Vectorized};
 use bitquilt_simd::{AnySimd, Body, LANES, Simd};
+
+/// Registers the ops.
+pub(super) fn register(plugin: Plugin) -> Plugin {
+    Unary::ALL.into_iter().fold(plugin, vectorized::register)
+}
 
 /// A function of each value of an f32 tensor.
 #[derive(Clone, Copy)]

@@ -1,7 +1,7 @@
 //! Ops of which an instruction set is all that is chosen when they are prepared.
 
 use bitquilt_plugin_api::{
-    Kernel, KernelKey, KernelProvider, Op, PrepareContext, Prepared, Result, RunContext, Selector,
+    Kernel, KernelKey, KernelProvider, Op, Plugin, PrepareContext, Prepared, Result, RunContext, Selector,
 };
 
 use super::check::chosen_simd;
@@ -13,8 +13,13 @@ pub(super) trait Vectorized: Op + Copy {
     fn compute(self, simd: AnySimd, cx: &mut RunContext<'_>) -> Result<()>;
 }
 
+/// Registers an op that is computed with the session's instruction set.
+pub(super) fn register<O: Vectorized>(plugin: Plugin, op: O) -> Plugin {
+    plugin.op(op).kernel(Provider(op))
+}
+
 /// Serves an op with the session's instruction set.
-pub(super) struct Provider<O>(pub(super) O);
+struct Provider<O>(O);
 
 impl<O: Vectorized> KernelProvider for Provider<O> {
     fn key(&self) -> KernelKey {

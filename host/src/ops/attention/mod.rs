@@ -8,7 +8,7 @@ mod tests;
 mod tile;
 
 use bitquilt_plugin_api::half::f16;
-use bitquilt_plugin_api::{
+use bitquilt_plugin_api::{ Plugin, 
     Arity, DType, Dim, ElementView, Error, Executor, InferContext, InputKind, Kernel, KernelKey,
     KernelProvider, NodeView, Op, OpSignature, OutputType, PrepareContext, Prepared, Result, RunContext,
     Scratch, Selector, ShapeDisplay, Shapes, TensorType, TensorView, WorkerScratch, bytemuck,
@@ -21,6 +21,11 @@ use super::walk::Walk;
 use bitquilt_simd::AnySimd;
 use part::{CHUNK, Sizes};
 use problem::{Dims, Element, Mask, Output, Problem, Visible};
+
+/// Registers the op.
+pub(super) fn register(plugin: Plugin) -> Plugin {
+    plugin.op(AttentionOp).kernel(AttentionOp)
+}
 
 /// `attention(q, k, v, positions, mask)`: for each query the mean of the values, weighted by `softmax(scale * q . k + mask)`.
 /// Vaswani et al., "Attention Is All You Need", 2017; with grouped heads, Ainslie et al., "GQA", 2023.

@@ -15,10 +15,10 @@ use serde::de::{Deserialize, IntoDeserializer};
 
 use self::header::{Header, METADATA_KEY, TensorInfo};
 use self::records::{OPAQUE_KEY, OpaqueRecord, RECORDS_KEY, Record};
-use super::container::{Container, Contents, FileLayout, Format, Types};
-use super::error::{Fault, MAX_RANK, TensorProblem};
-use super::metadata::Metadata;
-use super::stored::StoredTensor;
+use crate::checkpoint::container::{Container, Contents, FileLayout, Format, Types};
+use crate::checkpoint::error::{Fault, MAX_RANK, TensorProblem};
+use crate::checkpoint::metadata::Metadata;
+use crate::checkpoint::stored::StoredTensor;
 use crate::memory::ALIGNMENT;
 use crate::tensor::{Opaque, TensorElement, value_count};
 use crate::text::Brief;
@@ -266,7 +266,7 @@ fn lay_out<'a>(mut order: Types<'a>, metadata: &Metadata) -> Result<FileLayout<'
 }
 
 /// The element of a bool tensor with other bytes than 0 and 1.
-pub(super) fn opaque_bool(bytes: usize) -> TensorElement {
+pub(crate) fn opaque_bool(bytes: usize) -> TensorElement {
     TensorElement::Opaque(Arc::new(Opaque { name: BOOL.to_owned(), bytes, is_dtype: true }))
 }
 

@@ -16,10 +16,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use self::cursor::Cursor;
-use super::container::{Container, Contents, Format};
-use super::error::{Fault, TensorProblem};
-use super::metadata::{Metadata, Value};
-use super::stored::StoredTensor;
+use crate::checkpoint::container::{Container, Contents, Format};
+use crate::checkpoint::error::{Fault, TensorProblem};
+use crate::checkpoint::metadata::{Metadata, Value};
+use crate::checkpoint::stored::StoredTensor;
 use crate::tensor::{Opaque, TensorElement};
 use crate::text::Brief;
 

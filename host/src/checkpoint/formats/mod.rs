@@ -5,13 +5,25 @@ use std::path::Path;
 
 use super::CheckpointError;
 use super::container::{Container, Contents};
-use super::gguf::Gguf;
 use super::mapped::MappedFile;
-use super::safetensors::SafeTensors;
 use crate::file;
 
-/// All formats. The first is written where a file's name does not say which.
-const FORMATS: [&dyn Container; 2] = [&SafeTensors, &Gguf];
+pub(super) use self::safetensors::opaque_bool;
+
+/// Takes in the files of formats, and lists them.
+macro_rules! formats {
+    ($($file:ident::$format:ident),* $(,)?) => {
+        $(mod $file;)*
+
+        /// All formats. The first is written where a file's name does not say which.
+        const FORMATS: &[&dyn Container] = &[$(&$file::$format),*];
+    };
+}
+
+formats! {
+    safetensors::SafeTensors,
+    gguf::Gguf,
+}
 
 /// Reads what is in a file. The format is told by the first bytes.
 pub(super) fn read(file: &MappedFile) -> Result<Contents, CheckpointError> {
@@ -25,14 +37,15 @@ pub(super) fn read(file: &MappedFile) -> Result<Contents, CheckpointError> {
         None | Some([]) => "is empty".to_owned(),
         Some(first) => format!("begins with \"{}\"", first.escape_ascii()),
     };
-    let known = FORMATS.map(|format| format.name()).join(" nor a ");
+    let known: Vec<&str> = FORMATS.iter().map(|format| format.name()).collect();
+    let known = known.join(" nor a ");
     Err(CheckpointError::UnknownFormat { path: file.path.clone(), known, found })
 }
 
 /// The format that a file of this name is written in; an error if it cannot be, or would take the place of a file of another format.
 pub(super) fn to_write(path: &Path) -> Result<&'static dyn Container, CheckpointError> {
     let refused = |problem: String| CheckpointError::Unsupported { path: path.to_owned(), problem };
-    let [default, ..] = FORMATS;
+    let default = FORMATS[0];
     let format = of_name(path).unwrap_or(default);
     if !format.is_written() {
         let name = path.with_extension(default.extension());
@@ -51,10 +64,10 @@ pub(super) fn to_write(path: &Path) -> Result<&'static dyn Container, Checkpoint
 }
 
 fn of_bytes(bytes: &[u8]) -> Option<&'static dyn Container> {
-    FORMATS.into_iter().find(|format| format.matches(bytes))
+    FORMATS.iter().copied().find(|format| format.matches(bytes))
 }
 
 fn of_name(path: &Path) -> Option<&'static dyn Container> {
     let extension = path.extension()?;
-    FORMATS.into_iter().find(|format| extension.eq_ignore_ascii_case(format.extension()))
+    FORMATS.iter().copied().find(|format| extension.eq_ignore_ascii_case(format.extension()))
 }
