@@ -1,9 +1,9 @@
 //! `append`: rows written into a state.
 
 use bitquilt_plugin_api::half::f16;
-use bitquilt_plugin_api::{ Plugin, 
-    DType, ElementView, Error, Executor, InferContext, Op, OpSignature, OutputType, Result, RunContext,
-    ShapeDisplay,
+use bitquilt_plugin_api::{
+    DType, ElementView, Error, Executor, InferContext, Op, OpSignature, OutputType, Plugin, Result,
+    RunContext, ShapeDisplay,
 };
 
 use super::cast::narrow;

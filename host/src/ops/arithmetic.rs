@@ -1,8 +1,8 @@
 //! `add`, `sub`, `mul` and `div`, with broadcasting.
 
-use bitquilt_plugin_api::{ Plugin, 
-    DType, ElementView, Error, Executor, InferContext, Op, OpSignature, OutputType, Result, RunContext,
-    Scalar, TensorType,
+use bitquilt_plugin_api::{
+    DType, ElementView, Error, Executor, InferContext, Op, OpSignature, OutputType, Plugin, Result,
+    RunContext, Scalar, TensorType,
 };
 
 use super::check::{Input, broadcast};

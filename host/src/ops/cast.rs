@@ -1,9 +1,9 @@
 //! `cast`: values of another dtype.
 
 use bitquilt_plugin_api::half::{bf16, f16};
-use bitquilt_plugin_api::{ Plugin, 
+use bitquilt_plugin_api::{
     AttributeKind, DType, ElementView, Error, Executor, F8E4M3, F8E5M2, InferContext, Op, OpSignature,
-    OutputType, Result, RunContext, Scalar, TensorType, TensorView, TensorViewMut, bytemuck,
+    OutputType, Plugin, Result, RunContext, Scalar, TensorType, TensorView, TensorViewMut, bytemuck,
 };
 use num_traits::AsPrimitive;
 

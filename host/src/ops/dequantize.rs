@@ -1,7 +1,7 @@
 //! `dequantize`: encoded blocks to f32.
 
-use bitquilt_plugin_api::{ Plugin, 
-    InferContext, Kernel, Op, OpSignature, OutputType, Result, RunContext, TensorType, WorkerScratch,
+use bitquilt_plugin_api::{
+    InferContext, Kernel, Op, OpSignature, OutputType, Plugin, Result, RunContext, TensorType, WorkerScratch,
 };
 
 use super::check::Input;

@@ -1,8 +1,8 @@
 //! `gather`: slices of a tensor, by number.
 
-use bitquilt_plugin_api::{ Plugin, 
+use bitquilt_plugin_api::{
     DType, Error, InferContext, Kernel, KernelKey, KernelProvider, NodeView, Op, OpSignature, OutputType,
-    PrepareContext, Prepared, Result, RunContext, Selector, TensorType,
+    Plugin, PrepareContext, Prepared, Result, RunContext, Selector, TensorType,
 };
 
 use super::check::{Input, axis_index};

@@ -2,9 +2,9 @@
 
 use std::cmp::Ordering;
 
-use bitquilt_plugin_api::{ Plugin, 
+use bitquilt_plugin_api::{
     AttributeKind, DType, Dim, Error, InferContext, Kernel, KernelKey, KernelProvider, NodeView, Op,
-    OpSignature, OutputType, PrepareContext, Prepared, Result, RunContext, Selector, TensorType,
+    OpSignature, OutputType, Plugin, PrepareContext, Prepared, Result, RunContext, Selector, TensorType,
 };
 
 use super::check::Input;

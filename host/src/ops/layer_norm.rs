@@ -1,7 +1,7 @@
 //! `layer_norm`: rows scaled to a mean of 0 and a variance of 1.
 
-use bitquilt_plugin_api::{ Plugin, 
-    Arity, InferContext, InputKind, Kernel, KernelKey, KernelProvider, Op, OpSignature, OutputType,
+use bitquilt_plugin_api::{
+    Arity, InferContext, InputKind, Kernel, KernelKey, KernelProvider, Op, OpSignature, OutputType, Plugin,
     PrepareContext, Prepared, Result, RunContext, Selector,
 };
 

@@ -1,7 +1,7 @@
 //! `matmul`: dense f32 matrix products.
 
-use bitquilt_plugin_api::{ Plugin, 
-    Dim, Error, InferContext, Op, OpSignature, OutputType, Result, RunContext, TensorType,
+use bitquilt_plugin_api::{
+    Dim, Error, InferContext, Op, OpSignature, OutputType, Plugin, Result, RunContext, TensorType,
 };
 
 use super::check::{Input, broadcast_dims};

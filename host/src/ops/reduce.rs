@@ -1,8 +1,8 @@
 //! `sum`, `mean` and `max` along an axis.
 
-use bitquilt_plugin_api::{ Plugin, 
-    Dim, InferContext, Kernel, KernelKey, KernelProvider, Op, OpSignature, OutputType, PrepareContext,
-    Prepared, Result, RunContext, Selector, TensorType,
+use bitquilt_plugin_api::{
+    Dim, InferContext, Kernel, KernelKey, KernelProvider, Op, OpSignature, OutputType, Plugin,
+    PrepareContext, Prepared, Result, RunContext, Selector, TensorType,
 };
 
 use super::check::{Input, axis, chosen_simd};

@@ -1,7 +1,8 @@
 //! `reshape`: the same values under another shape.
 
-use bitquilt_plugin_api::{ Plugin, 
-    AttributeKind, Dim, Error, InferContext, Op, OpSignature, OutputType, Result, ShapeDisplay, TensorType,
+use bitquilt_plugin_api::{
+    AttributeKind, Dim, Error, InferContext, Op, OpSignature, OutputType, Plugin, Result, ShapeDisplay,
+    TensorType,
 };
 
 use super::check::Input;

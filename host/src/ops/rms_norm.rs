@@ -1,8 +1,8 @@
 //! `rms_norm`: rows scaled to a root mean square of 1.
 
-use bitquilt_plugin_api::{ Plugin, 
-    InferContext, Kernel, KernelKey, KernelProvider, Op, OpSignature, OutputType, PrepareContext, Prepared,
-    Result, RunContext, Selector,
+use bitquilt_plugin_api::{
+    InferContext, Kernel, KernelKey, KernelProvider, Op, OpSignature, OutputType, Plugin, PrepareContext,
+    Prepared, Result, RunContext, Selector,
 };
 
 use super::check::chosen_simd;

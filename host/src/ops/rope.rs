@@ -1,10 +1,10 @@
 //! `rope`: rotary position embedding.
 
 use bitquilt_plugin_api::bytemuck;
-use bitquilt_plugin_api::{ Plugin, 
+use bitquilt_plugin_api::{
     Arity, AttributeKind, Dim, Error, Executor, InferContext, InputKind, InputTransform, Kernel, KernelKey,
-    KernelProvider, NodeView, Op, OpSignature, OutputType, PrepareContext, Prepared, Result, RunContext,
-    Scratch, Selector, Shapes, TensorType, TensorView,
+    KernelProvider, NodeView, Op, OpSignature, OutputType, Plugin, PrepareContext, Prepared, Result,
+    RunContext, Scratch, Selector, Shapes, TensorType, TensorView,
 };
 
 use super::check::{Input, chosen_simd};

@@ -1,8 +1,8 @@
 //! `slice` and `concat`: parts of tensors along an axis.
 
-use bitquilt_plugin_api::{ Plugin, 
+use bitquilt_plugin_api::{
     Arity, Dim, Error, Executor, InferContext, InputKind, Kernel, KernelKey, KernelProvider, NodeView, Op,
-    OpSignature, OutputType, PrepareContext, Prepared, Result, RunContext, Selector, TensorType,
+    OpSignature, OutputType, Plugin, PrepareContext, Prepared, Result, RunContext, Selector, TensorType,
 };
 
 use super::check::{Input, axis};

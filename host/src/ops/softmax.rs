@@ -1,8 +1,8 @@
 //! `softmax`: weights that sum up to 1.
 
-use bitquilt_plugin_api::{ Plugin, 
-    InferContext, Kernel, KernelKey, KernelProvider, Op, OpSignature, OutputType, PrepareContext, Prepared,
-    Result, RunContext, Selector, TensorType,
+use bitquilt_plugin_api::{
+    InferContext, Kernel, KernelKey, KernelProvider, Op, OpSignature, OutputType, Plugin, PrepareContext,
+    Prepared, Result, RunContext, Selector, TensorType,
 };
 
 use super::check::{Input, axis, chosen_simd};

@@ -1,9 +1,9 @@
 //! `transpose`: the same values with their axes in another order.
 
 use bitquilt_plugin_api::bytemuck::{self, Pod};
-use bitquilt_plugin_api::{ Plugin, 
+use bitquilt_plugin_api::{
     Dim, Error, Executor, InferContext, Kernel, KernelKey, KernelProvider, Op, OpSignature, OutputType,
-    PrepareContext, Prepared, Result, RunContext, Selector, TensorType,
+    Plugin, PrepareContext, Prepared, Result, RunContext, Selector, TensorType,
 };
 
 use super::check::{Input, permutation};

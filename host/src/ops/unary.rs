@@ -1,6 +1,8 @@
 //! Functions of one value.
 
-use bitquilt_plugin_api::{ Plugin, InferContext, Op, OpSignature, OutputType, Result, RunContext, TensorType};
+use bitquilt_plugin_api::{
+    InferContext, Op, OpSignature, OutputType, Plugin, Result, RunContext, TensorType,
+};
 
 use super::check::Input;
 use super::math;

@@ -1,6 +1,6 @@
 //! Loading a plugin in a child process first, so that one that ends its process ends the child alone.
 //!
-//! The child is this program, or another that calls [`child_main`] first. It does all that loading does, writes its verdict, and
+//! The child is this program, or another that calls [`child_main`](super::child_main) first. It does all that loading does, writes its verdict, and
 //! exits. The verdict is kept in the user's cache directory under the file's identity (path, inode, size, times), so that
 //! each file costs one child. A child that found a plugin wanting is asked again the next time: a library that it needs may have
 //! been installed since.
@@ -77,13 +77,13 @@ fn said(words: &str) -> String {
 }
 
 impl PluginProbe {
-    /// A probe whose children are this program, which has to call [`child_main`] before anything else. Verdicts are kept in
+    /// A probe whose children are this program, which has to call [`child_main`](super::child_main) before anything else. Verdicts are kept in
     /// the user's cache directory.
     pub fn new() -> std::io::Result<Self> {
         Ok(Self::program(std::env::current_exe()?))
     }
 
-    /// A probe whose children are another program, which has to call [`child_main`] before anything else.
+    /// A probe whose children are another program, which has to call [`child_main`](super::child_main) before anything else.
     pub fn program(program: impl Into<PathBuf>) -> Self {
         let cache = search::cache_directory().map(|base| base.join("probes"));
         let (program, time_limit) = (program.into(), Duration::from_secs(10));

@@ -8,10 +8,10 @@ mod tests;
 mod tile;
 
 use bitquilt_plugin_api::half::f16;
-use bitquilt_plugin_api::{ Plugin, 
+use bitquilt_plugin_api::{
     Arity, DType, Dim, ElementView, Error, Executor, InferContext, InputKind, Kernel, KernelKey,
-    KernelProvider, NodeView, Op, OpSignature, OutputType, PrepareContext, Prepared, Result, RunContext,
-    Scratch, Selector, ShapeDisplay, Shapes, TensorType, TensorView, WorkerScratch, bytemuck,
+    KernelProvider, NodeView, Op, OpSignature, OutputType, Plugin, PrepareContext, Prepared, Result,
+    RunContext, Scratch, Selector, ShapeDisplay, Shapes, TensorType, TensorView, WorkerScratch, bytemuck,
 };
 
 use super::check::{Input, broadcast_dims, chosen_simd};
