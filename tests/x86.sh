@@ -55,4 +55,6 @@ as_machine() {
   }
 }
 as_machine Nehalem "scalar"
+# The emulator gives other bytes of q3_k by AVX2 than processors do, on which `edges` compares each set that they have with ggml.
+table=${table/--test edges /}
 as_machine Haswell,-invpcid,-rtm,-hle "scalar avx2"
