@@ -67,7 +67,7 @@ impl FileError {
 }
 
 /// What something is that is no regular file; none for one.
-pub(super) fn irregular(kind: FileType) -> Option<&'static str> {
+pub(crate) fn irregular(kind: FileType) -> Option<&'static str> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::FileTypeExt;
@@ -84,6 +84,6 @@ pub(super) fn irregular(kind: FileType) -> Option<&'static str> {
     match (kind.is_file(), kind.is_dir()) {
         (true, _) => None,
         (_, true) => Some("a directory"),
-        _ => Some("something else than a file"),
+        _ => Some("something else"),
     }
 }

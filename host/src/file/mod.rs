@@ -12,5 +12,6 @@ mod tests;
 
 pub use destination::{is_replaced, is_same};
 pub use error::FileError;
+pub(crate) use error::irregular;
 pub use read::{open, read, read_text};
 pub use replace::{check_writable, replace};

@@ -24,6 +24,8 @@ use error::MAX_FILE;
 use library::Contents;
 use source::Source;
 
+use crate::file::irregular;
+
 /// What is known of a file without running any of its code.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -145,29 +147,7 @@ fn unreadable(error: io::Error) -> PreflightError {
 
 /// An error for what is no regular file.
 fn regular(metadata: &Metadata) -> Result<(), PreflightError> {
-    irregular(metadata).map_or(Ok(()), |kind| Err(PreflightError::NotAFile { kind }))
-}
-
-fn irregular(metadata: &Metadata) -> Option<&'static str> {
-    let kind = metadata.file_type();
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::FileTypeExt;
-        if kind.is_fifo() {
-            return Some("a pipe");
-        }
-        if kind.is_socket() {
-            return Some("a socket");
-        }
-        if kind.is_char_device() || kind.is_block_device() {
-            return Some("a device");
-        }
-    }
-    match (kind.is_file(), kind.is_dir()) {
-        (true, _) => None,
-        (_, true) => Some("a directory"),
-        _ => Some("something else"),
-    }
+    irregular(metadata.file_type()).map_or(Ok(()), |kind| Err(PreflightError::NotAFile { kind }))
 }
 
 fn identity(metadata: &Metadata) -> FileIdentity {
