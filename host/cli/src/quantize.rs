@@ -1,6 +1,6 @@
 //! `bitquilt quantize`
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use bitquilt::checkpoint::Checkpoint;
@@ -11,7 +11,7 @@ use bitquilt::quantize::{
 use bitquilt::registry::Registry;
 use bitquilt::text::Brief;
 use bitquilt::{DType, Element, EncodingSpec, Importance, TensorDict, file};
-use clap::Args;
+use clap::{ArgGroup, Args};
 use miette::{IntoDiagnostic, miette};
 
 use crate::rewrite;
@@ -28,6 +28,7 @@ use crate::session::SessionArguments;
 /// as it was: it is written beside its place and renamed. It may be IN. A file that is GGUF is never written over. Rows whose values are so small or so
 /// large that little of them is left are written, with a warning.
 #[derive(Args)]
+#[command(group(ArgGroup::new("what").required(true).args(["encoding", "recipe"])))]
 pub struct QuantizeArguments {
     /// A safetensors or GGUF file.
     #[arg(value_name = "IN")]
@@ -36,10 +37,10 @@ pub struct QuantizeArguments {
     #[arg(value_name = "OUT")]
     output: PathBuf,
     /// The encoding, such as q4_k; `bitquilt plugin list` shows all.
-    #[arg(short, long, value_name = "NAME", required_unless_present = "recipe")]
+    #[arg(short, long, value_name = "NAME")]
     encoding: Option<String>,
     /// A file of rules that say which weight gets which encoding, as docs of `bitquilt::quantize` and the README show.
-    #[arg(long, value_name = "FILE.toml", conflicts_with_all = ["encoding", "only", "fallback"])]
+    #[arg(long, value_name = "FILE.toml", conflicts_with_all = ["only", "fallback"])]
     recipe: Option<PathBuf>,
     /// The encoding for weights whose rows are no whole number of blocks of --encoding; without it they are an error.
     #[arg(long, value_name = "NAME")]
@@ -80,12 +81,8 @@ impl QuantizeArguments {
         let tensors = rewrite.file().tensors().len();
         rewrite.quantize(&plan, registry, &importance, &mut observe).into_diagnostic()?;
         progress.finish_and_clear();
-        let (output, weights) = (self.output.display(), plan.conversions.len());
-        let encodings = self.encoding.as_deref().unwrap_or("as the recipe says");
-        rewrite::report(
-            &self.output,
-            format_args!("{output}: {weights} of {tensors} tensors are {encodings}"),
-        )
+        let done = done(&plan);
+        rewrite::report(&self.output, format_args!("{}: of {tensors} tensors {done}", self.output.display()))
     }
 
     /// What becomes of each weight.
@@ -177,5 +174,28 @@ impl QuantizeArguments {
             }
         };
         encoded.iter().map(vector).collect()
+    }
+}
+
+/// What was done, for people: how many weights have which encoding, and which was the fallback.
+fn done(plan: &Plan) -> String {
+    let mut counts: BTreeMap<(String, Option<String>), usize> = BTreeMap::new();
+    for Conversion { target, instead_of, .. } in
+        plan.conversions.iter().filter(|it| it.target != Target::Keep)
+    {
+        *counts.entry((target.to_string(), instead_of.as_ref().map(ToString::to_string))).or_default() += 1;
+    }
+    let count = |((target, instead_of), count): (&(String, Option<String>), &usize)| {
+        let (verb, whose) = if *count == 1 { ("is", "its") } else { ("are", "their") };
+        match instead_of {
+            None => format!("{count} {verb} {target}"),
+            Some(wanted) => {
+                format!("{count} {verb} {target}, since {whose} rows are no whole blocks of {wanted}")
+            }
+        }
+    };
+    match counts.is_empty() {
+        true => "all are as they were".to_owned(),
+        false => counts.iter().map(count).collect::<Vec<_>>().join("; "),
     }
 }

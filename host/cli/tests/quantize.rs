@@ -119,7 +119,7 @@ fn weights_are_encoded_and_the_rest_is_carried_over() {
     let here = Workplace::new();
     assert_eq!(
         here.succeeds(&["quantize", "model", "out", "--encoding", "q4_k"]),
-        "out: 4 of 8 tensors are q4_k\n"
+        "out: of 8 tensors 4 are q4_k\n"
     );
     let (model, out) = (here.load("model"), here.load("out"));
     assert_eq!(out.metadata(), model.metadata());
@@ -308,7 +308,10 @@ fn a_recipe_says_which_weight_gets_what() {
     model.insert("layer.2.up", weight([4, 96]));
     here.save("model", &model);
     let said = here.succeeds(&["quantize", "model", "out", "--recipe", "r.toml"]);
-    assert_eq!(said, "out: 5 of 9 tensors are as the recipe says\n");
+    assert_eq!(
+        said,
+        "out: of 9 tensors 1 is q4_k; 2 are q6_k; 1 is q8_0, since its rows are no whole blocks of q4_k\n"
+    );
     let out = here.load("out");
     let elements: Vec<String> =
         out.iter().map(|(name, tensor)| format!("{name} {}", tensor.element())).collect();
@@ -325,7 +328,8 @@ fn a_recipe_says_which_weight_gets_what() {
     ];
     assert_eq!(elements, expected);
     // The same weights with one encoding and its fallback.
-    here.succeeds(&["quantize", "model", "one", "-e", "q4_k", "--fallback", "q8_0"]);
+    let said = here.succeeds(&["quantize", "model", "one", "-e", "q4_k", "--fallback", "q8_0"]);
+    assert_eq!(said, "one: of 9 tensors 4 are q4_k; 1 is q8_0, since its rows are no whole blocks of q4_k\n");
     assert_eq!(here.load("one").get("layer.2.up"), out.get("layer.2.up"));
 
     fs::write(here.path("r.toml"), "[[rule]]\nweights = 'block.*'\nencoding = 'q4_0'\n").unwrap();
@@ -334,7 +338,10 @@ fn a_recipe_says_which_weight_gets_what() {
         said.starts_with("model: the rule `block.*` = q4_0 of the recipe decides for no weight"),
         "{said}"
     );
-    assert_eq!(here.run(&["quantize", "model", "out2"]).status.code(), Some(2));
+    let neither = here.run(&["quantize", "model", "out2"]);
+    assert_eq!(neither.status.code(), Some(2));
+    let said = String::from_utf8(neither.stderr).unwrap();
+    assert!(said.contains("--encoding <NAME>") && said.contains("--recipe <FILE.toml>"), "{said}");
     assert_eq!(
         here.run(&["quantize", "model", "out2", "-e", "q4_0", "--recipe", "r.toml"]).status.code(),
         Some(2)
