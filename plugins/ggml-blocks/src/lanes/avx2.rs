@@ -39,6 +39,26 @@ impl F32x8 {
             let nearest = _mm256_sub_epi32(mantissa, _mm256_set1_epi32(0x0040_0000));
             _mm256_min_epi32(_mm256_max_epi32(nearest, _mm256_set1_epi32(low)), _mm256_set1_epi32(high))
         }
+
+        /// Lane `k` of vector `i` is lane `i` of row `k`.
+        fn transpose(rows: [Self; 8]) -> [Self; 8] {
+            let mut vectors = rows;
+            for i in 0..4 {
+                vectors[i] = Self(_mm256_permute2f128_ps::<0x20>(rows[i].0, rows[i + 4].0));
+                vectors[i + 4] = Self(_mm256_permute2f128_ps::<0x31>(rows[i].0, rows[i + 4].0));
+            }
+            // Four vectors have four columns, in halves that are squares; to interleave the first with the third and the second with
+            // the fourth, twice, transposes those.
+            for _ in 0..2 {
+                let from = vectors;
+                for i in [0, 1, 4, 5] {
+                    let to = i / 4 * 4 + i % 4 * 2;
+                    vectors[to] = Self(_mm256_unpacklo_ps(from[i].0, from[i + 2].0));
+                    vectors[to + 1] = Self(_mm256_unpackhi_ps(from[i].0, from[i + 2].0));
+                }
+            }
+            vectors
+        }
     }
 }
 
@@ -63,13 +83,14 @@ impl Lanes for F32x8 {
                     &padded
                 }
             };
-            let rows = rows.as_flattened();
-            let stride = _mm256_set1_epi32(N as i32);
-            let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-            let offsets = _mm256_mullo_epi32(lanes, stride);
+            // The instruction that gathers is no quicker, and in QEMU 7 it takes indices in register 4 for none.
+            const { assert!(N.is_multiple_of(Self::COUNT)) };
             let mut vectors = [Self::splat(0.0); N];
-            for (i, vector) in vectors.iter_mut().enumerate() {
-                *vector = Self(_mm256_i32gather_ps::<4>(rows.as_ptr().add(i), offsets));
+            for (i, vectors) in vectors.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+                for (vector, row) in vectors.iter_mut().zip(rows) {
+                    *vector = Self::load(&row[8 * i..]);
+                }
+                *vectors = Self::transpose(*vectors);
             }
             vectors
         }
