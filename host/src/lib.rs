@@ -36,6 +36,7 @@ mod encoding;
 mod error;
 pub mod file;
 mod graph;
+mod lent;
 mod memory;
 mod model;
 mod ops;

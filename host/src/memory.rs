@@ -71,7 +71,7 @@ fn layout(len: usize) -> Option<Layout> {
 }
 
 /// The bytes of the machine's memory and swap, or what its container may have of them; `usize::MAX` where that is not told.
-fn machine_memory() -> usize {
+pub(crate) fn machine_memory() -> usize {
     static BYTES: OnceLock<usize> = OnceLock::new();
     *BYTES.get_or_init(|| {
         let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| meminfo_total(&text));

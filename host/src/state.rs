@@ -118,29 +118,26 @@ impl State {
                 return Err(RunError::InputBytes { input: port.name.clone(), expected, found: input.len() });
             }
         }
-        let entered = core.pool.enter();
-        // SAFETY: the inputs are borrowed for `'t`, which lives through this call, and have the bytes of their values in the layout;
-        // the states are this one's, which is borrowed mutably.
-        let run = unsafe {
-            let executor = Executor::of(&entered);
-            Run::new(
-                program,
-                layout,
-                &core.registry,
-                &mut self.arena,
-                &self.inputs,
-                &self.state_pointers,
-                executor,
-            )
-        };
-        match &mut self.profiler {
-            None => run.steps(&mut ())?,
-            Some(profiler) => {
-                let begin = Instant::now();
-                run.steps(&mut **profiler)?;
-                profiler.run(begin);
+        let (arena, inputs, states) = (&mut self.arena, &self.inputs, &self.state_pointers);
+        let profiler = &mut self.profiler;
+        program.effects.alone(|| {
+            let entered = core.pool.enter();
+            // SAFETY: the inputs are borrowed for `'t`, which lives through this call, and have the bytes of their values in the
+            // layout; the states are this one's, which is borrowed mutably.
+            let run = unsafe {
+                let executor = Executor::of(&entered);
+                Run::new(program, layout, &core.registry, arena, inputs, states, executor)
+            };
+            match profiler {
+                None => run.steps(&mut ()),
+                Some(profiler) => {
+                    let begin = Instant::now();
+                    run.steps(&mut **profiler)?;
+                    profiler.run(begin);
+                    Ok(())
+                }
             }
-        }
+        })?;
         Ok(Results { layout: &self.layouts[index], state: self })
     }
 

@@ -23,6 +23,10 @@ pub enum Attribute {
     Ints(Vec<i64>),
     /// A shape, which may have symbols.
     Shape(Vec<Dim>),
+    /// Numbers, such as a factor for each scale.
+    Floats(Vec<f64>),
+    /// Texts, such as the names of modes.
+    Texts(Vec<String>),
 }
 
 /// The kinds of attribute an op can ask for.
@@ -41,6 +45,10 @@ pub enum AttributeKind {
     Ints,
     /// [`Attribute::Shape`]; whole numbers are taken, too, and -1 stands for the dimension `_`.
     Shape,
+    /// [`Attribute::Floats`]; whole numbers are taken, too.
+    Floats,
+    /// [`Attribute::Texts`].
+    Texts,
 }
 
 impl Attribute {
@@ -53,6 +61,8 @@ impl Attribute {
             Self::Text(_) => AttributeKind::Text,
             Self::Ints(_) => AttributeKind::Ints,
             Self::Shape(_) => AttributeKind::Shape,
+            Self::Floats(_) => AttributeKind::Floats,
+            Self::Texts(_) => AttributeKind::Texts,
         }
     }
 
@@ -66,6 +76,9 @@ impl Attribute {
                     _ => usize::try_from(value).ok().map(Dim::Fixed),
                 });
                 dims.collect::<Option<_>>().map(Self::Shape)
+            }
+            (Self::Ints(values), AttributeKind::Floats) => {
+                Some(Self::Floats(values.into_iter().map(|value| value as f64).collect()))
             }
             (value, kind) => (value.kind() == kind).then_some(value),
         }
@@ -81,6 +94,8 @@ impl Display for Attribute {
             Self::Text(value) => write!(f, "{value:?}"),
             Self::Ints(values) => ShapeDisplay(values).fmt(f),
             Self::Shape(dims) => ShapeDisplay(dims).fmt(f),
+            Self::Floats(values) => f.debug_list().entries(values).finish(),
+            Self::Texts(values) => f.debug_list().entries(values).finish(),
         }
     }
 }
@@ -94,6 +109,8 @@ impl Display for AttributeKind {
             Self::Text => "a text",
             Self::Ints => "a list of whole numbers",
             Self::Shape => "a shape",
+            Self::Floats => "a list of numbers",
+            Self::Texts => "a list of texts",
         })
     }
 }
@@ -104,9 +121,9 @@ macro_rules! attribute_from {
     };
 }
 attribute_from!(i64 => Int, i32 => Int, f64 => Float, f32 => Float, bool => Bool, &str => Text, String => Text,
-    Vec<i64> => Ints, Vec<Dim> => Shape);
+    Vec<i64> => Ints, Vec<Dim> => Shape, Vec<f64> => Floats, Vec<String> => Texts);
 
-/// The attributes of a node: those it was given, and the defaults of the others.
+/// The attributes of a node: those it was given, and the defaults of the others that have one.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Attributes(BTreeMap<String, Attribute>);
 
@@ -126,6 +143,23 @@ impl Attributes {
     /// Adds one, or replaces it.
     pub fn insert(&mut self, name: impl Into<String>, value: impl Into<Attribute>) {
         self.0.insert(name.into(), value.into());
+    }
+
+    /// What `read`, one of the methods below, answers for this name; none where the attribute was left out.
+    ///
+    /// ```
+    /// # use bitquilt_plugin_api::Attributes;
+    /// let attributes = Attributes::new().with("end", 3);
+    /// assert_eq!(attributes.given("end", Attributes::int)?, Some(3));
+    /// assert_eq!(attributes.given("start", Attributes::int)?, None);
+    /// # Ok::<(), bitquilt_plugin_api::Error>(())
+    /// ```
+    pub fn given<'a, T>(
+        &'a self,
+        name: &str,
+        read: impl FnOnce(&'a Self, &str) -> Result<T>,
+    ) -> Result<Option<T>> {
+        self.get(name).is_some().then(|| read(self, name)).transpose()
     }
 
     /// The value of this name.
@@ -189,6 +223,22 @@ impl Attributes {
         match self.get(name) {
             Some(Attribute::Shape(dims)) => Ok(dims),
             other => Err(missing(name, AttributeKind::Shape, other)),
+        }
+    }
+
+    /// Numbers.
+    pub fn floats(&self, name: &str) -> Result<&[f64]> {
+        match self.get(name) {
+            Some(Attribute::Floats(values)) => Ok(values),
+            other => Err(missing(name, AttributeKind::Floats, other)),
+        }
+    }
+
+    /// Texts.
+    pub fn texts(&self, name: &str) -> Result<&[String]> {
+        match self.get(name) {
+            Some(Attribute::Texts(values)) => Ok(values),
+            other => Err(missing(name, AttributeKind::Texts, other)),
         }
     }
 }

@@ -5,6 +5,8 @@ use std::ops::Deref;
 use crate::attributes::Attributes;
 use crate::encoding::{Encoding, EncodingSpec};
 use crate::executor::Executor;
+use crate::kernel::Next;
+use crate::prepared::PreparedMemory;
 use crate::services::{NodeHost, RunHost, WorkerMemory};
 use crate::tensor::{TensorType, TensorView, TensorViewMut, WorkerScratch};
 use crate::{Error, Result};
@@ -26,6 +28,12 @@ impl<'a> NodeView<'a> {
     /// Its attributes, defaults included.
     pub fn attributes(&self) -> &Attributes {
         self.0.attributes()
+    }
+
+    /// The index in [`Self::inputs`] of the input of this name; none if it was left out. Of an [`Arity::Many`](crate::Arity) input, the
+    /// first.
+    pub fn position(&self, input: &str) -> Option<usize> {
+        self.0.position(input)
     }
 
     /// The inputs' types. Those of an [`Arity::Many`](crate::Arity) input stand one after the other.
@@ -78,6 +86,19 @@ impl PrepareContext<'_> {
     /// The host's threads.
     pub fn executor(&self) -> Executor<'_> {
         self.0.0.executor()
+    }
+
+    /// Zeroed memory of the host's, aligned to 64 bytes, for what the kernel keeps; an error if there is not so much.
+    pub fn memory(&self, bytes: usize) -> Result<PreparedMemory> {
+        self.0.0.memory(bytes)
+    }
+
+    /// The kernel that would run the node if this provider did not: the next that supports it. [`Prepared::or_next`] leaves shapes to
+    /// it.
+    ///
+    /// [`Prepared::or_next`]: crate::Prepared::or_next
+    pub fn next(&self) -> Option<Next> {
+        self.0.0.next().map(|name| Next { name })
     }
 }
 

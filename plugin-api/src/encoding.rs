@@ -45,6 +45,8 @@ pub struct EncodingSpec {
     pub summary: String,
     /// How far decoded values are from what was encoded, where that is proven.
     pub error_bound: Option<ErrorBound>,
+    /// The layout of a block as canonical text, for a host that can read it, where the encoding is made of declared fields.
+    pub layout: Option<String>,
 }
 
 /// How far a decoded value is at most from the value that was encoded.
@@ -96,7 +98,16 @@ impl EncodingSpec {
     pub fn new(name: impl Into<String>, block_len: usize, block_bytes: usize) -> Self {
         let (name, summary) = (name.into(), String::new());
         let importance = Importance::Ignored;
-        Self { name, version: 1, block_len, block_bytes, importance, summary, error_bound: None }
+        Self {
+            name,
+            version: 1,
+            block_len,
+            block_bytes,
+            importance,
+            summary,
+            error_bound: None,
+            layout: None,
+        }
     }
 
     /// Sets the version of the byte format.
@@ -124,6 +135,13 @@ impl EncodingSpec {
     #[must_use]
     pub fn error_bound(mut self, bound: ErrorBound) -> Self {
         self.error_bound = Some(bound);
+        self
+    }
+
+    /// Sets the layout of a block, as canonical text.
+    #[must_use]
+    pub fn layout(mut self, layout: impl Into<String>) -> Self {
+        self.layout = Some(layout.into());
         self
     }
 

@@ -1,6 +1,8 @@
 //! The host's threads, lent to kernels.
 
 use std::any::Any;
+use std::marker::PhantomData;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -140,6 +142,67 @@ impl<'a> Executor<'a> {
             body(index, chunk, unsafe { scratch.worker(worker) });
         });
     }
+
+    /// Runs `body(columns, scratch)` for each `count` columns of a row-major matrix of rows of `row_len` elements (the last may be
+    /// fewer), where `scratch` is the memory of the worker that runs it. The error of the first columns that have one is answered, for
+    /// any number of threads; columns after them that were not begun are left out.
+    ///
+    /// # Panics
+    /// If `count` is 0, `data` is no whole number of rows, or `scratch` is for fewer workers than the executor has.
+    pub fn try_par_columns_mut<T: Send>(
+        &self,
+        data: &mut [T],
+        row_len: usize,
+        count: usize,
+        scratch: WorkerScratch<'_>,
+        body: impl Fn(Columns<'_, T>, &mut [u8]) -> Result<()> + Sync,
+    ) -> Result<()> {
+        assert!(count > 0, "columns are counted from 1");
+        assert!(data.len().checked_rem(row_len).is_none_or(|rest| rest == 0), "whole rows");
+        let (rows, base) = (data.len().checked_div(row_len).unwrap_or(0), SendPtr(data.as_mut_ptr()));
+        self.try_par_for(row_len.div_ceil(count), scratch, |index, scratch| {
+            let columns = index * count..row_len.min((index + 1) * count);
+            let values = base.get();
+            // The columns of two tasks do not overlap, and all lie in `data`.
+            body(Columns { values, rows, row_len, columns, borrow: PhantomData }, scratch)
+        })
+    }
+}
+
+/// Some columns of a matrix, which one task writes: what lies beside them in each row is another's.
+#[derive(Debug)]
+pub struct Columns<'a, T> {
+    values: *mut T,
+    rows: usize,
+    row_len: usize,
+    columns: Range<usize>,
+    borrow: PhantomData<&'a mut T>,
+}
+
+impl<T> Columns<'_, T> {
+    /// The number of rows of the matrix.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Which columns of the matrix they are.
+    pub fn columns(&self) -> Range<usize> {
+        self.columns.clone()
+    }
+
+    /// These columns of a row.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    #[inline]
+    pub fn row(&mut self, row: usize) -> &mut [T] {
+        assert!(row < self.rows, "row {row} of {}", self.rows);
+        // SAFETY: the matrix has the row and these columns of it, which are this task's alone.
+        unsafe {
+            let first = self.values.add(row * self.row_len + self.columns.start);
+            std::slice::from_raw_parts_mut(first, self.columns.len())
+        }
+    }
 }
 
 /// What went wrong in the lowest task of a region in which something did: the same for any number of threads.
@@ -237,6 +300,24 @@ mod tests {
             chunk.iter_mut().for_each(|value| *value += 1);
         });
         assert!(data.iter().all(|value| *value == 1));
+    }
+
+    #[test]
+    fn columns_cover_the_matrix_once() {
+        for (rows, row_len, count) in [(3, 10, 4), (1, 1, 1), (2, 5, 9), (0, 4, 2), (4, 0, 3)] {
+            let mut data = vec![0usize; rows * row_len];
+            let columns = |mut columns: Columns<'_, usize>, _: &mut [u8]| {
+                assert!(columns.columns().len() <= count && columns.rows() == rows);
+                for row in 0..columns.rows() {
+                    let first = row * row_len + columns.columns().start;
+                    columns.row(row).iter_mut().zip(first..).for_each(|(value, place)| *value += place + 1);
+                }
+                Ok(())
+            };
+            let none = WorkerScratch::none();
+            Executor::serial().try_par_columns_mut(&mut data, row_len, count, none, columns).unwrap();
+            assert_eq!(data, (1..=rows * row_len).collect::<Vec<_>>());
+        }
     }
 
     #[test]

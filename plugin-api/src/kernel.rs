@@ -1,9 +1,9 @@
 //! Kernels: ways to run an op.
 
-use crate::Result;
 use crate::context::{NodeView, PrepareContext, RunContext};
 use crate::executor::Executor;
 use crate::tensor::TensorView;
+use crate::{Error, Result};
 
 /// One way to run an op, for dense inputs, one encoding, or every encoding.
 ///
@@ -35,6 +35,15 @@ pub trait Kernel: Send + Sync + 'static {
     ///
     /// A kernel takes its memory from the context and allocates none, so that steady state has no allocation.
     fn run(&self, cx: &mut RunContext<'_>) -> Result<()>;
+
+    /// Whether it runs the node for these shapes; where it does not, the one that it displaces does. `[any-thread]`
+    ///
+    /// Asked when the memory for these shapes is laid out, not at each run, and only if `prepare` named the next
+    /// ([`Prepared::or_next`]). The same shapes give the same answer each time.
+    fn serves(&self, shapes: &Shapes<'_>) -> bool {
+        let _ = shapes;
+        true
+    }
 }
 
 /// Something computed from a run-time input before the kernels that ask for it, once for all that name the same key: the
@@ -45,6 +54,30 @@ pub trait InputTransform: Send + Sync + 'static {
 
     /// Computes the result; `dst` is aligned to 64 and is wholly written. `[any-thread]`
     fn run(&self, input: TensorView<'_>, dst: &mut [u8], executor: Executor<'_>) -> Result<()>;
+
+    /// The values of a unit along a row of the input; none if a row must be transformed as a whole. `[any-thread]`
+    ///
+    /// Rows may be cut between units, so that each part is transformed by itself, in another node or on another rank; [`Self::join`]
+    /// makes the whole of the parts, to the bit.
+    fn unit(&self) -> Option<usize> {
+        None
+    }
+
+    /// Joins the results for parts of the rows of an input of this shape, in their order, into the result for whole rows; `dst` has
+    /// [`Self::bytes`] of the shape, is aligned to 64, and is wholly written. Called only if there is a [`Self::unit`]. `[any-thread]`
+    fn join(&self, shape: &[usize], parts: &[RowPart<'_>], dst: &mut [u8]) -> Result<()> {
+        let _ = (shape, parts, dst);
+        Err(Error::unsupported("the transform says a unit, and does not join parts of rows"))
+    }
+}
+
+/// What a transform gave for a part of each row.
+#[derive(Clone, Copy, Debug)]
+pub struct RowPart<'a> {
+    /// The values of a row in this part, a whole number of units.
+    pub values: usize,
+    /// The result.
+    pub bytes: &'a [u8],
 }
 
 /// What a provider serves.
@@ -59,6 +92,8 @@ pub struct KernelKey {
     pub priority: i32,
     /// The provider's name in `explain`: `avx512-vnni`, `generic`.
     pub name: String,
+    /// The memory that its kernels read and write: 0 is the host's own. A host refuses a provider for memory that it does not have.
+    pub space: u32,
 }
 
 /// Which inputs a provider is for.
@@ -76,7 +111,14 @@ pub enum Selector {
 impl KernelKey {
     /// A key of priority 0.
     pub fn new(op: impl Into<String>, selector: Selector, name: impl Into<String>) -> Self {
-        Self { op: op.into(), selector, priority: 0, name: name.into() }
+        Self { op: op.into(), selector, priority: 0, name: name.into(), space: 0 }
+    }
+
+    /// Sets the memory that kernels read and write.
+    #[must_use]
+    pub fn space(mut self, space: u32) -> Self {
+        self.space = space;
+        self
     }
 
     /// Sets the priority.
@@ -112,10 +154,23 @@ pub struct Prepared {
     pub released: Vec<usize>,
     /// What is to be computed from inputs before the kernel runs.
     pub transforms: Vec<PreparedTransform>,
-    /// Bytes that the kernel holds of its own, for `explain`.
-    pub held_bytes: usize,
+    /// Whether the kernel that this one displaces is prepared, too, for the shapes that this one does not serve.
+    pub or_next: bool,
     /// What was chosen and why, for `explain`.
     pub note: String,
+}
+
+/// The kernel that a provider's displaces: [`PrepareContext::next`] finds it.
+#[derive(Clone, Debug)]
+pub struct Next {
+    pub(crate) name: String,
+}
+
+impl Next {
+    /// The name of its provider.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
 }
 
 /// A transform that a kernel asks for.
@@ -133,7 +188,7 @@ impl Prepared {
     /// A kernel that reads all its inputs when it runs.
     pub fn new(kernel: impl Kernel) -> Self {
         let (released, transforms, note) = (Vec::new(), Vec::new(), String::new());
-        Self { kernel: Box::new(kernel), released, transforms, held_bytes: 0, note }
+        Self { kernel: Box::new(kernel), released, transforms, or_next: false, note }
     }
 
     /// Says that the kernel does not read the bytes of constant input `input` any more.
@@ -150,10 +205,11 @@ impl Prepared {
         self
     }
 
-    /// Sets the bytes that the kernel holds.
+    /// Asks for the kernel that this one displaces: it runs the node for the shapes that this one does not
+    /// [serve](Kernel::serves). A constant's bytes are dropped only if both release it, and each has its own transforms.
     #[must_use]
-    pub fn held_bytes(mut self, bytes: usize) -> Self {
-        self.held_bytes = bytes;
+    pub fn or_next(mut self, _: Next) -> Self {
+        self.or_next = true;
         self
     }
 

@@ -118,6 +118,7 @@ pub mod host;
 mod kernel;
 mod op;
 mod plugin;
+mod prepared;
 mod services;
 mod signature;
 mod staged;
@@ -132,16 +133,17 @@ pub use context::{InferContext, NodeView, PrepareContext, RunContext};
 pub use dim::{Bindings, Dim, dim};
 pub use encoding::{Encoding, EncodingSpec, ErrorBound, Importance, QuantizationEncoding, Rows};
 pub use error::{Error, ErrorKind, Result};
-pub use executor::Executor;
+pub use executor::{Columns, Executor};
 pub use float8::{F8E4M3, F8E5M2};
 pub use half;
 pub use host::{EncodingHandle, KernelProviderHandle, OpHandle};
 pub use kernel::{
-    InputTransform, Kernel, KernelKey, KernelProvider, Prepared, PreparedTransform, Scratch, Selector,
-    Shapes, Support,
+    InputTransform, Kernel, KernelKey, KernelProvider, Next, Prepared, PreparedTransform, RowPart, Scratch,
+    Selector, Shapes, Support,
 };
-pub use op::{Arity, AttributeSpec, InputKind, InputSpec, Op, OpSignature, OutputType};
+pub use op::{Arity, AttributeSpec, Contraction, InputKind, InputSpec, Op, OpSignature, OutputType, Split};
 pub use plugin::{IntoPlugin, Plugin};
+pub use prepared::PreparedMemory;
 pub use signature::SignatureError;
 pub use tensor::{
     DType, Element, ElementView, Scalar, ShapeDisplay, TensorType, TensorView, TensorViewMut, WorkerScratch,

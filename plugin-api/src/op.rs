@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::attributes::{Attribute, AttributeKind};
 use crate::context::InferContext;
-use crate::tensor::TensorType;
+use crate::tensor::{DType, TensorType};
 
 /// What an operation means: its signature, and types in, types out. How it is run is a [`Kernel`](crate::Kernel)'s matter.
 pub trait Op: Send + Sync + 'static {
@@ -31,6 +31,40 @@ pub struct OpSignature {
     pub attributes: Vec<AttributeSpec>,
     /// Index of the input whose encoding selects the kernel; none for a dense op.
     pub kernel_input: Option<usize>,
+    /// The group of its effect; none for an op that does nothing but compute its outputs.
+    pub effect: Option<String>,
+    /// Whether the same inputs and attributes give the same outputs each time.
+    pub pure: bool,
+    /// A dense input and the encoded input whose columns it is multiplied with.
+    pub contraction: Option<Contraction>,
+    /// How the work of a node may be divided among ranks.
+    pub split: Split,
+}
+
+/// Two inputs of an op of which one's values are multiplied with the other's columns, and summed: the product of an activation
+/// `[.., n]` and a weight `[p, n]`. How much a column of the weight matters is recorded at the dense input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Contraction {
+    /// Index of the dense input.
+    pub dense: usize,
+    /// Index of the encoded input.
+    pub encoded: usize,
+}
+
+/// How a node may be divided, so that each rank computes a part of the outputs from a part of the inputs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Split {
+    /// Not at all.
+    #[default]
+    No,
+    /// Each element of an output depends on the elements of the inputs at its place alone.
+    Elementwise,
+    /// The rows of this input make the last dimension of the outputs: those of a part of the rows are that part of it.
+    Rows(usize),
+    /// By the last dimension but one of each input, which counts heads, and of each output.
+    Heads,
 }
 
 /// One input of an op.
@@ -65,7 +99,7 @@ pub enum InputKind {
 pub enum Arity {
     /// Exactly one.
     One,
-    /// One or none; only at the end.
+    /// One or none. Those that follow are of this kind, too; which of them a node has, it says by name.
     Optional,
     /// One or more; only at the end.
     Many,
@@ -79,15 +113,26 @@ pub struct AttributeSpec {
     pub name: String,
     /// What it takes.
     pub kind: AttributeKind,
-    /// Its value where none is given; without one it must be given.
+    /// Whether a node must give it.
+    pub required: bool,
+    /// Its value where none is given. An attribute that is not required and has no default may be absent.
     pub default: Option<Attribute>,
 }
 
 impl OpSignature {
     /// An op without inputs and attributes; add them in order.
     pub fn new(name: impl Into<String>) -> Self {
-        let (name, summary) = (name.into(), String::new());
-        Self { name, summary, inputs: Vec::new(), attributes: Vec::new(), kernel_input: None }
+        Self {
+            name: name.into(),
+            summary: String::new(),
+            inputs: Vec::new(),
+            attributes: Vec::new(),
+            kernel_input: None,
+            effect: None,
+            pure: true,
+            contraction: None,
+            split: Split::No,
+        }
     }
 
     /// Sets the line for listings.
@@ -140,18 +185,64 @@ impl OpSignature {
     /// Adds an attribute that must be given.
     #[must_use]
     pub fn required(self, name: impl Into<String>, kind: AttributeKind) -> Self {
-        self.attribute(name, kind, None)
+        self.attribute(name, kind, true, None)
+    }
+
+    /// Adds an attribute that may be absent; [`Attributes::given`](crate::Attributes::given) reads it.
+    #[must_use]
+    pub fn without_default(self, name: impl Into<String>, kind: AttributeKind) -> Self {
+        self.attribute(name, kind, false, None)
     }
 
     /// Adds an attribute with a default.
     #[must_use]
     pub fn optional(self, name: impl Into<String>, default: impl Into<Attribute>) -> Self {
         let default = default.into();
-        self.attribute(name, default.kind(), Some(default))
+        self.attribute(name, default.kind(), false, Some(default))
     }
 
-    fn attribute(mut self, name: impl Into<String>, kind: AttributeKind, default: Option<Attribute>) -> Self {
-        self.attributes.push(AttributeSpec { name: name.into(), kind, default });
+    fn attribute(
+        mut self,
+        name: impl Into<String>,
+        kind: AttributeKind,
+        required: bool,
+        default: Option<Attribute>,
+    ) -> Self {
+        self.attributes.push(AttributeSpec { name: name.into(), kind, required, default });
+        self
+    }
+
+    /// Says that the op does something besides computing its outputs: it prints, or sends to another rank.
+    ///
+    /// Such a node is never left out, nor computed when a graph is loaded. Those of one group run in the order in which they were added
+    /// to the graph; of several states of models, in one process, one at a time runs those of a group. An op whose effect is all that
+    /// is wanted yields [`OutputType::token`], which others can take as an input.
+    #[must_use]
+    pub fn effect(mut self, group: impl Into<String>) -> Self {
+        (self.effect, self.pure) = (Some(group.into()), false);
+        self
+    }
+
+    /// Says that the same inputs and attributes need not give the same outputs. Such a node is computed at each run.
+    #[must_use]
+    pub fn impure(mut self) -> Self {
+        self.pure = false;
+        self
+    }
+
+    /// Says that the values of the dense input of one name are multiplied with the columns of the encoded input of another, and summed.
+    #[must_use]
+    pub fn contracts(mut self, dense: &str, encoded: &str) -> Self {
+        let index =
+            |name: &str| self.inputs.iter().position(|input| input.name == name).unwrap_or(usize::MAX);
+        self.contraction = Some(Contraction { dense: index(dense), encoded: index(encoded) });
+        self
+    }
+
+    /// Says how nodes may be divided among ranks.
+    #[must_use]
+    pub fn split(mut self, split: Split) -> Self {
+        self.split = split;
         self
     }
 }
@@ -170,6 +261,11 @@ impl OutputType {
     /// An output with memory of its own.
     pub fn new(tensor: TensorType) -> Self {
         Self { tensor, alias: None }
+    }
+
+    /// An output of no values, for an op with an effect: what takes it runs afterwards.
+    pub fn token() -> Self {
+        Self::new(TensorType::dense(DType::U8, [0usize]))
     }
 
     /// An output that is input `input`'s memory. If all outputs alias inputs that are no states, the op runs no kernel.

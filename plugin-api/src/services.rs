@@ -1,9 +1,11 @@
 //! What a host does for a node while it is built, loaded and run: plain traits, which author-side contexts call. A host implements them; in
 //! a plugin's library, so does what stands for the host there.
 
+use crate::Result;
 use crate::attributes::Attributes;
 use crate::encoding::Encoding;
 use crate::executor::Executor;
+use crate::prepared::PreparedMemory;
 use crate::tensor::{TensorType, TensorView, TensorViewMut};
 
 /// A node, while it is built or loaded.
@@ -12,6 +14,8 @@ pub trait NodeHost {
     fn op(&self) -> &str;
     /// All attributes, defaults included.
     fn attributes(&self) -> &Attributes;
+    /// The index among the node's inputs of the first that stands for the input of this name; none if it was left out.
+    fn position(&self, input: &str) -> Option<usize>;
     /// The inputs' types.
     fn inputs(&self) -> &[TensorType];
     /// The outputs' types; none while they are inferred.
@@ -26,6 +30,10 @@ pub trait NodeHost {
     fn option(&self, name: &str) -> Option<String>;
     /// The host's threads.
     fn executor(&self) -> Executor<'_>;
+    /// The name of the provider whose kernel the one that is prepared displaces; none if there is none, or nothing is prepared.
+    fn next(&self) -> Option<String>;
+    /// Zeroed memory for what is prepared, which `explain` counts; an error if there is not so much, or if nothing is prepared.
+    fn memory(&self, bytes: usize) -> Result<PreparedMemory>;
 }
 
 /// One run of a node.

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use crate::attributes::{AttributeKind, Attributes};
 use crate::kernel::{KernelKey, Selector};
-use crate::op::{Arity, InputKind, InputSpec, OpSignature, OutputType};
+use crate::op::{Arity, InputKind, InputSpec, OpSignature};
 use crate::tensor::TensorType;
 use crate::text::{Brief, List, Passage};
 
@@ -19,6 +19,20 @@ pub enum SignatureError {
         expected: String,
         /// How many there were.
         found: usize,
+    },
+    /// An input that the op does not have, or not by name.
+    #[error("it has no input `{}` to be given by name; it has {}", Brief(.input), if .known.is_empty() { "none".to_owned() } else { List(.known).to_string() })]
+    UnknownInput {
+        /// The input.
+        input: String,
+        /// Those it has that may be left out.
+        known: Vec<String>,
+    },
+    /// An input that was given by its place and by name, or twice by name.
+    #[error("the input `{}` was given twice", Brief(.input))]
+    InputTwice {
+        /// The input.
+        input: String,
     },
     /// Encoded data for an op that wants values.
     #[error("input `{input}` is encoded as {}, and this op takes decoded values only", Brief(.encoding))]
@@ -78,42 +92,52 @@ pub enum SignatureError {
 }
 
 impl OpSignature {
-    /// The spec of the input at a position: the last one stands for all that follow, if it is many.
-    pub fn input_at(&self, index: usize) -> Option<&InputSpec> {
-        self.inputs.get(index).or_else(|| self.inputs.last().filter(|input| input.arity == Arity::Many))
-    }
-
-    /// Whether the input at a position is a state, which the op writes.
-    pub fn is_state(&self, index: usize) -> bool {
-        self.input_at(index).is_some_and(|input| input.kind == InputKind::State)
-    }
-
-    /// Whether an output is an input's bytes in another shape, so that there is nothing to compute.
-    pub fn is_view(&self, output: &OutputType) -> bool {
-        output.alias.is_some_and(|input| !self.is_state(input))
-    }
-
-    /// Checks the number of inputs.
-    pub fn check_input_count(&self, found: usize) -> Result<(), SignatureError> {
+    /// The inputs of a node that is given some by their places, and then some by name, which may be left out: for each, in the order
+    /// of the signature, its index there and its index among those that are given.
+    pub fn arrange(
+        &self,
+        by_place: usize,
+        by_name: &[impl AsRef<str>],
+    ) -> Result<Vec<(usize, usize)>, SignatureError> {
+        let wrong_count = || SignatureError::InputCount { expected: self.describe_inputs(), found: by_place };
         let least = self.inputs.iter().filter(|input| input.arity != Arity::Optional).count();
-        let most = match self.inputs.last().map(|input| input.arity) {
-            Some(Arity::Many) => usize::MAX,
-            _ => self.inputs.len(),
-        };
-        match (least..=most).contains(&found) {
-            true => Ok(()),
-            false => Err(SignatureError::InputCount { expected: self.describe_inputs(), found }),
+        let is_many = self.inputs.last().is_some_and(|input| input.arity == Arity::Many);
+        if by_place < least || (by_place > self.inputs.len() && !is_many) {
+            return Err(wrong_count());
         }
+        let last = self.inputs.len().saturating_sub(1);
+        let mut arranged: Vec<(usize, usize)> = (0..by_place).map(|given| (given.min(last), given)).collect();
+        for (index, name) in by_name.iter().enumerate() {
+            let input = name.as_ref().to_owned();
+            let is_it = |spec: &InputSpec| spec.arity == Arity::Optional && spec.name == input;
+            let Some(place) = self.inputs.iter().position(is_it) else {
+                let optional = self.inputs.iter().filter(|spec| spec.arity == Arity::Optional);
+                let known = optional.map(|spec| spec.name.clone()).collect();
+                return Err(SignatureError::UnknownInput { input, known });
+            };
+            if arranged.iter().any(|(known, _)| *known == place) {
+                return Err(SignatureError::InputTwice { input });
+            }
+            arranged.push((place, by_place + index));
+        }
+        arranged.sort_unstable();
+        Ok(arranged)
     }
 
-    /// Checks the number and the kinds of the inputs.
-    pub fn check_inputs(&self, inputs: &[TensorType]) -> Result<(), SignatureError> {
-        self.check_input_count(inputs.len())?;
-        let specs = (0..).map_while(|index| self.input_at(index));
-        specs.zip(inputs).try_for_each(|(spec, input)| spec.check(input))
+    /// Whether an input, by its index in the signature, is a state, which the op writes.
+    pub fn is_state(&self, input: usize) -> bool {
+        self.inputs.get(input).is_some_and(|input| input.kind == InputKind::State)
     }
 
-    /// The attributes of a node: those that are `given`, each as the kind that the op takes, and the defaults of the others.
+    /// Whether a node has nothing to compute, since each of its outputs is the bytes of an input in another shape. `places` are the
+    /// indices in the signature of the node's inputs.
+    pub fn is_view(&self, places: &[usize], aliases: impl IntoIterator<Item = Option<usize>>) -> bool {
+        let of_value = |input: usize| places.get(input).is_some_and(|place| !self.is_state(*place));
+        self.effect.is_none() && aliases.into_iter().all(|alias| alias.is_some_and(of_value))
+    }
+
+    /// The attributes of a node: those that are `given`, each as the kind that the op takes, and the defaults of the others, where they
+    /// have one.
     pub fn complete(&self, given: &Attributes) -> Result<Attributes, SignatureError> {
         let is_known = |name: &str| self.attributes.iter().any(|spec| spec.name == name);
         if let Some((attribute, _)) = given.iter().find(|(name, _)| !is_known(name)) {
@@ -123,13 +147,16 @@ impl OpSignature {
         let complete = self.attributes.iter().map(|spec| {
             let (attribute, kind) = (spec.name.clone(), spec.kind);
             let value = given.get(&spec.name).or(spec.default.as_ref());
-            let Some(value) = value else { return Err(SignatureError::MissingAttribute { attribute, kind }) };
-            match value.clone().into_kind(kind) {
-                Some(value) => Ok((attribute, value)),
-                None => Err(SignatureError::AttributeKind { attribute, kind, found: value.to_string() }),
+            match value.map(|value| (value, value.clone().into_kind(kind))) {
+                Some((_, Some(value))) => Ok(Some((attribute, value))),
+                Some((value, None)) => {
+                    Err(SignatureError::AttributeKind { attribute, kind, found: value.to_string() })
+                }
+                None if spec.required => Err(SignatureError::MissingAttribute { attribute, kind }),
+                None => Ok(None),
             }
         });
-        complete.collect()
+        complete.filter_map(Result::transpose).collect()
     }
 
     /// The encoding that selects the kernel of a node with these inputs; none for a dense op.
@@ -220,7 +247,11 @@ mod tests {
             Arity::Many,
         );
         let (x, w) = (TensorType::f32([2usize]), |name: &str| TensorType::encoded(name, [2usize]));
-        let says = |inputs: &[TensorType]| signature.check_inputs(inputs).map_err(|error| error.to_string());
+        let says = |inputs: &[TensorType]| -> Result<(), String> {
+            let arranged = signature.arrange(inputs.len(), &[""; 0]).map_err(|error| error.to_string())?;
+            let check = |(place, given): (usize, usize)| signature.inputs[place].check(&inputs[given]);
+            arranged.into_iter().try_for_each(check).map_err(|error| error.to_string())
+        };
         assert_eq!(says(&[x.clone(), w("b"), x.clone()]), Ok(()));
         assert_eq!(says(&[x.clone(), w("a"), x.clone(), x.clone()]), Ok(()));
         for (inputs, sentence) in [
@@ -234,24 +265,55 @@ mod tests {
             assert!(error.contains(sentence), "{error}");
         }
         assert_eq!(signature.kernel_encoding(&[x.clone(), w("b"), x]), Some("b"));
-        assert!(signature.is_state(7) && !signature.is_state(1));
-        let optional = OpSignature::new("o").dense("x").input("y", InputKind::Dense, Arity::Optional);
-        assert!(optional.check_input_count(1).is_ok() && optional.check_input_count(2).is_ok());
-        assert!(optional.check_input_count(0).is_err() && optional.check_input_count(3).is_err());
+        assert!(signature.is_state(2) && !signature.is_state(1));
+        assert!(signature.is_view(&[0, 1, 2], [Some(0)]) && !signature.is_view(&[0, 1, 2], [Some(0), None]));
+        assert!(
+            !signature.is_view(&[0, 1, 2], [Some(2)])
+                && !signature.clone().effect("e").is_view(&[0], [Some(0)])
+        );
+    }
+
+    #[test]
+    fn inputs_that_may_be_left_out_are_given_by_name() {
+        let optional =
+            |signature: OpSignature, name| signature.input(name, InputKind::Dense, Arity::Optional);
+        let signature = optional(optional(OpSignature::new("o").dense("x"), "y"), "z");
+        let says =
+            |by_place, names: &[&str]| signature.arrange(by_place, names).map_err(|error| error.to_string());
+        assert_eq!(says(1, &[]), Ok(vec![(0, 0)]));
+        assert_eq!(says(3, &[]), Ok(vec![(0, 0), (1, 1), (2, 2)]));
+        assert_eq!(says(1, &["z"]), Ok(vec![(0, 0), (2, 1)]));
+        assert_eq!(says(1, &["z", "y"]), Ok(vec![(0, 0), (1, 2), (2, 1)]));
+        for (by_place, names, sentence) in [
+            (0, &["y"][..], "it takes the inputs (x, [y], [z]), 0 were given"),
+            (4, &[], "4 were given"),
+            (2, &["y"], "the input `y` was given twice"),
+            (1, &["z", "z"], "the input `z` was given twice"),
+            (1, &["x"], "it has no input `x` to be given by name; it has y, z"),
+        ] {
+            let error = says(by_place, names).unwrap_err();
+            assert!(error.contains(sentence), "{error}");
+        }
     }
 
     #[test]
     fn attributes_are_completed() {
-        let signature = OpSignature::new("o").required("axis", AttributeKind::Int).optional("eps", 0.5);
+        let signature = OpSignature::new("o")
+            .required("axis", AttributeKind::Int)
+            .optional("eps", 0.5)
+            .without_default("end", AttributeKind::Int);
         let says = |given: Attributes| signature.complete(&given).map_err(|error| error.to_string());
         let complete = Attributes::new().with("axis", 1).with("eps", 0.5);
         assert_eq!(says(Attributes::new().with("axis", 1)), Ok(complete));
         let whole = says(Attributes::new().with("axis", 1).with("eps", 2)).unwrap();
         assert_eq!(whole.get("eps"), Some(&Attribute::Float(2.0)));
+        assert_eq!(whole.get("end"), None);
+        let given = says(Attributes::new().with("axis", 1).with("end", 7)).unwrap();
+        assert_eq!(given.given("end", Attributes::int), Ok(Some(7)));
         for (given, sentence) in [
             (Attributes::new(), "the attribute `axis` is missing; give a whole number"),
             (Attributes::new().with("axis", "x"), "the attribute `axis` takes a whole number, not \"x\""),
-            (Attributes::new().with("axes", 1), "it has no attribute `axes`; it has axis, eps"),
+            (Attributes::new().with("axes", 1), "it has no attribute `axes`; it has axis, eps, end"),
         ] {
             assert_eq!(says(given), Err(sentence.to_owned()));
         }

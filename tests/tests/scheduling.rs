@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use bitquilt::plugin_api::{
     Error, Executor, InferContext, InputTransform, Kernel, KernelKey, KernelProvider, Op, OpSignature,
-    OutputType, PrepareContext, Prepared, Result, RunContext, Selector, SignatureError, Support, TensorView,
+    OutputType, PrepareContext, Prepared, PreparedMemory, Result, RunContext, Selector, SignatureError,
+    Support, TensorView,
 };
 use bitquilt::{
     DType, Graph, InferenceSession, LoadError, NodeProblem, RunError, Tensor, TensorType, Value, dim,
@@ -113,7 +114,8 @@ impl Op for Scaled {
 }
 
 struct ScaledKernel {
-    factor: f32,
+    /// An f32.
+    factor: PreparedMemory,
     offset: f32,
 }
 
@@ -130,12 +132,10 @@ impl KernelProvider for Scaled {
         self.0.lock().unwrap().push("prepare");
         let factor = cx.constant(1).ok_or_else(|| Error::failed("no factor"))?.values::<f32>()?[0];
         let offset = cx.attributes().float("offset")? as f32;
-        let kernel = ScaledKernel { factor, offset };
-        Ok(Prepared::new(kernel)
-            .releases(1)
-            .transform(0, "negated", Negated(self.0.clone()))
-            .held_bytes(4)
-            .note("by -x"))
+        let mut held = cx.memory(4)?;
+        held.copy_from_slice(&factor.to_le_bytes());
+        let kernel = ScaledKernel { factor: held, offset };
+        Ok(Prepared::new(kernel).releases(1).transform(0, "negated", Negated(self.0.clone())).note("by -x"))
     }
 }
 
@@ -156,8 +156,9 @@ impl Kernel for ScaledKernel {
     fn run(&self, cx: &mut RunContext<'_>) -> Result<()> {
         assert!(cx.input(1).is_err(), "the factor was released");
         let negated: &[f32] = bitquilt::plugin_api::bytemuck::cast_slice(cx.transformed(0)?);
+        let factor = f32::from_le_bytes([self.factor[0], self.factor[1], self.factor[2], self.factor[3]]);
         let y = cx.output(0)?.into_values::<f32>()?;
-        y.iter_mut().zip(negated).for_each(|(y, x)| *y = -x * self.factor + self.offset);
+        y.iter_mut().zip(negated).for_each(|(y, x)| *y = -x * factor + self.offset);
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use bitquilt_plugin_api::{Executor, InputKind};
+use bitquilt_plugin_api::Executor;
 
 use crate::graph::{Graph, NodeData, Source};
 use crate::registry::Registry;
@@ -38,13 +38,21 @@ impl Part {
 /// Which inputs of a node it writes.
 pub(super) fn state_inputs(node: &NodeData, registry: &Registry) -> Vec<bool> {
     let signature = registry.op(&node.op).map(|op| op.signature());
-    let is_state = |index| signature.is_some_and(|signature| signature.is_state(index));
-    (0..node.inputs.len()).map(is_state).collect()
+    let is_state = |place: &usize| signature.is_some_and(|signature| signature.is_state(*place));
+    node.places.iter().map(is_state).collect()
 }
 
-/// Whether a node writes a state.
-pub(super) fn writes_state(node: &NodeData, registry: &Registry) -> bool {
-    registry
-        .op(&node.op)
-        .is_some_and(|op| op.signature().inputs.iter().any(|input| input.kind == InputKind::State))
+/// The group of a node's effect.
+pub(super) fn effect<'a>(node: &NodeData, registry: &'a Registry) -> Option<&'a str> {
+    registry.op(&node.op)?.signature().effect.as_deref()
+}
+
+/// Whether a node does something that a later run or the world sees: it writes a state, or has an effect.
+pub(super) fn acts(node: &NodeData, registry: &Registry) -> bool {
+    state_inputs(node, registry).contains(&true) || effect(node, registry).is_some()
+}
+
+/// Whether a node gives the same each time, and does nothing else.
+pub(super) fn is_pure(node: &NodeData, registry: &Registry) -> bool {
+    registry.op(&node.op).is_some_and(|op| op.signature().pure) && !acts(node, registry)
 }

@@ -55,6 +55,17 @@ pub enum LoadError {
         /// What is wrong.
         problem: NodeProblem,
     },
+    /// The session's op of this name takes other inputs than the graph's.
+    #[error(
+        "node `{}` ({op}): this session's op takes other inputs than the one that the graph was built with; load the same plugin",
+        Brief(.node)
+    )]
+    SignatureChanged {
+        /// The node's name.
+        node: String,
+        /// Its op.
+        op: String,
+    },
     /// An op's inference is not what it was when the graph was built.
     #[error(
         "node `{}` ({op}): `infer` answers other types than when the graph was built; an op must answer the same each time",

@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter};
 
 use bitquilt_simd::Isa;
 
-use crate::plan::{Layout, Location, Place, Program};
+use crate::plan::{Layout, Location, NodeNote, Place, Program};
 use crate::text::{Brief, Columns, Passage};
 
 /// The plan of a loaded graph: what runs, on which kernels, and where.
@@ -35,8 +35,10 @@ pub struct ExplainedNode {
     pub op: String,
     /// The kernel that serves it, and that kernel's plugin; none for a node that is another's memory.
     pub kernel: Option<(String, String)>,
-    /// The kernels that do not serve it, and why.
+    /// The kernels that do not serve it, and why; those first that serve it for other shapes.
     pub others: Vec<(String, String)>,
+    /// The group of its effect.
+    pub effect: Option<String>,
     /// The types of its inputs.
     pub inputs: Vec<String>,
     /// Its outputs.
@@ -78,16 +80,21 @@ pub(crate) fn explain(program: &Program, isa: Isa, layout: Option<&Layout>) -> E
             _ => None,
         }),
     };
-    let nodes = program.notes.iter().map(|note| ExplainedNode {
-        node: note.node.clone(),
-        op: note.op.clone(),
-        kernel: note.kernel.clone(),
-        others: note.others.clone(),
-        inputs: note.inputs.iter().map(|value| tensor(*value)).collect(),
-        outputs: note.outputs.iter().map(output).collect(),
-        scratch_bytes: layout.map(|layout| note.step.map_or(0, |step| layout.scratch_bytes(step))),
-        held_bytes: note.held_bytes,
-        note: note.note.clone(),
+    let nodes = program.notes.iter().map(|note| {
+        let chosen = layout.zip(note.step).map_or(0, |(layout, step)| layout.step(step).kernel as usize);
+        let kernel = note.kernels.get(chosen);
+        ExplainedNode {
+            node: note.node.clone(),
+            op: note.op.clone(),
+            kernel: kernel.map(|kernel| (kernel.name.clone(), kernel.plugin.clone())),
+            others: other_kernels(note, chosen, layout.is_some()).chain(note.others.clone()).collect(),
+            effect: note.effect.clone(),
+            inputs: note.inputs.iter().map(|value| tensor(*value)).collect(),
+            outputs: note.outputs.iter().map(output).collect(),
+            scratch_bytes: layout.map(|layout| note.step.map_or(0, |step| layout.scratch_bytes(step))),
+            held_bytes: note.kernels.iter().map(|kernel| kernel.held_bytes).sum(),
+            note: kernel.map(|kernel| kernel.note.clone()).unwrap_or_default(),
+        }
     });
     let constants = program.values.iter().map(|value| match &value.place {
         Place::Constant(Some(tensor)) => tensor.bytes().len(),
@@ -103,6 +110,20 @@ pub(crate) fn explain(program: &Program, isa: Isa, layout: Option<&Layout>) -> E
     }
 }
 
+/// The kernels that a node has for other shapes, and when they serve it.
+fn other_kernels(note: &NodeNote, chosen: usize, is_bound: bool) -> impl Iterator<Item = (String, String)> {
+    let others = note.kernels.iter().enumerate().filter(move |(index, _)| *index != chosen);
+    others.map(move |(index, kernel)| {
+        let before = index.checked_sub(1).map_or("", |before| &note.kernels[before].name);
+        let when = match is_bound {
+            true if index < chosen => "it does not serve these shapes".to_owned(),
+            true => "it serves other shapes".to_owned(),
+            false => format!("it serves the shapes that `{before}` does not"),
+        };
+        (format!("{} ({})", kernel.name, kernel.plugin), when)
+    })
+}
+
 const HEADINGS: [&str; 8] = ["node", "op", "kernel", "inputs", "output", "bytes", "offset", "scratch"];
 
 impl Display for Explanation {
@@ -115,6 +136,9 @@ impl Display for Explanation {
             writeln!(f, "{}", columns.line(cells))?;
             if !node.note.is_empty() {
                 writeln!(f, "    {}", Passage(&node.note))?;
+            }
+            if let Some(group) = &node.effect {
+                writeln!(f, "    effect: {}", Brief(group))?;
             }
             for (kernel, reason) in &node.others {
                 writeln!(f, "    not {}: {}", Brief(kernel), Passage(reason))?;

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::context::{LoadContext, Part, writes_state};
+use super::context::{LoadContext, Part, is_pure};
 use super::error::LoadError;
 use super::prepare::program;
 use crate::graph::{Graph, NodeData, Source};
@@ -42,7 +42,7 @@ pub(super) fn fold(graph: &Graph, live: &[usize], cx: &LoadContext<'_>) -> Resul
         if !data.inputs.is_empty()
             && data.inputs.iter().all(constant)
             && !encoded
-            && !writes_state(data, cx.registry)
+            && is_pure(data, cx.registry)
             && let Some(rest) = yielded_bytes(graph, data).and_then(|bytes| left.checked_sub(bytes))
         {
             left = rest;

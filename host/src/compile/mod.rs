@@ -10,7 +10,7 @@ mod fold;
 mod prepare;
 mod validate;
 
-use self::context::{Part, writes_state};
+use self::context::{Part, acts};
 use crate::graph::{Graph, Source};
 use crate::plan::Program;
 use crate::registry::Registry;
@@ -42,12 +42,12 @@ pub(crate) fn compile(
     prepare::program(graph, part, cx, progress)
 }
 
-/// The nodes that an output needs or that write a state, in order.
+/// The nodes that an output needs, that write a state or that have an effect, in the order in which they were added.
 fn live_nodes(graph: &Graph, registry: &Registry) -> Vec<usize> {
     let mut live = vec![false; graph.nodes.len()];
     let mut pending: Vec<usize> =
         graph.outputs.iter().filter_map(|port| producer(graph, port.value)).collect();
-    pending.extend((0..graph.nodes.len()).filter(|node| writes_state(&graph.nodes[*node], registry)));
+    pending.extend((0..graph.nodes.len()).filter(|node| acts(&graph.nodes[*node], registry)));
     while let Some(node) = pending.pop() {
         if !std::mem::replace(&mut live[node], true) {
             pending.extend(graph.nodes[node].inputs.iter().filter_map(|value| producer(graph, *value)));

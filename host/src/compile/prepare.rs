@@ -8,23 +8,33 @@ use std::sync::Arc;
 use bitquilt_plugin_api::Support;
 use bitquilt_plugin_api::host::{KernelHandle, TransformHandle};
 
-use super::context::{LoadContext, Part, state_inputs};
+use super::context::{LoadContext, Part, effect, state_inputs};
 use super::error::LoadError;
-use crate::graph::{Graph, NodeContext, NodeData, Source};
+use crate::graph::{Graph, NodeContext, NodeData, Preparing, Source};
 use crate::plan::{
-    InputPort, NodeNote, OutputPort, Place, PortIndex, Program, StateSlot, Step, TransformSlot, ValueSlot,
+    Effects, InputPort, KernelNote, NodeNote, OutputPort, Place, PortIndex, Program, StateSlot, Step,
+    StepKernel, TransformSlot, ValueSlot,
 };
 use crate::registry::RegisteredKernel;
 use crate::tensor::{Tensor, dense_bytes};
 
-/// A kernel that was prepared, for every node that agrees in all that it was shown.
+/// The kernels that were prepared, for every node that agrees in all that they were shown.
 struct Chosen {
+    /// The best, and those that it leaves shapes to.
+    kernels: Vec<Made>,
+    /// The constant inputs that none of them reads.
+    released: HashSet<usize>,
+    note: NodeNote,
+}
+
+/// A kernel that was prepared.
+struct Made {
     kernel: Arc<KernelHandle>,
     released: HashSet<usize>,
     /// Input, key, and transform of each that the kernel asked for.
     transforms: Vec<(usize, String, Arc<TransformHandle>)>,
-    held_bytes: usize,
-    note: NodeNote,
+    or_next: bool,
+    note: KernelNote,
 }
 
 /// Makes a program of a part of a graph. `progress` is told as [`compile`](super::compile)'s is.
@@ -59,6 +69,8 @@ pub(super) fn program(
         build.program.outputs.push(OutputPort { name: name.clone(), value, root });
     }
     let Build { mut program, readers, .. } = build;
+    let groups = part.nodes.iter().filter_map(|node| effect(&graph.nodes[*node], cx.registry));
+    program.effects = Effects::of(groups);
     program.index = PortIndex::of(&program);
     for (slot, readers) in program.values.iter_mut().zip(readers) {
         match (&mut slot.place, readers) {
@@ -98,6 +110,7 @@ fn empty(graph: &Graph) -> Result<Program, LoadError> {
         steps: Vec::new(),
         transforms: Vec::new(),
         held_bytes: 0,
+        effects: Effects::default(),
         notes: Vec::new(),
     })
 }
@@ -182,27 +195,15 @@ impl Build<'_> {
         }
         let chosen = &kernels[&self.cache_key(node)];
         let step_index = self.program.steps.len();
-        let mut step = Step {
+        let step_kernels: Vec<StepKernel> =
+            chosen.kernels.iter().map(|made| self.step_kernel(made, &inputs, slots)).collect();
+        let step = Step {
             node: node.name.clone(),
             op: node.op.clone(),
-            kernel: Arc::clone(&chosen.kernel),
+            kernels: step_kernels,
             inputs: inputs.iter().copied().zip(writes).collect(),
             outputs,
-            transforms: Vec::with_capacity(chosen.transforms.len()),
-            begins: Vec::new(),
         };
-        for (input, transform_key, transform) in &chosen.transforms {
-            let value = inputs[*input];
-            let root = self.program.root(value);
-            self.readers[root] += 1;
-            let slot = *slots.entry((value, transform_key.clone())).or_insert_with(|| {
-                let slot = TransformSlot { value, transform: Arc::clone(transform) };
-                self.program.transforms.push(slot);
-                step.begins.push(self.program.transforms.len() - 1);
-                self.program.transforms.len() - 1
-            });
-            step.transforms.push(slot);
-        }
         for (index, input) in inputs.iter().enumerate() {
             if !chosen.released.contains(&index) {
                 let root = self.program.root(*input);
@@ -215,12 +216,34 @@ impl Build<'_> {
         Ok(())
     }
 
-    /// Chooses and prepares a node's kernel, unless an equal node has it already.
+    /// A kernel of a step with the program's slots of its transforms.
+    fn step_kernel(
+        &mut self,
+        made: &Made,
+        inputs: &[usize],
+        slots: &mut HashMap<(usize, String), usize>,
+    ) -> StepKernel {
+        let slot = |(input, key, transform): &(usize, String, Arc<TransformHandle>)| {
+            let value = inputs[*input];
+            let root = self.program.root(value);
+            self.readers[root] += 1;
+            *slots.entry((value, key.clone())).or_insert_with(|| {
+                let slot = TransformSlot { value, transform: Arc::clone(transform) };
+                self.program.transforms.push(slot);
+                self.program.transforms.len() - 1
+            })
+        };
+        let transforms = made.transforms.iter().map(slot).collect();
+        StepKernel { kernel: Arc::clone(&made.kernel), transforms }
+    }
+
+    /// Chooses and prepares a node's kernels, unless an equal node has them already.
     fn prepare(&mut self, node: &NodeData, kernels: &mut HashMap<String, Chosen>) -> Result<(), LoadError> {
         let key = self.cache_key(node);
         if !self.is_view(node) && !kernels.contains_key(&key) {
             let chosen = self.choose(node)?;
-            self.program.held_bytes = self.program.held_bytes.saturating_add(chosen.held_bytes);
+            let held = chosen.kernels.iter().map(|made| made.note.held_bytes);
+            self.program.held_bytes = held.fold(self.program.held_bytes, usize::saturating_add);
             kernels.insert(key, chosen);
         }
         Ok(())
@@ -228,9 +251,12 @@ impl Build<'_> {
 
     /// Whether all that a node yields is its inputs' memory, as it is: it has no kernel.
     fn is_view(&self, node: &NodeData) -> bool {
-        let is_alias =
-            |value: &usize| matches!(self.graph.values[*value].source, Source::Node { alias: Some(_), .. });
-        node.outputs.iter().all(is_alias) && !state_inputs(node, self.cx.registry).contains(&true)
+        let aliases = node.outputs.iter().map(|value| match self.graph.values[*value].source {
+            Source::Node { alias, .. } => alias,
+            _ => None,
+        });
+        let op = self.cx.registry.op(&node.op);
+        op.is_some_and(|op| op.signature().is_view(&node.places, aliases))
     }
 
     /// The bytes of the largest constant that a node takes.
@@ -242,8 +268,8 @@ impl Build<'_> {
     /// All that a provider is shown of a node.
     fn cache_key(&self, node: &NodeData) -> String {
         let mut key = format!("{}({})", node.op, node.attributes);
-        for value in &node.inputs {
-            let _ = write!(key, ",{}", self.graph.values[*value].tensor);
+        for (place, value) in node.places.iter().zip(&node.inputs) {
+            let _ = write!(key, ",{place}:{}", self.graph.values[*value].tensor);
             if let Some(tensor) = self.part.constant(self.graph, *value) {
                 let _ = write!(key, "@{:p}", tensor.bytes());
             }
@@ -254,13 +280,21 @@ impl Build<'_> {
         key
     }
 
-    fn with_context<R>(&self, node: &NodeData, call: impl FnOnce(&NodeContext<'_>) -> R) -> R {
+    fn with_context<R>(
+        &self,
+        node: &NodeData,
+        preparing: Option<&Preparing>,
+        call: impl FnOnce(&NodeContext<'_>) -> R,
+    ) -> Result<R, LoadError> {
         let types = |values: &[usize]| {
             values.iter().map(|value| self.graph.values[*value].tensor.clone()).collect::<Vec<_>>()
         };
         let (inputs, outputs) = (types(&node.inputs), types(&node.outputs));
-        call(&NodeContext {
-            op: &node.op,
+        let op = self.cx.registry.op(&node.op);
+        let unknown = || LoadError::UnknownOp { node: node.name.clone(), op: node.op.clone() };
+        Ok(call(&NodeContext {
+            signature: op.ok_or_else(unknown)?.signature(),
+            places: &node.places,
             attributes: &node.attributes,
             inputs: &inputs,
             outputs: &outputs,
@@ -268,7 +302,8 @@ impl Build<'_> {
             registry: self.cx.registry,
             options: self.cx.options,
             executor: self.cx.executor,
-        })
+            preparing,
+        }))
     }
 
     fn candidates(&self, node: &NodeData) -> Vec<&RegisteredKernel> {
@@ -278,66 +313,110 @@ impl Build<'_> {
         registry.kernels(&node.op, encoding).collect()
     }
 
-    /// The best kernel that can run a node, prepared.
+    /// The best kernel that can run a node, prepared, and those that it leaves shapes to.
     fn choose(&self, node: &NodeData) -> Result<Chosen, LoadError> {
-        let (name, op) = (node.name.clone(), node.op.clone());
-        self.with_context(node, |context| {
-            let mut others = Vec::new();
-            let mut best: Option<&RegisteredKernel> = None;
+        let (serving, mut others) = self.ranked(node)?;
+        let mut kernels: Vec<Made> = Vec::new();
+        for (at, provider) in serving.iter().enumerate() {
+            let next = serving.get(at + 1).map(|next| next.key().name.clone());
+            let made = self.make(node, provider, next)?;
+            let or_next = made.or_next;
+            kernels.push(made);
+            if !or_next {
+                break;
+            }
+        }
+        for provider in &serving[kernels.len()..] {
+            let last = kernels.last().map_or("", |made| made.note.name.as_str());
+            others.push((described(provider), format!("goes after `{last}`")));
+        }
+        let mut released = kernels[0].released.clone();
+        released.retain(|input| kernels.iter().all(|made| made.released.contains(input)));
+        // The kernels have copies of their own: a file's pages need not stay beside them.
+        let constants =
+            released.iter().filter_map(|input| self.part.constant(self.graph, node.inputs[*input]));
+        constants.for_each(Tensor::forget_pages);
+        let notes = kernels.iter().map(|made| made.note.clone()).collect();
+        let effect = effect(node, self.cx.registry).map(str::to_owned);
+        let note = NodeNote { kernels: notes, others, effect, ..NodeNote::default() };
+        Ok(Chosen { kernels, released, note })
+    }
+
+    /// The providers that support a node, the best first and one at least, and why the others do not.
+    fn ranked(&self, node: &NodeData) -> Result<(Vec<&RegisteredKernel>, Vec<(String, String)>), LoadError> {
+        let (mut serving, mut others) = (Vec::new(), Vec::new());
+        self.with_context(node, None, |context| {
             for candidate in self.candidates(node) {
-                let who = format!("{} ({})", candidate.key().name, candidate.plugin().name);
-                match (candidate.handle.supports(context), best) {
-                    (Support::Yes, None) => best = Some(candidate),
-                    (Support::Yes, Some(best)) => {
-                        others.push((who, format!("goes after `{}`", best.key().name)));
-                    }
-                    (Support::No(reason), _) => others.push((who, reason)),
+                match candidate.handle.supports(context) {
+                    Support::Yes => serving.push(candidate),
+                    Support::No(reason) => others.push((described(candidate), reason)),
                 }
             }
-            let Some(best) = best else {
-                let mut reasons: Vec<String> =
-                    others.into_iter().map(|(who, why)| format!("{who}: {why}")).collect();
-                if reasons.is_empty() {
-                    reasons.push("none is registered".to_owned());
-                }
-                return Err(LoadError::NoKernel { node: name, op, reasons });
-            };
-            let kernel = best.key().name.clone();
-            let prepared = best.handle.prepare(context).map_err(|source| LoadError::Prepare {
-                node: name.clone(),
-                op: op.clone(),
-                kernel: kernel.clone(),
-                source,
-            })?;
-            let asks = prepared.transforms.iter().map(|(input, ..)| *input);
-            let bad = prepared
-                .released
-                .iter()
-                .find(|input| !bitquilt_plugin_api::host::NodeHost::is_constant(context, **input));
-            let problem = match (bad, asks.into_iter().find(|input| *input >= node.inputs.len())) {
-                (Some(input), _) => Some(format!("releases input {input}, which is no constant")),
-                (_, Some(input)) => Some(format!("transforms input {input}, which there is not")),
-                _ => None,
-            };
-            if let Some(problem) = problem {
-                return Err(LoadError::BadKernel { node: name, op, kernel, problem });
+        })?;
+        if serving.is_empty() {
+            let mut reasons: Vec<String> =
+                others.into_iter().map(|(who, why)| format!("{who}: {why}")).collect();
+            if reasons.is_empty() {
+                reasons.push("none is registered".to_owned());
             }
-            // The kernel has a copy of its own: a file's pages need not stay beside it.
-            let constants = prepared.released.iter().filter_map(|input| context.constants[*input]);
-            constants.for_each(Tensor::forget_pages);
-            let held_bytes = prepared.held_bytes;
-            let kernel = Some((kernel, best.plugin().name.clone()));
-            let note = NodeNote { kernel, others, held_bytes, note: prepared.note, ..NodeNote::default() };
-            let transforms =
-                prepared.transforms.into_iter().map(|(input, key, handle)| (input, key, Arc::new(handle)));
-            let transforms = transforms.collect();
-            Ok(Chosen {
-                kernel: Arc::new(prepared.kernel),
-                released: prepared.released.into_iter().collect(),
-                transforms,
-                held_bytes,
-                note,
-            })
+            return Err(LoadError::NoKernel { node: node.name.clone(), op: node.op.clone(), reasons });
+        }
+        Ok((serving, others))
+    }
+
+    /// A provider's kernel for a node, prepared; `next` is the provider that it displaces.
+    fn make(
+        &self,
+        node: &NodeData,
+        provider: &RegisteredKernel,
+        next: Option<String>,
+    ) -> Result<Made, LoadError> {
+        let kernel = || provider.key().name.clone();
+        let preparing = Preparing { next, ..Preparing::default() };
+        let prepared =
+            self.with_context(node, Some(&preparing), |context| provider.handle.prepare(context))?;
+        let prepared = prepared.map_err(|source| LoadError::Prepare {
+            node: node.name.clone(),
+            op: node.op.clone(),
+            kernel: kernel(),
+            source,
+        })?;
+        let is_constant = |input: &usize| {
+            let value = node.inputs.get(*input);
+            value.is_some_and(|value| self.part.constant(self.graph, *value).is_some())
+        };
+        let asks = || prepared.transforms.iter().map(|(input, ..)| *input);
+        let bad = prepared.released.iter().find(|input| !is_constant(input));
+        let problem = match (bad, asks().find(|input| *input >= node.inputs.len())) {
+            (Some(input), _) => Some(format!("releases input {input}, which is no constant")),
+            (_, Some(input)) => Some(format!("transforms input {input}, which there is not")),
+            _ if prepared.or_next && preparing.next.is_none() => {
+                Some("leaves shapes to the kernel that it displaces, and there is none".to_owned())
+            }
+            _ => None,
+        };
+        if let Some(problem) = problem {
+            let (node, op) = (node.name.clone(), node.op.clone());
+            return Err(LoadError::BadKernel { node, op, kernel: kernel(), problem });
+        }
+        let note = KernelNote {
+            name: kernel(),
+            plugin: provider.plugin().name.clone(),
+            held_bytes: preparing.lent.into_inner(),
+            note: prepared.note,
+        };
+        let transforms = prepared.transforms.into_iter();
+        Ok(Made {
+            kernel: Arc::new(prepared.kernel),
+            released: prepared.released.into_iter().collect(),
+            transforms: transforms.map(|(input, key, handle)| (input, key, Arc::new(handle))).collect(),
+            or_next: prepared.or_next,
+            note,
         })
     }
+}
+
+/// A kernel and its plugin, in words.
+fn described(kernel: &RegisteredKernel) -> String {
+    format!("{} ({})", kernel.key().name, kernel.plugin().name)
 }

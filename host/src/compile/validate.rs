@@ -27,6 +27,10 @@ pub(super) fn check_node(graph: &Graph, node: &NodeData, cx: &LoadContext<'_>) -
         .registry
         .op(&node.op)
         .ok_or_else(|| LoadError::UnknownOp { node: node.name.clone(), op: node.op.clone() })?;
+    let as_built = graph.registry().op(&node.op).map(|op| &op.signature().inputs);
+    if as_built != Some(&op.signature().inputs) {
+        return Err(LoadError::SignatureChanged { node: node.name.clone(), op: node.op.clone() });
+    }
     let inputs: Vec<TensorType> =
         node.inputs.iter().map(|value| graph.values[*value].tensor.clone()).collect();
     let mut constants = Vec::with_capacity(inputs.len());
@@ -43,7 +47,8 @@ pub(super) fn check_node(graph: &Graph, node: &NodeData, cx: &LoadContext<'_>) -
         constants.push(Some(tensor));
     }
     let context = NodeContext {
-        op: &node.op,
+        signature: op.signature(),
+        places: &node.places,
         attributes: &node.attributes,
         inputs: &inputs,
         outputs: &[],
@@ -51,10 +56,11 @@ pub(super) fn check_node(graph: &Graph, node: &NodeData, cx: &LoadContext<'_>) -
         registry: cx.registry,
         options: cx.options,
         executor: cx.executor,
+        preparing: None,
     };
     let refused = |problem| LoadError::Node { node: node.name.clone(), op: node.op.clone(), problem };
     let outputs = op.handle.infer(&context).map_err(|error| refused(NodeProblem::Refused(error)))?;
-    check_outputs(op, &inputs, &outputs, cx.registry).map_err(refused)?;
+    check_outputs(op, &node.places, &inputs, &outputs, cx.registry).map_err(refused)?;
     let as_built = node.outputs.iter().map(|value| {
         let data = &graph.values[*value];
         let alias = match data.source {

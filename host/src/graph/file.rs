@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bitquilt_plugin_api::{Attribute, Attributes, DType, Dim, Element, TensorType};
+use bitquilt_plugin_api::{Arity, Attribute, Attributes, DType, Dim, Element, TensorType};
 use serde::{Deserialize, Serialize};
 
-use super::{Graph, GraphError, Port, Source, Value};
+use super::{Graph, GraphError, NodeData, Port, Source, Value};
 use crate::checkpoint::{self, Checkpoint, TensorDict};
 use crate::error::Error;
-use crate::registry::Registry;
+use crate::registry::{RegisteredOp, Registry};
 use crate::text::{Brief, Cut};
 
 /// The metadata entry that makes a checkpoint a graph.
@@ -17,7 +17,7 @@ const KEY: &str = "bitquilt.graph";
 /// The most characters that are shown of what a parser says, which quotes the entry.
 const PARSER_MESSAGE: usize = 300;
 /// The version of that entry's format.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The entry. Values are told by where they come from, and replayed in the order of the nodes.
 #[derive(Serialize, Deserialize)]
@@ -47,7 +47,11 @@ struct NodeRecord {
     name: String,
     op: String,
     attributes: Vec<(String, AttributeRecord)>,
+    /// Those that are given by their places.
     inputs: Vec<ValueRecord>,
+    /// Those that are given by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    named: Vec<(String, ValueRecord)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -77,6 +81,8 @@ enum AttributeRecord {
     Text(String),
     Ints(Vec<i64>),
     Shape(Vec<String>),
+    Floats(Vec<String>),
+    Texts(Vec<String>),
 }
 
 const ENCODED: &str = "encoded:";
@@ -110,7 +116,15 @@ impl Graph {
                 .iter()
                 .map(|(name, value)| (name.to_owned(), record(value)))
                 .collect(),
-            inputs: node.inputs.iter().map(|value| records[*value]).collect(),
+            inputs: self
+                .inputs_of(node)
+                .filter(|(name, _)| name.is_none())
+                .map(|(_, it)| records[it])
+                .collect(),
+            named: self
+                .inputs_of(node)
+                .filter_map(|(name, it)| Some((name?.to_owned(), records[it])))
+                .collect(),
         });
         let output = |port: &Port| OutputRecord { name: port.name.clone(), value: records[port.value] };
         let graph = GraphRecord {
@@ -163,17 +177,19 @@ impl Graph {
             replay.constants.push(graph.constant(&file.tensor(name, registry)?)?);
         }
         for node in record.nodes {
-            let inputs = replay.values(&node.inputs).ok_or_else(|| {
-                malformed(
-                    path,
-                    format_args!("node `{}` takes a value that is not made before it", Brief(&node.name)),
-                )
-            })?;
+            let unmade = || {
+                let name = Brief(&node.name);
+                malformed(path, format_args!("node `{name}` takes a value that is not made before it"))
+            };
+            let inputs = replay.values(&node.inputs).ok_or_else(unmade)?;
+            let named = node.named.iter().map(|(name, value)| Some((name.clone(), replay.value(*value)?)));
+            let named: Vec<(String, Value)> = named.collect::<Option<_>>().ok_or_else(unmade)?;
             let attributes = node.attributes.into_iter().map(|(name, value)| Ok((name, attribute(value)?)));
             let attributes =
                 attributes.collect::<Result<Attributes, String>>().map_err(|error| malformed(path, error))?;
-            let outputs = graph.node(&node.op, inputs).named(node.name).attributes(&attributes).values()?;
-            replay.nodes.push(outputs);
+            let builder = graph.node(&node.op, inputs).named(node.name).attributes(&attributes);
+            let builder = named.into_iter().fold(builder, |node, (name, value)| node.input(&name, value));
+            replay.nodes.push(builder.values()?);
         }
         for output in record.outputs {
             let value = replay.value(output.value).ok_or_else(|| {
@@ -182,6 +198,16 @@ impl Graph {
             graph.output_named(output.name, value)?;
         }
         Ok(graph)
+    }
+
+    /// The values that a node is given, and the names of those that are given by name.
+    fn inputs_of<'a>(&'a self, node: &'a NodeData) -> impl Iterator<Item = (Option<&'a str>, usize)> {
+        let signature = self.registry.op(&node.op).map(RegisteredOp::signature);
+        node.places.iter().zip(&node.inputs).map(move |(place, value)| {
+            let input = signature.and_then(|signature| signature.inputs.get(*place));
+            let by_name = input.filter(|input| input.arity == Arity::Optional);
+            (by_name.map(|input| input.name.as_str()), *value)
+        })
     }
 
     /// Whether a file's metadata has a graph.
@@ -259,6 +285,10 @@ fn record(value: &Attribute) -> AttributeRecord {
         Attribute::Text(value) => AttributeRecord::Text(value.clone()),
         Attribute::Ints(values) => AttributeRecord::Ints(values.clone()),
         Attribute::Shape(dims) => AttributeRecord::Shape(dims.iter().map(ToString::to_string).collect()),
+        Attribute::Floats(values) => {
+            AttributeRecord::Floats(values.iter().map(|value| format!("{value:?}")).collect())
+        }
+        Attribute::Texts(values) => AttributeRecord::Texts(values.clone()),
         // The enum is open for later versions of plugin-api, which this crate is built with and would have to know here.
         other => AttributeRecord::Text(other.to_string()),
     }
@@ -267,12 +297,18 @@ fn record(value: &Attribute) -> AttributeRecord {
 fn attribute(record: AttributeRecord) -> Result<Attribute, String> {
     Ok(match record {
         AttributeRecord::Int(value) => Attribute::Int(value),
-        AttributeRecord::Float(text) => Attribute::Float(
-            text.parse().map_err(|_| format!("the attribute value `{}` is no number", Brief(&text)))?,
-        ),
+        AttributeRecord::Float(text) => Attribute::Float(float(&text)?),
         AttributeRecord::Bool(value) => Attribute::Bool(value),
         AttributeRecord::Text(text) => Attribute::Text(text),
         AttributeRecord::Ints(values) => Attribute::Ints(values),
         AttributeRecord::Shape(shape) => Attribute::Shape(dims(&shape)?),
+        AttributeRecord::Floats(texts) => {
+            Attribute::Floats(texts.iter().map(|text| float(text)).collect::<Result<_, _>>()?)
+        }
+        AttributeRecord::Texts(texts) => Attribute::Texts(texts),
     })
+}
+
+fn float(text: &str) -> Result<f64, String> {
+    text.parse().map_err(|_| format!("the attribute value `{}` is no number", Brief(text)))
 }

@@ -116,8 +116,10 @@ impl Graph {
         bias: Option<Value>,
         eps: f32,
     ) -> Result<Value, GraphError> {
-        let inputs = [x, weight].into_iter().chain(bias);
-        self.node("layer_norm", inputs).attribute("eps", f64::from(eps)).value()
+        self.node("layer_norm", [x, weight])
+            .maybe_input("bias", bias)
+            .attribute("eps", f64::from(eps))
+            .value()
     }
 
     /// `e^x`, scaled to sum up to 1 along an axis, which counts from the end where it is negative.
@@ -161,11 +163,11 @@ impl Graph {
     /// The places `start .. end` along an axis. All three count from the end where they are negative, and without `end` it is the end:
     /// `slice(x, 0, -1, None)` is the last row.
     pub fn slice(&mut self, x: Value, axis: i64, start: i64, end: Option<i64>) -> Result<Value, GraphError> {
-        let node = self.node("slice", [x]).attribute("axis", axis).attribute("start", start);
-        match end {
-            Some(end) => node.attribute("end", end).value(),
-            None => node.value(),
-        }
+        self.node("slice", [x])
+            .attribute("axis", axis)
+            .attribute("start", start)
+            .maybe_attribute("end", end)
+            .value()
     }
 
     /// Tensors one after the other along an axis, which counts from the end where it is negative.
@@ -219,9 +221,11 @@ impl Graph {
         options: Attention,
     ) -> Result<Value, GraphError> {
         let Attention { causal, positions, mask, scale } = options;
-        self.node("attention", [q, k, v].into_iter().chain(positions).chain(mask))
+        self.node("attention", [q, k, v])
+            .maybe_input("positions", positions)
+            .maybe_input("mask", mask)
             .attribute("causal", causal)
-            .attribute("scale", f64::from(scale.unwrap_or(0.0)))
+            .maybe_attribute("scale", scale)
             .value()
     }
 
@@ -235,11 +239,12 @@ impl Graph {
             RopePairing::Interleaved => "interleaved",
             RopePairing::Half => "half",
         };
-        self.node("rope", [x, positions].into_iter().chain(factors))
+        self.node("rope", [x, positions])
+            .maybe_input("factors", factors)
             .attribute("pairing", pairing)
             .attribute("theta", theta)
             .attribute("scale", scale)
-            .attribute("dims", dims.map_or(0, int))
+            .maybe_attribute("dims", dims.map(int))
             .value()
     }
 }

@@ -24,7 +24,7 @@ use crate::tensor::{Tensor, dense_bytes};
 use crate::text::Brief;
 pub use error::{GraphError, NodeProblem};
 pub use node::NodeBuilder;
-pub(crate) use node::{NodeContext, check_outputs};
+pub(crate) use node::{NodeContext, Preparing, check_outputs};
 pub use options::{Attention, Rope, RopePairing};
 
 /// A static graph of ops over tensors.
@@ -112,6 +112,8 @@ pub(crate) struct NodeData {
     pub(crate) op: String,
     pub(crate) attributes: Attributes,
     pub(crate) inputs: Vec<usize>,
+    /// The index in the op's signature of each input.
+    pub(crate) places: Vec<usize>,
     pub(crate) outputs: Vec<usize>,
 }
 

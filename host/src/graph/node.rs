@@ -1,17 +1,19 @@
 //! Adding a node: signature, attributes and inference, checked.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bitquilt_plugin_api::dim::MAX_TEXT;
 use bitquilt_plugin_api::host::NodeHost;
 use bitquilt_plugin_api::{
-    Attribute, Attributes, Dim, Encoding, Executor, InputKind, InputSpec, OpSignature, OutputType,
-    SignatureError, TensorType, TensorView,
+    Attribute, Attributes, Dim, Encoding, Error, Executor, InputKind, InputSpec, OpSignature, OutputType,
+    PreparedMemory, SignatureError, TensorType, TensorView,
 };
 
 use super::error::{GraphError, NodeProblem};
 use super::limits::{MAX_RANK, MAX_TYPES_TEXT};
 use super::{Graph, NodeData, Source, Value};
+use crate::lent::LentBytes;
 use crate::registry::{RegisteredOp, Registry};
 use crate::tensor::Tensor;
 
@@ -26,11 +28,13 @@ pub struct NodeBuilder<'g> {
     name: Option<String>,
     attributes: Attributes,
     inputs: Vec<Value>,
+    named: Vec<(String, Value)>,
 }
 
 impl<'g> NodeBuilder<'g> {
     pub(super) fn new(graph: &'g mut Graph, op: &str, inputs: Vec<Value>) -> Self {
-        Self { graph, op: op.to_owned(), name: None, attributes: Attributes::new(), inputs }
+        let (attributes, named) = (Attributes::new(), Vec::new());
+        Self { graph, op: op.to_owned(), name: None, attributes, inputs, named }
     }
 
     /// Names the node, for messages and `explain`. Without a name it is called by its op and number.
@@ -39,10 +43,32 @@ impl<'g> NodeBuilder<'g> {
         self
     }
 
+    /// Gives an input that may be left out, by its name.
+    pub fn input(mut self, name: &str, value: Value) -> Self {
+        self.named.push((name.to_owned(), value));
+        self
+    }
+
+    /// Gives an input that may be left out, or leaves it out.
+    pub fn maybe_input(self, name: &str, value: Option<Value>) -> Self {
+        match value {
+            Some(value) => self.input(name, value),
+            None => self,
+        }
+    }
+
     /// Gives an attribute.
     pub fn attribute(mut self, name: &str, value: impl Into<Attribute>) -> Self {
         self.attributes.insert(name, value);
         self
+    }
+
+    /// Gives an attribute, or leaves it out.
+    pub fn maybe_attribute(self, name: &str, value: Option<impl Into<Attribute>>) -> Self {
+        match value {
+            Some(value) => self.attribute(name, value),
+            None => self,
+        }
     }
 
     /// Gives attributes.
@@ -66,15 +92,31 @@ impl<'g> NodeBuilder<'g> {
     }
 
     fn add(self, wanted: Option<usize>) -> Result<(&'g mut Graph, usize), GraphError> {
-        let Self { graph, op, name, attributes, inputs } = self;
+        let Self { graph, op, name, attributes, inputs, named } = self;
         let name = name.unwrap_or_else(|| format!("{op}.{}", graph.nodes.len()));
-        match graph.infer(&op, &name, attributes, &inputs, wanted) {
-            Ok((attributes, outputs)) => {
-                let node = graph.insert(NodeParts { name, op, attributes, inputs, outputs });
+        match graph.infer(&op, &name, attributes, Given { by_place: inputs, by_name: named }, wanted) {
+            Ok(parts) => {
+                let node = graph.insert(parts);
                 Ok((graph, node))
             }
             Err(problem) => Err(GraphError::Node { node: name, op, problem }),
         }
+    }
+}
+
+/// The inputs that a node is given.
+struct Given {
+    by_place: Vec<Value>,
+    by_name: Vec<(String, Value)>,
+}
+
+impl Given {
+    /// Each input in the order of the signature, and its index there.
+    fn arrange(self, signature: &OpSignature) -> Result<(Vec<usize>, Vec<Value>), NodeProblem> {
+        let (names, by_name): (Vec<String>, Vec<Value>) = self.by_name.into_iter().unzip();
+        let arranged = signature.arrange(self.by_place.len(), &names)?;
+        let given = [self.by_place, by_name].concat();
+        Ok(arranged.into_iter().map(|(place, index)| (place, given[index])).unzip())
     }
 }
 
@@ -84,19 +126,20 @@ struct NodeParts {
     op: String,
     attributes: Attributes,
     inputs: Vec<Value>,
+    places: Vec<usize>,
     outputs: Vec<OutputType>,
 }
 
 impl Graph {
-    /// The attributes with their defaults, and the outputs' types.
+    /// The parts of a node: the attributes with their defaults, the inputs in order, and the outputs' types.
     fn infer(
         &self,
         op: &str,
         name: &str,
         attributes: Attributes,
-        inputs: &[Value],
+        given: Given,
         wanted: Option<usize>,
-    ) -> Result<(Attributes, Vec<OutputType>), NodeProblem> {
+    ) -> Result<NodeParts, NodeProblem> {
         let registered = self.registry.op(op).ok_or_else(|| NodeProblem::UnknownOp {
             known: self.registry.ops().map(|op| op.signature().name.clone()).collect(),
         })?;
@@ -104,7 +147,10 @@ impl Graph {
             return Err(NodeProblem::DuplicateName);
         }
         let signature = registered.signature();
-        self.check_inputs(signature, inputs)?;
+        let (places, inputs) = given.arrange(signature)?;
+        for (place, value) in places.iter().zip(&inputs) {
+            self.check_input(&signature.inputs[*place], *value, signature)?;
+        }
         let attributes = signature.complete(&attributes)?;
         check_ranks(&attributes)?;
         let data: Vec<_> = inputs.iter().map(|value| &self.values[value.index]).collect();
@@ -115,7 +161,8 @@ impl Graph {
             _ => None,
         });
         let context = NodeContext {
-            op,
+            signature,
+            places: &places,
             attributes: &attributes,
             inputs: &types,
             outputs: &[],
@@ -123,21 +170,23 @@ impl Graph {
             registry: &self.registry,
             options: &[],
             executor: Executor::serial(),
+            preparing: None,
         };
         let outputs = registered.handle.infer(&context).map_err(NodeProblem::Refused)?;
-        check_outputs(registered, &types, &outputs, &self.registry)?;
+        check_outputs(registered, &places, &types, &outputs, &self.registry)?;
         match wanted {
             Some(wanted) if outputs.len() != wanted => {
                 Err(NodeProblem::SeveralOutputs { found: outputs.len() })
             }
-            _ => Ok((attributes, outputs)),
+            _ => Ok(NodeParts {
+                name: name.to_owned(),
+                op: op.to_owned(),
+                attributes,
+                inputs,
+                places,
+                outputs,
+            }),
         }
-    }
-
-    fn check_inputs(&self, signature: &OpSignature, inputs: &[Value]) -> Result<(), NodeProblem> {
-        signature.check_input_count(inputs.len())?;
-        let specs = (0..).map_while(|index| signature.input_at(index));
-        specs.zip(inputs).try_for_each(|(spec, value)| self.check_input(spec, *value, signature))
     }
 
     fn check_input(
@@ -169,13 +218,12 @@ impl Graph {
     }
 
     fn insert(&mut self, parts: NodeParts) -> usize {
-        let NodeParts { name, op, attributes, inputs, outputs } = parts;
+        let NodeParts { name, op, attributes, inputs, places, outputs } = parts;
         let node = self.nodes.len();
         // A node writes the states that it takes as such; what it yields is their next version.
         let signature = self.registry.op(&op).map(RegisteredOp::signature);
-        let writes: Vec<bool> = (0..inputs.len())
-            .map(|index| signature.is_some_and(|signature| signature.is_state(index)))
-            .collect();
+        let is_state = |place: &usize| signature.is_some_and(|signature| signature.is_state(*place));
+        let writes: Vec<bool> = places.iter().map(is_state).collect();
         let mut indices = Vec::with_capacity(outputs.len());
         for (index, output) in outputs.into_iter().enumerate() {
             let state = output.alias.and_then(|input| {
@@ -192,7 +240,7 @@ impl Graph {
         }
         self.node_names.insert(name.clone());
         let inputs = inputs.iter().map(|value| value.index).collect();
-        self.nodes.push(NodeData { name, op, attributes, inputs, outputs: indices });
+        self.nodes.push(NodeData { name, op, attributes, inputs, places, outputs: indices });
         node
     }
 }
@@ -224,6 +272,7 @@ fn check_ranks(attributes: &Attributes) -> Result<(), NodeProblem> {
 /// Whether what an op inferred can be: a type each, known encodings, and memory that is there.
 pub(crate) fn check_outputs(
     op: &RegisteredOp,
+    places: &[usize],
     inputs: &[TensorType],
     outputs: &[OutputType],
     registry: &Registry,
@@ -285,9 +334,9 @@ pub(crate) fn check_outputs(
         }
     }
     let signature = op.signature();
-    for index in 0..inputs.len() {
+    for (index, place) in places.iter().enumerate() {
         let versions = outputs.iter().filter(|output| output.alias == Some(index)).count();
-        if signature.is_state(index) && versions != 1 {
+        if signature.is_state(*place) && versions != 1 {
             return wrong(format!(
                 "yields {versions} next versions of the state that is input {index}; there must be one"
             ));
@@ -298,7 +347,9 @@ pub(crate) fn check_outputs(
 
 /// A node as a plugin sees it, while it is built or loaded.
 pub(crate) struct NodeContext<'a> {
-    pub(crate) op: &'a str,
+    pub(crate) signature: &'a OpSignature,
+    /// The index in the signature of each input.
+    pub(crate) places: &'a [usize],
     pub(crate) attributes: &'a Attributes,
     pub(crate) inputs: &'a [TensorType],
     pub(crate) outputs: &'a [TensorType],
@@ -306,14 +357,29 @@ pub(crate) struct NodeContext<'a> {
     pub(crate) registry: &'a Registry,
     pub(crate) options: &'a [(String, String)],
     pub(crate) executor: Executor<'a>,
+    /// None while nothing is prepared.
+    pub(crate) preparing: Option<&'a Preparing>,
+}
+
+/// What a provider has while it prepares a kernel.
+#[derive(Default)]
+pub(crate) struct Preparing {
+    /// The name of the provider whose kernel it displaces.
+    pub(crate) next: Option<String>,
+    /// The bytes that it was lent.
+    pub(crate) lent: AtomicUsize,
 }
 
 impl NodeHost for NodeContext<'_> {
     fn op(&self) -> &str {
-        self.op
+        &self.signature.name
     }
     fn attributes(&self) -> &Attributes {
         self.attributes
+    }
+    fn position(&self, input: &str) -> Option<usize> {
+        let is_it = |place: &usize| self.signature.inputs.get(*place).is_some_and(|spec| spec.name == input);
+        self.places.iter().position(is_it)
     }
     fn inputs(&self) -> &[TensorType] {
         self.inputs
@@ -335,5 +401,20 @@ impl NodeHost for NodeContext<'_> {
     }
     fn executor(&self) -> Executor<'_> {
         self.executor
+    }
+    fn next(&self) -> Option<String> {
+        self.preparing?.next.clone()
+    }
+    fn memory(&self, bytes: usize) -> Result<PreparedMemory, Error> {
+        let Some(preparing) = self.preparing else {
+            return Err(Error::failed(
+                "memory is lent to a provider that prepares a kernel, and to nobody else",
+            ));
+        };
+        let memory = LentBytes::zeroed(bytes).ok_or_else(|| {
+            Error::failed(format_args!("there are no {bytes} bytes of memory for what is prepared"))
+        })?;
+        preparing.lent.fetch_add(bytes, Ordering::Relaxed);
+        Ok(PreparedMemory::of(memory))
     }
 }

@@ -256,7 +256,7 @@ mod tests {
             for k in ks {
                 let attributes = none().with("k", *k as i64);
                 let [values, indices] =
-                    host.run_all("top_k", &attributes, std::slice::from_ref(&x)).unwrap().try_into().unwrap();
+                    host.run_all("top_k", &attributes, std::slice::from_ref(&x), &[]).unwrap().try_into().unwrap();
                 let expected: Vec<i64> = order.iter().flat_map(|row| &row[..*k]).copied().collect();
                 assert_eq!(indices.values::<i64>().unwrap(), expected, "{k} of {shape:?}");
                 let rows = x.values::<f32>().unwrap().chunks(n).zip(&order);
@@ -275,7 +275,7 @@ mod tests {
             Tensor::new([3, 4], [1.0, inf, nan, nan, -inf, -inf, -inf, -inf, -inf, 0.0, -0.0, -1.0]).unwrap();
         let output = Ops::standard().run("argmax", &none(), std::slice::from_ref(&x)).unwrap();
         assert_eq!(output.values::<i64>().unwrap(), [2, 0, 1]);
-        let outputs = Ops::standard().run_all("top_k", &none().with("k", 3i64), &[x]).unwrap();
+        let outputs = Ops::standard().run_all("top_k", &none().with("k", 3i64), &[x], &[]).unwrap();
         assert_eq!(outputs[1].values::<i64>().unwrap(), [2, 3, 1, 0, 1, 2, 1, 2, 3]);
     }
 

@@ -2,9 +2,9 @@
 
 use bitquilt_plugin_api::bytemuck;
 use bitquilt_plugin_api::{
-    Arity, AttributeKind, Dim, Error, Executor, InferContext, InputKind, InputTransform, Kernel, KernelKey,
-    KernelProvider, NodeView, Op, OpSignature, OutputType, Plugin, PrepareContext, Prepared, Result,
-    RunContext, Scratch, Selector, Shapes, TensorType, TensorView,
+    Arity, AttributeKind, Attributes, Dim, Error, Executor, InferContext, InputKind, InputTransform, Kernel,
+    KernelKey, KernelProvider, NodeView, Op, OpSignature, OutputType, Plugin, PrepareContext, Prepared,
+    Result, RunContext, Scratch, Selector, Shapes, TensorType, TensorView,
 };
 
 use super::check::{Input, chosen_simd};
@@ -24,7 +24,7 @@ pub(super) fn register(plugin: Plugin) -> Plugin {
 ///
 /// With the pairing `interleaved` pair `i` is values `2 * i` and `2 * i + 1` (GPT-J; GGUF's `llama` files); with `half` it is values
 /// `i` and `i + dims / 2` (GPT-NeoX; Hugging Face's Llama files). `positions`, i64 or i32, is a scalar, the position of the first row
-/// of each sequence, or has that of each row. `factors`, f32 `[dims / 2]`, is optional. With `dims` 0 all values turn.
+/// of each sequence, or has that of each row. `factors`, f32 `[dims / 2]`, is optional. Without `dims` all values turn.
 pub(super) struct RopeOp;
 
 impl Op for RopeOp {
@@ -35,7 +35,7 @@ impl Op for RopeOp {
             .input("factors", InputKind::Dense, Arity::Optional)
             .required("pairing", AttributeKind::Text)
             .optional("theta", 10_000.0)
-            .optional("dims", 0i64)
+            .without_default("dims", AttributeKind::Int)
             .optional("scale", 1.0)
             .summary("heads turned by their positions: rotary embedding")
     }
@@ -91,12 +91,13 @@ impl Turn {
                 )));
             }
         };
-        let given = attributes.int("dims")?;
-        let dims = if given == 0 { Some(n) } else { usize::try_from(given).ok() };
+        let given = attributes.given("dims", Attributes::int)?;
+        let dims = given.map_or(Some(n), |dims| usize::try_from(dims).ok());
         let fits = |dims: &usize| dims.is_multiple_of(2) && *dims <= n.min(MAX_DIMS);
         let dims = dims.filter(fits).ok_or_else(|| {
             Error::invalid(format_args!(
-                "`dims` is {given} and a head has {n} values; expected an even number of values to turn, at most {}",
+                "{}a head has {n} values; expected an even number of values to turn, at most {}",
+                given.map_or_else(String::new, |dims| format!("`dims` is {dims} and ")),
                 n.min(MAX_DIMS)
             ))
         })?;
@@ -292,7 +293,7 @@ mod tests {
         let shape = x.shape();
         let (rank, n) = (shape.len(), shape[shape.len() - 1]);
         let number = |name: &str, default: f64| attributes.float(name).unwrap_or(default);
-        let dims = if number("dims", 0.0) == 0.0 { n } else { number("dims", 0.0) as usize };
+        let dims = number("dims", n as f64) as usize;
         indices(shape)
             .map(|index| {
                 let row =
@@ -318,27 +319,32 @@ mod tests {
     #[test]
     fn pairs_are_turned_as_the_formula_says() {
         let ops = Ops::standard();
-        let cases: [(&[usize], i64); 9] = [
-            (&[1, 1, 2], 0),
-            (&[5, 3, 8], 0),
-            (&[5, 3, 8], 4),
-            (&[3, 7, 2, 6], 2),
-            (&[67, 3, 64], 0),
-            (&[2, 19, 9, 64], 32),
-            (&[0, 2, 4], 0),
-            (&[4, 0, 4], 0),
-            (&[4, 2, 0], 0),
+        let cases: [(&[usize], Option<i64>); 10] = [
+            (&[1, 1, 2], None),
+            (&[5, 3, 8], None),
+            (&[5, 3, 8], Some(4)),
+            (&[5, 3, 8], Some(0)),
+            (&[3, 7, 2, 6], Some(2)),
+            (&[67, 3, 64], None),
+            (&[2, 19, 9, 64], Some(32)),
+            (&[0, 2, 4], None),
+            (&[4, 0, 4], None),
+            (&[4, 2, 0], None),
         ];
         for (shape, dims) in cases {
             let (x, n) = (noise(shape, 21), shape[shape.len() - 1]);
             let seq = shape[shape.len() - 3];
-            let pairs = if dims == 0 { n / 2 } else { dims as usize / 2 };
+            let pairs = dims.map_or(n, |dims| dims as usize) / 2;
             let factors =
                 Tensor::new([pairs], (0..pairs).map(|pair| 1.0 + pair as f32).collect::<Vec<_>>()).unwrap();
             let scattered: Vec<i64> = (0..seq as i64).map(|row| row * row * 31 % 517).collect();
             let consecutive: Vec<i64> = (0..seq as i64).map(|row| 29 + row).collect();
             for name in ["interleaved", "half"] {
-                let attributes = pairing(name).with("dims", dims).with("theta", 5e5).with("scale", 0.5);
+                let attributes = pairing(name).with("theta", 5e5).with("scale", 0.5);
+                let attributes = match dims {
+                    Some(dims) => attributes.with("dims", dims),
+                    None => attributes,
+                };
                 for (positions, input) in [
                     (&scattered, Tensor::new([seq], &scattered).unwrap()),
                     (&consecutive, Tensor::scalar(29i32)),
@@ -409,7 +415,7 @@ mod tests {
                 (
                     half(),
                     &["f32 [seq, 9, 63]", "i64 [seq]"],
-                    "error: `dims` is 0 and a head has 63 values; expected an even number of values to turn, at most 63",
+                    "error: a head has 63 values; expected an even number of values to turn, at most 63",
                 ),
                 (
                     pairing("neox"),

@@ -1,8 +1,9 @@
 //! `slice` and `concat`: parts of tensors along an axis.
 
 use bitquilt_plugin_api::{
-    Arity, Dim, Error, Executor, InferContext, InputKind, Kernel, KernelKey, KernelProvider, NodeView, Op,
-    OpSignature, OutputType, Plugin, PrepareContext, Prepared, Result, RunContext, Selector, TensorType,
+    Arity, AttributeKind, Attributes, Dim, Error, Executor, InferContext, InputKind, Kernel, KernelKey,
+    KernelProvider, NodeView, Op, OpSignature, OutputType, Plugin, PrepareContext, Prepared, Result,
+    RunContext, Selector, TensorType,
 };
 
 use super::check::{Input, axis};
@@ -17,19 +18,17 @@ pub(super) fn register(plugin: Plugin) -> Plugin {
 /// it is not given; so a `start` of -1 alone is the last place. Places that `x` does not have are an error.
 pub(super) struct Slice;
 
-/// What stands for no `end`.
-const TO_END: i64 = i64::MAX;
-
 /// A range of places, as the attributes give it.
 struct Range {
     start: i64,
-    end: i64,
+    /// None is the end of the axis.
+    end: Option<i64>,
 }
 
 impl Range {
     fn of(node: &NodeView<'_>) -> Result<Self> {
-        let (start, end) = (node.attributes().int("start")?, node.attributes().int("end")?);
-        Ok(Self { start, end })
+        let attributes = node.attributes();
+        Ok(Self { start: attributes.int("start")?, end: attributes.given("end", Attributes::int)? })
     }
 
     /// Where it begins and how long it is, in an axis of this length.
@@ -39,7 +38,7 @@ impl Range {
             Err(_) => length.checked_sub(usize::try_from(place.unsigned_abs()).ok()?),
         };
         let start = place(self.start)?;
-        let end = if self.end == TO_END { length } else { place(self.end)? };
+        let end = self.end.map_or(Some(length), place)?;
         (end <= length).then(|| end.checked_sub(start)).flatten().map(|count| (start, count))
     }
 
@@ -49,17 +48,18 @@ impl Range {
             return Ok(self.resolve(length).map(|(_, count)| Dim::Fixed(count)));
         }
         let from_end = |place: i64| usize::try_from(place.unsigned_abs()).ok();
-        let fixed = match (self.start >= 0, self.end >= 0 && self.end != TO_END) {
+        // What is cut off at the end, if `end` does not count from the beginning.
+        let cut_off = match self.end {
+            None => Some(Some(0)),
+            Some(end) => (end < 0).then(|| from_end(end)),
+        };
+        let fixed = match (self.start >= 0, cut_off) {
             // Both from one end: their distance is a number.
-            (true, true) => usize::try_from(self.end - self.start).ok(),
-            (false, false) if self.end == TO_END => from_end(self.start),
-            (false, false) => {
-                from_end(self.start).zip(from_end(self.end)).and_then(|(a, b)| a.checked_sub(b))
-            }
+            (true, None) => usize::try_from(self.end.unwrap_or_default() - self.start).ok(),
+            (false, Some(cut_off)) => from_end(self.start).zip(cut_off).and_then(|(a, b)| a.checked_sub(b)),
             // What is left of the axis.
-            (true, false) => {
-                let cut = if self.end == TO_END { Some(0) } else { from_end(self.end) };
-                let cut = cut.zip(from_end(self.start)).and_then(|(cut, start)| cut.checked_add(start));
+            (true, Some(cut_off)) => {
+                let cut = cut_off.zip(from_end(self.start)).and_then(|(cut, start)| cut.checked_add(start));
                 return match cut {
                     Some(0) => Ok(Some(dim.clone())),
                     Some(cut) => format!("{dim} - {cut}").parse().map(Some),
@@ -67,7 +67,7 @@ impl Range {
                 };
             }
             // It depends on the length whether there is anything between.
-            (false, true) => None,
+            (false, None) => None,
         };
         Ok(fixed.map(Dim::Fixed))
     }
@@ -76,8 +76,8 @@ impl Range {
 impl std::fmt::Display for Range {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.end {
-            TO_END => write!(f, "{}..", self.start),
-            end => write!(f, "{}..{end}", self.start),
+            None => write!(f, "{}..", self.start),
+            Some(end) => write!(f, "{}..{end}", self.start),
         }
     }
 }
@@ -88,7 +88,7 @@ impl Op for Slice {
             .dense("x")
             .optional("axis", 0i64)
             .optional("start", 0i64)
-            .optional("end", TO_END)
+            .without_default("end", AttributeKind::Int)
             .summary("some places along an axis")
     }
 

@@ -17,19 +17,31 @@ impl Ops {
         Self(TestHost::new([super::plugin()].into_iter().chain(plugins)).unwrap())
     }
 
-    /// The types of the outputs.
+    /// The types of the outputs; the last inputs are those of these names.
     pub(super) fn infer(
         &self,
         op: &str,
         attributes: &Attributes,
         inputs: &[TensorType],
+        names: &[String],
     ) -> Result<Vec<OutputType>> {
-        self.0.infer(op, inputs, attributes)
+        self.0.infer_named(op, inputs, names, attributes)
     }
 
     /// The one output, as [`Self::run_all`] gives it.
     pub(super) fn run(&self, op: &str, attributes: &Attributes, inputs: &[Tensor]) -> Result<Tensor> {
-        let [output] = <[Tensor; 1]>::try_from(self.run_all(op, attributes, inputs)?)
+        self.run_named(op, attributes, inputs, &[])
+    }
+
+    /// As [`Self::run`], with inputs that are given by name.
+    pub(super) fn run_named(
+        &self,
+        op: &str,
+        attributes: &Attributes,
+        inputs: &[Tensor],
+        named: &[(&str, &Tensor)],
+    ) -> Result<Tensor> {
+        let [output] = <[Tensor; 1]>::try_from(self.run_all(op, attributes, inputs, named)?)
             .unwrap_or_else(|_| panic!("one output"));
         Ok(output)
     }
@@ -40,10 +52,13 @@ impl Ops {
         op: &str,
         attributes: &Attributes,
         inputs: &[Tensor],
+        named: &[(&str, &Tensor)],
     ) -> Result<Vec<Tensor>> {
         let inputs: Vec<TestTensor> = inputs.iter().map(lend).collect();
+        let named: Vec<(&str, TestTensor)> = named.iter().map(|(name, it)| (*name, lend(it))).collect();
         let [alone, together] = [1, 3].map(|threads| {
             let call = inputs.iter().fold(self.0.call(op).threads(threads), |call, input| call.input(input));
+            let call = named.iter().fold(call, |call, (name, input)| call.input_named(name, input));
             let call =
                 attributes.iter().fold(call, |call, (name, value)| call.attribute(name, value.clone()));
             let outputs = call.run()?.into_iter().map(|output| {
@@ -78,13 +93,17 @@ pub(super) fn ty(text: &str) -> TensorType {
 }
 
 /// Asserts what an op infers for inputs of these types: each case is its attributes, its inputs and its outcome. That is the
-/// output's type, followed by ` = input N` where it aliases one, or, after `error: `, a part of the sentence.
+/// output's type, followed by ` = input N` where it aliases one, or, after `error: `, a part of the sentence. An input that is given by
+/// name has its name and a colon before its type.
 #[track_caller]
 pub(super) fn check_inference(op: &str, cases: &[(Attributes, &[&str], &str)]) {
     let ops = Ops::standard();
     for (attributes, inputs, expected) in cases {
-        let types: Vec<TensorType> = inputs.iter().map(|text| ty(text)).collect();
-        let found = match ops.infer(op, attributes, &types) {
+        let named: Vec<(&str, &str)> = inputs.iter().filter_map(|text| text.split_once(": ")).collect();
+        let by_place = inputs.iter().filter(|text| !text.contains(": ")).copied();
+        let types = by_place.chain(named.iter().map(|(_, text)| *text)).map(ty).collect::<Vec<_>>();
+        let names: Vec<String> = named.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let found = match ops.infer(op, attributes, &types, &names) {
             Ok(outputs) => {
                 let [output] = &outputs[..] else { panic!("`{op}` has {} outputs", outputs.len()) };
                 let alias = output.alias.map(|input| format!(" = input {input}")).unwrap_or_default();

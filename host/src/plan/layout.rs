@@ -7,7 +7,7 @@ use bitquilt_plugin_api::{DType, Element, Shapes};
 
 use super::arena::{Arena, Asked, Piece, Ticket};
 use super::error::RunError;
-use super::program::{OutputPort, Place, Program, Step, TransformSlot, ValueSlot};
+use super::program::{OutputPort, Place, Program, Step, StepKernel, TransformSlot, ValueSlot};
 use crate::memory::{ALIGNMENT, AlignedBytes};
 use crate::registry::Registry;
 use crate::tensor::{dense_bytes, encoded_bytes};
@@ -24,6 +24,8 @@ pub(crate) struct Layout {
     dims: Vec<usize>,
     steps: Vec<StepMemory>,
     transforms: Vec<Piece>,
+    /// The transforms that are computed, in the order of the steps that they are computed before.
+    begins: Vec<usize>,
     /// Of each output that is copied.
     copies: Vec<Option<Piece>>,
     arena_bytes: usize,
@@ -62,9 +64,12 @@ unsafe impl Send for Location {}
 // SAFETY: as above.
 unsafe impl Sync for Location {}
 
-/// Scratch memory of a step.
+/// What a step has for these shapes: which of its kernels, and scratch memory.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct StepMemory {
+    pub(crate) kernel: u32,
+    /// Where the transforms that are computed before it begin among all, and how many there are.
+    begins: (u32, u32),
     pub(crate) shared: Piece,
     pub(crate) workers: Piece,
     pub(crate) per_worker: usize,
@@ -83,17 +88,24 @@ impl Layout {
         let bytes = sizes(program, registry, &shapes)?;
         let mut asked = Asked::default();
         let values = ask_values(program, &bytes, &mut asked);
-        let steps: Vec<Scratch> = ask_scratch(program, &shapes, workers, &mut asked)?;
-        let transforms = ask_transforms(program, &shapes, &mut asked)?;
+        let choice = choose(program, &shapes, workers)?;
+        let steps: Vec<Scratch> = ask_scratch(program, &choice, &shapes, workers, &mut asked)?;
+        let transforms = ask_transforms(program, &choice, &shapes, &mut asked)?;
         let copies = ask_copies(program, &bytes, &mut asked);
         let arena = asked.place(program)?;
         let Placed { values, dims } = place(program, &shapes, &bytes, &values, &arena)?;
+        let step = |(index, scratch): (usize, Scratch)| {
+            let Choice { kernels, begins, .. } = &choice;
+            StepMemory { kernel: kernels[index], begins: begins[index], ..scratch.place(&arena) }
+        };
+        let piece = |ticket: Option<Ticket>| ticket.map(|ticket| arena.piece(ticket)).unwrap_or_default();
         Ok(Self {
             bindings: bindings.to_vec(),
             values,
             dims,
-            steps: steps.into_iter().map(|scratch| scratch.place(&arena)).collect(),
-            transforms: transforms.into_iter().map(|ticket| arena.piece(ticket)).collect(),
+            steps: steps.into_iter().enumerate().map(step).collect(),
+            transforms: transforms.into_iter().map(piece).collect(),
+            begins: choice.order,
             copies: copies.into_iter().map(|ticket| Some(arena.piece(ticket?))).collect(),
             arena_bytes: arena.bytes,
             largest: arena.largest,
@@ -126,6 +138,17 @@ impl Layout {
 
     pub(crate) fn step(&self, step: usize) -> &StepMemory {
         &self.steps[step]
+    }
+
+    /// The kernel that runs a step for these shapes.
+    pub(crate) fn kernel<'p>(&self, program: &'p Program, step: usize) -> &'p StepKernel {
+        &program.steps[step].kernels[self.steps[step].kernel as usize]
+    }
+
+    /// The transforms that are computed before a step.
+    pub(crate) fn begins(&self, step: usize) -> &[usize] {
+        let (first, count) = self.steps[step].begins;
+        &self.begins[first as usize..][..count as usize]
     }
 
     pub(crate) fn transform(&self, slot: usize) -> Piece {
@@ -194,15 +217,66 @@ fn lifetimes(program: &Program) -> (Vec<usize>, Vec<usize>) {
     (first, last)
 }
 
-/// For each transform, the step before which it is computed, and the last that uses it.
-fn transform_lifetimes(program: &Program) -> (Vec<usize>, Vec<usize>) {
-    let mut begins = vec![0; program.transforms.len()];
-    let mut ends = vec![0; program.transforms.len()];
+/// Which kernels run for some shapes, and what they need to be computed before.
+struct Choice {
+    /// For each step, which of its kernels.
+    kernels: Vec<u32>,
+    /// The transforms that are computed, in order.
+    order: Vec<usize>,
+    /// For each step, where in that order those begin that are computed before it, and how many.
+    begins: Vec<(u32, u32)>,
+    /// For each transform, the step before which it is computed, and the last that uses it; none if nobody does.
+    lifetimes: Vec<Option<(usize, usize)>>,
+}
+
+/// Asks the kernels of each step which of them serves these shapes.
+fn choose(program: &Program, shapes: &[Vec<usize>], workers: usize) -> Result<Choice, RunError> {
+    let mut choice = Choice {
+        kernels: Vec::with_capacity(program.steps.len()),
+        order: Vec::new(),
+        begins: Vec::with_capacity(program.steps.len()),
+        lifetimes: vec![None; program.transforms.len()],
+    };
     for (index, step) in program.steps.iter().enumerate() {
-        step.begins.iter().for_each(|slot| begins[*slot] = index);
-        step.transforms.iter().for_each(|slot| ends[*slot] = index);
+        let chosen = with_shapes(step, shapes, workers, |shapes| first_serving(step, shapes))?;
+        let first = choice.order.len();
+        for slot in &step.kernels[chosen].transforms {
+            match &mut choice.lifetimes[*slot] {
+                Some((_, last)) => *last = index,
+                unused => {
+                    *unused = Some((index, index));
+                    choice.order.push(*slot);
+                }
+            }
+        }
+        // A program has fewer transforms, and a step fewer kernels, than a slice of them can have.
+        choice.begins.push((first as u32, (choice.order.len() - first) as u32));
+        choice.kernels.push(chosen as u32);
     }
-    (begins, ends)
+    Ok(choice)
+}
+
+/// The index of the first kernel that serves these shapes; the last serves all that are left.
+fn first_serving(step: &Step, shapes: &Shapes<'_>) -> Result<usize, RunError> {
+    let last = step.kernels.len() - 1;
+    for (index, kernel) in step.kernels[..last].iter().enumerate() {
+        if kernel.kernel.serves(shapes).map_err(|source| step.failed(source))? {
+            return Ok(index);
+        }
+    }
+    Ok(last)
+}
+
+fn with_shapes<R>(
+    step: &Step,
+    shapes: &[Vec<usize>],
+    workers: usize,
+    call: impl FnOnce(&Shapes<'_>) -> R,
+) -> R {
+    let of =
+        |values: &[(usize, bool)]| values.iter().map(|(value, _)| &shapes[*value][..]).collect::<Vec<_>>();
+    let (inputs, outputs) = (of(&step.inputs), of(&step.outputs));
+    call(&Shapes { inputs: &inputs, outputs: &outputs, workers })
 }
 
 /// Asks for the values that are the arena's; none for others.
@@ -225,25 +299,23 @@ struct Scratch {
 impl Scratch {
     fn place(self, arena: &Arena) -> StepMemory {
         let Self { shared, workers, per_worker, stride } = self;
-        StepMemory { shared: arena.piece(shared), workers: arena.piece(workers), per_worker, stride }
+        let (shared, workers) = (arena.piece(shared), arena.piece(workers));
+        StepMemory { shared, workers, per_worker, stride, ..StepMemory::default() }
     }
 }
 
 /// Asks for what each step's kernel wants as scratch memory.
 fn ask_scratch(
     program: &Program,
+    choice: &Choice,
     shapes: &[Vec<usize>],
     workers: usize,
     asked: &mut Asked,
 ) -> Result<Vec<Scratch>, RunError> {
-    let shapes_of =
-        |values: &[(usize, bool)]| values.iter().map(|(value, _)| &shapes[*value][..]).collect::<Vec<_>>();
     let ask = |(index, step): (usize, &Step)| {
-        let (inputs, outputs) = (shapes_of(&step.inputs), shapes_of(&step.outputs));
-        let need = step
-            .kernel
-            .scratch(&Shapes { inputs: &inputs, outputs: &outputs, workers })
-            .map_err(|source| step.failed(source))?;
+        let kernel = &step.kernels[choice.kernels[index] as usize].kernel;
+        let need = with_shapes(step, shapes, workers, |shapes| kernel.scratch(shapes));
+        let need = need.map_err(|source| step.failed(source))?;
         let per_worker = need.per_worker;
         let stride = per_worker.checked_next_multiple_of(ALIGNMENT);
         let all_workers = stride.and_then(|stride| stride.checked_mul(workers));
@@ -257,20 +329,20 @@ fn ask_scratch(
     program.steps.iter().enumerate().map(ask).collect()
 }
 
-/// Asks for what transforms yield.
+/// Asks for what transforms yield; none for those that are not computed.
 fn ask_transforms(
     program: &Program,
+    choice: &Choice,
     shapes: &[Vec<usize>],
     asked: &mut Asked,
-) -> Result<Vec<Ticket>, RunError> {
-    let (begins, ends) = transform_lifetimes(program);
-    let lifetimes = begins.into_iter().zip(ends);
-    let ask = |(slot, (begin, end)): (&TransformSlot, (usize, usize))| {
+) -> Result<Vec<Option<Ticket>>, RunError> {
+    let ask = |(slot, lifetime): (&TransformSlot, &Option<(usize, usize)>)| {
+        let Some((begin, end)) = *lifetime else { return Ok(None) };
         let bytes = slot.transform.bytes(&shapes[slot.value]);
         let bytes = bytes.map_err(|source| program.steps[begin].failed(source))?;
-        Ok(asked.add(bytes, begin, end))
+        Ok(Some(asked.add(bytes, begin, end)))
     };
-    program.transforms.iter().zip(lifetimes).map(ask).collect()
+    program.transforms.iter().zip(&choice.lifetimes).map(ask).collect()
 }
 
 /// Asks for the outputs that are copies: the caller keeps its inputs, so that an output that is one is copied.

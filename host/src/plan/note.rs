@@ -5,22 +5,32 @@
 pub(crate) struct NodeNote {
     pub(crate) node: String,
     pub(crate) op: String,
-    /// Kernel and plugin; none for a node that is another's memory.
-    pub(crate) kernel: Option<(String, String)>,
+    /// The kernel that was chosen, and those that it leaves shapes to; none for a node that is another's memory.
+    pub(crate) kernels: Vec<KernelNote>,
     /// The kernels that do not serve it, and why.
     pub(crate) others: Vec<(String, String)>,
-    pub(crate) held_bytes: usize,
-    /// What the kernel says of its choices.
-    pub(crate) note: String,
+    /// The group of the node's effect.
+    pub(crate) effect: Option<String>,
     pub(crate) inputs: Vec<usize>,
     pub(crate) outputs: Vec<usize>,
     pub(crate) step: Option<usize>,
 }
 
+/// A kernel of a node.
+#[derive(Clone)]
+pub(crate) struct KernelNote {
+    pub(crate) name: String,
+    pub(crate) plugin: String,
+    pub(crate) held_bytes: usize,
+    /// What it says of its choices.
+    pub(crate) note: String,
+}
+
 impl NodeNote {
-    /// The step and its kernel, for a node that has one.
-    pub(super) fn step_kernel(&self) -> Option<(usize, &str)> {
-        self.step.zip(self.kernel.as_ref().map(|(kernel, _)| kernel.as_str()))
+    /// The step and its kernels, for a node that has some.
+    pub(super) fn step_kernel(&self) -> Option<(usize, String)> {
+        let names: Vec<&str> = self.kernels.iter().map(|kernel| kernel.name.as_str()).collect();
+        self.step.filter(|_| !names.is_empty()).map(|step| (step, names.join(" or ")))
     }
 
     /// The node and its op, if it yields this value.

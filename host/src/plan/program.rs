@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bitquilt_plugin_api::TensorType;
 use bitquilt_plugin_api::host::{KernelHandle, TransformHandle};
 
+use super::effects::Effects;
 use super::error::RunError;
 use super::note::NodeNote;
 use crate::tensor::Tensor;
@@ -25,6 +26,8 @@ pub(crate) struct Program {
     pub(crate) transforms: Vec<TransformSlot>,
     /// Bytes that kernels hold, shared ones once.
     pub(crate) held_bytes: usize,
+    /// The groups of its nodes' effects.
+    pub(crate) effects: Effects,
     /// What `explain` says of each node, steps or not.
     pub(crate) notes: Vec<NodeNote>,
 }
@@ -95,15 +98,19 @@ pub(crate) enum Place {
 pub(crate) struct Step {
     pub(crate) node: String,
     pub(crate) op: String,
-    pub(crate) kernel: Arc<KernelHandle>,
+    /// The kernel that was chosen, and those that it leaves shapes to.
+    pub(crate) kernels: Vec<StepKernel>,
     /// The value of each input, and whether the step writes it.
     pub(crate) inputs: Vec<(usize, bool)>,
     /// The value of each output, and whether it is another's memory.
     pub(crate) outputs: Vec<(usize, bool)>,
-    /// The transforms that the kernel asked for, in its order.
+}
+
+/// A kernel that may run a step.
+pub(crate) struct StepKernel {
+    pub(crate) kernel: Arc<KernelHandle>,
+    /// The transforms that it asked for, in its order.
     pub(crate) transforms: Vec<usize>,
-    /// The transforms that are computed before this step.
-    pub(crate) begins: Vec<usize>,
 }
 
 /// A transform of a value, computed once a run.
@@ -124,7 +131,7 @@ impl Program {
     pub(crate) fn step_kernels(&self) -> Vec<String> {
         let mut kernels = vec![String::new(); self.steps.len()];
         for (step, kernel) in self.notes.iter().filter_map(NodeNote::step_kernel) {
-            kernel.clone_into(&mut kernels[step]);
+            kernels[step] = kernel;
         }
         kernels
     }

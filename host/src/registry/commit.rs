@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bitquilt_plugin_api::host::{Registration, Staged};
 use bitquilt_plugin_api::{
-    Arity, EncodingHandle, InputKind, KernelKey, KernelProviderHandle, OpHandle, OpSignature, Selector,
+    Arity, Contraction, EncodingHandle, InputKind, KernelKey, KernelProviderHandle, OpHandle, OpSignature,
+    Selector, Split,
 };
 
 use super::error::{MAX_NAME, RegistryError};
@@ -95,6 +96,9 @@ impl Merge<'_> {
             return Err(RegistryError::Block { encoding, block_len, block_bytes });
         }
         let name = spec.name.clone();
+        if RESERVED.contains(&&*name) {
+            return Err(RegistryError::Reserved { encoding: name });
+        }
         if let Some(first) = self.registry.encodings.get(&name).filter(|_| !replaces) {
             return Err(duplicate("encoding", name, &first.plugin, self.plugin, REPLACE_HINT));
         }
@@ -121,6 +125,9 @@ impl Merge<'_> {
 
     fn kernel(&mut self, handle: KernelProviderHandle, replaces: bool) -> Result<(), RegistryError> {
         let key = handle.key().map_err(RegistryError::Failed)?;
+        if key.space != 0 {
+            return Err(RegistryError::Space { kernel: kernel_name(&key), space: key.space });
+        }
         check_name("a kernel", &key.name)?;
         check_name("a kernel's op", &key.op)?;
         let slot = slot_of(&key);
@@ -152,6 +159,9 @@ impl Merge<'_> {
         Ok(())
     }
 }
+
+/// Names that recipes give another meaning: to leave a weight as f32, and as it is.
+const RESERVED: [&str; 2] = ["f32", "keep"];
 
 fn kernel_name(key: &KernelKey) -> String {
     let inputs = Brief(match &key.selector {
@@ -193,7 +203,7 @@ fn check_signature(signature: &OpSignature) -> Result<(), RegistryError> {
     let mut names = Vec::new();
     for (index, input) in signature.inputs.iter().enumerate() {
         check_name("an op's input", &input.name)?;
-        // Inputs are told apart by their place alone.
+        // Those that may be left out are told by name, all others by their place.
         if let Some(next) = signature.inputs.get(index + 1) {
             let problem = match (input.arity, next.arity) {
                 (Arity::One, _) | (Arity::Optional, Arity::Optional) => None,
@@ -226,9 +236,33 @@ fn check_signature(signature: &OpSignature) -> Result<(), RegistryError> {
         return Err(wrong(format!("has `{}` twice", pair[0])));
     }
     match signature.kernel_input.map(|index| signature.inputs.get(index)) {
-        Some(Some(input)) if input.kind == InputKind::Encoded && input.arity == Arity::One => Ok(()),
-        Some(_) => Err(wrong("selects its kernel by an input that is not one encoded tensor".to_owned())),
-        None => Ok(()),
+        Some(Some(input)) if input.kind == InputKind::Encoded && input.arity == Arity::One => {}
+        Some(_) => {
+            return Err(wrong("selects its kernel by an input that is not one encoded tensor".to_owned()));
+        }
+        None => {}
+    }
+    if let Some(group) = &signature.effect {
+        check_name("a group of effects", group)?;
+    }
+    check_meaning(signature).map_err(|problem| wrong(problem.to_owned()))
+}
+
+/// Whether what a signature says of its inputs to tools can be.
+fn check_meaning(signature: &OpSignature) -> Result<(), &'static str> {
+    let is_kind = |index: usize, kind: InputKind| {
+        signature.inputs.get(index).is_some_and(|input| input.kind == kind && input.arity == Arity::One)
+    };
+    if let Some(Contraction { dense, encoded, .. }) = signature.contraction
+        && !(is_kind(dense, InputKind::Dense) && is_kind(encoded, InputKind::Encoded))
+    {
+        return Err("contracts inputs that are not one dense and one encoded tensor");
+    }
+    match signature.split {
+        Split::Rows(input) if !(is_kind(input, InputKind::Dense) || is_kind(input, InputKind::Encoded)) => {
+            Err("is split by the rows of an input that is not one tensor")
+        }
+        _ => Ok(()),
     }
 }
 

@@ -43,6 +43,24 @@ pub enum RegistryError {
         /// Its bytes a block.
         block_bytes: usize,
     },
+    /// A name that means something else where encodings are named.
+    #[error(
+        "an encoding cannot be named `{encoding}`: in a recipe that says that a weight is not encoded; name it otherwise"
+    )]
+    Reserved {
+        /// The name.
+        encoding: String,
+    },
+    /// A kernel is for memory that this host does not have.
+    #[error(
+        "the kernel {kernel} is for memory space {space}; this host has space 0, its own memory, and no other"
+    )]
+    Space {
+        /// The kernel's op, inputs and priority.
+        kernel: String,
+        /// The space.
+        space: u32,
+    },
     /// A signature contradicts itself.
     #[error("the signature of op `{op}` {problem}")]
     Signature {

@@ -10,7 +10,7 @@ use bitquilt_plugin_api::{ElementView, Encoding, Executor, TensorView, TensorVie
 
 use self::profile::Observer;
 use crate::memory::AlignedBytes;
-use crate::plan::{Layout, Location, PlacedValue, Program, RunError, Step};
+use crate::plan::{Layout, Location, PlacedValue, Program, RunError, Step, StepKernel};
 use crate::registry::Registry;
 use crate::tensor::Tensor;
 use bitquilt_simd::prefetch;
@@ -73,14 +73,15 @@ impl<'a> Run<'a> {
     pub(crate) fn steps(&self, observer: &mut impl Observer) -> Result<(), RunError> {
         for (index, step) in self.program.steps.iter().enumerate() {
             self.prefetch(index);
-            for slot in &step.begins {
+            for slot in self.layout.begins(index) {
                 let begin = observer.begin();
                 self.transform(*slot).map_err(|source| step.failed(source))?;
                 observer.transform(*slot, begin, self.program, self.layout);
             }
             let begin = observer.begin();
+            let kernel = self.layout.kernel(self.program, index);
             // SAFETY: `StepRun` keeps to the contract, see there.
-            unsafe { step.kernel.run(&StepRun { run: self, step: index }) }
+            unsafe { kernel.kernel.run(&StepRun { run: self, step: index, kernel }) }
                 .map_err(|source| step.failed(source))?;
             observer.step(index, begin, self.program, self.layout);
         }
@@ -106,16 +107,17 @@ impl<'a> Run<'a> {
         if let Some(next) = program.steps.get(step + 3) {
             prefetch(&next.inputs);
             prefetch(&next.outputs);
-            prefetch(&next.transforms);
-            prefetch(&next.begins);
-            prefetch(std::slice::from_ref(&*next.kernel));
+            prefetch(&next.kernels);
             prefetch(std::slice::from_ref(layout.step(step + 3)));
         }
         if let Some(next) = program.steps.get(step + 2) {
             for (value, _) in next.inputs.iter().chain(&next.outputs) {
                 prefetch(std::slice::from_ref(layout.value(*value)));
             }
-            for slot in &next.begins {
+            let kernel = layout.kernel(program, step + 2);
+            prefetch(&kernel.transforms);
+            prefetch(std::slice::from_ref(&*kernel.kernel));
+            for slot in layout.begins(step + 2) {
                 prefetch(std::slice::from_ref(&program.transforms[*slot]));
             }
         }
@@ -123,7 +125,7 @@ impl<'a> Run<'a> {
             for (value, _) in next.inputs.iter().chain(&next.outputs) {
                 prefetch(layout.shape(*value));
             }
-            for slot in &next.begins {
+            for slot in layout.begins(step + 1) {
                 prefetch(std::slice::from_ref(&*program.transforms[*slot].transform));
             }
         }
@@ -202,6 +204,7 @@ impl<'a> Run<'a> {
 struct StepRun<'a> {
     run: &'a Run<'a>,
     step: usize,
+    kernel: &'a StepKernel,
 }
 
 impl StepRun<'_> {
@@ -231,7 +234,7 @@ unsafe impl RunHost for StepRun<'_> {
         if written { unsafe { self.run.view_mut(value) } } else { None }
     }
     fn transformed(&self, index: usize) -> Option<&[u8]> {
-        let piece = self.run.layout.transform(*self.step().transforms.get(index)?);
+        let piece = self.run.layout.transform(*self.kernel.transforms.get(index)?);
         // SAFETY: the layout's pieces lie inside the arena; this one was written before the step and is only read now.
         Some(unsafe { std::slice::from_raw_parts(self.run.arena.add(piece.offset).as_ptr(), piece.bytes) })
     }

@@ -112,8 +112,9 @@ impl Profiler {
         let kernels = program.step_kernels();
         // A transform is computed before the first step that asked for it.
         let mut asks = vec![None; program.transforms.len()];
-        for step in &program.steps {
-            step.begins.iter().for_each(|slot| asks[*slot] = Some(step));
+        for step in program.steps.iter().rev() {
+            let slots = step.kernels.iter().flat_map(|kernel| &kernel.transforms);
+            slots.for_each(|slot| asks[*slot] = Some(step));
         }
         let name = |place: usize| match place.checked_sub(self.steps) {
             None => {

@@ -1,9 +1,9 @@
 //! One call of an op: its types, a kernel, and a run.
 
-use bitquilt_plugin_api::host::{EncodingHandle, KernelProviderHandle, NodeHost};
+use bitquilt_plugin_api::host::{EncodingHandle, KernelProviderHandle, NodeHost, PreparedHandle};
 use bitquilt_plugin_api::{
-    Attribute, Attributes, Element, Encoding, Error, Executor, KernelKey, OpSignature, OutputType, Result,
-    Support, TensorType, TensorView,
+    Attribute, Attributes, Element, Encoding, Error, Executor, KernelKey, OpSignature, OutputType,
+    PreparedMemory, Result, Shapes, Support, TensorType, TensorView,
 };
 
 use crate::memory::Memory;
@@ -20,6 +20,8 @@ pub struct Call<'a> {
     threads: usize,
     kernel: Option<Choice>,
     memory: Memory,
+    /// Whether transforms are cut and joined, too.
+    joins: bool,
 }
 
 /// Which of an op's kernel providers is taken.
@@ -40,6 +42,8 @@ pub(super) struct Ran {
 struct Input<'a> {
     tensor: &'a TestTensor,
     constant: bool,
+    /// Its name, if it is not given by its place.
+    name: Option<String>,
 }
 
 impl<'a> Call<'a> {
@@ -54,21 +58,29 @@ impl<'a> Call<'a> {
             threads: 1,
             kernel: None,
             memory: Memory::default(),
+            joins: false,
         }
     }
 
     /// Adds an input: a constant if it is encoded, else known at run time alone. A state is copied; its next version is
     /// the output that aliases it.
     #[must_use]
-    pub fn input(mut self, tensor: &'a TestTensor) -> Self {
-        self.inputs.push(Input { tensor, constant: tensor.tensor_type().encoding().is_some() });
+    pub fn input(self, tensor: &'a TestTensor) -> Self {
+        self.input_as(tensor, tensor.tensor_type().encoding().is_some())
+    }
+
+    /// Adds an input that may be left out, by its name; after those that are given by their places.
+    #[must_use]
+    pub fn input_named(mut self, name: &str, tensor: &'a TestTensor) -> Self {
+        let constant = tensor.tensor_type().encoding().is_some();
+        self.inputs.push(Input { tensor, constant, name: Some(name.to_owned()) });
         self
     }
 
     /// Adds an input, and says whether it is a constant.
     #[must_use]
     pub fn input_as(mut self, tensor: &'a TestTensor, constant: bool) -> Self {
-        self.inputs.push(Input { tensor, constant });
+        self.inputs.push(Input { tensor, constant, name: None });
         self
     }
 
@@ -114,6 +126,13 @@ impl<'a> Call<'a> {
         self
     }
 
+    /// Also checks that transforms of parts of rows join to those of whole rows.
+    #[must_use]
+    pub(super) fn joins(mut self) -> Self {
+        self.joins = true;
+        self
+    }
+
     /// Runs it once, and answers the outputs. What the kernel writes beside the memory it was given is an error.
     pub fn run(&self) -> Result<Vec<TestTensor>> {
         let Ran { outputs, trespass } = self.run_watched()?;
@@ -128,18 +147,23 @@ impl<'a> Call<'a> {
         let threads = TestThreads::new(self.threads);
         let executor = Executor::of(&threads);
         let (signature, op) = self.host.op(&self.op)?;
-        let tensors: Vec<&TestTensor> = self.inputs.iter().map(|input| input.tensor).collect();
+        let names: Vec<&str> = self.inputs.iter().filter_map(|input| input.name.as_deref()).collect();
+        let arranged = signature.arrange(self.inputs.len() - names.len(), &names)?;
+        let inputs: Vec<&Input<'_>> = arranged.iter().map(|(_, given)| &self.inputs[*given]).collect();
+        let tensors: Vec<&TestTensor> = inputs.iter().map(|input| input.tensor).collect();
         let mut node = Node {
             host: self.host,
-            op: &self.op,
+            signature,
+            places: arranged.iter().map(|(place, _)| *place).collect(),
             attributes: signature.complete(&self.attributes)?,
             types: tensors.iter().map(|tensor| tensor.tensor_type()).collect(),
             outputs: Vec::new(),
-            inputs: &self.inputs,
+            inputs: &inputs,
             options: &self.options,
             executor,
+            next: None,
         };
-        signature.check_inputs(&node.types)?;
+        node.check_types()?;
         let outputs = op.infer(&node)?;
         node.outputs = outputs.iter().map(|output| output.tensor.clone()).collect();
         let mut written: Vec<TestTensor> = outputs
@@ -154,38 +178,71 @@ impl<'a> Call<'a> {
                 None => self.allocate(&output.tensor),
             })
             .collect::<Result<_>>()?;
-        let views_alone = !outputs.is_empty() && outputs.iter().all(|output| signature.is_view(output));
         let mut trespass = None;
-        if !views_alone {
-            let prepared = self.provider(signature, &node)?.prepare(&node)?;
-            let (host, memory) = (self.host, self.memory);
-            let job =
-                Job { host, prepared, signature, inputs: &tensors, outputs: &outputs, memory, executor };
+        if !signature.is_view(&node.places, outputs.iter().map(|output| output.alias)) {
+            let (host, memory, workers) = (self.host, self.memory, executor.workers());
+            let of_inputs: Vec<&[usize]> = tensors.iter().map(|tensor| tensor.shape()).collect();
+            let of_outputs: Vec<&[usize]> = written.iter().map(TestTensor::shape).collect();
+            let shapes = Shapes { inputs: &of_inputs, outputs: &of_outputs, workers };
+            let prepared = self.prepare(&mut node, &shapes)?;
+            let (inputs, outputs, places) = (&tensors[..], &outputs[..], &node.places[..]);
+            let job = Job { host, prepared, signature, places, inputs, outputs, memory, executor };
+            if self.joins {
+                job.check_joints()?;
+            }
             trespass = job.run(&mut written)?;
         }
         Ok(Ran { outputs: written, trespass })
     }
 
-    /// The first provider that serves the node.
-    fn provider(&self, signature: &OpSignature, node: &Node<'_>) -> Result<&'a KernelProviderHandle> {
-        let providers = self.host.kernels.iter().enumerate().filter(|(index, (key, _))| {
-            let is_chosen = match &self.kernel {
-                None => true,
-                Some(Choice::Named(name)) => *name == key.name,
-                Some(Choice::At(chosen)) => chosen == index,
-            };
-            key.op == self.op && is_chosen
-        });
-        let encoding = signature.kernel_encoding(&node.types);
-        let candidates = KernelKey::in_order(providers.map(|(_, kernel)| kernel), encoding, |(key, _)| key);
-        let mut reasons = Vec::new();
-        for (_, provider) in candidates {
-            match provider.supports(node) {
-                Support::Yes => return Ok(provider),
-                Support::No(reason) => reasons.push(reason),
+    /// The kernel for these shapes: of the first provider that supports the node, or of one that it leaves them to.
+    fn prepare(&self, node: &mut Node<'_>, shapes: &Shapes<'_>) -> Result<PreparedHandle> {
+        let providers = self.providers(node)?;
+        for (index, (_, provider)) in providers.iter().enumerate() {
+            node.next = providers.get(index + 1).map(|(key, _)| key.name.clone());
+            let prepared = provider.prepare(node)?;
+            if !prepared.or_next {
+                return Ok(prepared);
+            }
+            let serves = prepared.kernel.serves(shapes)?;
+            if prepared.kernel.serves(shapes)? != serves {
+                return Err(Error::failed("`serves` answers otherwise when it is asked again"));
+            }
+            if serves {
+                return Ok(prepared);
             }
         }
-        Err(Error::unsupported(format_args!("no kernel of `{}` serves the node: {reasons:?}", self.op)))
+        Err(Error::failed("the kernel leaves the shapes to the next, and there is none"))
+    }
+
+    /// The providers that support the node, from the chosen one on.
+    fn providers(&self, node: &Node<'_>) -> Result<Vec<&'a (KernelKey, KernelProviderHandle)>> {
+        let of_op = self.host.kernels.iter().enumerate().filter(|(_, (key, _))| key.op == self.op);
+        let encoding = node.signature.kernel_encoding(&node.types);
+        let candidates = KernelKey::in_order(of_op, encoding, |(_, (key, _))| key);
+        let is_chosen = |(index, (key, _)): &(usize, &(KernelKey, _))| match &self.kernel {
+            None => true,
+            Some(Choice::Named(name)) => *name == key.name,
+            Some(Choice::At(chosen)) => chosen == index,
+        };
+        let mut reasons = Vec::new();
+        let mut supporting = Vec::new();
+        for (at, (_, kernel)) in candidates.into_iter().skip_while(|it| !is_chosen(it)).enumerate() {
+            match kernel.1.supports(node) {
+                Support::Yes => supporting.push(kernel),
+                Support::No(reason) => {
+                    reasons.push(reason);
+                    if at == 0 && self.kernel.is_some() {
+                        break;
+                    }
+                }
+            }
+        }
+        if supporting.is_empty() {
+            let op = &self.op;
+            return Err(Error::unsupported(format_args!("no kernel of `{op}` serves the node: {reasons:?}")));
+        }
+        Ok(supporting)
     }
 
     fn allocate(&self, tensor: &TensorType) -> Result<TestTensor> {
@@ -213,18 +270,34 @@ impl TestHost {
 
     /// The output types of an op; none of its inputs is a constant.
     pub fn infer(&self, op: &str, inputs: &[TensorType], attributes: &Attributes) -> Result<Vec<OutputType>> {
+        self.infer_named(op, inputs, &[], attributes)
+    }
+
+    /// As [`Self::infer`], where the last inputs are those of these names, which may be left out.
+    pub fn infer_named(
+        &self,
+        op: &str,
+        inputs: &[TensorType],
+        names: &[String],
+        attributes: &Attributes,
+    ) -> Result<Vec<OutputType>> {
         let (signature, handle) = self.op(op)?;
-        signature.check_inputs(inputs)?;
-        handle.infer(&Node {
+        let by_place = inputs.len().saturating_sub(names.len());
+        let arranged = signature.arrange(by_place, names)?;
+        let node = Node {
             host: self,
-            op,
+            signature,
+            places: arranged.iter().map(|(place, _)| *place).collect(),
             attributes: signature.complete(attributes)?,
-            types: inputs.to_vec(),
+            types: arranged.iter().map(|(_, given)| inputs[*given].clone()).collect(),
             outputs: Vec::new(),
             inputs: &[],
             options: &[],
             executor: Executor::serial(),
-        })
+            next: None,
+        };
+        node.check_types()?;
+        handle.infer(&node)
     }
 }
 
@@ -235,21 +308,35 @@ fn shape_of(tensor: &TensorType) -> Result<Vec<usize>> {
 /// A node while it is built and loaded.
 struct Node<'a> {
     host: &'a TestHost,
-    op: &'a str,
+    signature: &'a OpSignature,
+    /// The index in the signature of each input.
+    places: Vec<usize>,
     attributes: Attributes,
     types: Vec<TensorType>,
     outputs: Vec<TensorType>,
-    inputs: &'a [Input<'a>],
+    inputs: &'a [&'a Input<'a>],
     options: &'a [(String, String)],
     executor: Executor<'a>,
+    /// The name of the provider after the one that prepares.
+    next: Option<String>,
+}
+
+impl Node<'_> {
+    fn check_types(&self) -> Result<()> {
+        let check = |(place, tensor): (&usize, &TensorType)| self.signature.inputs[*place].check(tensor);
+        Ok(self.places.iter().zip(&self.types).try_for_each(check)?)
+    }
 }
 
 impl NodeHost for Node<'_> {
     fn op(&self) -> &str {
-        self.op
+        &self.signature.name
     }
     fn attributes(&self) -> &Attributes {
         &self.attributes
+    }
+    fn position(&self, input: &str) -> Option<usize> {
+        self.places.iter().position(|place| self.signature.inputs[*place].name == input)
     }
     fn inputs(&self) -> &[TensorType] {
         &self.types
@@ -271,5 +358,11 @@ impl NodeHost for Node<'_> {
     }
     fn executor(&self) -> Executor<'_> {
         self.executor
+    }
+    fn next(&self) -> Option<String> {
+        self.next.clone()
+    }
+    fn memory(&self, bytes: usize) -> Result<PreparedMemory> {
+        PreparedMemory::on_heap(bytes)
     }
 }

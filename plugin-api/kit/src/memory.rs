@@ -102,17 +102,6 @@ impl Buffer {
         &self.all()[self.start..self.start + self.len]
     }
 
-    /// The bytes, to write.
-    pub(super) fn as_mut(&mut self) -> &mut [u8] {
-        let (start, len) = (self.start, self.len);
-        let all = match &mut self.store {
-            Store::Lines(lines) => bytemuck::cast_slice_mut(lines),
-            #[cfg(unix)]
-            Store::Pages(pages) => pages.as_mut(),
-        };
-        &mut all[start..start + len]
-    }
-
     /// The bytes as values; the buffer was made with their alignment.
     pub(super) fn values<T: bytemuck::Pod>(&self) -> &[T] {
         bytemuck::cast_slice(self.as_ref())
@@ -140,6 +129,18 @@ impl Buffer {
             #[cfg(unix)]
             Store::Pages(pages) => pages.as_ref(),
         }
+    }
+}
+
+impl AsMut<[u8]> for Buffer {
+    fn as_mut(&mut self) -> &mut [u8] {
+        let (start, len) = (self.start, self.len);
+        let all = match &mut self.store {
+            Store::Lines(lines) => bytemuck::cast_slice_mut(lines),
+            #[cfg(unix)]
+            Store::Pages(pages) => pages.as_mut(),
+        };
+        &mut all[start..start + len]
     }
 }
 

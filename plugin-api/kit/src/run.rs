@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 
 use bitquilt_plugin_api::host::{EncodingHandle, PreparedHandle, RunHost, WorkerMemory};
 use bitquilt_plugin_api::{
-    Encoding, Error, Executor, OpSignature, OutputType, Result, Shapes, TensorView, TensorViewMut,
+    Encoding, Error, Executor, OpSignature, OutputType, Result, RowPart, Shapes, TensorView, TensorViewMut,
 };
 
 use crate::memory::{ALIGNMENT, Buffer, GARBAGE, Memory};
@@ -15,6 +15,8 @@ pub(super) struct Job<'a> {
     pub(super) host: &'a TestHost,
     pub(super) prepared: PreparedHandle,
     pub(super) signature: &'a OpSignature,
+    /// The index in the signature of each input.
+    pub(super) places: &'a [usize],
     pub(super) inputs: &'a [&'a TestTensor],
     pub(super) outputs: &'a [OutputType],
     pub(super) memory: Memory,
@@ -25,7 +27,7 @@ impl Job<'_> {
     /// Runs the transforms and the kernel. `written` are the outputs, those that alias an input with its bytes in them. Answers
     /// where something was written that is nobody's.
     pub(super) fn run(&self, written: &mut [TestTensor]) -> Result<Option<String>> {
-        let Self { host, prepared, signature, inputs, outputs, memory, executor } = self;
+        let Self { host, prepared, signature, places, inputs, outputs, memory, executor } = self;
         let mut transformed = Vec::new();
         for (input, _, transform) in &prepared.transforms {
             let input = inputs.get(*input).ok_or_else(|| {
@@ -48,7 +50,7 @@ impl Job<'_> {
         states.resize_with(inputs.len(), || None);
         for (output, tensor) in outputs.iter().zip(&mut *written) {
             match output.alias {
-                Some(input) if signature.is_state(input) => {
+                Some(input) if places.get(input).is_some_and(|place| signature.is_state(*place)) => {
                     states[input] = Some(tensor.view_mut());
                     own.push(None);
                 }
@@ -90,6 +92,42 @@ impl Job<'_> {
             .or_else(|| results.enumerate().find_map(named))
             .or_else(shared)
             .or_else(|| pieces.trespass()))
+    }
+}
+
+impl Job<'_> {
+    /// Whether the transforms that have a unit give for whole rows what they give for parts of them, joined.
+    pub(super) fn check_joints(&self) -> Result<()> {
+        for (input, _, transform) in &self.prepared.transforms {
+            let Some(unit) = transform.unit()? else { continue };
+            let input = self.inputs[*input];
+            let len = input.shape().last().copied().unwrap_or_default();
+            if !len.is_multiple_of(unit) {
+                return Err(Error::failed(format_args!(
+                    "rows of {len} values are taken, and the unit is {unit}"
+                )));
+            }
+            let transformed = |input: &TestTensor| -> Result<Buffer> {
+                let mut result = Buffer::new(transform.bytes(input.shape())?, ALIGNMENT, self.memory)?;
+                transform.run(&input.view(), result.as_mut(), self.executor)?;
+                Ok(result)
+            };
+            let whole = transformed(input)?;
+            for cut in [unit, len / unit / 2 * unit].into_iter().filter(|cut| *cut < len) {
+                let (left, right) =
+                    (transformed(&input.columns(0..cut)?)?, transformed(&input.columns(cut..len)?)?);
+                let parts = [(cut, &left), (len - cut, &right)]
+                    .map(|(values, bytes)| RowPart { values, bytes: bytes.as_ref() });
+                let mut joined = Buffer::new(whole.as_ref().len(), ALIGNMENT, self.memory)?;
+                transform.join(input.shape(), &parts, joined.as_mut())?;
+                if joined.as_ref() != whole.as_ref() {
+                    return Err(Error::failed(format_args!(
+                        "a transform of rows of {len} values, cut after {cut} and joined, is not that of whole rows"
+                    )));
+                }
+            }
+        }
+        Ok(())
     }
 }
 

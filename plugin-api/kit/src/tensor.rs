@@ -1,5 +1,7 @@
 //! Tensors that tests own.
 
+use std::ops::Range;
+
 use bitquilt_plugin_api::{
     DType, Element, ElementView, EncodingSpec, Error, Result, Scalar, TensorType, TensorView, TensorViewMut,
 };
@@ -67,6 +69,17 @@ impl TestTensor {
     /// Where something was written beside its bytes, if anywhere.
     pub(super) fn trespass(&self) -> Option<String> {
         self.bytes.trespass()
+    }
+
+    /// Some columns of a dense tensor.
+    pub(super) fn columns(&self, columns: Range<usize>) -> Result<Self> {
+        let size = self.tensor_type().dtype().and_then(DType::size).unwrap_or_default();
+        let Some((len, outer)) = self.shape.split_last() else {
+            return Err(Error::failed("a scalar has no columns"));
+        };
+        let row = |row: &[u8]| row[columns.start * size..columns.end * size].to_vec();
+        let bytes: Vec<u8> = self.bytes().chunks_exact((len * size).max(1)).flat_map(row).collect();
+        Self::copy_of(self.element.clone(), [outer, &[columns.len()]].concat(), &bytes)
     }
 
     pub(super) fn reshaped(self, shape: Vec<usize>) -> Self {

@@ -12,7 +12,7 @@ use crate::context::{InferContext, NodeView, PrepareContext, RunContext};
 use crate::encoding::{EncodingSpec, QuantizationEncoding, Rows};
 use crate::executor::Executor;
 use crate::guard::{Guarded, guard, install_recording_hook};
-use crate::kernel::{InputTransform, Kernel, KernelKey, KernelProvider, Prepared, Shapes, Support};
+use crate::kernel::{InputTransform, Kernel, KernelKey, KernelProvider, Prepared, RowPart, Shapes, Support};
 use crate::op::{Op, OpSignature};
 use crate::plugin::Plugin;
 
@@ -141,7 +141,7 @@ fn erase_prepared(prepared: Prepared) -> AbiPrepared {
         kernel: AbiKernelBox::from_value(KernelAdapter(Guarded::new(prepared.kernel)), TD_Opaque),
         released: prepared.released.into(),
         transforms: transforms.collect(),
-        held_bytes: prepared.held_bytes,
+        or_next: prepared.or_next,
         note: prepared.note.into(),
         extra: RVec::new(),
     }
@@ -157,9 +157,7 @@ impl AbiKernel for KernelAdapter {
         workers: usize,
     ) -> AbiResult<AbiScratch> {
         let scratch = guard("Kernel::scratch", || {
-            let inputs: Vec<&[usize]> = inputs.iter().map(RSlice::as_slice).collect();
-            let outputs: Vec<&[usize]> = outputs.iter().map(RSlice::as_slice).collect();
-            Ok(self.0.scratch(&Shapes { inputs: &inputs, outputs: &outputs, workers }))
+            Ok(with_shapes(inputs, outputs, workers, |shapes| self.0.scratch(shapes)))
         });
         match scratch {
             Ok(scratch) => RResult::ROk(AbiScratch::new(scratch.shared, scratch.per_worker)),
@@ -171,6 +169,28 @@ impl AbiKernel for KernelAdapter {
         let run = LentRun::new(run);
         to_abi(guard("Kernel::run", || self.0.run(&mut RunContext::new(&run))))
     }
+
+    fn serves(
+        &self,
+        inputs: RSlice<'_, RSlice<'_, usize>>,
+        outputs: RSlice<'_, RSlice<'_, usize>>,
+        workers: usize,
+    ) -> AbiResult<bool> {
+        to_abi(guard("Kernel::serves", || {
+            Ok(with_shapes(inputs, outputs, workers, |shapes| self.0.serves(shapes)))
+        }))
+    }
+}
+
+fn with_shapes<R>(
+    inputs: RSlice<'_, RSlice<'_, usize>>,
+    outputs: RSlice<'_, RSlice<'_, usize>>,
+    workers: usize,
+    call: impl FnOnce(&Shapes<'_>) -> R,
+) -> R {
+    let inputs: Vec<&[usize]> = inputs.iter().map(RSlice::as_slice).collect();
+    let outputs: Vec<&[usize]> = outputs.iter().map(RSlice::as_slice).collect();
+    call(&Shapes { inputs: &inputs, outputs: &outputs, workers })
 }
 
 struct TransformAdapter(Guarded<Box<dyn InputTransform>>);
@@ -185,6 +205,23 @@ impl AbiTransform for TransformAdapter {
             // SAFETY: the host lends the view for this call.
             let input = unsafe { input.as_view() };
             self.0.run(input, dst.as_mut_slice(), Executor::of(&executor))
+        }))
+    }
+
+    fn unit(&self) -> AbiResult<usize> {
+        to_abi(guard("InputTransform::unit", || Ok(self.0.unit().unwrap_or(0))))
+    }
+
+    fn join(
+        &self,
+        shape: RSlice<'_, usize>,
+        parts: RSlice<'_, AbiRowPart<'_>>,
+        mut dst: RSliceMut<'_, u8>,
+    ) -> AbiResult<()> {
+        to_abi(guard("InputTransform::join", || {
+            let parts = parts.iter().map(|part| RowPart { values: part.values, bytes: part.bytes.into() });
+            let parts: Vec<RowPart<'_>> = parts.collect();
+            self.0.join(shape.as_slice(), &parts, dst.as_mut_slice())
         }))
     }
 }

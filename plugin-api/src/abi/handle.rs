@@ -5,11 +5,11 @@ use abi_stable::std_types::{RResult, RSlice, RSliceMut, RString};
 use super::foreign::{Foreign, lendable};
 use super::host::{NodeAdapter, RunAdapter};
 use super::lent::{AbiExecutor, AbiView};
-use super::traits::{AbiEncodingBox, AbiKernelBox, AbiOpBox, AbiProviderBox, AbiTransformBox};
+use super::traits::{AbiEncodingBox, AbiKernelBox, AbiOpBox, AbiProviderBox, AbiRowPart, AbiTransformBox};
 use super::types::{AbiOutputType, from_abi};
 use crate::encoding::{Encoding, EncodingSpec};
 use crate::executor::Executor;
-use crate::kernel::{KernelKey, Scratch, Shapes, Support};
+use crate::kernel::{KernelKey, RowPart, Scratch, Shapes, Support};
 use crate::op::{OpSignature, OutputType};
 use crate::services::{NodeHost, RunHost};
 use crate::tensor::TensorView;
@@ -107,7 +107,7 @@ impl KernelProviderHandle {
                         (transform.input, transform.key.into(), TransformHandle { raw })
                     })
                     .collect(),
-                held_bytes: prepared.held_bytes,
+                or_next: prepared.or_next,
                 note: Passage::of_bytes(prepared.note.as_bytes()),
             }),
             RResult::RErr(error) => Err(error.into()),
@@ -123,8 +123,8 @@ pub struct PreparedHandle {
     pub released: Vec<usize>,
     /// Input, key and transform of each that it asked for.
     pub transforms: Vec<(usize, String, TransformHandle)>,
-    /// Bytes that it holds.
-    pub held_bytes: usize,
+    /// Whether the kernel that it displaces runs the node for the shapes that it does not serve.
+    pub or_next: bool,
     /// What was chosen and why.
     pub note: String,
 }
@@ -137,15 +137,19 @@ pub struct KernelHandle {
 impl KernelHandle {
     /// The memory of a run for these shapes.
     pub fn scratch(&self, shapes: &Shapes<'_>) -> Result<Scratch> {
-        let inputs: Vec<RSlice<'_, usize>> =
-            shapes.inputs.iter().map(|shape| RSlice::from_slice(shape)).collect();
-        let outputs: Vec<RSlice<'_, usize>> =
-            shapes.outputs.iter().map(|shape| RSlice::from_slice(shape)).collect();
+        let (inputs, outputs) = (slices(shapes.inputs), slices(shapes.outputs));
         let (inputs, outputs) = (RSlice::from_slice(&inputs), RSlice::from_slice(&outputs));
         match self.raw.call("Kernel::scratch", |kernel| kernel.scratch(inputs, outputs, shapes.workers)) {
             RResult::ROk(scratch) => Ok(Scratch { shared: scratch.shared, per_worker: scratch.per_worker }),
             RResult::RErr(error) => Err(error.into()),
         }
+    }
+
+    /// Whether it runs the node for these shapes.
+    pub fn serves(&self, shapes: &Shapes<'_>) -> Result<bool> {
+        let (inputs, outputs) = (slices(shapes.inputs), slices(shapes.outputs));
+        let (inputs, outputs) = (RSlice::from_slice(&inputs), RSlice::from_slice(&outputs));
+        from_abi(self.raw.call("Kernel::serves", |kernel| kernel.serves(inputs, outputs, shapes.workers)))
     }
 
     /// Runs a node.
@@ -156,6 +160,10 @@ impl KernelHandle {
         let run = RunAdapter::new(run);
         from_abi(self.raw.call("Kernel::run", |kernel| kernel.run(run.lend())))
     }
+}
+
+fn slices<'a>(shapes: &[&'a [usize]]) -> Vec<RSlice<'a, usize>> {
+    shapes.iter().map(|shape| RSlice::from_slice(shape)).collect()
 }
 
 /// An input transform that the host owns.
@@ -175,5 +183,20 @@ impl TransformHandle {
         let (input, dst) = (AbiView::new(input), RSliceMut::from_mut_slice(dst));
         let executor = AbiExecutor::new(&executor);
         from_abi(self.raw.call("InputTransform::run", |transform| transform.run(input, dst, executor)))
+    }
+
+    /// The values of a unit along a row; none if rows are not cut.
+    pub fn unit(&self) -> Result<Option<usize>> {
+        let unit: usize = from_abi(self.raw.call("InputTransform::unit", |transform| transform.unit()))?;
+        Ok(Some(unit).filter(|unit| *unit > 0))
+    }
+
+    /// Joins the results for parts of rows into that for whole rows of an input of this shape.
+    pub fn join(&self, shape: &[usize], parts: &[RowPart<'_>], dst: &mut [u8]) -> Result<()> {
+        let parts = parts.iter().map(|part| AbiRowPart { values: part.values, bytes: part.bytes.into() });
+        let parts: Vec<AbiRowPart<'_>> = parts.collect();
+        let (shape, parts) = (RSlice::from_slice(shape), RSlice::from_slice(&parts));
+        let dst = RSliceMut::from_mut_slice(dst);
+        from_abi(self.raw.call("InputTransform::join", |transform| transform.join(shape, parts, dst)))
     }
 }

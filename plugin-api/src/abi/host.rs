@@ -7,12 +7,16 @@ use abi_stable::std_types::{ROption, RSlice, RString, RVec};
 use super::lent::*;
 use super::traits::*;
 use super::types::*;
-use crate::Result;
 use crate::attributes::Attributes;
 use crate::encoding::Encoding;
 use crate::executor::Executor;
+use crate::prepared::PreparedMemory;
 use crate::services::{NodeHost, RunHost, WorkerMemory};
 use crate::tensor::{TensorType, TensorView, TensorViewMut};
+use crate::{Error, Result};
+
+/// The memory space that is the host's own.
+const OWN_SPACE: u32 = 0;
 
 /// A node of the host, as an author's library has it.
 pub(crate) struct LentNode<'a> {
@@ -46,6 +50,9 @@ impl NodeHost for LentNode<'_> {
     fn attributes(&self) -> &Attributes {
         &self.attributes
     }
+    fn position(&self, input: &str) -> Option<usize> {
+        self.lent.position(RSlice::from_slice(input.as_bytes())).into_option()
+    }
     fn inputs(&self) -> &[TensorType] {
         &self.inputs
     }
@@ -67,6 +74,12 @@ impl NodeHost for LentNode<'_> {
     }
     fn executor(&self) -> Executor<'_> {
         Executor::of(&self.executor)
+    }
+    fn next(&self) -> Option<String> {
+        self.lent.next().into_option().map(RString::into_string)
+    }
+    fn memory(&self, bytes: usize) -> Result<PreparedMemory> {
+        from_abi(self.lent.memory(OWN_SPACE, bytes))
     }
 }
 
@@ -155,6 +168,10 @@ impl AbiNode for NodeAdapter<'_> {
     fn attributes(&self) -> RVec<AbiAttribute> {
         attributes_to_abi(self.node.attributes())
     }
+    fn position(&self, input: RSlice<'_, u8>) -> ROption<usize> {
+        let input = std::str::from_utf8(input.as_slice()).ok();
+        input.and_then(|input| self.node.position(input)).into()
+    }
     fn inputs(&self) -> RVec<AbiTensorType> {
         self.node.inputs().iter().map(AbiTensorType::from).collect()
     }
@@ -177,6 +194,17 @@ impl AbiNode for NodeAdapter<'_> {
     }
     fn executor(&self) -> AbiExecutor {
         AbiExecutor::new(&self.executor)
+    }
+    fn next(&self) -> ROption<RString> {
+        self.node.next().map(RString::from).into()
+    }
+    fn memory(&self, space: u32, bytes: usize) -> AbiResult<AbiMemory> {
+        to_abi(match space {
+            OWN_SPACE => self.node.memory(bytes),
+            _ => Err(Error::unsupported(format_args!(
+                "this host has no memory space {space}; it has 0, its own memory"
+            ))),
+        })
     }
 }
 

@@ -6,6 +6,7 @@ use abi_stable::StableAbi;
 
 use crate::control::{ControlChange, in_default_control, note_control_change, take_control_change};
 use crate::executor::{Executor, Threads};
+use crate::prepared::{MemoryParts, PreparedMemory};
 use crate::tensor::{DType, ElementView, TensorView, TensorViewMut};
 
 /// One task of a parallel region: a function and its data.
@@ -133,13 +134,40 @@ pub struct AbiWorkerBytes {
     pub(crate) workers: usize,
 }
 
+/// Memory for what a kernel prepares: its borrower's until it is freed.
+#[repr(C)]
+#[derive(StableAbi)]
+pub struct AbiMemory {
+    data: *mut u8,
+    len: usize,
+    owner: *mut (),
+    free: unsafe extern "C" fn(*mut ()),
+    reserved: [usize; 2],
+}
+
+impl From<PreparedMemory> for AbiMemory {
+    fn from(memory: PreparedMemory) -> Self {
+        let MemoryParts { data, len, owner, free } = memory.into_parts();
+        Self { data, len, owner, free, reserved: [0; 2] }
+    }
+}
+
+impl From<AbiMemory> for PreparedMemory {
+    fn from(memory: AbiMemory) -> Self {
+        let AbiMemory { data, len, owner, free, .. } = memory;
+        // SAFETY: it is made of a `PreparedMemory` alone, and is no more.
+        unsafe { Self::from_parts(MemoryParts { data, len, owner, free }) }
+    }
+}
+
 /// A tensor of the host.
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy)]
 pub struct AbiView {
     /// 0 for an encoded tensor.
     dtype: u32,
-    flags: u32,
+    /// Where the bytes are: 0 is the host's memory. Views of others are lent to providers for them alone.
+    space: u32,
     /// Name of the encoding.
     encoding: AbiBytes,
     shape: *const usize,
@@ -164,7 +192,7 @@ impl AbiView {
             ElementView::Encoded(name) => (0, name),
         };
         let encoding = AbiBytes::new(encoding.as_bytes());
-        Self { dtype, flags: 0, encoding, shape: shape.as_ptr(), rank: shape.len(), data, reserved: [0; 4] }
+        Self { dtype, space: 0, encoding, shape: shape.as_ptr(), rank: shape.len(), data, reserved: [0; 4] }
     }
 
     /// # Safety

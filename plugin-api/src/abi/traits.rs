@@ -74,8 +74,15 @@ pub trait AbiKernel: Send + Sync {
         workers: usize,
     ) -> AbiResult<AbiScratch>;
     /// `[any-thread]`
-    #[sabi(last_prefix_field)]
     fn run(&self, run: AbiRunLent<'_>) -> AbiResult<()>;
+    /// `[any-thread]`
+    #[sabi(last_prefix_field)]
+    fn serves(
+        &self,
+        inputs: RSlice<'_, RSlice<'_, usize>>,
+        outputs: RSlice<'_, RSlice<'_, usize>>,
+        workers: usize,
+    ) -> AbiResult<bool>;
 }
 
 #[sabi_trait]
@@ -83,8 +90,25 @@ pub trait AbiTransform: Send + Sync {
     /// `[any-thread]`
     fn bytes(&self, shape: RSlice<'_, usize>) -> AbiResult<usize>;
     /// `[any-thread]`
-    #[sabi(last_prefix_field)]
     fn run(&self, input: AbiView, dst: RSliceMut<'_, u8>, executor: AbiExecutor) -> AbiResult<()>;
+    /// 0 if rows are not cut. `[any-thread]`
+    fn unit(&self) -> AbiResult<usize>;
+    /// `[any-thread]`
+    #[sabi(last_prefix_field)]
+    fn join(
+        &self,
+        shape: RSlice<'_, usize>,
+        parts: RSlice<'_, AbiRowPart<'_>>,
+        dst: RSliceMut<'_, u8>,
+    ) -> AbiResult<()>;
+}
+
+/// What a transform gave for a part of each row.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy)]
+pub struct AbiRowPart<'a> {
+    pub values: usize,
+    pub bytes: RSlice<'a, u8>,
 }
 
 /// A kernel for a node, and what comes with it.
@@ -94,7 +118,7 @@ pub struct AbiPrepared {
     pub kernel: AbiKernelBox,
     pub released: RVec<usize>,
     pub transforms: RVec<AbiPreparedTransform>,
-    pub held_bytes: usize,
+    pub or_next: bool,
     pub note: RString,
     pub extra: RVec<AbiAttribute>,
 }
@@ -113,6 +137,7 @@ pub struct AbiPreparedTransform {
 pub trait AbiNode {
     fn op(&self) -> RString;
     fn attributes(&self) -> RVec<AbiAttribute>;
+    fn position(&self, input: RSlice<'_, u8>) -> ROption<usize>;
     fn inputs(&self) -> RVec<AbiTensorType>;
     fn outputs(&self) -> RVec<AbiTensorType>;
     fn is_constant(&self, index: usize) -> bool;
@@ -120,8 +145,11 @@ pub trait AbiNode {
     fn constant(&self, index: usize) -> ROption<AbiView>;
     fn encoding(&self, name: RSlice<'_, u8>) -> ROption<AbiEncodingLent<'_>>;
     fn option(&self, name: RSlice<'_, u8>) -> ROption<RString>;
-    #[sabi(last_prefix_field)]
     fn executor(&self) -> AbiExecutor;
+    fn next(&self) -> ROption<RString>;
+    /// `space` is 0 for the host's own.
+    #[sabi(last_prefix_field)]
+    fn memory(&self, space: u32, bytes: usize) -> AbiResult<AbiMemory>;
 }
 
 /// A run of a node. Views live as long as the run is lent. `[any-thread]`

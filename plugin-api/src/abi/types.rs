@@ -7,7 +7,7 @@ use crate::attributes::{Attribute, AttributeKind, Attributes};
 use crate::dim::Dim;
 use crate::encoding::{EncodingSpec, ErrorBound, Importance};
 use crate::kernel::{KernelKey, Selector};
-use crate::op::{Arity, AttributeSpec, InputKind, InputSpec, OpSignature, OutputType};
+use crate::op::{Arity, AttributeSpec, Contraction, InputKind, InputSpec, OpSignature, OutputType, Split};
 use crate::tensor::{DType, Element, TensorType};
 use crate::text::Passage;
 use crate::{Error, ErrorKind, Result};
@@ -133,34 +133,30 @@ fn kind_code(kind: AttributeKind) -> u32 {
         AttributeKind::Text => 4,
         AttributeKind::Ints => 5,
         AttributeKind::Shape => 6,
+        AttributeKind::Floats => 7,
+        AttributeKind::Texts => 8,
     }
 }
 
 fn kind_from_code(code: u32) -> Option<AttributeKind> {
-    use AttributeKind::{Bool, Float, Int, Ints, Shape, Text};
-    [Int, Float, Bool, Text, Ints, Shape].into_iter().find(|kind| kind_code(*kind) == code)
+    use AttributeKind::{Bool, Float, Floats, Int, Ints, Shape, Text, Texts};
+    [Int, Float, Bool, Text, Ints, Shape, Floats, Texts].into_iter().find(|kind| kind_code(*kind) == code)
+}
+
+/// The value of this name among those of a record's `extra` that this version can read.
+fn extra(records: &[AbiAttribute], name: &str) -> Option<Attribute> {
+    records.iter().find(|record| record.name == name)?.value().ok()
 }
 
 /// The name of an encoding's error bound among the `extra` of its spec: fraction, least and greatest magnitude.
 const ERROR_BOUND: &str = "error_bound";
+/// The name of the text of an encoding's layout among the `extra` of its spec.
+const LAYOUT: &str = "layout";
+/// The names of what an op means among the `extra` of its signature.
+const CONTRACTION: &str = "contraction";
+const SPLIT: &str = "split";
 
 impl AbiAttribute {
-    fn of_error_bound(bound: &ErrorBound) -> Self {
-        let floats = [bound.fraction, bound.least, bound.greatest].map(f64::from);
-        let (ints, text) = (RVec::new(), RVec::new());
-        let kind = kind_code(AttributeKind::Float);
-        Self { name: ERROR_BOUND.into(), kind, ints, floats: floats.to_vec().into(), text }
-    }
-
-    fn error_bound(&self) -> Option<ErrorBound> {
-        match self.floats[..] {
-            [fraction, least, greatest] if self.name == ERROR_BOUND => {
-                Some(ErrorBound::new(fraction as f32, least as f32, greatest as f32))
-            }
-            _ => None,
-        }
-    }
-
     fn new(name: &str, value: &Attribute) -> Self {
         let (mut ints, mut floats, mut text) = (RVec::new(), RVec::new(), RVec::new());
         match value {
@@ -170,6 +166,8 @@ impl AbiAttribute {
             Attribute::Text(value) => text.push(value.as_str().into()),
             Attribute::Ints(values) => ints.extend(values.iter().copied()),
             Attribute::Shape(dims) => text.extend(dims.iter().map(|dim| dim.to_string().into())),
+            Attribute::Floats(values) => floats.extend(values.iter().copied()),
+            Attribute::Texts(values) => text.extend(values.iter().map(|value| value.as_str().into())),
         }
         Self { name: name.into(), kind: kind_code(value.kind()), ints, floats, text }
     }
@@ -185,6 +183,8 @@ impl AbiAttribute {
             AttributeKind::Shape => {
                 Attribute::Shape(self.text.iter().map(|dim| dim.parse()).collect::<Result<_>>()?)
             }
+            AttributeKind::Floats => Attribute::Floats(self.floats.to_vec()),
+            AttributeKind::Texts => Attribute::Texts(self.text.iter().map(ToString::to_string).collect()),
         })
     }
 }
@@ -212,6 +212,11 @@ pub struct AbiEncodingSpec {
 
 impl From<&EncodingSpec> for AbiEncodingSpec {
     fn from(spec: &EncodingSpec) -> Self {
+        let bound = spec.error_bound.map(|bound| {
+            let floats = [bound.fraction, bound.least, bound.greatest].map(f64::from);
+            AbiAttribute::new(ERROR_BOUND, &Attribute::Floats(floats.to_vec()))
+        });
+        let layout = spec.layout.clone().map(|text| AbiAttribute::new(LAYOUT, &Attribute::Text(text)));
         Self {
             name: spec.name.as_str().into(),
             summary: spec.summary.as_str().into(),
@@ -223,7 +228,7 @@ impl From<&EncodingSpec> for AbiEncodingSpec {
             },
             block_len: spec.block_len,
             block_bytes: spec.block_bytes,
-            extra: spec.error_bound.iter().map(AbiAttribute::of_error_bound).collect(),
+            extra: bound.into_iter().chain(layout).collect(),
         }
     }
 }
@@ -235,12 +240,24 @@ impl From<AbiEncodingSpec> for EncodingSpec {
             1 => Importance::Optional,
             _ => Importance::Required,
         };
-        let error_bound = spec.extra.iter().find_map(AbiAttribute::error_bound);
+        let error_bound = match extra(&spec.extra, ERROR_BOUND) {
+            Some(Attribute::Floats(floats)) => match floats[..] {
+                [fraction, least, greatest] => {
+                    Some(ErrorBound::new(fraction as f32, least as f32, greatest as f32))
+                }
+                _ => None,
+            },
+            _ => None,
+        };
+        let layout = match extra(&spec.extra, LAYOUT) {
+            Some(Attribute::Text(text)) => Some(text),
+            _ => None,
+        };
         let new = Self::new(spec.name, spec.block_len, spec.block_bytes)
             .version(spec.version)
             .importance(importance)
             .summary(Passage::of_bytes(spec.summary.as_bytes()));
-        Self { error_bound, ..new }
+        Self { error_bound, layout, ..new }
     }
 }
 
@@ -262,6 +279,9 @@ pub struct AbiSignature {
     attributes: RVec<AbiAttributeSpec>,
     /// Negative for none.
     kernel_input: i64,
+    /// The group of its effect; empty for none.
+    effect: RString,
+    pure: bool,
     extra: RVec<AbiAttribute>,
 }
 
@@ -282,6 +302,7 @@ pub struct AbiInput {
 pub struct AbiAttributeSpec {
     name: RString,
     kind: u32,
+    required: bool,
     default: RVec<AbiAttribute>,
     extra: RVec<AbiAttribute>,
 }
@@ -306,6 +327,7 @@ impl From<&OpSignature> for AbiSignature {
         let attributes = signature.attributes.iter().map(|attribute| AbiAttributeSpec {
             name: attribute.name.as_str().into(),
             kind: kind_code(attribute.kind),
+            required: attribute.required,
             default: attribute
                 .default
                 .iter()
@@ -319,7 +341,9 @@ impl From<&OpSignature> for AbiSignature {
             inputs: inputs.collect(),
             attributes: attributes.collect(),
             kernel_input: signature.kernel_input.map_or(-1, |index| index as i64),
-            extra: RVec::new(),
+            effect: signature.effect.as_deref().unwrap_or_default().into(),
+            pure: signature.pure,
+            extra: meaning_to_abi(signature),
         }
     }
 }
@@ -349,6 +373,7 @@ impl AbiSignature {
                 name: attribute.name.to_string(),
                 kind: kind_from_code(attribute.kind)
                     .ok_or_else(|| newer("kind of attribute", attribute.kind))?,
+                required: attribute.required,
                 default: attribute.default.first().map(AbiAttribute::value).transpose()?,
             })
         };
@@ -358,7 +383,45 @@ impl AbiSignature {
             inputs: self.inputs.iter().map(input).collect::<Result<_>>()?,
             attributes: self.attributes.iter().map(attribute).collect::<Result<_>>()?,
             kernel_input: usize::try_from(self.kernel_input).ok(),
+            effect: Some(self.effect.to_string()).filter(|group| !group.is_empty()),
+            pure: self.pure,
+            contraction: contraction_from_abi(&self.extra),
+            split: split_from_abi(&self.extra),
         })
+    }
+}
+
+/// What an op means to tools; what later versions say more is passed over.
+fn meaning_to_abi(signature: &OpSignature) -> RVec<AbiAttribute> {
+    let ints = |name: &str, ints: Vec<i64>| AbiAttribute::new(name, &Attribute::Ints(ints));
+    let contraction = signature.contraction.map(|Contraction { dense, encoded }| {
+        let index = |input: usize| i64::try_from(input).unwrap_or(i64::MAX);
+        ints(CONTRACTION, vec![index(dense), index(encoded)])
+    });
+    let split = match signature.split {
+        Split::No => None,
+        Split::Elementwise => Some(vec![1]),
+        Split::Rows(input) => Some(vec![2, i64::try_from(input).unwrap_or(i64::MAX)]),
+        Split::Heads => Some(vec![3]),
+    };
+    contraction.into_iter().chain(split.map(|code| ints(SPLIT, code))).collect()
+}
+
+fn contraction_from_abi(records: &[AbiAttribute]) -> Option<Contraction> {
+    let Some(Attribute::Ints(ints)) = extra(records, CONTRACTION) else { return None };
+    let [dense, encoded] = ints[..] else { return None };
+    Some(Contraction { dense: usize::try_from(dense).ok()?, encoded: usize::try_from(encoded).ok()? })
+}
+
+fn split_from_abi(records: &[AbiAttribute]) -> Split {
+    match extra(records, SPLIT) {
+        Some(Attribute::Ints(code)) => match code[..] {
+            [1] => Split::Elementwise,
+            [2, input] => usize::try_from(input).map_or(Split::No, Split::Rows),
+            [3] => Split::Heads,
+            _ => Split::No,
+        },
+        _ => Split::No,
     }
 }
 
@@ -398,6 +461,8 @@ pub struct AbiKernelKey {
     selector: u32,
     encoding: RString,
     priority: i32,
+    /// Of memory.
+    space: u32,
     extra: RVec<AbiAttribute>,
 }
 
@@ -409,7 +474,8 @@ impl From<&KernelKey> for AbiKernelKey {
             Selector::AnyEncoding => (3, ""),
         };
         let (op, name, encoding) = (key.op.as_str().into(), key.name.as_str().into(), encoding.into());
-        Self { op, name, selector, encoding, priority: key.priority, extra: RVec::new() }
+        let (priority, space) = (key.priority, key.space);
+        Self { op, name, selector, encoding, priority, space, extra: RVec::new() }
     }
 }
 
@@ -421,7 +487,8 @@ impl AbiKernelKey {
             3 => Selector::AnyEncoding,
             code => return Err(newer("selector", code)),
         };
-        Ok(KernelKey::new(self.op.clone(), selector, self.name.clone()).priority(self.priority))
+        let key = KernelKey::new(self.op.clone(), selector, self.name.clone());
+        Ok(key.priority(self.priority).space(self.space))
     }
 }
 

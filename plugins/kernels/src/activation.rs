@@ -91,8 +91,9 @@ impl ActivationFormat {
         self.values != Values::Floats
     }
 
-    /// Values of a block.
-    const fn block_len(self) -> usize {
+    /// The number of values in a block: of each row so many are stored by themselves.
+    #[must_use]
+    pub const fn block_len(self) -> usize {
         match self.values {
             Values::Floats | Values::Bf16 => STRIP_LEN,
             Values::Quantized { strips, .. } => strips * STRIP_LEN,
@@ -159,6 +160,38 @@ impl ActivationFormat {
             let x = &x[columns.start * n..columns.end * n];
             isa.run(StoreTile { format: self, x, n, dst });
         });
+        Ok(())
+    }
+}
+
+impl ActivationFormat {
+    /// Joins the activations of parts of `m` rows, each part with the number of its values in a row, into those of whole rows: tile by
+    /// tile, the blocks of the first part come before those of the next.
+    ///
+    /// # Errors
+    /// When a length is wrong.
+    pub fn join(self, m: usize, parts: &[(usize, &[u8])], dst: &mut [u8]) -> Result<(), KernelError> {
+        let n = parts.iter().map(|(values, _)| values).sum();
+        let check = |n: usize, bytes: &[u8]| {
+            let expected = self.bytes(n, m).filter(|_| n.is_multiple_of(self.block_len()));
+            match expected.unwrap_or(usize::MAX) {
+                expected if bytes.len() == expected => Ok(()),
+                expected => Err(KernelError::ActivationBytes { expected, got: bytes.len() }),
+            }
+        };
+        check(n, dst)?;
+        parts.iter().try_for_each(|(values, bytes)| check(*values, bytes))?;
+        let tiles = self.tiles(m);
+        let mut rest = dst;
+        for tile in 0..tiles {
+            let columns = part(m, tiles, tile);
+            for (values, bytes) in parts {
+                let of_column = self.column_bytes(*values);
+                let (to, after) = rest.split_at_mut(columns.len() * of_column);
+                to.copy_from_slice(&bytes[columns.start * of_column..columns.end * of_column]);
+                rest = after;
+            }
+        }
         Ok(())
     }
 }

@@ -63,6 +63,6 @@ pub enum KernelError {
         got: usize,
     },
     /// The system has no memory for the prepared weight.
-    #[error("no memory for a prepared weight")]
-    Memory(#[from] std::io::Error),
+    #[error(transparent)]
+    Memory(bitquilt_plugin_api::Error),
 }

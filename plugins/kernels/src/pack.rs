@@ -1,5 +1,6 @@
 //! Weights as the kernels stream them.
 
+use bitquilt_plugin_api::{Error, PreparedMemory};
 use bitquilt_simd::Isa;
 
 use crate::{
@@ -7,7 +8,6 @@ use crate::{
     drive::{self, Kernels, Product},
     error::KernelError,
     formats,
-    memory::AlignedBuffer,
     par::{Par, par_parts_mut},
 };
 
@@ -16,11 +16,11 @@ pub struct PackedWeight {
     kernels: &'static dyn Kernels,
     n: usize,
     p: usize,
-    bytes: AlignedBuffer,
+    bytes: PreparedMemory,
 }
 
 impl PackedWeight {
-    /// Prepares `bytes`, `p` rows of `n` values encoded as `encoding`.
+    /// Prepares `bytes`, `p` rows of `n` values encoded as `encoding`, in `memory` of as many bytes as it is asked for.
     ///
     /// # Errors
     /// When there are no kernels for the encoding, the instruction set is not this machine's, rows are no multiple
@@ -32,6 +32,7 @@ impl PackedWeight {
         p: usize,
         bytes: &[u8],
         par: &dyn Par,
+        memory: impl FnOnce(usize) -> Result<PreparedMemory, Error>,
     ) -> Result<Self, KernelError> {
         let kernels = formats::find(encoding, isa)?;
         let (block_len, block_bytes) = kernels.block();
@@ -46,9 +47,9 @@ impl PackedWeight {
         }
         let group_bytes = kernels.group_bytes(n);
         let groups = p.div_ceil(kernels.lanes());
-        let mut packed = AlignedBuffer::zeroed(groups.saturating_mul(group_bytes))?;
+        let mut packed = memory(groups.saturating_mul(group_bytes)).map_err(KernelError::Memory)?;
         let tasks = groups.min(8 * par.threads());
-        par_parts_mut(par, tasks, packed.as_mut_slice(), group_bytes, groups, |group, _, dst| {
+        par_parts_mut(par, tasks, &mut packed, group_bytes, groups, |group, _, dst| {
             let first = group * kernels.lanes();
             let rows = first..p.min(first + kernels.lanes());
             kernels.pack_group(n, &bytes[rows.start * row_bytes..rows.end * row_bytes], dst);
@@ -71,7 +72,7 @@ impl PackedWeight {
     /// Prepared bytes.
     #[must_use]
     pub fn byte_len(&self) -> usize {
-        self.bytes.as_slice().len()
+        self.bytes.len()
     }
 
     /// How [`multiply`](Self::multiply) wants its activations.
@@ -119,7 +120,7 @@ impl PackedWeight {
             return Err(KernelError::Output { expected, got: out.len() });
         }
         let product = Product {
-            weight: self.bytes.as_slice(),
+            weight: &self.bytes,
             group_bytes: self.kernels.group_bytes(self.n),
             activations,
             format,

@@ -56,8 +56,8 @@ impl KernelProvider for ConstantMatrix {
         let [k, n] = matrix(&cx.inputs()[1]).ok_or_else(|| Error::failed("`y` is not one matrix"))?;
         let rows = transposed(constant.values()?, k, n, cx.executor());
         let (bytes, par) = (bytemuck::cast_slice(&rows), Lent(cx.executor()));
-        let packed = PackedWeight::pack(F32, self.0, k, n, bytes, &par).map_err(Error::failed)?;
-        Ok(prepared(packed, self.0))
+        let packed = PackedWeight::pack(F32, self.0, k, n, bytes, &par, |bytes| cx.memory(bytes));
+        Ok(prepared(packed.map_err(Error::failed)?, self.0))
     }
 }
 

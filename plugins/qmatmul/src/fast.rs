@@ -2,7 +2,7 @@
 
 use bitquilt_plugin_api::{
     Error, Executor, InputTransform, Kernel, KernelKey, KernelProvider, NodeView, PrepareContext, Prepared,
-    Result, RunContext, Selector, Support, TensorView,
+    Result, RowPart, RunContext, Selector, Support, TensorView,
 };
 
 use bitquilt_kernels::{
@@ -84,7 +84,9 @@ impl KernelProvider for Fast {
     fn prepare(&self, cx: &PrepareContext<'_>) -> Result<Prepared> {
         let [p, n] = matrix_shape("w", &cx.inputs()[1])?;
         let weight = cx.constant(1).ok_or_else(|| Error::failed("the weight is not a constant"))?;
-        let packed = PackedWeight::pack(self.encoding, self.isa, n, p, weight.bytes(), &Lent(cx.executor()));
+        let (bytes, par) = (weight.bytes(), Lent(cx.executor()));
+        let memory = |bytes| cx.memory(bytes);
+        let packed = PackedWeight::pack(self.encoding, self.isa, n, p, bytes, &par, memory);
         Ok(prepared(packed.map_err(Error::failed)?, self.isa))
     }
 }
@@ -92,8 +94,8 @@ impl KernelProvider for Fast {
 /// The kernel that multiplies with a prepared weight, which replaces the constant.
 pub(crate) fn prepared(weight: PackedWeight, isa: Isa) -> Prepared {
     let activations = Activations { format: weight.activations(), isa, n: weight.n() };
-    let (bytes, note) = (weight.byte_len(), weight.paths());
-    let kernel = Prepared::new(Multiply(weight)).releases(1).held_bytes(bytes).note(note);
+    let note = weight.paths();
+    let kernel = Prepared::new(Multiply(weight)).releases(1).note(note);
     kernel.transform(0, activations.key(), activations)
 }
 
@@ -134,6 +136,16 @@ impl InputTransform for Activations {
     fn run(&self, input: TensorView<'_>, dst: &mut [u8], executor: Executor<'_>) -> Result<()> {
         let stored = self.format.store(self.isa, self.n, input.values()?, dst, &Lent(executor));
         stored.map_err(Error::failed)
+    }
+
+    fn unit(&self) -> Option<usize> {
+        Some(self.format.block_len())
+    }
+
+    fn join(&self, shape: &[usize], parts: &[RowPart<'_>], dst: &mut [u8]) -> Result<()> {
+        let rows = shape.iter().rev().skip(1).product();
+        let parts: Vec<(usize, &[u8])> = parts.iter().map(|part| (part.values, part.bytes)).collect();
+        self.format.join(rows, &parts, dst).map_err(Error::failed)
     }
 }
 

@@ -1,7 +1,7 @@
 //! `qmatmul`: what it means.
 
 use bitquilt_plugin_api::{
-    DType, Dim, Error, InferContext, NodeView, Op, OpSignature, OutputType, Result, TensorType,
+    DType, Dim, Error, InferContext, NodeView, Op, OpSignature, OutputType, Result, Split, TensorType,
 };
 
 /// The op's name.
@@ -19,6 +19,8 @@ impl Op for QMatmul {
             .dense("x")
             .encoded("w")
             .optional("precision", "fast")
+            .contracts("x", "w")
+            .split(Split::Rows(1))
             .summary("x [.., n] times the transpose of an encoded w [p, n], f32 [.., p]")
     }
 

@@ -5,13 +5,14 @@
 
 use std::{
     hint::{black_box, spin_loop},
+    io,
     sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
-use bitquilt_kernels::{
-    AlignedBuffer, AnyDot, Body, CodeSource, DotIsa, Isa, KernelError, MAX_LANES, STEP, StripForm,
-};
+use bitquilt::plugin_api::Error;
+use bitquilt_kernels::{AnyDot, Body, CodeSource, DotIsa, Isa, KernelError, MAX_LANES, STEP, StripForm};
+use memmap2::MmapMut;
 
 /// Rounds of a measurement.
 const ROUNDS: usize = 9;
@@ -60,10 +61,14 @@ pub fn read_rate(isa: Isa, bytes: usize, threads: usize) -> Result<f64, KernelEr
     let threads = threads.max(1);
     // Whole steps of every loop, on every thread.
     let part = (bytes / threads).next_multiple_of(READ_STEP);
-    let mut memory = AlignedBuffer::zeroed(part.saturating_mul(threads))?;
+    let no_memory = |error: io::Error| KernelError::Memory(Error::failed(error));
+    let mut memory = MmapMut::map_anon(part.saturating_mul(threads)).map_err(no_memory)?;
+    // Without large pages the rate is a little lower.
+    #[cfg(target_os = "linux")]
+    let _ = memory.advise(memmap2::Advice::HugePage);
     // Pages that were never written are all one page of zeros.
-    memory.as_mut_slice().fill(1);
-    let memory = memory.as_slice();
+    memory.fill(1);
+    let memory = &memory[..];
     let rate = |way| {
         let repeat = |thread: usize, repeats: usize| {
             for _ in 0..repeats {

@@ -9,9 +9,10 @@ mod tile;
 
 use bitquilt_plugin_api::half::f16;
 use bitquilt_plugin_api::{
-    Arity, DType, Dim, ElementView, Error, Executor, InferContext, InputKind, Kernel, KernelKey,
-    KernelProvider, NodeView, Op, OpSignature, OutputType, Plugin, PrepareContext, Prepared, Result,
-    RunContext, Scratch, Selector, ShapeDisplay, Shapes, TensorType, TensorView, WorkerScratch, bytemuck,
+    Arity, AttributeKind, Attributes, DType, Dim, ElementView, Error, Executor, InferContext, InputKind,
+    Kernel, KernelKey, KernelProvider, NodeView, Op, OpSignature, OutputType, Plugin, PrepareContext,
+    Prepared, Result, RunContext, Scratch, Selector, ShapeDisplay, Shapes, Split, TensorType, TensorView,
+    WorkerScratch, bytemuck,
 };
 
 use super::check::{Input, broadcast_dims, chosen_simd};
@@ -51,7 +52,8 @@ impl Op for AttentionOp {
             .input("positions", InputKind::Dense, Arity::Optional)
             .input("mask", InputKind::Dense, Arity::Optional)
             .optional("causal", false)
-            .optional("scale", 0.0)
+            .without_default("scale", AttributeKind::Float)
+            .split(Split::Heads)
             .summary("softmax(scale * q . k + mask) times v, for grouped heads")
     }
 
@@ -93,7 +95,7 @@ impl Op for AttentionOp {
         };
         let rows = &q.shape()[..=lead.len()];
         let full: Vec<Dim> = lead.iter().chain([heads, seq, keys]).cloned().collect();
-        let extra = Extra::of(cx)?;
+        let extra = Extra::of(cx);
         if let Some(index) = extra.positions {
             let positions = Input::of(cx, index, "positions")?;
             Positions::check(&positions, rows)?;
@@ -115,15 +117,15 @@ impl Op for AttentionOp {
                 )));
             }
         }
-        let scale = cx.attributes().float("scale")?;
-        if !scale.is_finite() {
+        let scale = cx.attributes().given("scale", Attributes::float)?;
+        if let Some(scale) = scale.filter(|scale| !scale.is_finite()) {
             return Err(Error::invalid(format_args!("`scale` is {scale}; expected a finite number")));
         }
         Ok(vec![TensorType::f32(q.shape()[..=lead.len() + 1].iter().chain([m])).into()])
     }
 }
 
-/// Which of the optional inputs are there.
+/// Where those of the optional inputs are that are there.
 #[derive(Clone, Copy)]
 struct Extra {
     positions: Option<usize>,
@@ -131,18 +133,8 @@ struct Extra {
 }
 
 impl Extra {
-    /// A mask may stand where positions would: the dtype tells.
-    fn of(node: &NodeView<'_>) -> Result<Self> {
-        let is_mask = |index: usize| {
-            let dtype = node.inputs().get(index).map(TensorType::dtype);
-            matches!(dtype, Some(Some(DType::F32 | DType::BOOL)))
-        };
-        match node.inputs().len() {
-            ..=3 => Ok(Self { positions: None, mask: None }),
-            4 if is_mask(3) => Ok(Self { positions: None, mask: Some(3) }),
-            4 => Ok(Self { positions: Some(3), mask: None }),
-            _ => Ok(Self { positions: Some(3), mask: Some(4) }),
-        }
+    fn of(node: &NodeView<'_>) -> Self {
+        Self { positions: node.position("positions"), mask: node.position("mask") }
     }
 }
 
@@ -153,13 +145,11 @@ impl KernelProvider for AttentionOp {
 
     fn prepare(&self, cx: &PrepareContext<'_>) -> Result<Prepared> {
         let n = cx.inputs()[0].shape.last().and_then(Dim::fixed).unwrap_or_default();
-        let scale = match cx.attributes().float("scale")? {
-            0.0 => 1.0 / (n as f64).sqrt(),
-            scale => scale,
-        };
+        let scale = cx.attributes().given("scale", Attributes::float)?;
+        let scale = scale.unwrap_or(1.0 / (n as f64).sqrt());
         let simd = chosen_simd(cx)?;
         let causal = cx.attributes().bool("causal")?;
-        let kernel = AttentionKernel { simd, causal, scale: scale as f32, extra: Extra::of(cx)? };
+        let kernel = AttentionKernel { simd, causal, scale: scale as f32, extra: Extra::of(cx) };
         Ok(Prepared::new(kernel).note(simd.isa().name()))
     }
 }

@@ -108,8 +108,10 @@ fn queries_are_answered_as_the_formula_says() {
         let [q, k, v] = tensors(lead, seq, keys, heads, n, m);
         let what = format!("{lead:?} {seq} of {keys}, {heads:?}, {n} and {m}");
         let scale = if n == 0 { 0.5 } else { 1.0 / (n as f64).sqrt() };
-        let given = if n == 0 { 0.5 } else { 0.0 };
-        let attributes = |attributes: Attributes| attributes.with("scale", given);
+        let attributes = |attributes: Attributes| match n {
+            0 => attributes.with("scale", 0.5),
+            _ => attributes,
+        };
         for half in [false, true] {
             let (k, v) = if half { (halves(&k), halves(&v)) } else { (k.clone(), v.clone()) };
             let exact = if half { [&q, &floats(&k), &floats(&v)] } else { [&q, &k, &v] };
@@ -177,17 +179,18 @@ fn masks_are_added_or_choose() {
         let chosen = Tensor::from_bytes(DType::BOOL, shape, &flags).unwrap();
         for mask in [added, chosen] {
             let what = format!("{mask:?}");
-            let inputs = [q.clone(), k.clone(), v.clone(), mask.clone()];
-            let output = ops.run("attention", &none(), &inputs).unwrap();
+            let inputs = [q.clone(), k.clone(), v.clone()];
+            let output = ops.run_named("attention", &none(), &inputs, &[("mask", &mask)]).unwrap();
             assert_close(&output, &formula([&q, &k, &v], |_, _| 150, Some(&mask), scale), 3e-6, &what);
-            let inputs = [q.clone(), k.clone(), v.clone(), Tensor::scalar(140i32), mask.clone()];
-            let output = ops.run("attention", &causal(), &inputs).unwrap();
+            let named = [("mask", &mask), ("positions", &Tensor::scalar(140i32))];
+            let output = ops.run_named("attention", &causal(), &inputs, &named).unwrap();
             let expected = formula([&q, &k, &v], |_, query| 141 + query, Some(&mask), scale);
             assert_close(&output, &expected, 3e-6, &what);
         }
     }
     let none_seen = Tensor::from_bytes(DType::BOOL, [150], &[0; 150]).unwrap();
-    let output = ops.run("attention", &none(), &[q.clone(), k.clone(), v.clone(), none_seen]).unwrap();
+    let inputs = [q.clone(), k.clone(), v.clone()];
+    let output = ops.run_named("attention", &none(), &inputs, &[("mask", &none_seen)]).unwrap();
     assert!(output.values::<f32>().unwrap().iter().all(|value| *value == 0.0));
 }
 
@@ -270,7 +273,7 @@ fn what_does_not_fit_is_refused() {
             (causal(), &[q, k, "f16 [512, 3, 80]", "i32 []"], "f32 [seq, 9, 80]"),
             (
                 none(),
-                &["f32 [b, s, 2, 8]", "f32 [b, s, 2, 8]", "f32 [b, s, 2, 8]", "bool [b, 1, 1, s]"],
+                &["f32 [b, s, 2, 8]", "f32 [b, s, 2, 8]", "f32 [b, s, 2, 8]", "mask: bool [b, 1, 1, s]"],
                 "f32 [b, s, 2, 8]",
             ),
             (
@@ -315,12 +318,12 @@ fn what_does_not_fit_is_refused() {
             ),
             (
                 none(),
-                &[q, k, k, "f32 [seq, 500]"],
+                &[q, k, k, "mask: f32 [seq, 500]"],
                 "error: `mask` is f32 [seq, 500]; expected a shape that broadcasts to [9, seq, 512], [.., heads, seq, keys]",
             ),
             (
                 none(),
-                &[q, k, k, "f32 [2, 9, seq, 512]"],
+                &[q, k, k, "mask: f32 [2, 9, seq, 512]"],
                 "error: `mask` is f32 [2, 9, seq, 512]; expected a shape that broadcasts to [9, seq, 512], [.., heads, seq, keys]",
             ),
             (none().with("scale", f64::NAN), &[q, k, k], "error: `scale` is NaN; expected a finite number"),

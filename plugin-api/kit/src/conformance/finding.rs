@@ -60,6 +60,9 @@ pub enum Check {
     Qmatmul,
     /// Nothing is read or written outside the buffers: they stand beside guard pages.
     Bounds,
+    /// A transform of an input that says a unit gives, for rows that are cut between units, parts that join to what it gives for whole
+    /// rows.
+    Joins,
     /// No call leaves its thread's floating-point control changed: rounding, what is flushed to zero, what is trapped.
     Control,
 }
@@ -68,7 +71,7 @@ impl Check {
     /// The checks of a subject, in order.
     pub fn all_of(subject: &Subject) -> &'static [Self] {
         use Check::{
-            Blocks, Bounds, Control, Determinism, Inputs, Panics, Qmatmul, RoundTrip, Types, Written,
+            Blocks, Bounds, Control, Determinism, Inputs, Joins, Panics, Qmatmul, RoundTrip, Types, Written,
         };
         match subject {
             Subject::Plugin => &[Control],
@@ -76,7 +79,7 @@ impl Check {
                 &[Blocks, RoundTrip, Written, Determinism, Inputs, Panics, Qmatmul, Bounds, Control]
             }
             Subject::Op(_) => &[Types, Panics, Control],
-            Subject::Kernel { .. } => &[Written, Determinism, Inputs, Panics, Bounds, Control],
+            Subject::Kernel { .. } => &[Written, Determinism, Inputs, Panics, Bounds, Joins, Control],
         }
     }
 
@@ -92,6 +95,7 @@ impl Check {
             Self::Panics => "panics",
             Self::Qmatmul => "qmatmul",
             Self::Bounds => "bounds",
+            Self::Joins => "parts of rows",
             Self::Control => "float control",
         }
     }

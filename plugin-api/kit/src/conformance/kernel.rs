@@ -9,7 +9,7 @@ use super::search::legal_nodes;
 use super::setup::Setup;
 use super::values::{Filling, is_dense};
 use crate::TestTensor;
-use crate::call::Ran;
+use crate::call::{Call, Ran};
 use crate::memory::{ALIGNMENT, Memory, Placement};
 
 /// Thread counts that outputs must not depend on.
@@ -30,6 +30,10 @@ pub(super) fn check(setup: &Setup, index: usize, key: &KernelKey, check: Check, 
     let found = legal_nodes(setup, signature, wanted);
     if found.nodes.is_empty() {
         return nothing_found(signature, &found);
+    }
+    if !signature.pure && matches!(check, Check::Written | Check::Determinism) {
+        let reason = "the op need not give the same outputs each time";
+        return Verdict::Skipped(reason.to_owned());
     }
     let probe = Probe { setup, index, signature, at };
     if check == Check::Panics {
@@ -58,6 +62,7 @@ pub(super) fn check(setup: &Setup, index: usize, key: &KernelKey, check: Check, 
         Check::Determinism => probe.determinism(&cases).into(),
         Check::Inputs => probe.inputs(&cases).into(),
         Check::Bounds => probe.bounds(&cases).into(),
+        Check::Joins => probe.joins(&cases).into(),
         _ => Verdict::Skipped("a kernel has no such check".to_owned()),
     }
 }
@@ -79,10 +84,28 @@ struct Case {
 impl Probe<'_> {
     fn run(&self, node: &Node, tensors: &[TestTensor], threads: usize, memory: Memory) -> Result<Ran, Error> {
         let call = self.setup.host.call(&self.signature.name).provider_at(self.index);
-        let call =
-            tensors.iter().fold(call.threads(threads).memory(memory), |call, tensor| call.input(tensor));
+        self.call(call.threads(threads).memory(memory), node, tensors).run_watched()
+    }
+
+    fn call<'a>(&self, call: Call<'a>, node: &Node, tensors: &'a [TestTensor]) -> Call<'a> {
+        let (by_place, by_name) = tensors.split_at(tensors.len() - node.named.len());
+        let call = by_place.iter().fold(call, Call::input);
+        let named = node.named.iter().zip(by_name);
+        let call = named.fold(call, |call, (name, tensor)| call.input_named(name, tensor));
         let attributes = node.attributes.iter();
-        attributes.fold(call, |call, (name, value)| call.attribute(name, value.clone())).run_watched()
+        attributes.fold(call, |call, (name, value)| call.attribute(name, value.clone()))
+    }
+
+    /// Transforms of rows that are cut give what those of whole rows do.
+    fn joins(&self, cases: &[Case]) -> Result<String, String> {
+        for Case { node, tensors } in cases {
+            let said = node.describe();
+            (self.at)(&format!("transforms of parts of rows, {said}"));
+            let call = self.setup.host.call(&self.signature.name).provider_at(self.index).joins();
+            let ran = self.call(call, node, tensors).run_watched();
+            ran.map_err(|error| format!("of {said}: {error}"))?;
+        }
+        Ok(said(cases))
     }
 
     /// Inputs of a node that the kernel runs on: which whole numbers are indices that it takes is found by trying.
@@ -181,8 +204,7 @@ impl Probe<'_> {
     fn panics(&self, nodes: &[Node]) -> Verdict {
         let (mut calls, mut refusal) = (0, None);
         for node in nodes.iter().chain(&nodes.iter().map(emptied).collect::<Vec<_>>()) {
-            let types = self.setup.host.infer(&self.signature.name, &node.types, &node.attributes);
-            if types.is_err() {
+            if node.infer(&self.setup.host, &self.signature.name).is_err() {
                 continue;
             }
             for filling in [Filling::Plain, Filling::Zeros, Filling::Ones, Filling::Hostile] {

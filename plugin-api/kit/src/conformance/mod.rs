@@ -104,7 +104,7 @@ impl Conformance {
         attributes: Attributes,
     ) -> Self {
         let types = inputs.into_iter().collect();
-        self.setup.examples.push((op.to_owned(), Node { types, attributes }));
+        self.setup.examples.push((op.to_owned(), Node { types, named: Vec::new(), attributes }));
         self
     }
 

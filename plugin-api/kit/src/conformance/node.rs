@@ -1,6 +1,6 @@
 //! What a node that an op takes is made of.
 
-use bitquilt_plugin_api::{Attributes, Element, Error, Result, Rows, TensorType};
+use bitquilt_plugin_api::{Attributes, Element, Error, OutputType, Result, Rows, TensorType};
 
 use super::values::{Filling, dense_bytes, normal};
 use crate::{TestHost, TestTensor};
@@ -9,18 +9,30 @@ use crate::{TestHost, TestTensor};
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) types: Vec<TensorType>,
+    /// The names of the last of them, which are given by name.
+    pub(super) named: Vec<String>,
     pub(super) attributes: Attributes,
 }
 
 impl Node {
     /// Says what it is: `f32 [3, 64], acme.int3 [5, 64]`.
     pub(super) fn describe(&self) -> String {
-        self.types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        let by_place = self.types.len() - self.named.len();
+        let text = |(index, tensor): (usize, &TensorType)| match index.checked_sub(by_place) {
+            Some(named) => format!("{}: {tensor}", self.named[named]),
+            None => tensor.to_string(),
+        };
+        self.types.iter().enumerate().map(text).collect::<Vec<_>>().join(", ")
     }
 
     /// What tells it from others that show another side of an op.
-    pub(super) fn profile(&self) -> Vec<(Element, usize)> {
-        self.types.iter().map(|tensor| (tensor.element.clone(), tensor.rank())).collect()
+    pub(super) fn profile(&self) -> (Vec<(Element, usize)>, &[String]) {
+        (self.types.iter().map(|tensor| (tensor.element.clone(), tensor.rank())).collect(), &self.named)
+    }
+
+    /// The output types of an op for it.
+    pub(super) fn infer(&self, host: &TestHost, op: &str) -> Result<Vec<OutputType>> {
+        host.infer_named(op, &self.types, &self.named, &self.attributes)
     }
 
     /// Tensors of its types.

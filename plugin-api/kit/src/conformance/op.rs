@@ -43,7 +43,9 @@ fn types(setup: &Setup, signature: &OpSignature, found: &Found, at: At<'_>) -> R
     for node in &found.nodes {
         let said = node.describe();
         at(&format!("infer, {said}"));
-        let infer = |types: &[TensorType]| host.infer(&signature.name, types, &node.attributes);
+        let infer = |types: &[TensorType]| {
+            Node { types: types.to_vec(), ..node.clone() }.infer(host, &signature.name)
+        };
         let wrong = |what: String| Err(format!("of {said}: {what}"));
         let outputs =
             infer(&node.types).map_err(|error| format!("of {said}: {error}, after it took them once"))?;
@@ -182,6 +184,12 @@ fn odd_values(kind: AttributeKind) -> Vec<Attribute> {
         AttributeKind::Shape => [&[][..], &[0], &[usize::MAX, usize::MAX]]
             .map(|shape| Attribute::Shape(shape.iter().map(|dim| Dim::Fixed(*dim)).collect()))
             .into(),
+        AttributeKind::Floats => [&[][..], &[f64::NAN], &[f64::INFINITY, -0.0], &[1e300; 70]]
+            .map(|floats| Attribute::Floats(floats.to_vec()))
+            .into(),
+        AttributeKind::Texts => [&[][..], &[""], &["nonsense"; 70]]
+            .map(|texts| Attribute::Texts(texts.iter().map(|text| (*text).to_owned()).collect()))
+            .into(),
         _ => Vec::new(),
     }
 }
@@ -195,14 +203,15 @@ fn panics(setup: &Setup, signature: &OpSignature, found: &Found, at: At<'_>) -> 
         calls += 1;
         let said = format!("infer, {}", node.describe());
         at(&said);
-        match setup.host.infer(&signature.name, &node.types, &node.attributes) {
+        match node.infer(&setup.host, &signature.name) {
             Err(error) if error.kind() == ErrorKind::Panicked => Err(format!("{said}: {error}")),
             _ => Ok(()),
         }
     };
     let odd = odd_types(setup);
     // Where no inputs were found, those that are odd take their place.
-    let bare = Node { types: vec![odd[0].clone(); signature.inputs.len()], attributes: Attributes::new() };
+    let types = vec![odd[0].clone(); signature.inputs.len()];
+    let bare = Node { types, named: Vec::new(), attributes: Attributes::new() };
     let nodes = if found.nodes.is_empty() { std::slice::from_ref(&bare) } else { &found.nodes };
     for node in nodes {
         for index in 0..node.types.len() {

@@ -118,6 +118,12 @@ fn attribute_candidates(kind: AttributeKind, n: usize) -> Vec<(usize, Attribute)
         AttributeKind::Shape => [&[M * n][..], &[n, M], &[M, n], &[1, n], &[]]
             .map(|shape| Attribute::Shape(shape.iter().map(|dim| Dim::Fixed(*dim)).collect()))
             .into(),
+        AttributeKind::Floats => {
+            [&[1.0][..], &[], &[0.5, 2.0], &[1.0; 8]].map(|floats| Attribute::Floats(floats.to_vec())).into()
+        }
+        AttributeKind::Texts => [&["f32"][..], &[], &["none", ""]]
+            .map(|texts| Attribute::Texts(texts.iter().map(|text| (*text).to_owned()).collect()))
+            .into(),
         _ => Vec::new(),
     };
     values.into_iter().enumerate().collect()
@@ -166,52 +172,59 @@ pub(super) fn legal_nodes(setup: &Setup, signature: &OpSignature, wanted: Option
         }
         offer(host, &signature.name, node.clone(), &mut found);
     }
-    for count in input_counts(signature) {
-        let specs = signature.inputs.iter().zip(&encodings);
-        let last = specs.clone().next_back();
-        let mut choices: Vec<Choice> = specs
-            .chain(last.into_iter().cycle())
-            .take(count)
-            .map(|(input, encodings)| match input.kind {
-                InputKind::Encoded => Choice::Input(encoded_candidates(encodings, n)),
-                _ => Choice::Input(dense_candidates(n)),
-            })
-            .collect();
-        for attribute in signature.attributes.iter().filter(|attribute| attribute.default.is_none()) {
+    for places in input_places(signature) {
+        let choice = |place: &usize| match signature.inputs[*place].kind {
+            InputKind::Encoded => Choice::Input(encoded_candidates(&encodings[*place], n)),
+            _ => Choice::Input(dense_candidates(n)),
+        };
+        let mut choices: Vec<Choice> = places.iter().map(choice).collect();
+        for attribute in signature.attributes.iter().filter(|attribute| attribute.required) {
             choices.push(Choice::Attribute(attribute.name.clone(), attribute_candidates(attribute.kind, n)));
         }
-        offer_all(host, &signature.name, &choices, &mut found);
+        let given = places.iter().map(|place| &signature.inputs[*place]);
+        let named = given.filter(|input| input.arity == Arity::Optional).map(|input| input.name.clone());
+        offer_all(host, &signature.name, &choices, &named.collect::<Vec<_>>(), &mut found);
     }
     found
 }
 
-/// How many tensors a node may be given.
-fn input_counts(signature: &OpSignature) -> Vec<usize> {
-    let all = signature.inputs.len();
-    match signature.inputs.last().map(|input| input.arity) {
-        Some(Arity::Optional) => {
-            let optional = signature.inputs.iter().rev().take_while(|input| input.arity == Arity::Optional);
-            (all - optional.count()..=all).rev().collect()
+/// Which inputs of a signature, by their indices, a node may be given: of those that may be left out all, none, and each by itself.
+fn input_places(signature: &OpSignature) -> Vec<Vec<usize>> {
+    let all: Vec<usize> = (0..signature.inputs.len()).collect();
+    let is_optional = |place: &usize| signature.inputs[*place].arity == Arity::Optional;
+    let (optional, required): (Vec<usize>, Vec<usize>) = all.iter().partition(|place| is_optional(place));
+    let with = |more: &[usize]| [&required[..], more].concat();
+    match (&optional[..], signature.inputs.last().map(|input| input.arity)) {
+        ([], Some(Arity::Many)) => {
+            let last = all.len() - 1;
+            vec![all, with(&[last]), with(&[last, last])]
         }
-        Some(Arity::Many) => vec![all, all + 1, all + 2],
-        _ => vec![all],
+        ([], _) => vec![all],
+        ([_], _) => vec![all, required],
+        (several, _) => [all]
+            .into_iter()
+            .chain(several.iter().map(|one| with(&[*one])))
+            .chain([required.clone()])
+            .collect(),
     }
 }
 
 /// Offers combinations to the op, the cheap first.
-fn offer_all(host: &TestHost, op: &str, choices: &[Choice], found: &mut Found) {
+fn offer_all(host: &TestHost, op: &str, choices: &[Choice], named: &[String], found: &mut Found) {
     let costs: Vec<Vec<usize>> = choices.iter().map(Choice::costs).collect();
     let (mut offers, mut first, mut panics) = (0usize, None, 0usize);
+    // Once there are enough, one more for each other choice of inputs.
+    let enough = ENOUGH.max(found.nodes.len() + 1);
     for total in 0..=MAX_COST {
         let mut picks = vec![0; choices.len()];
         let go_on = combinations(&costs, total, 0, &mut picks, &mut |picks| {
             offers += 1;
-            match offer(host, op, node_of(choices, picks), found) {
+            match offer(host, op, node_of(choices, named, picks), found) {
                 Some(error) => panics += usize::from(error == ErrorKind::Panicked),
                 None => first = first.or(Some(offers)),
             }
             let limit = first.map_or(MAX_OFFERS, |first| (first + MORE_OFFERS).min(MAX_OFFERS));
-            found.nodes.len() < ENOUGH && offers < limit && panics < 10
+            found.nodes.len() < enough && offers < limit && panics < 10
         });
         if !go_on {
             return;
@@ -222,7 +235,7 @@ fn offer_all(host: &TestHost, op: &str, choices: &[Choice], found: &mut Found) {
 /// Offers a node to the op, keeps it if it is taken and shows another side of it, and answers how it was refused, if it was.
 fn offer(host: &TestHost, op: &str, node: Node, found: &mut Found) -> Option<ErrorKind> {
     found.offers += 1;
-    match host.infer(op, &node.types, &node.attributes) {
+    match node.infer(host, op) {
         Ok(_) => {
             if found.nodes.iter().all(|known| known.profile() != node.profile()) {
                 found.nodes.push(node);
@@ -238,8 +251,8 @@ fn offer(host: &TestHost, op: &str, node: Node, found: &mut Found) -> Option<Err
     }
 }
 
-fn node_of(choices: &[Choice], picks: &[usize]) -> Node {
-    let mut node = Node { types: Vec::new(), attributes: Attributes::new() };
+fn node_of(choices: &[Choice], named: &[String], picks: &[usize]) -> Node {
+    let mut node = Node { types: Vec::new(), named: named.to_vec(), attributes: Attributes::new() };
     for (choice, pick) in choices.iter().zip(picks) {
         match choice {
             Choice::Input(candidates) => node.types.push(candidates[*pick].1.clone()),

@@ -1,6 +1,6 @@
-//! Memory for prepared weights.
+//! Memory for what kernels prepare, lent to them.
 //!
-//! Weights lie one after the other in regions that they share, on large pages where the system has them: a small weight of its own
+//! Prepared weights lie one after the other in regions that they share, on large pages where the system has them: a small weight of its own
 //! mapping would lie on small pages, whose translations a processor runs out of.
 
 use std::{
@@ -12,6 +12,8 @@ use std::{
 
 use memmap2::{MmapMut, MmapOptions};
 
+use crate::memory::{ALIGNMENT, machine_memory};
+
 /// Size and alignment of the large pages that the system is asked for.
 const LARGE_PAGE: usize = 2 << 20;
 
@@ -21,9 +23,6 @@ const SMALL_PAGE: usize = if cfg!(target_arch = "x86_64") { 4 << 10 } else { 64 
 
 /// Bytes of addresses that a region has at least. Memory is only taken where it is written.
 const REGION: usize = 64 << 20;
-
-/// Where a buffer starts, a multiple of this.
-const ALIGNMENT: usize = 64;
 
 /// The region that the next buffer goes to, while any buffer in it lives.
 static CURRENT: Mutex<Current> = Mutex::new(Current { region: Weak::new(), taken: 0 });
@@ -84,44 +83,39 @@ impl Region {
 }
 
 /// Zeroed memory that starts at a multiple of 64 bytes, on large pages where the system has them.
-pub struct AlignedBuffer {
+pub(crate) struct LentBytes {
     region: Arc<Region>,
     /// What it was given of the region.
     range: Range<usize>,
     len: usize,
 }
 
-impl AlignedBuffer {
-    /// Asks the system for `len` bytes.
-    ///
-    /// # Errors
-    /// When the system does not have them.
-    pub fn zeroed(len: usize) -> io::Result<Self> {
-        let whole = len.checked_next_multiple_of(ALIGNMENT).ok_or(io::ErrorKind::OutOfMemory)?;
-        let (region, range) = CURRENT.lock().unwrap_or_else(PoisonError::into_inner).take(whole)?;
-        Ok(Self { region, range, len })
+impl LentBytes {
+    /// Asks the system for `len` bytes; none when it does not have them.
+    pub(crate) fn zeroed(len: usize) -> Option<Self> {
+        let whole = len.checked_next_multiple_of(ALIGNMENT)?;
+        // A system that overcommits memory would end the process when the pages are written.
+        if whole > machine_memory() {
+            return None;
+        }
+        let (region, range) = CURRENT.lock().unwrap_or_else(PoisonError::into_inner).take(whole).ok()?;
+        Some(Self { region, range, len })
     }
 
     fn start(&self) -> *mut u8 {
         // SAFETY: the range is within the region.
         unsafe { self.region.start.as_ptr().add(self.range.start) }
     }
+}
 
-    /// Its bytes.
-    #[must_use]
-    pub fn as_slice(&self) -> &[u8] {
+impl AsMut<[u8]> for LentBytes {
+    fn as_mut(&mut self) -> &mut [u8] {
         // SAFETY: the bytes are mapped as long as the region lives, and this buffer's alone.
-        unsafe { std::slice::from_raw_parts(self.start(), self.len) }
-    }
-
-    /// Its bytes, to be written.
-    pub fn as_mut_slice(&mut self) -> &mut [u8] {
-        // SAFETY: as in `as_slice`.
         unsafe { std::slice::from_raw_parts_mut(self.start(), self.len) }
     }
 }
 
-impl Drop for AlignedBuffer {
+impl Drop for LentBytes {
     /// Gives the pages that are this buffer's alone back to the system; their addresses go with the last buffer of the region.
     fn drop(&mut self) {
         #[cfg(target_os = "linux")]
@@ -144,24 +138,24 @@ mod tests {
 
     #[test]
     fn buffers_lie_side_by_side_and_do_not_touch() {
-        let mut buffers: Vec<AlignedBuffer> =
-            [1, 64, 5000, 3 << 20, 12_345, 70 << 20, 9].map(|len| AlignedBuffer::zeroed(len).unwrap()).into();
+        let mut buffers: Vec<LentBytes> =
+            [1, 64, 5000, 3 << 20, 12_345, 70 << 20, 9].map(|len| LentBytes::zeroed(len).unwrap()).into();
         for (i, buffer) in buffers.iter_mut().enumerate() {
-            assert_eq!(buffer.as_slice().as_ptr() as usize % ALIGNMENT, 0);
-            assert!(buffer.as_slice().iter().all(|byte| *byte == 0));
-            buffer.as_mut_slice().fill(i as u8 + 1);
+            assert_eq!(buffer.as_mut().as_ptr() as usize % ALIGNMENT, 0);
+            assert!(buffer.as_mut().iter().all(|byte| *byte == 0));
+            buffer.as_mut().fill(i as u8 + 1);
         }
         // The memory of a buffer is given back, and not a byte of its neighbours.
         buffers.remove(3);
         buffers.remove(1);
-        for (buffer, fill) in buffers.iter().zip([1, 3, 5, 6, 7]) {
-            assert!(buffer.as_slice().iter().all(|byte| *byte == fill));
+        for (buffer, fill) in buffers.iter_mut().zip([1, 3, 5, 6, 7]) {
+            assert!(buffer.as_mut().iter().all(|byte| *byte == fill));
         }
     }
 
     #[test]
     fn sizes_that_no_machine_has_are_refused() {
-        assert!(AlignedBuffer::zeroed(usize::MAX).is_err());
-        assert!(AlignedBuffer::zeroed(isize::MAX as usize - LARGE_PAGE).is_err());
+        assert!(LentBytes::zeroed(usize::MAX).is_none());
+        assert!(LentBytes::zeroed(isize::MAX as usize - LARGE_PAGE).is_none());
     }
 }
