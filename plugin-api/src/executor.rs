@@ -143,61 +143,64 @@ impl<'a> Executor<'a> {
         });
     }
 
-    /// Runs `body(columns, scratch)` for each `count` columns of a row-major matrix of rows of `row_len` elements (the last may be
-    /// fewer), where `scratch` is the memory of the worker that runs it. The error of the first columns that have one is answered, for
-    /// any number of threads; columns after them that were not begun are left out.
+    /// Runs `body(tile, scratch)` for each tile of `rows` rows and `columns` columns of a row-major matrix of rows of `row_len` elements
+    /// (the last of each may be fewer), where `scratch` is the memory of the worker that runs it. Tiles that are as high as the matrix
+    /// are columns. The error of the first tile that has one is answered, for any number of threads; tiles after it that were not
+    /// begun are left out.
     ///
     /// # Panics
-    /// If `count` is 0, `data` is no whole number of rows, or `scratch` is for fewer workers than the executor has.
-    pub fn try_par_columns_mut<T: Send>(
+    /// If `rows` or `columns` is 0, `data` is no whole number of rows, or `scratch` is for fewer workers than the executor has.
+    pub fn try_par_tiles_mut<T: Send>(
         &self,
         data: &mut [T],
         row_len: usize,
-        count: usize,
+        [rows, columns]: [usize; 2],
         scratch: WorkerScratch<'_>,
-        body: impl Fn(Columns<'_, T>, &mut [u8]) -> Result<()> + Sync,
+        body: impl Fn(Tile<'_, T>, &mut [u8]) -> Result<()> + Sync,
     ) -> Result<()> {
-        assert!(count > 0, "columns are counted from 1");
+        assert!(rows > 0 && columns > 0, "a tile has rows and columns");
         assert!(data.len().checked_rem(row_len).is_none_or(|rest| rest == 0), "whole rows");
-        let (rows, base) = (data.len().checked_div(row_len).unwrap_or(0), SendPtr(data.as_mut_ptr()));
-        self.try_par_for(row_len.div_ceil(count), scratch, |index, scratch| {
-            let columns = index * count..row_len.min((index + 1) * count);
-            let values = base.get();
-            // The columns of two tasks do not overlap, and all lie in `data`.
-            body(Columns { values, rows, row_len, columns, borrow: PhantomData }, scratch)
+        let height = data.len().checked_div(row_len).unwrap_or(0);
+        let (across, base) = (row_len.div_ceil(columns), SendPtr(data.as_mut_ptr()));
+        let piece = |at: usize, len: usize, end: usize| at * len..end.min(at.saturating_add(1).saturating_mul(len));
+        self.try_par_for(height.div_ceil(rows) * across, scratch, |index, scratch| {
+            let (values, borrow) = (base.get(), PhantomData);
+            let (rows, columns) = (piece(index / across, rows, height), piece(index % across, columns, row_len));
+            // The tiles of two tasks do not overlap, and all lie in `data`.
+            body(Tile { values, row_len, rows, columns, borrow }, scratch)
         })
     }
 }
 
-/// Some columns of a matrix, which one task writes: what lies beside them in each row is another's.
+/// A part of a row-major matrix, some columns of some rows, which one task writes: what lies beside it in each row is another's.
 #[derive(Debug)]
-pub struct Columns<'a, T> {
+pub struct Tile<'a, T> {
     values: *mut T,
-    rows: usize,
     row_len: usize,
+    rows: Range<usize>,
     columns: Range<usize>,
     borrow: PhantomData<&'a mut T>,
 }
 
-impl<T> Columns<'_, T> {
-    /// The number of rows of the matrix.
-    pub fn rows(&self) -> usize {
-        self.rows
+impl<T> Tile<'_, T> {
+    /// Its rows of the matrix.
+    pub fn rows(&self) -> Range<usize> {
+        self.rows.clone()
     }
 
-    /// Which columns of the matrix they are.
+    /// Its columns of the matrix.
     pub fn columns(&self) -> Range<usize> {
         self.columns.clone()
     }
 
-    /// These columns of a row.
+    /// Its columns of a row of the matrix.
     ///
     /// # Panics
-    /// If there is no such row.
+    /// If the row is not in the tile.
     #[inline]
     pub fn row(&mut self, row: usize) -> &mut [T] {
-        assert!(row < self.rows, "row {row} of {}", self.rows);
-        // SAFETY: the matrix has the row and these columns of it, which are this task's alone.
+        assert!(self.rows.contains(&row), "row {row} is not among {:?}", self.rows);
+        // SAFETY: the matrix has the row and these columns of it, which are this tile's alone.
         unsafe {
             let first = self.values.add(row * self.row_len + self.columns.start);
             std::slice::from_raw_parts_mut(first, self.columns.len())
@@ -303,21 +306,39 @@ mod tests {
     }
 
     #[test]
-    fn columns_cover_the_matrix_once() {
-        for (rows, row_len, count) in [(3, 10, 4), (1, 1, 1), (2, 5, 9), (0, 4, 2), (4, 0, 3)] {
-            let mut data = vec![0usize; rows * row_len];
-            let columns = |mut columns: Columns<'_, usize>, _: &mut [u8]| {
-                assert!(columns.columns().len() <= count && columns.rows() == rows);
-                for row in 0..columns.rows() {
-                    let first = row * row_len + columns.columns().start;
-                    columns.row(row).iter_mut().zip(first..).for_each(|(value, place)| *value += place + 1);
+    fn tiles_cover_the_matrix_once() {
+        for (height, row_len, size) in [
+            (3, 10, [usize::MAX, 4]),
+            (1, 1, [1, 1]),
+            (5, 7, [2, 3]),
+            (2, 5, [9, 9]),
+            (0, 4, [1, 2]),
+            (4, 0, [3, 3]),
+        ] {
+            let mut data = vec![0usize; height * row_len];
+            let tile = |mut tile: Tile<'_, usize>, _: &mut [u8]| {
+                assert!(tile.rows().len() <= size[0] && tile.columns().len() <= size[1]);
+                for row in tile.rows() {
+                    let first = row * row_len + tile.columns().start;
+                    tile.row(row).iter_mut().zip(first..).for_each(|(value, place)| *value += place + 1);
                 }
                 Ok(())
             };
             let none = WorkerScratch::none();
-            Executor::serial().try_par_columns_mut(&mut data, row_len, count, none, columns).unwrap();
-            assert_eq!(data, (1..=rows * row_len).collect::<Vec<_>>());
+            Executor::serial().try_par_tiles_mut(&mut data, row_len, size, none, tile).unwrap();
+            assert_eq!(data, (1..=height * row_len).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "row 2 is not among 0..2")]
+    fn a_tile_does_not_reach_beyond_itself() {
+        let tile = |mut tile: Tile<'_, u8>, _: &mut [u8]| {
+            tile.row(2).fill(1);
+            Ok(())
+        };
+        let none = WorkerScratch::none();
+        let _ = Executor::serial().try_par_tiles_mut(&mut [0u8; 12], 4, [2, 4], none, tile);
     }
 
     #[test]

@@ -133,7 +133,7 @@ pub use context::{InferContext, NodeView, PrepareContext, RunContext};
 pub use dim::{Bindings, Dim, dim};
 pub use encoding::{Encoding, EncodingSpec, ErrorBound, Importance, QuantizationEncoding, Rows};
 pub use error::{Error, ErrorKind, Result};
-pub use executor::{Columns, Executor};
+pub use executor::{Executor, Tile};
 pub use float8::{F8E4M3, F8E5M2};
 pub use half;
 pub use host::{EncodingHandle, KernelProviderHandle, OpHandle};
