@@ -14,7 +14,7 @@ export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -cpu max -L /
 packages="-p bitquilt-simd -p bitquilt-plugin-api -p bitquilt-ggml-blocks -p bitquilt-kernels -p bitquilt-qmatmul -p bitquilt"
 table="
 --test edges --test golden
---lib -- isa:: lanes:: control:: f32_kernel:: arch:: activation:: unpack:: ops::append:: ops::arithmetic:: ops::cast:: ops::greatest:: ops::rope:: ops::softmax:: norm::
+--lib -- abi::golden:: isa:: lanes:: control:: f32_kernel:: arch:: activation:: unpack:: ops::append:: ops::arithmetic:: ops::cast:: ops::greatest:: ops::rope:: ops::softmax:: norm::
 "
 limit=240
 if [ "${1:-}" = --long ]; then

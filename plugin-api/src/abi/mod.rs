@@ -10,12 +10,15 @@
 //! - [`registrar`], [`library`]: how they get there.
 //! - [`module`], [`export`]: what a library exports.
 //! - [`layout`]: whether a library was built with an interface that fits this one.
+//! - `golden`: a test that the layout of all this is the one in `abi.txt`; `ABI.md` beside it says how it may change.
 //!
 //! Outside of this folder nothing names abi_stable or a type of it: authors and hosts see plain Rust.
 
 pub(crate) mod author;
 pub mod export;
 pub(crate) mod foreign;
+#[cfg(test)]
+mod golden;
 pub(crate) mod handle;
 pub(crate) mod host;
 pub(crate) mod layout;
