@@ -100,6 +100,8 @@
 //! trapped. Code that needs another sets it and puts back what it found; what is left behind, also by a constructor of the library
 //! (`-ffast-math` links one), is undone, and is a fault that the conformance kit names.
 //!
+//! What may change between versions of the interface, and what never does, is in `ABI.md` beside this crate's manifest.
+//!
 //! [`mod@host`] is for those who write a host. The crate `bitquilt-plugin-kit`, beside this one, is for the tests of a plugin: a
 //! conformance kit, which checks in one line all that a host relies on, and a small host to test what a plugin computes, both without
 //! a file.
