@@ -162,10 +162,12 @@ impl<'a> Executor<'a> {
         assert!(data.len().checked_rem(row_len).is_none_or(|rest| rest == 0), "whole rows");
         let height = data.len().checked_div(row_len).unwrap_or(0);
         let (across, base) = (row_len.div_ceil(columns), SendPtr(data.as_mut_ptr()));
-        let piece = |at: usize, len: usize, end: usize| at * len..end.min(at.saturating_add(1).saturating_mul(len));
+        let piece =
+            |at: usize, len: usize, end: usize| at * len..end.min(at.saturating_add(1).saturating_mul(len));
         self.try_par_for(height.div_ceil(rows) * across, scratch, |index, scratch| {
             let (values, borrow) = (base.get(), PhantomData);
-            let (rows, columns) = (piece(index / across, rows, height), piece(index % across, columns, row_len));
+            let (rows, columns) =
+                (piece(index / across, rows, height), piece(index % across, columns, row_len));
             // The tiles of two tasks do not overlap, and all lie in `data`.
             body(Tile { values, row_len, rows, columns, borrow }, scratch)
         })

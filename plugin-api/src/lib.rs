@@ -95,6 +95,18 @@
 //! for an encoding of another plugin is a [`KernelProvider`] whose key names that op and encoding. A panic in any of these
 //! functions, in a parallel task or in a destructor becomes an error of the call; a segfault or an endless loop does not.
 //!
+//! # The contract of every call
+//!
+//! - **Threads.** `[load-thread]` functions are called while a plugin or a graph is loaded, one call at a time; `[any-thread]` functions at
+//!   any time, from several threads at once. A plugin starts no threads: it takes the host's from its context, as an [`Executor`].
+//! - **Lifetimes.** What a context gives lives as long as the call, [`PreparedMemory`] until it is dropped. What an author makes (encodings,
+//!   ops, providers, kernels, transforms) lives as long as the host keeps it, and is dropped by the author's own code, on any thread.
+//! - **Memory.** Outputs, states, scratch, results of transforms and prepared memory begin at a multiple of 64 bytes, dense inputs at one of
+//!   their dtype's size, encoded inputs anywhere. All of it is contiguous, row-major, and the host's: who lends frees.
+//! - **Order.** The effects of one group happen in the order in which their nodes were added to the graph; see [`OpSignature::effect`].
+//! - **Answers.** `signature`, `spec` and `key` are asked for once; `infer`, `scratch`, `serves`, `bytes` and `unit` give the same answer for
+//!   the same question each time.
+//!
 //! Floating-point control is the host's at every border. Each of these functions, each parallel task and each destructor, on
 //! whichever thread, begins in the default control: results are rounded to nearest, the smallest numbers are kept, nothing is
 //! trapped. Code that needs another sets it and puts back what it found; what is left behind, also by a constructor of the library

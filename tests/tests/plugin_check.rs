@@ -33,6 +33,28 @@ fn good_plugins_pass() {
     }
 }
 
+#[test]
+fn what_few_plugins_have_is_checked_too() {
+    let report = check(&fixture("wide")).unwrap();
+    let said = lines(&report);
+    let of = |subject: &str, check: &str| {
+        let finding = report.findings.iter().find(|it| it.subject == subject && it.check == check);
+        finding.unwrap_or_else(|| panic!("{subject}, {check}: {said}"))
+    };
+    // An op with an effect need not give the same twice; all else holds for everything.
+    for check in ["outputs written", "determinism"] {
+        let finding = of("kernel wide.tick/plain", check);
+        assert_eq!(finding.verdict, CheckVerdict::Skip, "{said}");
+        assert!(finding.detail.contains("need not give the same outputs each time"), "{said}");
+    }
+    let skipped = report.findings.iter().filter(|it| it.verdict == CheckVerdict::Skip).count();
+    assert!(report.findings.iter().all(|it| it.verdict != CheckVerdict::Fail) && skipped == 2, "{said}");
+    // Inputs that may be left out are tried in all ways.
+    let detail = &of("kernel wide.mix/plain", "determinism").detail;
+    assert!(detail.contains("gain: f32") && detail.contains("bias: f32"), "{said}");
+    assert!(of("kernel qmatmul/wide-gemv for q8_0", "bounds").detail.contains("q8_0"), "{said}");
+}
+
 /// The subject, the one check that fails, and a part of what is said of it.
 const DEFECTS: &[(&str, &str, &str)] = &[
     ("encoding defective.arithmetic", "block arithmetic", "block 1 decoded alone differs"),
@@ -103,6 +125,12 @@ const DEFECTS: &[(&str, &str, &str)] = &[
         "byte 0 of output 0 is another on 2 threads",
     ),
     ("kernel defective.op_threads/plain", "determinism", "byte 0 of output 0 is another on 2 threads"),
+    ("kernel defective.op_joins/at0", "parts of rows", "cut after 1 and joined, is not that of whole rows"),
+    (
+        "kernel defective.op_serves/at1",
+        "determinism",
+        "`serves` answers otherwise for the same shapes another time",
+    ),
     ("kernel defective.op_changes_input/plain", "inputs left alone", "input 0 is changed"),
     ("kernel defective.op_panics_on_nothing/plain", "panics", "there is nothing to do"),
     (

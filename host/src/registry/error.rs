@@ -53,7 +53,7 @@ pub enum RegistryError {
     },
     /// A kernel is for memory that this host does not have.
     #[error(
-        "the kernel {kernel} is for memory space {space}; this host has space 0, its own memory, and no other"
+        "the kernel `{kernel}` is for memory space {space}; this host has space 0, its own memory, and no other"
     )]
     Space {
         /// The kernel's op, inputs and priority.

@@ -37,6 +37,8 @@ pub(super) struct Ran {
     pub(super) outputs: Vec<TestTensor>,
     /// What was written where nothing may be.
     pub(super) trespass: Option<String>,
+    /// How many kernels left the shapes to the one that ran.
+    pub(super) displaced: usize,
 }
 
 struct Input<'a> {
@@ -135,7 +137,7 @@ impl<'a> Call<'a> {
 
     /// Runs it once, and answers the outputs. What the kernel writes beside the memory it was given is an error.
     pub fn run(&self) -> Result<Vec<TestTensor>> {
-        let Ran { outputs, trespass } = self.run_watched()?;
+        let Ran { outputs, trespass, .. } = self.run_watched()?;
         match trespass {
             Some(what) => Err(Error::failed(format_args!("the kernel wrote outside {what}"))),
             None => Ok(outputs),
@@ -178,13 +180,14 @@ impl<'a> Call<'a> {
                 None => self.allocate(&output.tensor),
             })
             .collect::<Result<_>>()?;
-        let mut trespass = None;
+        let (mut trespass, mut displaced) = (None, 0);
         if !signature.is_view(&node.places, outputs.iter().map(|output| output.alias)) {
             let (host, memory, workers) = (self.host, self.memory, executor.workers());
             let of_inputs: Vec<&[usize]> = tensors.iter().map(|tensor| tensor.shape()).collect();
             let of_outputs: Vec<&[usize]> = written.iter().map(TestTensor::shape).collect();
             let shapes = Shapes { inputs: &of_inputs, outputs: &of_outputs, workers };
-            let prepared = self.prepare(&mut node, &shapes)?;
+            let (prepared, index) = self.prepare(&mut node, &shapes)?;
+            displaced = index;
             let (inputs, outputs, places) = (&tensors[..], &outputs[..], &node.places[..]);
             let job = Job { host, prepared, signature, places, inputs, outputs, memory, executor };
             if self.joins {
@@ -192,24 +195,18 @@ impl<'a> Call<'a> {
             }
             trespass = job.run(&mut written)?;
         }
-        Ok(Ran { outputs: written, trespass })
+        Ok(Ran { outputs: written, trespass, displaced })
     }
 
-    /// The kernel for these shapes: of the first provider that supports the node, or of one that it leaves them to.
-    fn prepare(&self, node: &mut Node<'_>, shapes: &Shapes<'_>) -> Result<PreparedHandle> {
+    /// The kernel for these shapes: of the first provider that supports the node, or of one that it leaves them to; and its index among
+    /// them.
+    fn prepare(&self, node: &mut Node<'_>, shapes: &Shapes<'_>) -> Result<(PreparedHandle, usize)> {
         let providers = self.providers(node)?;
         for (index, (_, provider)) in providers.iter().enumerate() {
             node.next = providers.get(index + 1).map(|(key, _)| key.name.clone());
             let prepared = provider.prepare(node)?;
-            if !prepared.or_next {
-                return Ok(prepared);
-            }
-            let serves = prepared.kernel.serves(shapes)?;
-            if prepared.kernel.serves(shapes)? != serves {
-                return Err(Error::failed("`serves` answers otherwise when it is asked again"));
-            }
-            if serves {
-                return Ok(prepared);
+            if !prepared.or_next || prepared.kernel.serves(shapes)? {
+                return Ok((prepared, index));
             }
         }
         Err(Error::failed("the kernel leaves the shapes to the next, and there is none"))

@@ -42,6 +42,8 @@ pub(super) fn cases() -> Vec<Case> {
         "taken built-in encoding",
         "taken built-in op",
         "taken built-in kernel",
+        "half, then another memory space",
+        "reserved encoding name",
         "taken built-in plugin name",
     ];
     let mut cases: Vec<Case> = modes

@@ -141,11 +141,17 @@ impl Probe<'_> {
     fn determinism(&self, cases: &[Case]) -> Result<String, String> {
         for Case { node, tensors } in cases {
             let said = node.describe();
-            let mut first: Option<Vec<TestTensor>> = None;
+            let mut first: Option<(Vec<TestTensor>, usize)> = None;
             for threads in [THREADS, THREADS].concat() {
                 (self.at)(&format!("run, {said}, {threads} threads"));
-                let outputs = complete(self.run(node, tensors, threads, Memory::default()), &said)?;
-                let first = first.get_or_insert_with(|| outputs.clone());
+                let ran = self.run(node, tensors, threads, Memory::default());
+                let Ran { outputs, displaced, .. } = ran.map_err(|error| format!("of {said}: {error}"))?;
+                let (first, before) = first.get_or_insert_with(|| (outputs.clone(), displaced));
+                if *before != displaced {
+                    return Err(format!(
+                        "of {said}: `serves` answers otherwise for the same shapes another time"
+                    ));
+                }
                 if let Some((output, byte)) = first_difference(first, &outputs) {
                     return Err(format!(
                         "of {said}: byte {byte} of output {output} is another on {threads} threads, or another time"

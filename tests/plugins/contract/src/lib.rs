@@ -163,6 +163,18 @@ impl KernelProvider for PlainMatmul {
     }
 }
 
+/// A kernel for memory that is not the host's.
+struct Elsewhere;
+
+impl KernelProvider for Elsewhere {
+    fn key(&self) -> KernelKey {
+        KernelKey::new("matmul", Selector::Dense, "elsewhere").priority(9).space(1)
+    }
+    fn prepare(&self, _: &PrepareContext<'_>) -> Result<Prepared> {
+        Err(Error::failed("no kernel to be had"))
+    }
+}
+
 /// A kernel provider that does not know what it serves.
 struct NoKey;
 
@@ -247,6 +259,8 @@ fn plugin() -> Result<Plugin> {
         "taken built-in encoding" => sound.encoding(Encoding::named("q4_0")),
         "taken built-in op" => sound.simple_op(Copy("matmul")),
         "taken built-in kernel" => sound.kernel(PlainMatmul),
+        "half, then another memory space" => sound.kernel(Elsewhere),
+        "reserved encoding name" => named("keep"),
         "taken built-in plugin name" => {
             Plugin::new("qmatmul", "0.1.0").encoding(Encoding::named("contract.sound"))
         }

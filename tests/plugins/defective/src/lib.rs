@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use bitquilt_plugin_api::{
-    AttributeKind, EncodingSpec, Error, ErrorBound, InferContext, Kernel, Op, OpSignature, OutputType,
-    Plugin, QuantizationEncoding, Result, Rows, RunContext, Scratch, Shapes, TensorType, TensorView,
-    bytemuck, export_plugin,
+    AttributeKind, EncodingSpec, Error, ErrorBound, Executor, InferContext, InputTransform, Kernel,
+    KernelKey, KernelProvider, Op, OpSignature, OutputType, Plugin, PrepareContext, Prepared,
+    QuantizationEncoding, Result, RowPart, Rows, RunContext, Scratch, Selector, Shapes, TensorType,
+    TensorView, bytemuck, export_plugin,
 };
 
 /// Values in a block.
@@ -191,6 +192,67 @@ impl Kernel for Copy {
     }
 }
 
+/// A provider for [`Copy`] with a defect of what only providers have.
+struct Provider(&'static str, i32);
+
+impl KernelProvider for Provider {
+    fn key(&self) -> KernelKey {
+        KernelKey::new(format!("defective.op_{}", self.0), Selector::Dense, format!("at{}", self.1))
+            .priority(self.1)
+    }
+
+    fn prepare(&self, cx: &PrepareContext<'_>) -> Result<Prepared> {
+        let prepared = Prepared::new(Fickle);
+        Ok(match (self.0, cx.next()) {
+            ("joins", _) => prepared.transform(0, "as it is", Halves),
+            (_, Some(next)) => prepared.or_next(next),
+            _ => prepared,
+        })
+    }
+}
+
+/// A kernel that copies, and serves shapes one time and not the next.
+struct Fickle;
+
+impl Kernel for Fickle {
+    fn run(&self, cx: &mut RunContext<'_>) -> Result<()> {
+        cx.output(0)?.into_bytes().copy_from_slice(cx.input(0)?.bytes());
+        Ok(())
+    }
+
+    fn serves(&self, _: &Shapes<'_>) -> bool {
+        next_call().is_multiple_of(2)
+    }
+}
+
+/// A transform that joins parts in the wrong order.
+struct Halves;
+
+impl InputTransform for Halves {
+    fn bytes(&self, shape: &[usize]) -> usize {
+        shape.iter().product::<usize>() * size_of::<f32>()
+    }
+
+    fn run(&self, input: TensorView<'_>, dst: &mut [u8], _: Executor<'_>) -> Result<()> {
+        dst.copy_from_slice(input.bytes());
+        Ok(())
+    }
+
+    fn unit(&self) -> Option<usize> {
+        Some(1)
+    }
+
+    fn join(&self, _: &[usize], parts: &[RowPart<'_>], dst: &mut [u8]) -> Result<()> {
+        let mut rest = dst;
+        for part in parts.iter().rev() {
+            let (to, after) = rest.split_at_mut(part.bytes.len());
+            to.copy_from_slice(part.bytes);
+            rest = after;
+        }
+        Ok(())
+    }
+}
+
 fn plugin() -> Plugin {
     let mut plugin = Plugin::new("fixture-defective", env!("CARGO_PKG_VERSION"));
     for defect in [
@@ -239,7 +301,9 @@ fn plugin() -> Plugin {
     ] {
         plugin = plugin.simple_op(Copy(defect));
     }
-    plugin
+    let providers = [Provider("joins", 0), Provider("serves", 0), Provider("serves", 1)];
+    let plugin = plugin.op(Copy("joins")).op(Copy("serves"));
+    providers.into_iter().fold(plugin, Plugin::kernel)
 }
 
 export_plugin!(plugin);
