@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 /// A graph of one node, `sum`: the input `x` and the constant.
 fn record() -> Value {
     json!({
-        "format": 1,
+        "format": 2,
         "inputs": [{"name": "x", "element": "f32", "shape": ["n", "4"]}],
         "states": [],
         "constants": ["constant.0"],
@@ -53,7 +53,7 @@ fn hostile_records_get_a_sentence() {
     let mut whole_product = node("reshape", json!([["shape", {"shape": ["_"]}]]));
     whole_product["name"] = json!("flat");
     for (place, value, sentence) in [
-        ("/format", json!(2), "its graph is of format 2, this version reads 1"),
+        ("/format", json!(1), "its graph is of format 1, this version reads 2"),
         ("/inputs", json!([]), "node `sum` takes a value that is not made before it"),
         ("/nodes/0/inputs/0", json!({"node": [0, 0]}), "node `sum` takes a value that is not made before it"),
         ("/nodes/0/inputs/0", json!({"node": [7, 0]}), "node `sum` takes a value that is not made before it"),
@@ -161,7 +161,7 @@ fn hostile_records_get_a_sentence() {
         (&nested, "has no graph that can be read"),
         (&record().to_string().replace("{\"input\":0}", &nested), "expected value at line 1"),
         (
-            &record().to_string().replacen("\"format\":1", "\"format\":1,\"format\":1", 1),
+            &record().to_string().replacen("\"format\":2", "\"format\":2,\"format\":2", 1),
             "duplicate field `format`",
         ),
     ] {
