@@ -1,14 +1,13 @@
 //! The host's threads, lent to kernels.
 
 use std::any::Any;
-use std::marker::PhantomData;
-use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::guard;
 use crate::tensor::WorkerScratch;
+use crate::tile::{Tile, Tiles};
 use crate::{Error, Result};
 
 /// Threads that can run tasks, to make an [`Executor`] of.
@@ -159,54 +158,17 @@ impl<'a> Executor<'a> {
         body: impl Fn(Tile<'_, T>, &mut [u8]) -> Result<()> + Sync,
     ) -> Result<()> {
         assert!(rows > 0 && columns > 0, "a tile has rows and columns");
-        assert!(data.len().checked_rem(row_len).is_none_or(|rest| rest == 0), "whole rows");
-        let height = data.len().checked_div(row_len).unwrap_or(0);
-        let (across, base) = (row_len.div_ceil(columns), SendPtr(data.as_mut_ptr()));
-        let piece =
-            |at: usize, len: usize, end: usize| at * len..end.min(at.saturating_add(1).saturating_mul(len));
+        let tiles = Tiles::new(data, row_len);
+        let (height, across) = (tiles.rows(), row_len.div_ceil(columns));
+        let piece = |at: usize, len: usize, end: usize| {
+            at.saturating_mul(len)..end.min(at.saturating_add(1).saturating_mul(len))
+        };
         self.try_par_for(height.div_ceil(rows) * across, scratch, |index, scratch| {
-            let (values, borrow) = (base.get(), PhantomData);
-            let (rows, columns) =
-                (piece(index / across, rows, height), piece(index % across, columns, row_len));
-            // The tiles of two tasks do not overlap, and all lie in `data`.
-            body(Tile { values, row_len, rows, columns, borrow }, scratch)
+            let rows = piece(index / across, rows, height);
+            let columns = piece(index % across, columns, row_len);
+            // SAFETY: each task has its own index, so that the tiles of two do not overlap.
+            body(unsafe { tiles.tile(rows, columns) }, scratch)
         })
-    }
-}
-
-/// A part of a row-major matrix, some columns of some rows, which one task writes: what lies beside it in each row is another's.
-#[derive(Debug)]
-pub struct Tile<'a, T> {
-    values: *mut T,
-    row_len: usize,
-    rows: Range<usize>,
-    columns: Range<usize>,
-    borrow: PhantomData<&'a mut T>,
-}
-
-impl<T> Tile<'_, T> {
-    /// Its rows of the matrix.
-    pub fn rows(&self) -> Range<usize> {
-        self.rows.clone()
-    }
-
-    /// Its columns of the matrix.
-    pub fn columns(&self) -> Range<usize> {
-        self.columns.clone()
-    }
-
-    /// Its columns of a row of the matrix.
-    ///
-    /// # Panics
-    /// If the row is not in the tile.
-    #[inline]
-    pub fn row(&mut self, row: usize) -> &mut [T] {
-        assert!(self.rows.contains(&row), "row {row} is not among {:?}", self.rows);
-        // SAFETY: the matrix has the row and these columns of it, which are this tile's alone.
-        unsafe {
-            let first = self.values.add(row * self.row_len + self.columns.start);
-            std::slice::from_raw_parts_mut(first, self.columns.len())
-        }
     }
 }
 
@@ -330,17 +292,6 @@ mod tests {
             Executor::serial().try_par_tiles_mut(&mut data, row_len, size, none, tile).unwrap();
             assert_eq!(data, (1..=height * row_len).collect::<Vec<_>>());
         }
-    }
-
-    #[test]
-    #[should_panic(expected = "row 2 is not among 0..2")]
-    fn a_tile_does_not_reach_beyond_itself() {
-        let tile = |mut tile: Tile<'_, u8>, _: &mut [u8]| {
-            tile.row(2).fill(1);
-            Ok(())
-        };
-        let none = WorkerScratch::none();
-        let _ = Executor::serial().try_par_tiles_mut(&mut [0u8; 12], 4, [2, 4], none, tile);
     }
 
     #[test]

@@ -138,6 +138,7 @@ mod signature;
 mod staged;
 mod tensor;
 pub mod text;
+mod tile;
 
 #[doc(hidden)]
 pub use abi::export;
@@ -147,7 +148,7 @@ pub use context::{InferContext, NodeView, PrepareContext, RunContext};
 pub use dim::{Bindings, Dim, dim};
 pub use encoding::{Encoding, EncodingSpec, ErrorBound, Importance, QuantizationEncoding, Rows};
 pub use error::{Error, ErrorKind, Result};
-pub use executor::{Executor, Tile};
+pub use executor::Executor;
 pub use float8::{F8E4M3, F8E5M2};
 pub use half;
 pub use host::{EncodingHandle, KernelProviderHandle, OpHandle};
@@ -162,3 +163,4 @@ pub use signature::SignatureError;
 pub use tensor::{
     DType, Element, ElementView, Scalar, ShapeDisplay, TensorType, TensorView, TensorViewMut, WorkerScratch,
 };
+pub use tile::{Tile, Tiles};

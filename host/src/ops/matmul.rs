@@ -1,7 +1,7 @@
 //! `matmul`: dense f32 matrix products.
 
 use bitquilt_plugin_api::{
-    Dim, Error, InferContext, Op, OpSignature, OutputType, Plugin, Result, RunContext, TensorType,
+    Dim, Error, InferContext, Op, OpSignature, OutputType, Plugin, Result, RunContext, TensorType, Tile, Tiles,
 };
 
 use super::check::{Input, broadcast_dims};
@@ -75,7 +75,7 @@ impl Vectorized for Matmul {
         if output.is_empty() {
             return Ok(());
         }
-        let base = Base(output.as_mut_ptr());
+        let tiles = Tiles::new(output, product.n);
         let (panels, group) = (product.panels(), product.panels_a_task());
         cx.executor().par_for(panels.div_ceil(group), |task, _| {
             for index in task * group..panels.min((task + 1) * group) {
@@ -83,9 +83,10 @@ impl Vectorized for Matmul {
                 let [x_matrix, y_matrix] = walk.offsets(panel.matrix);
                 let x = &x[x_matrix * product.m * product.k..][..product.m * product.k];
                 let y = &y[y_matrix * product.k * product.n..][..product.k * product.n];
-                // SAFETY: the output holds all matrices of the product, the panels of two tasks do not overlap, and no one
-                // else uses the output while they run.
-                unsafe { product.multiply(simd, &panel, x, y, &base) };
+                let first = panel.matrix * product.m + panel.row;
+                let (rows, columns) = (first..first + panel.rows, panel.column..panel.column + panel.columns);
+                // SAFETY: the panels of two tasks do not overlap.
+                product.multiply(simd, &panel, x, y, unsafe { tiles.tile(rows, columns) });
             }
         });
         Ok(())
@@ -126,12 +127,9 @@ impl Product {
         Panel { matrix: index / across / down, row, rows, column, columns }
     }
 
-    /// Computes a panel from the matrices `x`, `[m, k]`, and `y`, `[k, n]`.
-    ///
-    /// # Safety
-    /// `output` is the first of [`Self::matrices`] matrices `[m, n]`, and the panel's values are used by nobody else.
-    unsafe fn multiply(&self, simd: AnySimd, panel: &Panel, x: &[f32], y: &[f32], output: &Base) {
-        let first = (panel.matrix * self.m + panel.row) * self.n + panel.column;
+    /// Computes a panel from the matrices `x`, `[m, k]`, and `y`, `[k, n]`. `output` is the panel's tile of all matrices `[m, n]`, one
+    /// below the other.
+    fn multiply(&self, simd: AnySimd, panel: &Panel, x: &[f32], y: &[f32], mut output: Tile<'_, f32>) {
         // No slice of a process is longer than `isize::MAX` bytes, so neither is a row of one.
         let (k, n) = (self.k as isize, self.n as isize);
         let (x, y) = (
@@ -141,17 +139,11 @@ impl Product {
         // SAFETY: `rows` rows of `k` values of `x` lie `k` apart; `k` rows of `columns` values of `y` and `rows` rows of as many
         // of the output lie `n` apart, from the panel's column on. The output's values are written and not read.
         unsafe {
-            let out = (output.0.add(first), n);
+            let out = (output.as_mut_ptr(), n);
             Gemm { m: panel.rows, k: self.k, n: panel.columns, x: (x, k), y: (y, n), out }.compute(simd);
         }
     }
 }
-
-/// The output's first value, for tasks that write panels apart from each other.
-struct Base(*mut f32);
-
-// SAFETY: the pointer is used in `Product::multiply` alone, whose callers keep to values of their own.
-unsafe impl Sync for Base {}
 
 #[cfg(test)]
 mod tests {

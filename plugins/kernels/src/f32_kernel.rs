@@ -7,9 +7,8 @@
 
 use std::array::from_fn;
 
+use bitquilt_plugin_api::Tile;
 use bitquilt_simd::{AnySimd, Body, Isa, LANES, Simd};
-
-use crate::output::OutputPart;
 
 /// A product of f32 rows for an instruction set.
 ///
@@ -35,9 +34,9 @@ impl F32Kernel {
     ///
     /// # Panics
     /// If `n` is 0, or `weights` or `x` are not as many rows as those of `out`.
-    pub fn multiply(self, weights: &[f32], x: &[f32], n: usize, out: &mut OutputPart<'_>) {
+    pub fn multiply(self, weights: &[f32], x: &[f32], n: usize, out: &mut Tile<'_, f32>) {
         let rows = |values: &[f32], count: usize| Some(values.len()) == count.checked_mul(n);
-        assert!(n > 0 && rows(weights, out.of_weight().len()) && rows(x, out.of_x().len()), "whole rows");
+        assert!(n > 0 && rows(weights, out.columns().len()) && rows(x, out.rows().len()), "whole rows");
         self.0.run(Product { weights, x, n, out });
     }
 }
@@ -54,7 +53,7 @@ struct Product<'a, 'o> {
     weights: &'a [f32],
     x: &'a [f32],
     n: usize,
-    out: &'a mut OutputPart<'o>,
+    out: &'a mut Tile<'o, f32>,
 }
 
 impl Body for Product<'_, '_> {
@@ -99,9 +98,9 @@ impl Product<'_, '_> {
         let weights = from_fn(|r| &self.weights[(row + r) * self.n..][..self.n]);
         let x = from_fn(|c| &self.x[(column + c) * self.n..][..self.n]);
         let sums = dots::<S, R, C>(simd, weights, x);
-        let (first_column, first_row) = (self.out.of_x().start, self.out.of_weight().start + row);
+        let (first_column, first_row) = (self.out.rows().start, self.out.columns().start + row);
         for c in 0..C {
-            let out = self.out.row(first_column + column + c, first_row..first_row + R);
+            let out = self.out.part(first_column + column + c, first_row..first_row + R);
             for (out, sums) in out.iter_mut().zip(&sums) {
                 *out = simd.sum(sums[c]);
             }
@@ -162,7 +161,7 @@ fn accumulate<S: Simd, const R: usize, const C: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::Output;
+    use bitquilt_plugin_api::Tiles;
 
     fn values(seed: usize, count: usize) -> Vec<f32> {
         (0..count).map(|index| ((index * 7919 + seed * 104_729) % 2003) as f32 / 1001.0 - 1.0).collect()
@@ -171,9 +170,9 @@ mod tests {
     fn multiply(kernel: F32Kernel, weights: &[f32], x: &[f32], n: usize) -> Vec<f32> {
         let stride = weights.len() / n;
         let mut out = vec![f32::NAN; x.len() / n * stride];
-        let output = Output::new(&mut out, stride);
-        // SAFETY: there is no other part.
-        kernel.multiply(weights, x, n, &mut unsafe { output.part(0..x.len() / n, 0..stride) });
+        let output = Tiles::new(&mut out, stride);
+        // SAFETY: there is no other tile.
+        kernel.multiply(weights, x, n, &mut unsafe { output.tile(0..x.len() / n, 0..stride) });
         out
     }
 

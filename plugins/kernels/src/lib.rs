@@ -13,7 +13,6 @@
 //! | activations are quantized once for all weights that take them | [`activations`], [`ActivationFormat::store`] |
 //! | a product | [`PackedWeight::multiply`] |
 //! | a product of what has no kernels here, once it is decoded | [`F32Kernel`] |
-//! | where tasks write their parts of it | [`Output`] |
 //! | the caller's threads | [`Par`] |
 //!
 //! An element of a product has one order of sums: its bits do not depend on the number of threads, on the other rows of `x`, or on
@@ -27,7 +26,6 @@ mod f32_kernel;
 mod form;
 mod formats;
 mod kernels;
-mod output;
 mod pack;
 mod par;
 mod unpack;
@@ -40,6 +38,5 @@ pub use error::KernelError;
 pub use f32_kernel::F32Kernel;
 pub use form::{Form, StripForm};
 pub use formats::{activations, block, encodings, row_step, serving};
-pub use output::{Output, OutputPart};
 pub use pack::PackedWeight;
 pub use par::{Par, Serial};

@@ -5,7 +5,7 @@ use bitquilt_plugin_api::{
     Selector, Shapes, bytemuck,
 };
 
-use bitquilt_kernels::{F32Kernel, Isa, Output};
+use bitquilt_kernels::{F32Kernel, Isa};
 
 use crate::op::QMATMUL;
 
@@ -68,16 +68,16 @@ impl Kernel for DecodeAndMultiply {
             )));
         }
         let rows = tile_rows(p, n);
-        let (m, output) = (x.len() / n, Output::new(out, p));
-        cx.executor().try_par_for(p.div_ceil(rows), cx.worker_scratch(), |tile, scratch| {
-            let tile = tile * rows..p.min((tile + 1) * rows);
-            let weights = &mut bytemuck::cast_slice_mut(scratch)[..tile.len() * n];
-            let blocks = &w.bytes()[tile.start * row_bytes..tile.end * row_bytes];
+        // The rows of the weight are columns of the output.
+        let size = [usize::MAX, rows];
+        cx.executor().try_par_tiles_mut(out, p, size, cx.worker_scratch(), |mut tile, scratch| {
+            let rows = tile.columns();
+            let weights = &mut bytemuck::cast_slice_mut(scratch)[..rows.len() * n];
+            let blocks = &w.bytes()[rows.start * row_bytes..rows.end * row_bytes];
             decoder.dequantize(blocks, weights).map_err(|error| {
-                Error::new(error.kind(), format_args!("rows {tile:?} of `w` cannot be decoded: {error}"))
+                Error::new(error.kind(), format_args!("rows {rows:?} of `w` cannot be decoded: {error}"))
             })?;
-            // SAFETY: no two tasks have rows of the weight in common.
-            self.0.multiply(weights, x, n, &mut unsafe { output.part(0..m, tile) });
+            self.0.multiply(weights, x, n, &mut tile);
             Ok(())
         })
     }

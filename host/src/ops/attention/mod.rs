@@ -21,7 +21,7 @@ use super::positions::Positions;
 use super::walk::Walk;
 use bitquilt_simd::AnySimd;
 use part::{CHUNK, Sizes};
-use problem::{Dims, Element, Mask, Output, Problem, Visible};
+use problem::{Dims, Element, Mask, Problem, Visible};
 
 /// Registers the op.
 pub(super) fn register(plugin: Plugin) -> Plugin {
@@ -250,7 +250,7 @@ fn attend<K: Element>(simd: AnySimd, executor: Executor<'_>, problem: &Problem<'
     if memory.output.is_empty() {
         return;
     }
-    let (sizes, tasks, output) = (Sizes::of(dims), dims.tasks(), Output::new(memory.output));
+    let (sizes, tasks, output) = (Sizes::of(dims), dims.tasks(), Tiles::new(memory.output, dims.m));
     // The last queries see the most keys: their tasks begin first.
     let task = |index| problem.task(tasks - 1 - index, executor.workers());
     let Parts::Chunks(chunks) = Parts::of(dims, problem.most_visible(), executor.workers()) else {

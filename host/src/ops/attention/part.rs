@@ -1,6 +1,8 @@
 //! What some keys give the rows of a task, and how it is put together.
 
-use super::problem::{Dims, Element, Output, Problem, Task};
+use bitquilt_plugin_api::Tiles;
+
+use super::problem::{Dims, Element, Problem, Task};
 use crate::ops::math::exp;
 use bitquilt_simd::{LANES, Simd};
 
@@ -109,11 +111,13 @@ impl<K: Element> Rows<'_, K> {
 
     /// Writes the rows: weighted values by weights; zeros where no key was seen.
     #[inline(always)]
-    pub(super) fn finish<S: Simd>(&self, simd: S, total: &Part<'_>, output: &Output<'_>) {
+    pub(super) fn finish<S: Simd>(&self, simd: S, total: &Part<'_>, output: &Tiles<'_, f32>) {
         let m = self.problem.dims.m;
         for row in 0..self.count() {
+            let place = self.problem.place(&self.task, row);
             // SAFETY: each row is of one task, which one worker finishes, once.
-            let to = unsafe { output.row(self.problem.place(&self.task, row), m) };
+            let mut tile = unsafe { output.tile(place..place + 1, 0..m) };
+            let to = tile.row(place);
             let weight = total.weight[row];
             if weight == 0.0 {
                 to.fill(0.0);

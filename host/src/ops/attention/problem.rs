@@ -256,36 +256,6 @@ impl<K: Element> Problem<'_, K> {
     }
 }
 
-/// The output, of which each task writes rows of its own.
-pub(super) struct Output<'a> {
-    values: *mut f32,
-    len: usize,
-    borrow: PhantomData<&'a mut [f32]>,
-}
-
-// SAFETY: it is floats, and the one way to reach them is unsafe and asks for one user a row.
-unsafe impl Sync for Output<'_> {}
-
-impl<'a> Output<'a> {
-    pub(super) fn new(values: &'a mut [f32]) -> Self {
-        Self { values: values.as_mut_ptr(), len: values.len(), borrow: PhantomData }
-    }
-
-    /// Row `place` of `m` values.
-    ///
-    /// # Safety
-    /// No two slices of one row may be alive at a time, and all rows have the same length.
-    ///
-    /// # Panics
-    /// If there is no such row.
-    #[allow(clippy::mut_from_ref)]
-    pub(super) unsafe fn row(&self, place: usize, m: usize) -> &mut [f32] {
-        assert!((place + 1) * m <= self.len, "row {place} of {}", self.len / m);
-        // SAFETY: the row lies in the values, which `'a` borrows mutably; the caller is its only user.
-        unsafe { std::slice::from_raw_parts_mut(self.values.add(place * m), m) }
-    }
-}
-
 /// What keys and values are stored as.
 pub(super) trait Element: Scalar {
     /// Sixteen of them, as f32.

@@ -1,7 +1,9 @@
 //! The sums of a task: those of chunks of keys, and of all.
 
+use bitquilt_plugin_api::Tiles;
+
 use super::part::{CHUNK, Part, Rows, Sizes};
-use super::problem::{Element, Output, Problem, Task};
+use super::problem::{Element, Problem, Task};
 use super::tile::Tile;
 use bitquilt_simd::{Body, Simd};
 
@@ -11,7 +13,7 @@ pub(super) struct Whole<'a, K> {
     pub(super) task: Task,
     pub(super) sizes: Sizes,
     pub(super) scratch: &'a mut [f32],
-    pub(super) output: &'a Output<'a>,
+    pub(super) output: &'a Tiles<'a, f32>,
 }
 
 /// What one chunk of keys gives a task's rows.
@@ -30,7 +32,7 @@ pub(super) struct Merge<'a, K> {
     pub(super) task: Task,
     pub(super) sizes: Sizes,
     pub(super) parts: &'a mut [f32],
-    pub(super) output: &'a Output<'a>,
+    pub(super) output: &'a Tiles<'a, f32>,
 }
 
 impl<K: Element> Body for Whole<'_, K> {

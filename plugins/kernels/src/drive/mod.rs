@@ -8,10 +8,11 @@
 
 use std::ops::Range;
 
+use bitquilt_plugin_api::{Tile, Tiles};
+
 use crate::{
     activation::{ActivationFormat, tile_columns},
     arch::{DotIsa, MAX_LANES},
-    output::{Output, OutputPart},
     par::{Par, part},
 };
 
@@ -120,7 +121,7 @@ pub(crate) struct Part<'a> {
     product: Product<'a>,
     groups: Range<usize>,
     tiles: Range<usize>,
-    out: OutputPart<'a>,
+    out: Tile<'a, f32>,
 }
 
 impl Part<'_> {
@@ -129,12 +130,12 @@ impl Part<'_> {
     fn write<I: DotIsa>(&mut self, isa: I, group: usize, column: usize, values: I::F32) {
         let first = group * I::LANES;
         if first + I::LANES <= self.product.p {
-            isa.store_f32(self.out.row(column, first..first + I::LANES), values);
+            isa.store_f32(self.out.part(column, first..first + I::LANES), values);
         } else {
             let mut rows = [0.0; MAX_LANES];
             isa.store_f32(&mut rows, values);
             let rows = &rows[..self.product.p - first];
-            self.out.row(column, first..self.product.p).copy_from_slice(rows);
+            self.out.part(column, first..self.product.p).copy_from_slice(rows);
         }
     }
 }
@@ -145,11 +146,11 @@ pub(crate) fn multiply(kernels: &dyn Kernels, product: Product<'_>, out: &mut [f
     if m == 0 || p == 0 {
         return;
     }
-    let (groups, lanes, out) = (p.div_ceil(kernels.lanes()), kernels.lanes(), Output::new(out, p));
+    let (groups, lanes, out) = (p.div_ceil(kernels.lanes()), kernels.lanes(), Tiles::new(out, p));
     // SAFETY: below, a task has a tile and a group together with no other, and is called once.
     let part_of = |groups: Range<usize>, tiles: Range<usize>| unsafe {
         let rows = groups.start * lanes..p.min(groups.end * lanes);
-        let out = out.part(product.columns(&tiles), rows);
+        let out = out.tile(product.columns(&tiles), rows);
         Part { product, groups, tiles, out }
     };
     let path = path(kernels, m);
