@@ -6,6 +6,9 @@ use crate::call::{User, call};
 use crate::header::{DequantizeFn, QuantizeFn, RawEncoding};
 use crate::read::{self, Item};
 
+/// The longest layout, in bytes, the zero at its end included.
+const MAX_LAYOUT: usize = 1 << 16;
+
 pub(crate) struct CEncoding {
     spec: EncodingSpec,
     user: User,
@@ -29,10 +32,13 @@ impl CEncoding {
                 )));
             }
         };
-        let spec = EncodingSpec::new(name, raw.block_len, raw.block_bytes)
+        let mut spec = EncodingSpec::new(name, raw.block_len, raw.block_bytes)
             .version(raw.version)
             .importance(importance)
             .summary(summary);
+        if raw.layout.is_some() {
+            spec = spec.layout(raw.layout.read_long(&format!("{what}->layout"), MAX_LAYOUT)?);
+        }
         Ok(Self {
             spec,
             user: User(raw.user),

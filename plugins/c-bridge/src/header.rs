@@ -5,8 +5,10 @@
 
 use std::ffi::{c_char, c_void};
 
-use bitquilt_plugin_api::{DType, Encoding, Executor};
+use bitquilt_plugin_api::DType;
 
+use crate::host::Host;
+use crate::node::NodeHost;
 use crate::read::{Item, List, Record, Text};
 
 pub(crate) const C_API: u32 = 1;
@@ -21,10 +23,22 @@ pub(crate) const INVALID: i32 = 1;
 pub(crate) const UNSUPPORTED: i32 = 2;
 pub(crate) const FAILED: i32 = 3;
 
+pub(crate) const VALUE_NONE: u32 = 0;
 pub(crate) const VALUE_INT: u32 = 1;
 pub(crate) const VALUE_FLOAT: u32 = 2;
 pub(crate) const VALUE_BOOL: u32 = 3;
 pub(crate) const VALUE_TEXT: u32 = 4;
+pub(crate) const VALUE_INTS: u32 = 5;
+pub(crate) const VALUE_SHAPE: u32 = 6;
+pub(crate) const VALUE_FLOATS: u32 = 7;
+pub(crate) const VALUE_TEXTS: u32 = 8;
+
+pub(crate) const FOR_DENSE: u32 = 1;
+pub(crate) const FOR_ENCODING: u32 = 2;
+pub(crate) const FOR_ANY_ENCODING: u32 = 3;
+
+/// `BITQUILT_NONE`.
+pub(crate) const NONE: usize = usize::MAX;
 
 /// `BITQUILT_ENCODED`.
 pub(crate) const ENCODED: u32 = 0;
@@ -82,6 +96,7 @@ pub(crate) struct RawEncoding {
     pub(crate) user: *mut c_void,
     pub(crate) quantize: Option<QuantizeFn>,
     pub(crate) dequantize: Option<DequantizeFn>,
+    pub(crate) layout: Text<'static>,
 }
 
 #[repr(C)]
@@ -90,6 +105,7 @@ pub(crate) struct RawInput {
     pub(crate) name: Text<'static>,
     pub(crate) kind: u32,
     pub(crate) arity: u32,
+    pub(crate) encodings: List<Text<'static>>,
 }
 
 #[repr(C)]
@@ -101,6 +117,11 @@ pub(crate) struct RawValue<'a> {
     pub(crate) integer: i64,
     pub(crate) number: f64,
     pub(crate) text: Text<'a>,
+    pub(crate) count: usize,
+    pub(crate) integers: *const i64,
+    pub(crate) numbers: *const f64,
+    pub(crate) texts: *const Text<'a>,
+    pub(crate) name: Text<'a>,
 }
 
 /// A value that a library says of itself.
@@ -111,7 +132,7 @@ pub(crate) struct RawAttribute {
     pub(crate) size: usize,
     pub(crate) name: Text<'static>,
     pub(crate) kind: u32,
-    pub(crate) reserved: u32,
+    pub(crate) optional: u32,
     pub(crate) initial: Item<RawInitial>,
 }
 
@@ -125,15 +146,9 @@ pub(crate) struct RawType<'a> {
     pub(crate) encoding: Text<'a>,
     pub(crate) block_len: usize,
     pub(crate) block_bytes: usize,
-}
-
-#[repr(C)]
-pub(crate) struct RawNode<'a> {
-    pub(crate) size: usize,
-    pub(crate) input_count: usize,
-    pub(crate) inputs: *const *const RawType<'a>,
-    pub(crate) attribute_count: usize,
-    pub(crate) attributes: *const *const RawValue<'a>,
+    pub(crate) alias: usize,
+    pub(crate) constant: u32,
+    pub(crate) reserved: u32,
 }
 
 #[repr(C)]
@@ -152,18 +167,45 @@ pub(crate) struct RawTensor<'a> {
 }
 
 pub(crate) type TaskFn = unsafe extern "C" fn(*mut c_void, usize, usize, *mut RawError) -> i32;
-/// The run and the error may be null.
+
+/// A node may be null, and so may an error.
+pub(crate) type PositionFn = unsafe extern "C" fn(Option<&RawNode<'_>>, Text<'_>) -> usize;
+pub(crate) type OptionFn = unsafe extern "C" fn(Option<&RawNode<'_>>, Text<'_>) -> *const c_char;
+pub(crate) type NodeParForFn =
+    unsafe extern "C" fn(Option<&RawNode<'_>>, usize, Option<TaskFn>, *mut c_void, Option<&RawError>) -> i32;
+pub(crate) type NodeDecodeFn =
+    unsafe extern "C" fn(Option<&RawNode<'_>>, usize, *const u8, usize, *mut f32, Option<&RawError>) -> i32;
+pub(crate) type MemoryFn =
+    unsafe extern "C" fn(Option<&RawNode<'_>>, usize, *mut *mut c_void, Option<&RawError>) -> i32;
+
+#[repr(C)]
+pub(crate) struct RawNode<'a> {
+    pub(crate) size: usize,
+    pub(crate) host: &'a NodeHost<'a>,
+    pub(crate) op: Text<'a>,
+    pub(crate) input_count: usize,
+    pub(crate) inputs: *const *const RawType<'a>,
+    pub(crate) output_count: usize,
+    pub(crate) outputs: *const *const RawType<'a>,
+    pub(crate) attribute_count: usize,
+    pub(crate) attributes: *const *const RawValue<'a>,
+    pub(crate) position_count: usize,
+    pub(crate) positions: *const usize,
+    pub(crate) position: PositionFn,
+    pub(crate) option: OptionFn,
+    pub(crate) constants: *const *const RawTensor<'a>,
+    pub(crate) next: Text<'a>,
+    pub(crate) workers: usize,
+    pub(crate) par_for: NodeParForFn,
+    pub(crate) decode: NodeDecodeFn,
+    pub(crate) memory: MemoryFn,
+}
+
+/// A run may be null, and so may an error.
 pub(crate) type ParForFn =
     unsafe extern "C" fn(Option<&RawRun<'_>>, usize, Option<TaskFn>, *mut c_void, Option<&RawError>) -> i32;
-/// As above.
 pub(crate) type DecodeFn =
     unsafe extern "C" fn(Option<&RawRun<'_>>, usize, *const u8, usize, *mut f32, Option<&RawError>) -> i32;
-
-/// What stands behind a run's field `host`, which C passes on and does not read.
-pub(crate) struct Host<'a> {
-    pub(crate) executor: Executor<'a>,
-    pub(crate) decoders: [Option<Encoding<'a>>; MAX_INPUTS],
-}
 
 #[repr(C)]
 pub(crate) struct RawRun<'a> {
@@ -184,6 +226,9 @@ pub(crate) struct RawRun<'a> {
     pub(crate) worker_stride: usize,
     pub(crate) par_for: ParForFn,
     pub(crate) decode: DecodeFn,
+    pub(crate) position_count: usize,
+    pub(crate) positions: *const usize,
+    pub(crate) prepared: *mut c_void,
 }
 
 #[repr(C)]
@@ -193,23 +238,69 @@ pub(crate) struct RawScratch {
     pub(crate) per_worker: usize,
 }
 
+#[repr(C)]
+pub(crate) struct RawContraction {
+    pub(crate) size: usize,
+    pub(crate) dense: usize,
+    pub(crate) encoded: usize,
+}
+
+#[repr(C)]
+pub(crate) struct RawPrepared<'a> {
+    pub(crate) size: usize,
+    pub(crate) data: *mut c_void,
+    pub(crate) note: Text<'a>,
+    pub(crate) or_next: u32,
+    pub(crate) reserved: u32,
+    pub(crate) releases: [u8; MAX_INPUTS],
+}
+
 pub(crate) type InferFn =
     unsafe extern "C" fn(*mut c_void, *const RawNode<'_>, *const *mut RawType<'_>, *mut RawError) -> i32;
 pub(crate) type ScratchFn = unsafe extern "C" fn(*mut c_void, *const RawRun<'_>, *mut RawScratch);
 pub(crate) type RunFn = unsafe extern "C" fn(*mut c_void, *const RawRun<'_>, *mut RawError) -> i32;
+pub(crate) type SupportsFn = unsafe extern "C" fn(*mut c_void, *const RawNode<'_>, *mut RawError) -> i32;
+pub(crate) type PrepareFn =
+    unsafe extern "C" fn(*mut c_void, *const RawNode<'_>, *mut RawPrepared<'_>, *mut RawError) -> i32;
+pub(crate) type ServesFn = unsafe extern "C" fn(*mut c_void, *const RawRun<'_>) -> i32;
+pub(crate) type DestroyFn = unsafe extern "C" fn(*mut c_void, *mut c_void);
 
 #[repr(C)]
 pub(crate) struct RawOp {
     pub(crate) size: usize,
     pub(crate) name: Text<'static>,
     pub(crate) summary: Text<'static>,
-    pub(crate) inputs: List<RawInput>,
-    pub(crate) attributes: List<RawAttribute>,
+    pub(crate) inputs: List<Item<RawInput>>,
+    pub(crate) attributes: List<Item<RawAttribute>>,
     pub(crate) output_count: usize,
     pub(crate) user: *mut c_void,
     pub(crate) infer: Option<InferFn>,
     pub(crate) scratch: Option<ScratchFn>,
     pub(crate) run: Option<RunFn>,
+    pub(crate) effect: Text<'static>,
+    pub(crate) impure: u32,
+    pub(crate) split: u32,
+    pub(crate) split_input: usize,
+    pub(crate) contraction: Item<RawContraction>,
+}
+
+#[repr(C)]
+pub(crate) struct RawKernel {
+    pub(crate) size: usize,
+    pub(crate) name: Text<'static>,
+    pub(crate) op: Text<'static>,
+    pub(crate) selector: u32,
+    pub(crate) priority: i32,
+    pub(crate) encoding: Text<'static>,
+    pub(crate) space: u32,
+    pub(crate) reserved: u32,
+    pub(crate) user: *mut c_void,
+    pub(crate) supports: Option<SupportsFn>,
+    pub(crate) prepare: Option<PrepareFn>,
+    pub(crate) serves: Option<ServesFn>,
+    pub(crate) scratch: Option<ScratchFn>,
+    pub(crate) run: Option<RunFn>,
+    pub(crate) destroy: Option<DestroyFn>,
 }
 
 #[repr(C)]
@@ -219,18 +310,33 @@ pub(crate) struct RawPlugin {
     pub(crate) size: u32,
     pub(crate) name: Text<'static>,
     pub(crate) version: Text<'static>,
-    pub(crate) encodings: List<RawEncoding>,
-    pub(crate) ops: List<RawOp>,
+    pub(crate) encodings: List<Item<RawEncoding>>,
+    pub(crate) ops: List<Item<RawOp>>,
+    pub(crate) kernels: List<Item<RawKernel>>,
 }
 
+/// The bytes of a `bitquilt_plugin` that every version of the header has.
+pub(crate) const LEAST_PLUGIN: usize = std::mem::offset_of!(RawPlugin, kernels);
+
+/// Structs of a library, and the bytes of each that every version of the header has.
 macro_rules! records {
-    ($($name:ident),*) => { $(
-        const _: () = assert!(std::mem::offset_of!($name, size) == 0);
-        // SAFETY: `repr(C)`; the first field is its size, as is asserted above.
-        unsafe impl Record for $name {}
+    ($($name:ident = $least:expr),* $(,)?) => { $(
+        const _: () = assert!(std::mem::offset_of!($name, size) == 0 && size_of::<$name>() % 8 == 0);
+        // SAFETY: `repr(C)`; the first field is its size, as is asserted above; all others may be zero.
+        unsafe impl Record for $name {
+            const LEAST: usize = $least;
+        }
     )* };
 }
-records!(RawEncoding, RawInput, RawInitial, RawAttribute, RawOp);
+records!(
+    RawEncoding = std::mem::offset_of!(RawEncoding, layout),
+    RawInput = std::mem::offset_of!(RawInput, encodings),
+    RawInitial = std::mem::offset_of!(RawInitial, count),
+    RawAttribute = size_of::<RawAttribute>(),
+    RawOp = std::mem::offset_of!(RawOp, effect),
+    RawContraction = size_of::<RawContraction>(),
+    RawKernel = size_of::<RawKernel>(),
+);
 
 #[cfg(test)]
 mod tests {
@@ -239,6 +345,8 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+
+    const INCLUDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/include");
 
     /// Lines of C that print the layout of a struct, and the lines that they should print.
     macro_rules! layout {
@@ -282,20 +390,69 @@ mod tests {
                 user,
                 quantize,
                 dequantize,
+                layout,
             }
         );
         layout!(program, expected, RawInput = bitquilt_input { size, name, kind, arity });
-        layout!(program, expected, RawValue = bitquilt_value { size, kind, reserved, integer, number, text });
-        layout!(program, expected, RawAttribute = bitquilt_attribute { size, name, kind, reserved, initial });
+        lists!(program, expected, RawInput = bitquilt_input { encodings = encoding_count });
         layout!(
             program,
             expected,
-            RawType = bitquilt_type { size, dtype, rank, shape, encoding, block_len, block_bytes }
+            RawValue = bitquilt_value {
+                size,
+                kind,
+                reserved,
+                integer,
+                number,
+                text,
+                count,
+                integers,
+                numbers,
+                texts,
+                name,
+            }
+        );
+        layout!(program, expected, RawAttribute = bitquilt_attribute { size, name, kind, optional, initial });
+        layout!(
+            program,
+            expected,
+            RawType = bitquilt_type {
+                size,
+                dtype,
+                rank,
+                shape,
+                encoding,
+                block_len,
+                block_bytes,
+                alias,
+                constant,
+                reserved,
+            }
         );
         layout!(
             program,
             expected,
-            RawNode = bitquilt_node { size, input_count, inputs, attribute_count, attributes }
+            RawNode = bitquilt_node {
+                size,
+                host,
+                op,
+                input_count,
+                inputs,
+                output_count,
+                outputs,
+                attribute_count,
+                attributes,
+                position_count,
+                positions,
+                position,
+                option,
+                constants,
+                next,
+                workers,
+                par_for,
+                decode,
+                memory,
+            }
         );
         layout!(
             program,
@@ -333,18 +490,66 @@ mod tests {
                 worker_stride,
                 par_for,
                 decode,
+                position_count,
+                positions,
+                prepared,
             }
         );
         layout!(program, expected, RawScratch = bitquilt_scratch { size, shared, per_worker });
+        layout!(program, expected, RawContraction = bitquilt_contraction { size, dense, encoded });
         layout!(
             program,
             expected,
-            RawOp = bitquilt_op { size, name, summary, output_count, user, infer, scratch, run }
+            RawPrepared = bitquilt_prepared { size, data, note, or_next, reserved, releases }
+        );
+        layout!(
+            program,
+            expected,
+            RawOp = bitquilt_op {
+                size,
+                name,
+                summary,
+                output_count,
+                user,
+                infer,
+                scratch,
+                run,
+                effect,
+                impure,
+                split,
+                split_input,
+                contraction,
+            }
+        );
+        layout!(
+            program,
+            expected,
+            RawKernel = bitquilt_kernel {
+                size,
+                name,
+                op,
+                selector,
+                priority,
+                encoding,
+                space,
+                reserved,
+                user,
+                supports,
+                prepare,
+                serves,
+                scratch,
+                run,
+                destroy,
+            }
         );
         lists!(program, expected, RawOp = bitquilt_op { inputs = input_count, attributes = attribute_count });
         layout!(program, expected, RawPlugin = bitquilt_plugin { magic, api, size, name, version });
-        lists!(program, expected, RawPlugin = bitquilt_plugin { encodings = encoding_count, ops = op_count });
-        let numbers: [(&str, u64); 14] = [
+        lists!(
+            program,
+            expected,
+            RawPlugin = bitquilt_plugin { encodings = encoding_count, ops = op_count, kernels = kernel_count }
+        );
+        let numbers: [(&str, u64); 23] = [
             ("BITQUILT_C_API", C_API.into()),
             ("BITQUILT_MAGIC", MAGIC),
             ("BITQUILT_MAX_RANK", MAX_RANK as u64),
@@ -354,10 +559,19 @@ mod tests {
             ("BITQUILT_INVALID", INVALID as u64),
             ("BITQUILT_UNSUPPORTED", UNSUPPORTED as u64),
             ("BITQUILT_FAILED", FAILED as u64),
+            ("BITQUILT_NONE", NONE as u64),
+            ("BITQUILT_VALUE_NONE", VALUE_NONE.into()),
             ("BITQUILT_VALUE_INT", VALUE_INT.into()),
             ("BITQUILT_VALUE_FLOAT", VALUE_FLOAT.into()),
             ("BITQUILT_VALUE_BOOL", VALUE_BOOL.into()),
             ("BITQUILT_VALUE_TEXT", VALUE_TEXT.into()),
+            ("BITQUILT_VALUE_INTS", VALUE_INTS.into()),
+            ("BITQUILT_VALUE_SHAPE", VALUE_SHAPE.into()),
+            ("BITQUILT_VALUE_FLOATS", VALUE_FLOATS.into()),
+            ("BITQUILT_VALUE_TEXTS", VALUE_TEXTS.into()),
+            ("BITQUILT_FOR_DENSE", FOR_DENSE.into()),
+            ("BITQUILT_FOR_ENCODING", FOR_ENCODING.into()),
+            ("BITQUILT_FOR_ANY_ENCODING", FOR_ANY_ENCODING.into()),
             ("BITQUILT_ENCODED", ENCODED.into()),
         ];
         let dtypes = DType::all().map(|dtype| {
@@ -372,21 +586,27 @@ mod tests {
 
         let directory = tempfile::tempdir().unwrap();
         let (source, binary) = (directory.path().join("layout.c"), directory.path().join("layout"));
-        std::fs::write(
-            &source,
-            format!("#include \"bitquilt.h\"\nint main(void) {{\n{program}return 0;\n}}\n"),
-        )
-        .unwrap();
-        let include = concat!(env!("CARGO_MANIFEST_DIR"), "/include");
-        let compiled = Command::new("cc")
-            .args(["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I", include])
-            .arg(&source)
-            .arg("-o")
-            .arg(&binary)
-            .status();
-        assert!(compiled.unwrap().success());
-        let output = Command::new(&binary).output().unwrap();
-        assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
+        let program = format!("#include \"bitquilt.h\"\nint main(void) {{\n{program}return 0;\n}}\n");
+        std::fs::write(&source, program).unwrap();
+        let mut compilers = vec![("cc", "c", ["c99", "c11", "c17"].as_slice())];
+        match Command::new("c++").arg("--version").output() {
+            Ok(_) => compilers.push(("c++", "c++", &["c++11", "c++17", "c++20"])),
+            Err(error) => println!("skipped: the header in C++, since there is no `c++` here ({error})"),
+        }
+        for (compiler, language, standards) in compilers {
+            for standard in standards {
+                let mut command = Command::new(compiler);
+                command.args([&format!("-std={standard}"), "-x", language, "-I", INCLUDE]);
+                command
+                    .args(["-Wall", "-Wextra", "-Wpedantic", "-Werror"])
+                    .arg(&source)
+                    .arg("-o")
+                    .arg(&binary);
+                assert!(command.status().unwrap().success(), "{standard}");
+                let output = Command::new(&binary).output().unwrap();
+                assert_eq!(String::from_utf8(output.stdout).unwrap(), expected, "{standard}");
+            }
+        }
     }
 
     #[test]

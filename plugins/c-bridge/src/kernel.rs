@@ -1,271 +1,191 @@
-//! Runs of an op that C describes.
+//! A kernel that C describes, for an op of this plugin or another.
 
-use std::ffi::c_void;
-use std::ptr::{null, null_mut};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ptr::null_mut;
+use std::sync::Arc;
 
 use bitquilt_plugin_api::{
-    Error, Kernel, KernelKey, KernelProvider, PrepareContext, Prepared, Result, RunContext, Scratch, Shapes,
+    Error, KernelKey, KernelProvider, NodeView, OpSignature, PrepareContext, Prepared, Result, Selector,
+    Support,
 };
 
-use crate::call::{User, answer, call};
-use crate::header::{Host, MAX_INPUTS, MAX_OUTPUTS, RawError, RawRun, RawScratch, RawTensor, TaskFn};
-use crate::op::{CElement, COp, Description, check_count};
-use crate::read::Text;
-use crate::value::Values;
+use crate::call::{User, call};
+use crate::header::{
+    DestroyFn, FOR_ANY_ENCODING, FOR_DENSE, FOR_ENCODING, MAX_INPUTS, PrepareFn, RawKernel, RawPrepared,
+    SupportsFn,
+};
+use crate::node::{CNode, NodeHost};
+use crate::op::{COp, Description};
+use crate::read::{self, Item, Text};
+use crate::run::{CKernel, Functions, Made};
 
-impl KernelProvider for COp {
+/// A provider of kernels.
+pub(crate) struct CProvider {
+    key: KernelKey,
+    /// The op, if it is this plugin's.
+    op: Option<Arc<Description>>,
+    supports: Option<SupportsFn>,
+    prepare: Option<PrepareFn>,
+    destroy: Option<DestroyFn>,
+    functions: Functions,
+}
+
+impl CProvider {
+    /// Reads the description; `what` names it in errors, and `ops` are those of this plugin.
+    pub(crate) fn read(what: &str, raw: &Item<RawKernel>, ops: &[COp]) -> Result<Self> {
+        let raw = raw.read(what)?;
+        let name = raw.name.read(&format!("{what}->name"))?;
+        let op_name = raw.op.read(&format!("{what}->op"))?;
+        let op = ops.iter().find(|op| op.name() == op_name).map(|op| Arc::clone(&op.0));
+        let selector = selector(what, &raw)?;
+        if let Some(op) = &op {
+            check_selector(what, &selector, &op.signature)?;
+        }
+        read::reserved(&format!("{what}->reserved"), raw.reserved)?;
+        let run = read::function(&format!("{what}->run"), raw.run)?;
+        for (field, is_there) in [("serves", raw.serves.is_some()), ("destroy", raw.destroy.is_some())] {
+            if is_there && raw.prepare.is_none() {
+                return Err(Error::invalid(format_args!(
+                    "{what}->{field} is never called, since {what}->prepare is NULL; a function is expected"
+                )));
+            }
+        }
+        let key = KernelKey::new(op_name, selector, name).priority(raw.priority).space(raw.space);
+        let (supports, prepare, destroy) = (raw.supports, raw.prepare, raw.destroy);
+        let functions = Functions { user: User(raw.user), serves: raw.serves, scratch: raw.scratch, run };
+        Ok(Self { key, op, supports, prepare, destroy, functions })
+    }
+
+    /// The name of its op.
+    pub(crate) fn op(&self) -> &str {
+        &self.key.op
+    }
+
+    fn node(&self, node: &NodeView<'_>) -> Result<CNode> {
+        CNode::new(self.op.as_ref().map(|op| &op.signature), node)
+    }
+
+    /// The kernel of a node for which `prepare` is there.
+    fn make(&self, node: CNode, prepare: PrepareFn, cx: &PrepareContext<'_>) -> Result<Prepared> {
+        let host = NodeHost::preparing(cx)?;
+        let mut answer = RawPrepared {
+            size: size_of::<RawPrepared<'_>>(),
+            data: null_mut(),
+            note: Text::NULL,
+            or_next: 0,
+            reserved: 0,
+            releases: [0; MAX_INPUTS],
+        };
+        let user = self.functions.user;
+        node.lend(&host, |node| {
+            call("prepare", |error| {
+                // SAFETY: the node and the answer are structs of the header, alive for the call.
+                unsafe { prepare(user.get(), node, &raw mut answer, error) }
+            })
+        })?;
+        // From here on, whatever is wrong with the answer, it is destroyed.
+        let made = Made::new(user, answer.data, self.destroy, host.into_memory());
+        let note = answer.note.read_or_empty("`prepare` gave a note that")?;
+        let released = released(&answer, node.inputs.len())?;
+        let or_next = read::switch("the `or_next` that `prepare` gave", answer.or_next)?;
+        let mut prepared = Prepared::new(CKernel::new(self.functions, node, made, released)).note(note);
+        for (input, _) in released.iter().enumerate().filter(|(_, is_released)| **is_released) {
+            prepared = prepared.releases(input);
+        }
+        if !or_next {
+            return Ok(prepared);
+        }
+        if self.functions.serves.is_none() {
+            return Err(Error::invalid(
+                "`prepare` set `or_next`, and the kernel's `serves`, which says for which shapes, is NULL",
+            ));
+        }
+        let next = cx.next().ok_or_else(|| {
+            Error::invalid("`prepare` set `or_next`, and there is no next kernel: `next` was NULL")
+        })?;
+        Ok(prepared.or_next(next))
+    }
+}
+
+/// Which inputs are released.
+fn released(answer: &RawPrepared<'_>, inputs: usize) -> Result<[bool; MAX_INPUTS]> {
+    let mut released = [false; MAX_INPUTS];
+    for (input, release) in answer.releases.into_iter().enumerate() {
+        released[input] = read::switch(&format!("releases[{input}] that `prepare` gave"), release)?;
+        if released[input] && input >= inputs {
+            return Err(Error::invalid(format_args!(
+                "`prepare` releases input {input}, and the node has {inputs} inputs, from 0"
+            )));
+        }
+    }
+    Ok(released)
+}
+
+fn selector(what: &str, raw: &RawKernel) -> Result<Selector> {
+    if raw.selector != FOR_ENCODING && raw.encoding.is_some() {
+        return Err(Error::invalid(format_args!(
+            "{what}->encoding is there, and {what}->selector is {}; BITQUILT_FOR_ENCODING is expected with it",
+            raw.selector
+        )));
+    }
+    match raw.selector {
+        FOR_DENSE => Ok(Selector::Dense),
+        FOR_ENCODING => Ok(Selector::Encoding(raw.encoding.read_encoding(&format!("{what}->encoding"))?)),
+        FOR_ANY_ENCODING => Ok(Selector::AnyEncoding),
+        code => Err(Error::invalid(format_args!(
+            "{what}->selector is {code}; BITQUILT_FOR_DENSE, _ENCODING or _ANY_ENCODING is expected"
+        ))),
+    }
+}
+
+/// Whether nodes of the op can be those of the selector.
+fn check_selector(what: &str, selector: &Selector, op: &OpSignature) -> Result<()> {
+    let name = &op.name;
+    match (selector, op.kernel_input.map(|input| &op.inputs[input])) {
+        (Selector::Dense, Some(input)) => Err(Error::invalid(format_args!(
+            "{what}->selector is BITQUILT_FOR_DENSE, and the kernel of `{name}` is selected by its encoded input `{}`",
+            input.name
+        ))),
+        (Selector::Encoding(_) | Selector::AnyEncoding, None) => Err(Error::invalid(format_args!(
+            "{what}->selector is for an encoding, and `{name}` has no input that is one encoded tensor; BITQUILT_FOR_DENSE is expected"
+        ))),
+        (Selector::Encoding(encoding), Some(input)) if !input.takes(encoding) => {
+            Err(Error::invalid(format_args!(
+                "{what}->encoding is `{encoding}`, which the input `{}` of `{name}` does not take",
+                input.name
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl KernelProvider for CProvider {
     fn key(&self) -> KernelKey {
-        KernelKey::for_every(&self.0.signature, "c")
+        self.key.clone()
+    }
+
+    fn supports(&self, node: &NodeView<'_>) -> Support {
+        let told = match self.node(node) {
+            Ok(told) => told,
+            Err(error) => return Support::no(error.message()),
+        };
+        let Some(supports) = self.supports else { return Support::Yes };
+        let answer = told.lend(&NodeHost::new(*node), |node| {
+            call("supports", |reason| {
+                // SAFETY: the node is a struct of the header, alive for the call.
+                unsafe { supports(self.functions.user.get(), node, reason) }
+            })
+        });
+        answer.map_or_else(|error| Support::no(error.message()), |()| Support::Yes)
     }
 
     fn prepare(&self, cx: &PrepareContext<'_>) -> Result<Prepared> {
-        check_count(cx)?;
-        Ok(Prepared::new(CKernel::new(Arc::clone(&self.0), cx)?))
-    }
-}
-
-/// A node's kernel: what of its run does not change from run to run.
-pub(crate) struct CKernel {
-    op: Arc<Description>,
-    attributes: Values,
-    inputs: Vec<CElement>,
-    outputs: Vec<CElement>,
-}
-
-impl CKernel {
-    pub(crate) fn new(op: Arc<Description>, cx: &PrepareContext<'_>) -> Result<Self> {
-        let elements =
-            |types: &[_]| types.iter().map(|tensor| CElement::new(cx, tensor)).collect::<Result<Vec<_>>>();
-        let attributes = Values::new(&op.signature, cx.attributes())?;
-        Ok(Self { attributes, inputs: elements(cx.inputs())?, outputs: elements(cx.outputs())?, op })
-    }
-}
-
-impl Kernel for CKernel {
-    fn scratch(&self, shapes: &Shapes<'_>) -> Scratch {
-        let Some(scratch) = self.op.scratch else { return Scratch::default() };
-        let mut tensors = Tensors::default();
-        for (element, shape) in self.inputs.iter().zip(shapes.inputs) {
-            tensors.input(element, shape, null(), 0);
-        }
-        for (element, shape) in self.outputs.iter().zip(shapes.outputs) {
-            tensors.output(element, shape, null_mut(), 0);
-        }
-        let mut asked = RawScratch { size: size_of::<RawScratch>(), shared: 0, per_worker: 0 };
-        tensors.lend(self, None, shapes.workers, |run| {
-            // SAFETY: the run and the answer are structs of the header, alive for the call.
-            unsafe { scratch(self.op.user.get(), run, &raw mut asked) };
-        });
-        Scratch { shared: asked.shared, per_worker: asked.per_worker }
-    }
-
-    fn run(&self, cx: &mut RunContext<'_>) -> Result<()> {
-        let mut tensors = Tensors::default();
-        let mut decoders = [None; MAX_INPUTS];
-        for (index, (element, decoder)) in self.inputs.iter().zip(&mut decoders).enumerate() {
-            let view = cx.input(index)?;
-            tensors.input(element, view.shape(), view.bytes().as_ptr().cast(), view.bytes().len());
-            if element.is_encoded() {
-                *decoder = Some(cx.decoder(index)?);
+        let node = self.node(cx)?;
+        match self.prepare {
+            Some(prepare) => self.make(node, prepare, cx),
+            None => {
+                let made = Made::nothing();
+                Ok(Prepared::new(CKernel::new(self.functions, node, made, [false; MAX_INPUTS])))
             }
         }
-        for (index, element) in self.outputs.iter().enumerate() {
-            let view = cx.output(index)?;
-            let shape = view.shape();
-            let bytes = view.into_bytes();
-            tensors.output(element, shape, bytes.as_mut_ptr().cast(), bytes.len());
-        }
-        let shared = cx.shared_scratch();
-        (tensors.shared, tensors.shared_bytes) = (shared.as_mut_ptr(), shared.len());
-        let workers = cx.worker_scratch();
-        (tensors.per_worker, tensors.worker_bytes, tensors.worker_stride) =
-            (workers.as_ptr(), workers.bytes(), workers.stride());
-        let host = Host { executor: cx.executor(), decoders };
-        tensors.lend(self, Some(&host), host.executor.workers(), |run| {
-            call("run", |error| {
-                // SAFETY: the run is a struct of the header, alive for the call, whose pointers have the lengths that stand beside them.
-                unsafe { (self.op.run)(self.op.user.get(), run, error) }
-            })
-        })
     }
-}
-
-/// The tensors and memory of a run, on the stack: a run allocates nothing.
-struct Tensors<'a> {
-    inputs: [RawTensor<'a>; MAX_INPUTS],
-    input_count: usize,
-    outputs: [RawTensor<'a>; MAX_OUTPUTS],
-    output_count: usize,
-    shared: *mut u8,
-    shared_bytes: usize,
-    per_worker: *mut u8,
-    worker_bytes: usize,
-    worker_stride: usize,
-}
-
-impl Default for Tensors<'_> {
-    fn default() -> Self {
-        let blank = RawTensor {
-            size: size_of::<RawTensor<'_>>(),
-            dtype: 0,
-            rank: 0,
-            shape: null(),
-            encoding: Text::NULL,
-            block_len: 0,
-            block_bytes: 0,
-            bytes: 0,
-            data: null(),
-            output: null_mut(),
-        };
-        Self {
-            inputs: [blank; MAX_INPUTS],
-            input_count: 0,
-            outputs: [blank; MAX_OUTPUTS],
-            output_count: 0,
-            shared: null_mut(),
-            shared_bytes: 0,
-            per_worker: null_mut(),
-            worker_bytes: 0,
-            worker_stride: 0,
-        }
-    }
-}
-
-impl<'a> Tensors<'a> {
-    fn input(&mut self, element: &'a CElement, shape: &[usize], data: *const c_void, bytes: usize) {
-        self.inputs[self.input_count] = tensor(element, shape, data, null_mut(), bytes);
-        self.input_count += 1;
-    }
-
-    fn output(&mut self, element: &'a CElement, shape: &[usize], data: *mut c_void, bytes: usize) {
-        self.outputs[self.output_count] = tensor(element, shape, data, data, bytes);
-        self.output_count += 1;
-    }
-
-    /// Calls `body` with a run of these tensors. There is no host while there is nothing to run.
-    fn lend<T>(
-        &self,
-        kernel: &CKernel,
-        host: Option<&Host<'_>>,
-        workers: usize,
-        body: impl FnOnce(*const RawRun<'_>) -> T,
-    ) -> T {
-        let inputs = self.inputs.each_ref().map(std::ptr::from_ref);
-        let outputs = self.outputs.each_ref().map(std::ptr::from_ref);
-        let values = kernel.attributes.lend();
-        let attributes = values.each_ref().map(std::ptr::from_ref);
-        let run = RawRun {
-            size: size_of::<RawRun<'_>>(),
-            host,
-            input_count: self.input_count,
-            inputs: inputs.as_ptr(),
-            output_count: self.output_count,
-            outputs: outputs.as_ptr(),
-            attribute_count: kernel.attributes.len(),
-            attributes: attributes.as_ptr(),
-            workers,
-            shared: self.shared,
-            shared_bytes: self.shared_bytes,
-            per_worker: self.per_worker,
-            worker_bytes: self.worker_bytes,
-            worker_stride: self.worker_stride,
-            par_for,
-            decode,
-        };
-        body(&raw const run)
-    }
-}
-
-fn tensor<'a>(
-    element: &'a CElement,
-    shape: &[usize],
-    data: *const c_void,
-    output: *mut c_void,
-    bytes: usize,
-) -> RawTensor<'a> {
-    RawTensor {
-        size: size_of::<RawTensor<'_>>(),
-        dtype: element.dtype,
-        rank: shape.len() as u32,
-        shape: shape.as_ptr(),
-        encoding: element.lend_encoding(),
-        block_len: element.block_len,
-        block_bytes: element.block_bytes,
-        bytes,
-        data,
-        output,
-    }
-}
-
-/// What a run's functions work with; an error where there is nothing to run.
-fn host_of<'a>(run: Option<&'a RawRun<'_>>) -> Result<&'a Host<'a>> {
-    run.and_then(|run| run.host)
-        .ok_or_else(|| Error::invalid("a run's function was called without the run that `run` was given"))
-}
-
-unsafe extern "C" fn par_for(
-    run: Option<&RawRun<'_>>,
-    tasks: usize,
-    task: Option<TaskFn>,
-    data: *mut c_void,
-    error: Option<&RawError>,
-) -> i32 {
-    let body = || {
-        let host = host_of(run)?;
-        let task = task.ok_or_else(|| Error::invalid("`par_for` was given the task NULL"))?;
-        let (data, failed, first) = (User(data), AtomicBool::new(false), Mutex::new(None));
-        host.executor.par_for(tasks, |index, worker| {
-            if failed.load(Ordering::Relaxed) {
-                return;
-            }
-            let outcome = call("a task", |error| {
-                // SAFETY: the author's function and data, as the header says: for any thread.
-                unsafe { task(data.get(), index, worker, error) }
-            });
-            if let Err(error) = outcome {
-                failed.store(true, Ordering::Relaxed);
-                first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-            }
-        });
-        first.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
-    };
-    answer(error, body)
-}
-
-unsafe extern "C" fn decode(
-    run: Option<&RawRun<'_>>,
-    input: usize,
-    blocks: *const u8,
-    count: usize,
-    dst: *mut f32,
-    error: Option<&RawError>,
-) -> i32 {
-    let body = || {
-        let host = host_of(run)?;
-        let encoding = host.decoders.get(input).copied().flatten().ok_or_else(|| {
-            Error::invalid(format_args!("`decode` was given input {input}, which is not encoded"))
-        })?;
-        if count == 0 {
-            return Ok(());
-        }
-        let (bytes, values) =
-            (count.checked_mul(encoding.block_bytes()), count.checked_mul(encoding.block_len()));
-        let limit = isize::MAX as usize / size_of::<f32>();
-        let (Some(bytes), Some(values)) = (bytes, values.filter(|values| *values <= limit)) else {
-            return Err(Error::invalid(format_args!(
-                "`decode` was given {count} blocks, which no memory holds"
-            )));
-        };
-        if blocks.is_null() || dst.is_null() || !dst.is_aligned() || bytes > isize::MAX as usize {
-            return Err(Error::invalid("`decode` was given a buffer that is NULL or not aligned"));
-        }
-        // SAFETY: the header asks for buffers of `count` blocks, which nobody else writes during the call.
-        let (blocks, dst) = unsafe {
-            (std::slice::from_raw_parts(blocks, bytes), std::slice::from_raw_parts_mut(dst, values))
-        };
-        encoding.dequantize(blocks, dst)
-    };
-    answer(error, body)
 }
