@@ -61,8 +61,11 @@ extern "C" {
 #else
 #define BITQUILT_EXPORT_SYMBOL __attribute__((visibility("default")))
 #endif
-/* Before the definition of `bitquilt_c_plugin`, which is declared at the end of this file. */
+#ifdef __cplusplus
+#define BITQUILT_EXPORT extern "C" BITQUILT_EXPORT_SYMBOL
+#else
 #define BITQUILT_EXPORT BITQUILT_EXPORT_SYMBOL
+#endif
 
 /* Dimensions of a tensor, at most. */
 #define BITQUILT_MAX_RANK 8

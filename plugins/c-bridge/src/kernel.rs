@@ -129,7 +129,7 @@ fn selector(what: &str, raw: &RawKernel) -> Result<Selector> {
     }
     match raw.selector {
         FOR_DENSE => Ok(Selector::Dense),
-        FOR_ENCODING => Ok(Selector::Encoding(raw.encoding.read_encoding(&format!("{what}->encoding"))?)),
+        FOR_ENCODING => Ok(Selector::Encoding(raw.encoding.read_name(&format!("{what}->encoding"))?)),
         FOR_ANY_ENCODING => Ok(Selector::AnyEncoding),
         code => Err(Error::invalid(format_args!(
             "{what}->selector is {code}; BITQUILT_FOR_DENSE, _ENCODING or _ANY_ENCODING is expected"

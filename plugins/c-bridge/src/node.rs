@@ -25,7 +25,7 @@ pub(crate) struct CNode {
     pub(crate) outputs: Vec<CTensor>,
     pub(crate) values: Values,
     /// Where each input of the op's description stands; none for another plugin's op.
-    pub(crate) positions: Vec<usize>,
+    positions: Vec<usize>,
     pub(crate) unknown: Unknown,
 }
 
@@ -65,6 +65,12 @@ impl CNode {
         })
     }
 
+    /// Where each input of the op's description stands, as C reads it: how many there are, and where.
+    pub(crate) fn lend_positions(&self) -> (usize, *const usize) {
+        let Self { positions, .. } = self;
+        (positions.len(), if positions.is_empty() { null() } else { positions.as_ptr() })
+    }
+
     /// Calls `body` with the node.
     pub(crate) fn lend<T>(&self, host: &NodeHost<'_>, body: impl FnOnce(*const RawNode<'_>) -> T) -> T {
         let inputs: Vec<RawType<'_>> = self.inputs.iter().map(CTensor::lend).collect();
@@ -78,6 +84,7 @@ impl CNode {
         let values = self.values.lend();
         let value_pointers = values.each_ref().map(from_ref);
         let work = host.work.as_ref();
+        let (position_count, positions) = self.lend_positions();
         let node = RawNode {
             size: size_of::<RawNode<'_>>(),
             host,
@@ -88,8 +95,8 @@ impl CNode {
             outputs: output_pointers.as_ptr(),
             attribute_count: self.values.len(),
             attributes: value_pointers.as_ptr(),
-            position_count: self.positions.len(),
-            positions: self.positions.as_ptr(),
+            position_count,
+            positions,
             position,
             option,
             constants: if work.is_some() { constant_pointers.as_ptr() } else { null() },

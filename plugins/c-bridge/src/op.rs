@@ -115,7 +115,7 @@ fn add_input(mut signature: OpSignature, what: &str, raw: &Item<RawInput>) -> Re
     }
     signature = signature.input(name, kind, arity);
     let names = encodings.iter().enumerate();
-    let names = names.map(|(index, name)| name.read_encoding(&format!("{what}->encodings[{index}]")));
+    let names = names.map(|(index, name)| name.read_name(&format!("{what}->encodings[{index}]")));
     if let Some(input) = signature.inputs.last_mut() {
         input.encodings = names.collect::<Result<_>>()?;
     }
@@ -128,7 +128,7 @@ fn add_meaning(mut signature: OpSignature, what: &str, raw: &RawOp) -> Result<Op
         signature = signature.impure();
     }
     if raw.effect.is_some() {
-        signature = signature.effect(raw.effect.read(&format!("{what}->effect"))?);
+        signature = signature.effect(raw.effect.read_name(&format!("{what}->effect"))?);
     }
     let split = match raw.split {
         0 => Split::No,

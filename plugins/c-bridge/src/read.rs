@@ -180,8 +180,8 @@ impl<'a> Text<'a> {
         })
     }
 
-    /// A name of an encoding.
-    pub(crate) fn read_encoding(self, what: &str) -> Result<String> {
+    /// A name that the host does not check.
+    pub(crate) fn read_name(self, what: &str) -> Result<String> {
         let name = self.read(what)?;
         let is_of_name = |char: char| char.is_ascii_alphanumeric() || matches!(char, '_' | '-' | '.');
         let begins = name.starts_with(|first: char| first.is_ascii_alphabetic());
@@ -189,8 +189,8 @@ impl<'a> Text<'a> {
             return Ok(name);
         }
         Err(Error::invalid(format_args!(
-            "{what} is {:?}; a name has 1 to {MAX_NAME} of a-z A-Z 0-9 _ - . and begins with a letter",
-            Cut(&name, MAX_NAME).to_string()
+            "{what} is `{}`; a name has 1 to {MAX_NAME} of a-z A-Z 0-9 _ - . and begins with a letter",
+            Cut(&name, MAX_NAME)
         )))
     }
 

@@ -261,6 +261,7 @@ impl<'a> Tensors<'a> {
         let outputs = self.outputs.each_ref().map(std::ptr::from_ref);
         let values = kernel.node.values.lend();
         let attributes = values.each_ref().map(std::ptr::from_ref);
+        let (position_count, positions) = kernel.node.lend_positions();
         let run = RawRun {
             size: size_of::<RawRun<'_>>(),
             host,
@@ -278,8 +279,8 @@ impl<'a> Tensors<'a> {
             worker_stride: self.worker_stride,
             par_for,
             decode,
-            position_count: kernel.node.positions.len(),
-            positions: kernel.node.positions.as_ptr(),
+            position_count,
+            positions,
             prepared: kernel.made.data.get(),
         };
         body(&raw const run)
