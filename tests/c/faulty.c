@@ -173,6 +173,7 @@ static int32_t prepare(void *user, const bitquilt_node *node, bitquilt_prepared 
     if (is("releases nobody")) prepared->releases[1] = 1;
     if (is("releases how")) prepared->releases[0] = 2;
     if (is("or_next without a next")) prepared->or_next = node->next == NULL;
+    if (is("serves with no status")) prepared->or_next = 1;
     if (is("or_next without serves")) prepared->or_next = 1;
     if (is("or_next how")) prepared->or_next = 3;
     if (is("note of no UTF-8")) prepared->note = "na\xefve";
@@ -311,13 +312,17 @@ __attribute__((constructor)) static void spoil(void) {
     if (is("text of texts null")) list(BITQUILT_VALUE_TEXTS, 2), texts[1] = NULL;
     if (is("shape too long")) list(BITQUILT_VALUE_SHAPE, 9);
     if (is("shape with a negative number")) list(BITQUILT_VALUE_SHAPE, 3), integers[1] = -2;
-    if (is("input after one that may be left out")) {
-        static bitquilt_input second;
-        static const bitquilt_input *both[] = {&input, &second};
+    static bitquilt_input second;
+    static const bitquilt_input *both[] = {&input, &second};
+    if (is("input after one that may be left out") || is("states without outputs")) {
         second = input;
         second.name = "z";
-        input.arity = BITQUILT_ARITY_OPTIONAL;
         op.inputs = both, op.input_count = 2;
+        if (is("states without outputs")) {
+            input.kind = second.kind = BITQUILT_INPUT_STATE;
+        } else {
+            input.arity = BITQUILT_ARITY_OPTIONAL;
+        }
     }
     if (is("kernel null")) kernels[0] = NULL;
     if (is("kernel size")) kernel.size = sizeof kernel - 8;

@@ -391,6 +391,72 @@ static const bitquilt_op destroyed_op = {
     .size = sizeof(bitquilt_op), .name = "full.destroyed", .input_count = 1, .inputs = only_x, .output_count = 1,
     .user = &destroyed, .infer = count_infer, .run = destroyed_run, .impure = 1};
 
+/* ---- full.dot(x, w): f32 [rows of w], a vector times an encoded matrix ---- */
+
+static int32_t dot_infer(void *user, const bitquilt_node *node, bitquilt_type *const *outputs, bitquilt_error *error) {
+    (void)user;
+    const bitquilt_type *v = node->inputs[0], *m = node->inputs[1];
+    if (v->dtype != BITQUILT_F32 || v->rank != 1 || m->rank != 2 || v->shape[0] != m->shape[1]) {
+        return bitquilt_fail(error, BITQUILT_INVALID, "`x` is a vector, and `w` a matrix of rows as long");
+    }
+    outputs[0]->dtype = BITQUILT_F32;
+    outputs[0]->rank = 1;
+    outputs[0]->shape[0] = m->shape[0];
+    return BITQUILT_OK;
+}
+
+static void dot_scratch(void *user, const bitquilt_run *run, bitquilt_scratch *scratch) {
+    (void)user;
+    scratch->shared = run->inputs[1]->shape[1] * sizeof(float);
+}
+
+static int32_t dot_run(void *user, const bitquilt_run *run, bitquilt_error *error) {
+    (void)user;
+    const bitquilt_tensor *m = run->inputs[1];
+    const float *v = (const float *)run->inputs[0]->data;
+    float *row_values = (float *)(void *)run->shared, *y = (float *)run->outputs[0]->output;
+    const size_t columns = m->shape[1], blocks = columns / m->block_len;
+    for (size_t row = 0; row < m->shape[0]; row++) {
+        const uint8_t *row_blocks = (const uint8_t *)m->data + row * blocks * m->block_bytes;
+        const int32_t status = run->decode(run, 1, row_blocks, blocks, row_values, error);
+        if (status != BITQUILT_OK) {
+            return status;
+        }
+        y[row] = 0.0f;
+        for (size_t column = 0; column < columns; column++) {
+            y[row] += v[column] * row_values[column];
+        }
+    }
+    return BITQUILT_OK;
+}
+
+INPUT(dot_w, "w", BITQUILT_INPUT_ENCODED, BITQUILT_ARITY_ONE);
+static const bitquilt_input *const dot_inputs[] = {&x, &dot_w};
+static const bitquilt_contraction dot_contraction = {.size = sizeof(bitquilt_contraction), .dense = 0, .encoded = 1};
+static const bitquilt_op dot = {
+    .size = sizeof(bitquilt_op), .name = "full.dot", .input_count = 2, .inputs = dot_inputs, .output_count = 1,
+    .infer = dot_infer, .scratch = dot_scratch, .run = dot_run, .split = BITQUILT_SPLIT_ROWS, .split_input = 1,
+    .contraction = &dot_contraction};
+
+/* ---- full.raw: f32 as it is, with a layout ---- */
+
+static int32_t raw_quantize(void *user, const float *values, size_t rows, size_t row_len, const float *importance, uint8_t *dst,
+                            bitquilt_error *error) {
+    (void)user, (void)importance, (void)error;
+    memcpy(dst, values, rows * row_len * sizeof(float));
+    return BITQUILT_OK;
+}
+
+static int32_t raw_dequantize(void *user, const uint8_t *blocks, size_t count_of_blocks, float *dst, bitquilt_error *error) {
+    (void)user, (void)error;
+    memcpy(dst, blocks, count_of_blocks * 16);
+    return BITQUILT_OK;
+}
+
+static const bitquilt_encoding raw = {
+    .size = sizeof(bitquilt_encoding), .name = "full.raw", .version = 1, .block_len = 4, .block_bytes = 16,
+    .quantize = raw_quantize, .dequantize = raw_dequantize, .layout = "values: f32[4]"};
+
 /* ---- Kernels of two ops that bitquilt has: of a state, and with attributes by name ---- */
 
 static int32_t append_supports(void *user, const bitquilt_node *node, bitquilt_error *reason) {
@@ -434,10 +500,11 @@ static const bitquilt_kernel softmax_kernel = {
 
 /* ---- The plugin ---- */
 
-static const bitquilt_op *const ops[] = {&count, &weigh, &add_to, &flat, &which, &sums, &destroyed_op};
+static const bitquilt_op *const ops[] = {&count, &weigh, &add_to, &flat, &which, &sums, &destroyed_op, &dot};
+static const bitquilt_encoding *const encodings[] = {&raw};
 static const bitquilt_kernel *const kernels[] = {&one_row, &never, &sums_kernel, &append_kernel, &softmax_kernel};
 
 BITQUILT_EXPORT const bitquilt_plugin bitquilt_c_plugin = {
     .magic = BITQUILT_MAGIC, .api = BITQUILT_C_API, .size = sizeof(bitquilt_plugin), .name = "full", .version = "1.0.0",
-    .encoding_count = 0, .encodings = NULL, .op_count = sizeof ops / sizeof *ops, .ops = ops,
+    .encoding_count = 1, .encodings = encodings, .op_count = sizeof ops / sizeof *ops, .ops = ops,
     .kernel_count = sizeof kernels / sizeof *kernels, .kernels = kernels};

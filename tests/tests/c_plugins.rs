@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bitquilt::plugin::{CheckVerdict, Entry, Loader, PluginCheck, PluginProbe, inspect};
 
+use bitquilt::plugin_api::Split;
 use bitquilt::registry::Registry;
 use bitquilt::{DType, Graph, InferenceSession, NodeBuilder, Tensor, TensorType, dim};
 use bitquilt_tests::{PluginDir, c, contents};
@@ -182,6 +183,7 @@ const DESCRIPTIONS: &[(&str, &str)] = &[
     ("encoding of an input null", "plugin->ops[0]->inputs[0]->encodings[1] is NULL"),
     ("encoding of an input is absurd", "plugin->ops[0]->inputs[0]->encodings[1] is `q4 0\\n`; a name has"),
     ("input after one that may be left out", "has the input `z` after `x`, which may be left out"),
+    ("states without outputs", "plugin->ops[0]->output_count is 1, and the op has 2 states"),
     ("optional how", "plugin->ops[0]->attributes[0]->optional is 9; 0 or 1 is expected"),
     ("reserved in a value", "plugin->ops[0]->attributes[0]->initial->reserved is 1"),
     ("bool of 2", "plugin->ops[0]->attributes[0]->initial->integer is 2; 0 or 1 is expected"),
@@ -345,7 +347,8 @@ fn what_a_call_answers_is_checked() {
             let error = use_all(&session(&dir)).unwrap_err();
             assert!(error.contains(sentence), "{fault}: {error}");
         }
-        for fault in ["none", "none, smaller"] {
+        // A kernel that answers nonsense to whether it serves shapes does not serve them.
+        for fault in ["none", "none, smaller", "serves with no status"] {
             let dir = PluginDir::new();
             faulty(&dir, fault, &["-DNO_MAGIC=0", kernels]);
             assert_eq!(use_all(&session(&dir)), Ok(values(16)), "{fault}");
@@ -599,6 +602,25 @@ fn a_kernel_for_other_memory_is_refused() {
         let refusals: Vec<String> = session.refusals().iter().map(ToString::to_string).collect();
         assert!(refusals.len() == 1 && refusals[0].contains("is for memory space 1"), "{refusals:?}");
         assert!(session.registry().op("full.which").is_none());
+    }
+}
+
+#[test]
+fn what_is_said_of_ops_and_encodings_reaches_the_registry() {
+    for dir in full(&[]) {
+        let session = session(&dir);
+        let signature = |op: &str| session.registry().op(op).unwrap().signature().clone();
+        let dot = signature("full.dot");
+        let contraction = dot.contraction.unwrap();
+        assert_eq!((contraction.dense, contraction.encoded, dot.split), (0, 1, Split::Rows(1)));
+        assert!(dot.pure && dot.effect.is_none());
+        let count = signature("full.count");
+        assert_eq!((count.effect.as_deref(), count.pure), (Some("full.counter"), false));
+        assert!(!signature("full.destroyed").pure);
+        assert_eq!(signature("full.which").split, Split::Elementwise);
+        assert_eq!(signature("full.sums").inputs[0].encodings, ["q8_0", "q4_0"]);
+        let raw = session.registry().encoding("full.raw").unwrap();
+        assert_eq!(raw.spec().layout.as_deref(), Some("values: f32[4]"));
     }
 }
 

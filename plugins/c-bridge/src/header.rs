@@ -181,7 +181,7 @@ pub(crate) type MemoryFn =
 #[repr(C)]
 pub(crate) struct RawNode<'a> {
     pub(crate) size: usize,
-    pub(crate) host: &'a NodeHost<'a>,
+    pub(crate) host: Option<&'a NodeHost<'a>>,
     pub(crate) op: Text<'a>,
     pub(crate) input_count: usize,
     pub(crate) inputs: *const *const RawType<'a>,

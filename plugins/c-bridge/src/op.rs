@@ -58,6 +58,13 @@ impl COp {
                 raw.output_count
             )));
         }
+        let states = signature.inputs.iter().filter(|input| input.kind == InputKind::State).count();
+        if states > raw.output_count {
+            return Err(Error::invalid(format_args!(
+                "{what}->output_count is {}, and the op has {states} states; each has an output that is its next version",
+                raw.output_count
+            )));
+        }
         let user = User(raw.user);
         let own = raw.run.map(|run| Functions { user, serves: None, scratch: raw.scratch, run });
         if own.is_none() && raw.scratch.is_some() {
