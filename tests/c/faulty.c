@@ -175,6 +175,7 @@ static int32_t prepare(void *user, const bitquilt_node *node, bitquilt_prepared 
     if (is("or_next without a next")) prepared->or_next = node->next == NULL;
     if (is("serves with no status")) prepared->or_next = 1;
     if (is("or_next without serves")) prepared->or_next = 1;
+    if (is("reserved in what is prepared")) prepared->reserved = 1;
     if (is("or_next how")) prepared->or_next = 3;
     if (is("note of no UTF-8")) prepared->note = "na\xefve";
     if (is("note that a terminal obeys")) prepared->note = "\x1b[2J";

@@ -307,6 +307,7 @@ const KERNEL_CALLS: &[(&str, &str)] = &[
     ("or_next without a next", "there is no next kernel"),
     ("or_next without serves", "`serves`, which says for which shapes, is NULL"),
     ("or_next how", "the `or_next` that `prepare` gave is 3; 0 or 1 is expected"),
+    ("reserved in what is prepared", "the `reserved` that `prepare` gave is 1"),
     ("note of no UTF-8", "`prepare` gave a note that is no UTF-8"),
 ];
 
@@ -470,7 +471,7 @@ fn inputs_are_found_by_name_and_attributes_are_lists_or_absent() {
         let error = graph.node("full.weigh", [x]).attribute("shape", wrong).values().unwrap_err();
         assert!(error.to_string().contains("dimension 1 of `shape` is neither"), "{error}");
         let model = session.load(&graph).unwrap();
-        let tensor = |values: &[f32]| Tensor::new([values.len()], values.to_vec()).unwrap();
+        let tensor = |values: &[f32]| Tensor::new([values.len()], values).unwrap();
         let (x, bias, gain) = (tensor(&[1.0, 2.0]), tensor(&[10.0]), tensor(&[3.0]));
         let results = model.execute([("input0", &x), ("input1", &bias), ("input2", &gain)]).unwrap();
         let get = |name| results.get::<f32>(name).unwrap().to_vec();
@@ -585,7 +586,7 @@ fn kernels_serve_ops_of_others() {
         let mut state = model.new_state().unwrap();
         let positions = |at: i64| Tensor::new([1], vec![at]).unwrap();
         for (row, at) in [([1f32, 2.0], 2), ([3.0, 4.0], 0)] {
-            let row = Tensor::new([1, 2], row.to_vec()).unwrap();
+            let row = Tensor::new([1, 2], row).unwrap();
             state.run([("input0", &row), ("input1", &positions(at))]).unwrap();
         }
         assert_eq!(state.state("cache").unwrap().values::<f32>().unwrap(), [3.0, 4.0, 0.0, 0.0, 1.0, 2.0]);

@@ -188,7 +188,7 @@ typedef struct bitquilt_input {
     uint32_t kind;  /* BITQUILT_INPUT_... */
     uint32_t arity; /* BITQUILT_ARITY_... */
     size_t encoding_count;
-    const char *const *encodings; /* the encodings that an encoded input takes, 64 at most; none for all */
+    const char *const *encodings; /* the encodings that an encoded input takes, 64 at most; NULL for all */
 } bitquilt_input;
 
 /* The kind of an attribute's value. */
@@ -318,7 +318,7 @@ struct bitquilt_node {
     const char *next;
     size_t workers;
 
-    /* As `par_for` of a run. */
+    /* As `par_for` of a run. Tasks may call it. */
     int32_t (*par_for)(const bitquilt_node *node, size_t tasks, bitquilt_task task, void *data, bitquilt_error *error);
 
     /* As `decode` of a run. Tasks may call it. */
@@ -409,7 +409,8 @@ typedef struct bitquilt_op {
 
     /* Writes the types of the outputs (`dtype`, `rank` and `shape` of each, and `encoding` and `alias` where it has one), or
      * says what is wrong with the inputs and what was expected. The inputs fit the op's description; their dtypes, ranks and
-     * shapes are to be checked. The same inputs give the same answer each time. [any-thread] */
+     * shapes are to be checked. The same inputs give the same answer each time. An `encoding` is read when this has returned: let it
+     * be a text of yours that stays, or one of the node's. [any-thread] */
     int32_t (*infer)(void *user, const bitquilt_node *node, bitquilt_type *const *outputs, bitquilt_error *error);
 
     /* Says what memory a run needs, by the shapes of its tensors; `data`, `output` and the run's memory are not there yet, and
@@ -440,7 +441,7 @@ enum {
     BITQUILT_FOR_ANY_ENCODING = 3 /* that input has any encoding */
 };
 
-/* What `prepare` makes. All is zero when it is called. */
+/* What `prepare` makes. All but `size` is zero when it is called. */
 typedef struct bitquilt_prepared {
     size_t size;
     void *data;       /* yours; `bitquilt_run.prepared` hands it back */

@@ -86,6 +86,7 @@ impl CProvider {
         let made = Made::new(user, answer.data, self.destroy, host.into_memory());
         let note = answer.note.read_or_empty("`prepare` gave a note that")?;
         let released = released(&answer, node.inputs.len())?;
+        read::reserved("the `reserved` that `prepare` gave", answer.reserved)?;
         let or_next = read::switch("the `or_next` that `prepare` gave", answer.or_next)?;
         let mut prepared = Prepared::new(CKernel::new(self.functions, node, made, released)).note(note);
         for (input, _) in released.iter().enumerate().filter(|(_, is_released)| **is_released) {
