@@ -27,6 +27,15 @@ struct Chosen {
     note: NodeNote,
 }
 
+/// The providers of a node's op.
+#[derive(Default)]
+struct Ranked<'a> {
+    /// Those that support the node, the best first.
+    serving: Vec<&'a RegisteredKernel>,
+    /// The others, and why they do not.
+    others: Vec<(String, String)>,
+}
+
 /// A kernel that was prepared.
 struct Made {
     kernel: Arc<KernelHandle>,
@@ -315,7 +324,7 @@ impl Build<'_> {
 
     /// The best kernel that can run a node, prepared, and those that it leaves shapes to.
     fn choose(&self, node: &NodeData) -> Result<Chosen, LoadError> {
-        let (serving, mut others) = self.ranked(node)?;
+        let Ranked { serving, mut others } = self.ranked(node)?;
         let mut kernels: Vec<Made> = Vec::new();
         for (at, provider) in serving.iter().enumerate() {
             let next = serving.get(at + 1).map(|next| next.key().name.clone());
@@ -343,8 +352,8 @@ impl Build<'_> {
     }
 
     /// The providers that support a node, the best first and one at least, and why the others do not.
-    fn ranked(&self, node: &NodeData) -> Result<(Vec<&RegisteredKernel>, Vec<(String, String)>), LoadError> {
-        let (mut serving, mut others) = (Vec::new(), Vec::new());
+    fn ranked(&self, node: &NodeData) -> Result<Ranked<'_>, LoadError> {
+        let Ranked { mut serving, mut others } = Ranked::default();
         self.with_context(node, None, |context| {
             for candidate in self.candidates(node) {
                 match candidate.handle.supports(context) {
@@ -361,7 +370,7 @@ impl Build<'_> {
             }
             return Err(LoadError::NoKernel { node: node.name.clone(), op: node.op.clone(), reasons });
         }
-        Ok((serving, others))
+        Ok(Ranked { serving, others })
     }
 
     /// A provider's kernel for a node, prepared; `next` is the provider that it displaces.

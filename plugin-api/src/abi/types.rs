@@ -1,7 +1,7 @@
 //! What is described by value: errors, attributes, encodings, ops and kernels, and their conversions.
 
 use abi_stable::StableAbi;
-use abi_stable::std_types::{RResult, RString, RVec};
+use abi_stable::std_types::{ROption, RResult, RString, RVec};
 
 use crate::attributes::{Attribute, AttributeKind, Attributes};
 use crate::dim::Dim;
@@ -279,8 +279,8 @@ pub struct AbiSignature {
     attributes: RVec<AbiAttributeSpec>,
     /// Negative for none.
     kernel_input: i64,
-    /// The group of its effect; empty for none.
-    effect: RString,
+    /// The group of its effect.
+    effect: ROption<RString>,
     pure: bool,
     extra: RVec<AbiAttribute>,
 }
@@ -341,7 +341,7 @@ impl From<&OpSignature> for AbiSignature {
             inputs: inputs.collect(),
             attributes: attributes.collect(),
             kernel_input: signature.kernel_input.map_or(-1, |index| index as i64),
-            effect: signature.effect.as_deref().unwrap_or_default().into(),
+            effect: signature.effect.as_deref().map(RString::from).into(),
             pure: signature.pure,
             extra: meaning_to_abi(signature),
         }
@@ -383,7 +383,7 @@ impl AbiSignature {
             inputs: self.inputs.iter().map(input).collect::<Result<_>>()?,
             attributes: self.attributes.iter().map(attribute).collect::<Result<_>>()?,
             kernel_input: usize::try_from(self.kernel_input).ok(),
-            effect: Some(self.effect.to_string()).filter(|group| !group.is_empty()),
+            effect: self.effect.as_ref().into_option().map(ToString::to_string),
             pure: self.pure,
             contraction: contraction_from_abi(&self.extra),
             split: split_from_abi(&self.extra),

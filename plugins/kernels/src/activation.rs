@@ -333,6 +333,35 @@ pub(crate) fn tile_columns(m: usize, tiles: usize, tile: usize) -> Range<usize> 
 mod tests {
     use super::*;
     use crate::form::MAX_STRIPS;
+    use crate::par::Serial;
+
+    /// Rows that are cut between blocks are stored in parts that join to what whole rows are stored as.
+    #[test]
+    fn parts_of_rows_join() {
+        for encoding in crate::encodings() {
+            let format = crate::activations(encoding, Isa::Scalar).unwrap();
+            let block = format.block_len();
+            for (m, blocks) in [(0, [1, 2]), (1, [1, 1]), (3, [2, 1]), (8, [1, 3]), (41, [2, 2])] {
+                let [left, right] = blocks.map(|blocks| blocks * block);
+                let n = left + right;
+                let x: Vec<f32> =
+                    (0..m * n).map(|index| (index * 7919 % 2003) as f32 / 1001.0 - 1.0).collect();
+                let columns = |range: Range<usize>| {
+                    x.chunks(n).flat_map(|row| row[range.clone()].to_vec()).collect::<Vec<f32>>()
+                };
+                let stored = |n: usize, x: &[f32]| {
+                    let mut bytes = vec![0; format.bytes(n, m).unwrap()];
+                    format.store(Isa::Scalar, n, x, &mut bytes, &Serial).unwrap();
+                    bytes
+                };
+                let parts = [stored(left, &columns(0..left)), stored(right, &columns(left..n))];
+                let mut joined = vec![0; format.bytes(n, m).unwrap()];
+                format.join(m, &[(left, &parts[0]), (right, &parts[1])], &mut joined).unwrap();
+                assert_eq!(joined, stored(n, &x), "{encoding}, {m} rows");
+                assert!(m == 0 || format.join(m, &[(left, &parts[0])], &mut joined).is_err());
+            }
+        }
+    }
 
     /// What every instruction set stores is what the scalar one does.
     #[test]

@@ -93,7 +93,7 @@ impl KernelProvider for Fast {
 
 /// The kernel that multiplies with a prepared weight, which replaces the constant.
 pub(crate) fn prepared(weight: PackedWeight, isa: Isa) -> Prepared {
-    let activations = Activations { format: weight.activations(), isa, n: weight.n() };
+    let activations = Activations { format: weight.activations(), isa };
     let note = weight.paths();
     let kernel = Prepared::new(Multiply(weight)).releases(1).note(note);
     kernel.transform(0, activations.key(), activations)
@@ -116,8 +116,6 @@ struct Activations {
     format: ActivationFormat,
     /// Its code stores them.
     isa: Isa,
-    /// The number of values in a row.
-    n: usize,
 }
 
 impl Activations {
@@ -129,12 +127,13 @@ impl Activations {
 
 impl InputTransform for Activations {
     fn bytes(&self, shape: &[usize]) -> usize {
-        let rows: usize = shape.iter().rev().skip(1).product();
-        self.format.bytes(self.n, rows).unwrap_or(usize::MAX)
+        let Some((n, outer)) = shape.split_last() else { return 0 };
+        self.format.bytes(*n, outer.iter().product()).unwrap_or(usize::MAX)
     }
 
     fn run(&self, input: TensorView<'_>, dst: &mut [u8], executor: Executor<'_>) -> Result<()> {
-        let stored = self.format.store(self.isa, self.n, input.values()?, dst, &Lent(executor));
+        let n = input.shape().last().copied().unwrap_or_default();
+        let stored = self.format.store(self.isa, n, input.values()?, dst, &Lent(executor));
         stored.map_err(Error::failed)
     }
 

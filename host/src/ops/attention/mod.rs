@@ -12,7 +12,7 @@ use bitquilt_plugin_api::{
     Arity, AttributeKind, Attributes, DType, Dim, ElementView, Error, Executor, InferContext, InputKind,
     Kernel, KernelKey, KernelProvider, NodeView, Op, OpSignature, OutputType, Plugin, PrepareContext,
     Prepared, Result, RunContext, Scratch, Selector, ShapeDisplay, Shapes, Split, TensorType, TensorView,
-    WorkerScratch, bytemuck,
+    Tiles, WorkerScratch, bytemuck,
 };
 
 use super::check::{Input, broadcast_dims, chosen_simd};
