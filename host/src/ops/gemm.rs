@@ -1,4 +1,5 @@
 //! The `gemm` crate's products, with the microkernel of the instruction set that was chosen; by itself it takes the machine's fastest.
+//! A set that `gemm` knows no microkernel of has that of the nearest that it includes.
 
 use gemm_common::Parallelism;
 use gemm_common::gemm::gemm_basic_generic;
@@ -7,7 +8,7 @@ use gemm_common::simd::{MixedSimd, Scalar};
 #[cfg(target_arch = "x86_64")]
 use gemm_common::simd::{V3, V4};
 
-use bitquilt_simd::AnySimd;
+use bitquilt_simd::{AnySimd, Isa};
 
 /// A product of matrices whose rows' values lie one after the other: `out`, `[m, n]`, is `x`, `[m, k]`, times `y`, `[k, n]`.
 #[derive(Clone, Copy)]
@@ -44,17 +45,25 @@ impl Gemm {
     /// # Safety
     /// The matrices are readable, the output is writable, and nobody else uses it.
     pub(super) unsafe fn compute(self, simd: AnySimd) {
-        let done = match simd {
+        // SAFETY: the contract is the same. The last is `Isa::Scalar`, whose microkernel is always there.
+        let done = simd.isa().descend().any(|isa| unsafe { self.compute_on(isa) });
+        debug_assert!(done, "{} includes the microkernel of plain Rust", simd.isa());
+    }
+
+    /// Computes it with the microkernel of this instruction set alone; whether there is one, and the machine has it.
+    ///
+    /// # Safety
+    /// As for [`Self::compute`].
+    unsafe fn compute_on(self, isa: Isa) -> bool {
+        match isa {
             #[cfg(target_arch = "x86_64")]
-            AnySimd::Avx512(_) => multiply!(self, avx512f, V4, 16),
+            Isa::Avx512 => multiply!(self, avx512f, V4, 16),
             #[cfg(target_arch = "x86_64")]
-            AnySimd::Avx2(_) => multiply!(self, fma, V3, 8),
+            Isa::Avx2 => multiply!(self, fma, V3, 8),
             #[cfg(target_arch = "aarch64")]
-            AnySimd::Neon(_) => multiply!(self, neon, Scalar, 4),
+            Isa::Neon => multiply!(self, neon, Scalar, 4),
+            Isa::Scalar => multiply!(self, scalar, Scalar, 1),
             _ => false,
-        };
-        if !done {
-            multiply!(self, scalar, Scalar, 1);
         }
     }
 
@@ -111,6 +120,42 @@ impl Gemm {
                 false,
                 Parallelism::None,
             );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `[5, 70]` times `[70, 9]`, by the first of some instruction sets that has a microkernel.
+    fn product(sets: impl IntoIterator<Item = Isa>) -> Option<Vec<f32>> {
+        let (m, k, n) = (5, 70, 9);
+        let x: Vec<f32> = (0..m * k).map(|i| (i * 7919 % 203) as f32 / 101.0 - 1.0).collect();
+        let y: Vec<f32> = (0..k * n).map(|i| (i * 104_729 % 211) as f32 / 105.0 - 1.0).collect();
+        let mut out = vec![f32::NAN; m * n];
+        let row = |values: usize| values as isize;
+        let gemm = Gemm {
+            m,
+            k,
+            n,
+            x: (x.as_ptr(), row(k)),
+            y: (y.as_ptr(), row(n)),
+            out: (out.as_mut_ptr(), row(n)),
+        };
+        // SAFETY: the vectors are as long as the matrices, and outlive the call.
+        sets.into_iter().any(|isa| unsafe { gemm.compute_on(isa) }).then_some(out)
+    }
+
+    #[test]
+    fn every_set_of_vectors_has_a_microkernel_of_vectors() {
+        let expected = product([Isa::Scalar]).unwrap();
+        for isa in Isa::available().filter(|isa| *isa != Isa::Scalar) {
+            let found = product(isa.descend().take_while(|isa| *isa != Isa::Scalar));
+            let found = found.unwrap_or_else(|| panic!("{isa} is left to plain Rust"));
+            for (found, expected) in found.iter().zip(&expected) {
+                assert!((found - expected).abs() < 1e-4, "{isa}: {found}, not {expected}");
+            }
         }
     }
 }
