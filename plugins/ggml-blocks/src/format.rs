@@ -4,8 +4,7 @@ use bytemuck::Pod;
 
 use bitquilt_simd::Isa;
 
-use crate::lanes::Lanes;
-use crate::lanes::dispatch::{AnyLanes, Body, lanes_of};
+use crate::lanes::{AnyLanes, Body, Lanes, lanes_of};
 
 /// What quantization to a format does with an importance vector: one weight an input column, in f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,5 @@
 //! AVX2 with FMA and F16C: sixteen floats in two registers.
 
-#![cfg(target_arch = "x86_64")]
-
 use std::arch::x86_64::*;
 
 use half::f16;

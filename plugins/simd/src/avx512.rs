@@ -1,7 +1,5 @@
 //! AVX-512: sixteen floats in a register.
 
-#![cfg(target_arch = "x86_64")]
-
 use std::arch::x86_64::*;
 
 use half::f16;

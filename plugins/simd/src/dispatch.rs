@@ -1,6 +1,7 @@
 //! The choice of a token when a program runs.
 
-/// An enum of tokens, one of which is chosen when a program runs, with `of`, `own`, `available`, `isa` and `run`.
+/// Modules with what there is for instruction sets, and an enum of the sets' tokens, one of which is chosen when a program runs, with
+/// `of`, `own`, `available`, `isa` and `run`.
 ///
 /// `BODY` is a trait with an `Output` whose values run with each of the tokens once `WRAP` has made them a [`Run`](crate::Run):
 ///
@@ -8,23 +9,28 @@
 /// dispatch! {
 ///     /// Documentation.
 ///     pub enum NAME runs BODY by WRAP {
-///         "x86_64": Avx2, Avx512;
-///         "aarch64": Neon;
+///         avx2 on "x86_64": Avx2, AvxVnni;
+///         neon on "aarch64": Neon;
 ///     }
 /// }
 /// ```
 ///
-/// Tokens have the names of [`Isa`](crate::Isa)'s and are in scope; that of plain Rust is always there. One more may follow after `+`,
-/// which is never chosen by an `Isa`.
+/// A row is a file beside the one with the macro, which is compiled for its architecture alone, and the sets that it has code for, by
+/// their names in [`Isa`](crate::Isa). Plain Rust is always there. One more token may follow after `+`, which is never chosen by an `Isa`.
 #[macro_export]
 macro_rules! dispatch {
     (
         $(#[$doc:meta])*
         $vis:vis enum $name:ident runs $body:ident by $wrap:path {
-            $($arch:literal: $($set:ident),+;)*
+            $($file:ident on $arch:literal: $($set:ident),+;)*
             $(+ $(#[$also_cfg:meta])* $also:ident($also_token:ty);)?
         }
     ) => {
+        $(
+            #[cfg(target_arch = $arch)]
+            mod $file;
+        )*
+
         $(#[$doc])*
         #[derive(Clone, Copy, Debug)]
         $vis enum $name {
@@ -33,7 +39,7 @@ macro_rules! dispatch {
             $($(
                 #[cfg(target_arch = $arch)]
                 #[doc = concat!("For `Isa::", stringify!($set), "`.")]
-                $set($set),
+                $set($crate::$set),
             )+)*
             $(
                 $(#[$also_cfg])*
@@ -58,7 +64,7 @@ macro_rules! dispatch {
                     $crate::Isa::Scalar => Some(Self::Scalar($crate::Scalar)),
                     $($(
                         #[cfg(target_arch = $arch)]
-                        $crate::Isa::$set => <$set as $crate::Token>::detect().map(Self::$set),
+                        $crate::Isa::$set => <$crate::$set as $crate::Token>::detect().map(Self::$set),
                     )+)*
                     _ => None,
                 }

@@ -40,14 +40,18 @@ macro_rules! base {
 
 /// Writes the list.
 macro_rules! list {
-    ($($(#[$doc:meta])* $set:ident = $name:literal $(, on $base:ident, $arch:tt [$($feature:tt)+])?;)+) => {
+    ($($set:ident = $name:literal: $what:literal $(, on $base:ident, $arch:tt [$($feature:tt)+])?;)+) => {
         /// An instruction set that there is code for.
         ///
         /// Each but [`Scalar`](Self::Scalar) adds features to another, which a machine that has it has too. An op that has no code
         /// for the chosen set runs its code for the nearest of those that the set adds to: the first in [`descend`](Self::descend).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Isa {
-            $($(#[$doc])* $set,)+
+            $(
+                #[doc = concat!("`", $name, "`: ", $what)]
+                $(#[doc = concat!(" It adds to [`", stringify!($base), "`](Self::", stringify!($base), ").")])?
+                $set,
+            )+
         }
 
         impl Isa {
@@ -220,8 +224,8 @@ mod tests {
             assert_eq!(Isa::of_option(Some(isa.name())), Ok(isa));
         }
         assert_eq!(Isa::of_option(None), Ok(Isa::detect()));
-        let all = "there are scalar, avx2, avxvnni, avx512, avx512vnni, avx512bf16, neon, neondotprod, \
-                   and this machine has scalar";
+        let all = Isa::ALL.map(Isa::name).join(", ");
+        let all = format!("there are {all}, and this machine has scalar");
         for name in ["", "avx521", "AVX2", "avx2 ", "avx", "sse", "none"] {
             let error = Isa::by_name(name).unwrap_err().to_string();
             assert!(error.starts_with(&format!("there is no instruction set `{name}`; {all}")), "{error}");

@@ -5,22 +5,19 @@
 //! - A [`Token`] is a value of a type for each set; that it exists is proof that the machine has the features. [`Token::vectorize`] runs
 //!   code that is compiled with them.
 //! - [`Simd`] are sixteen floats at a time, for each token that has them: [`AnySimd::run`] runs a [`Body`].
-//! - Other crates extend tokens by traits of their own: [`instructions!`] writes methods whose bodies are instructions, [`dispatch!`] the
-//!   choice of a token when a program runs.
+//! - Other crates extend tokens by traits of their own: [`instructions!`] writes methods whose bodies are instructions, [`dispatch!`] takes
+//!   in a file for each set and writes the choice of a token when a program runs.
 
 #![allow(
     clippy::macro_metavars_in_unsafe,
     reason = "who uses `instructions!` writes `unsafe`, and why that is sound"
 )]
 
-mod avx2;
-mod avx512;
 mod detect;
 mod dispatch;
 mod isa;
 mod lanes;
 mod memory;
-mod neon;
 mod scalar;
 mod sets;
 mod token;
@@ -35,8 +32,9 @@ pub use token::*;
 dispatch! {
     /// Sixteen floats at a time, of an instruction set that this machine has.
     pub enum AnySimd runs Body by std::convert::identity {
-        "x86_64": Avx2, Avx512;
-        "aarch64": Neon;
+        avx2 on "x86_64": Avx2;
+        avx512 on "x86_64": Avx512;
+        neon on "aarch64": Neon;
         // Plain Rust that fuses multiplication and addition, as all but `Scalar` do.
         + #[cfg(feature = "testing")] Fused(Scalar<true>);
     }

@@ -1,7 +1,5 @@
 //! NEON: sixteen floats in four registers.
 
-#![cfg(target_arch = "aarch64")]
-
 use std::arch::aarch64::*;
 use std::arch::asm;
 

@@ -26,7 +26,7 @@ pub trait Token: Copy + Send + Sync + 'static {
 
 /// Writes the types of tokens, on machines of other architectures, too, where there are no values of them.
 macro_rules! tokens {
-    ($($(#[$doc:meta])* $set:ident = $name:literal $(, on $base:ident, $arch:tt [$($feature:tt)+])?;)+) => {
+    ($($set:ident = $name:literal: $what:literal $(, on $base:ident, $arch:tt [$($feature:tt)+])?;)+) => {
         $(token!($set $(, $name, $arch [$($feature)+])?);)+
     };
 }

@@ -1,13 +1,11 @@
 //! AVX2: 8 lanes.
 
-#![cfg(target_arch = "x86_64")]
-
 use core::arch::x86_64::*;
 use core::ops::Neg;
 
-use bitquilt_simd::instructions;
+use bitquilt_simd::{Avx2, instructions};
 
-use super::operators;
+use super::{HasLanes, operators};
 use crate::lanes::Lanes;
 use crate::lanes::codes::CodeLanes;
 use crate::lanes::ints::MAGIC;
@@ -15,6 +13,10 @@ use crate::lanes::ints::MAGIC;
 /// 8 lanes. Code is instantiated with it by its token alone, so wherever it exists the features do.
 #[derive(Clone, Copy)]
 pub(crate) struct F32x8(__m256);
+
+impl HasLanes for Avx2 {
+    type Lanes = F32x8;
+}
 
 operators!(F32x8: Add add _mm256_add_ps, Sub sub _mm256_sub_ps, Mul mul _mm256_mul_ps, Div div _mm256_div_ps);
 

@@ -1,13 +1,11 @@
 //! AVX-512: 16 lanes.
 
-#![cfg(target_arch = "x86_64")]
-
 use core::arch::x86_64::*;
 use core::ops::Neg;
 
-use bitquilt_simd::instructions;
+use bitquilt_simd::{Avx512, instructions};
 
-use super::operators;
+use super::{HasLanes, operators};
 use crate::lanes::Lanes;
 use crate::lanes::codes::CodeLanes;
 use crate::lanes::ints::MAGIC;
@@ -15,6 +13,10 @@ use crate::lanes::ints::MAGIC;
 /// 16 lanes. Code is instantiated with it by its token alone, so wherever it exists the features do.
 #[derive(Clone, Copy)]
 pub(crate) struct F32x16(__m512);
+
+impl HasLanes for Avx512 {
+    type Lanes = F32x16;
+}
 
 operators!(F32x16: Add add _mm512_add_ps, Sub sub _mm512_sub_ps, Mul mul _mm512_mul_ps, Div div _mm512_div_ps);
 

@@ -4,18 +4,63 @@
 //! the lanes of a register: each lane runs the whole search, in its own order, for a block of its own. The searches
 //! are written once, over [`Lanes`]; with [`f32`], the one-lane register, they are the scalar reference. The searches in
 //! a grid have few blocks but many candidates for each: there the lanes are candidates, which is as good.
+//!
+//! A format is generic over its lanes and inlined whole into the code of a token, which is chosen at run time. Lanes of intrinsics
+//! carry the searches; everything else is plain loops that the compiler vectorizes for the features of the function it is inlined into.
 
-mod avx2;
-mod avx512;
 pub(crate) mod codes;
-pub(crate) mod dispatch;
 pub(crate) mod elementwise;
 pub(crate) mod ints;
-mod neon;
+mod scalar;
 
 use core::ops::{Add, Div, Mul, Neg, Sub};
 
+use bitquilt_simd::{Isa, Run, Token, dispatch};
+
 use codes::CodeLanes;
+
+dispatch! {
+    /// Lanes that this machine has.
+    pub(crate) enum AnyLanes runs Body by InLanes {
+        avx2 on "x86_64": Avx2;
+        avx512 on "x86_64": Avx512;
+        neon on "aarch64": Neon;
+    }
+}
+
+/// The lanes for `isa`, or for the nearest that it includes of those that there are lanes for.
+///
+/// # Panics
+/// If the machine does not have it.
+pub(crate) fn lanes_of(isa: Isa) -> AnyLanes {
+    assert!(isa.is_available(), "this machine does not have the instruction set {isa}");
+    AnyLanes::of(isa)
+}
+
+/// A token that there are lanes for.
+trait HasLanes: Token {
+    type Lanes: Lanes;
+}
+
+/// Code that is compiled for each kind of lanes. Implementations are `#[inline(always)]`.
+pub(crate) trait Body {
+    /// What it answers.
+    type Output;
+    /// Runs it.
+    fn run<V: Lanes>(self) -> Self::Output;
+}
+
+/// A [`Body`] as a token runs it.
+struct InLanes<B>(B);
+
+impl<T: HasLanes, B: Body> Run<T> for InLanes<B> {
+    type Output = B::Output;
+
+    #[inline(always)]
+    fn run(self, _: T) -> B::Output {
+        self.0.run::<T::Lanes>()
+    }
+}
 
 /// Operators of lanes, an instruction each.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -95,84 +140,18 @@ pub trait Lanes:
     fn sign_bits(bytes: [i8; 32]) -> u32;
 }
 
-impl Lanes for f32 {
-    const COUNT: usize = 1;
-    type Mask = bool;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    #[inline(always)]
-    fn splat(value: f32) -> Self {
-        value
-    }
-    #[inline(always)]
-    fn gather<const N: usize>(rows: &[[f32; N]]) -> [Self; N] {
-        rows[0]
-    }
-    #[inline(always)]
-    fn load(src: &[f32]) -> Self {
-        src[0]
-    }
-    #[inline(always)]
-    fn from_bytes(src: &[i8]) -> Self {
-        f32::from(src[0])
-    }
-    #[inline(always)]
-    fn store(self, dst: &mut [f32]) {
-        dst[0] = self;
-    }
-    #[inline(always)]
-    fn truncate(self, dst: &mut [i8]) {
-        dst[0] = ints::truncate(self) as i8;
-    }
-    #[inline(always)]
-    fn least(self) -> f32 {
-        self
-    }
-    #[inline(always)]
-    fn abs(self) -> Self {
-        f32::abs(self)
-    }
-    #[inline(always)]
-    fn sqrt(self) -> Self {
-        f32::sqrt(self)
-    }
-    #[inline(always)]
-    fn nearest(self, low: i32, high: i32) -> Self {
-        ints::nearest(self).clamp(low, high) as f32
-    }
-    #[inline(always)]
-    fn lt(self, other: Self) -> bool {
-        self < other
-    }
-    #[inline(always)]
-    fn ne(self, other: Self) -> bool {
-        self != other
-    }
-    #[inline(always)]
-    fn both(a: bool, b: bool) -> bool {
-        a && b
-    }
-    #[inline(always)]
-    fn any(mask: bool) -> bool {
-        mask
-    }
-    #[inline(always)]
-    fn bits(mask: bool) -> u32 {
-        u32::from(mask)
-    }
-    #[inline(always)]
-    fn select(mask: bool, yes: Self, no: Self) -> Self {
-        if mask { yes } else { no }
-    }
-    #[inline(always)]
-    fn select_codes(mask: bool, yes: u32, no: u32) -> u32 {
-        if mask { yes } else { no }
-    }
-    #[inline(always)]
-    fn look_up(table: &[i8; 16], indices: [i8; 16]) -> [i8; 16] {
-        indices.map(|index| table[usize::from(index as u8 & 15)])
-    }
-    #[inline(always)]
-    fn sign_bits(bytes: [i8; 32]) -> u32 {
-        bytes.iter().zip(0..).fold(0, |bits, (&byte, i)| bits | (u32::from(byte < 0) << i))
+    #[test]
+    fn a_set_without_lanes_has_those_of_the_nearest_it_includes() {
+        for isa in Isa::available() {
+            let found = lanes_of(isa).isa();
+            assert!(isa.includes(found) && found.is_available(), "{isa} has those of {found}");
+            let mut nearer = isa.descend().take_while(|nearer| *nearer != found);
+            assert!(nearer.all(|nearer| lanes_of(nearer).isa() != nearer), "{isa} has those of {found}");
+            assert_eq!(found == Isa::Scalar, isa == Isa::Scalar, "{isa} has those of {found}");
+        }
     }
 }

@@ -1,13 +1,11 @@
 //! NEON: 4 lanes.
 
-#![cfg(target_arch = "aarch64")]
-
 use core::arch::aarch64::*;
 use core::ops::{Add, Mul, Neg, Sub};
 
-use bitquilt_simd::instructions;
+use bitquilt_simd::{Neon, instructions};
 
-use super::operators;
+use super::{HasLanes, operators};
 use crate::lanes::Lanes;
 use crate::lanes::codes::CodeLanes;
 use crate::lanes::ints::MAGIC;
@@ -15,6 +13,10 @@ use crate::lanes::ints::MAGIC;
 /// 4 lanes. Code is instantiated with it by its token alone, so wherever it exists the features do.
 #[derive(Clone, Copy)]
 pub(crate) struct F32x4(float32x4_t);
+
+impl HasLanes for Neon {
+    type Lanes = F32x4;
+}
 
 operators!(F32x4: Add add vaddq_f32, Sub sub vsubq_f32, Mul mul vmulq_f32, Div div vdivq_f32);
 

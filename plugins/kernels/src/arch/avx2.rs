@@ -1,7 +1,5 @@
 //! AVX2 with FMA and F16C: eight rows in a register. AVX-VNNI: the same, with products of bytes that are one instruction.
 
-#![cfg(target_arch = "x86_64")]
-
 use std::arch::x86_64::*;
 
 use bitquilt_simd::{Avx2, AvxVnni, instructions};

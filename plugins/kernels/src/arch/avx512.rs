@@ -1,7 +1,5 @@
 //! AVX-512 with VNNI: sixteen rows in a register. With BF16, which multiplies pairs of bfloat16, too.
 
-#![cfg(target_arch = "x86_64")]
-
 use std::arch::x86_64::*;
 
 use bitquilt_simd::{Avx512Bf16, Avx512Vnni, instructions};

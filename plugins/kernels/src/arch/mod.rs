@@ -5,24 +5,21 @@
 //! ever summed across lanes, so an element of the result has one order of operations on every instruction set,
 //! and the results are the same bits on all of them, but for those of [`Isa::Avx512Bf16`] with `bf16`.
 
-// The tokens of all instruction sets among it.
-use bitquilt_simd::*;
+use bitquilt_simd::{Isa, Run, Scalar, Token, dispatch};
 
 use crate::form::{Form, STRIP_LEN};
 
-mod avx2;
-mod avx512;
 mod bf16;
-mod neon;
 mod scalar;
 
-/// Makes the choice between the instruction sets that there are kernels for, and lists what each has kernels of its own for.
+/// Takes in the files of instruction sets that there are kernels for, makes the choice between them, and lists what each has kernels of
+/// its own for.
 macro_rules! instruction_sets {
-    ($($arch:literal: $($set:ident),+;)*) => {
+    ($($file:ident on $arch:literal: $($set:ident),+;)*) => {
         dispatch! {
             /// An instruction set that there are kernels for, and the machine has.
             pub enum AnyDot runs Body by InDot {
-                $($arch: $($set),+;)*
+                $($file on $arch: $($set),+;)*
             }
         }
 
@@ -32,7 +29,7 @@ macro_rules! instruction_sets {
                 Isa::Scalar => <Scalar<false> as DotIsa>::OWN,
                 $($(
                     #[cfg(target_arch = $arch)]
-                    Isa::$set => <$set as DotIsa>::OWN,
+                    Isa::$set => <bitquilt_simd::$set as DotIsa>::OWN,
                 )+)*
                 _ => OwnKernels { integers: false, floats: false, bf16: false },
             }
@@ -41,8 +38,9 @@ macro_rules! instruction_sets {
 }
 
 instruction_sets! {
-    "x86_64": Avx2, AvxVnni, Avx512Vnni, Avx512Bf16;
-    "aarch64": NeonDotprod;
+    avx2 on "x86_64": Avx2, AvxVnni;
+    avx512 on "x86_64": Avx512Vnni, Avx512Bf16;
+    neon on "aarch64": NeonDotprod;
 }
 
 /// The kinds of weights that an instruction set has kernels of its own for.

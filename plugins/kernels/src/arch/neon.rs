@@ -1,7 +1,5 @@
 //! NEON with the dot-product instructions of Armv8.2: four rows in a register.
 
-#![cfg(target_arch = "aarch64")]
-
 use std::arch::{aarch64::*, asm};
 
 use bitquilt_simd::{NeonDotprod, instructions};
