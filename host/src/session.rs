@@ -170,10 +170,9 @@ impl SessionBuilder {
 
     /// Sets an option that kernels may ask for, in the place of what it was set to before.
     ///
-    /// `isa`, an [`Isa`]'s name (`scalar`, `avx2`, `avxvnni`, `avx512`, `avx512vnni`, `avx512bf16`, `neon`, `neondotprod`), has all that
-    /// the session computes use the code for that instruction set, the built-in encodings included. Where an op has none it uses that
-    /// for the nearest set that it includes: `avx512bf16` includes `avx512vnni`, that `avx512`, that, as `avxvnni`, `avx2`; `neondotprod`
-    /// includes `neon`; all include `scalar`. [`Self::build`] refuses what is no instruction set, or not one of this machine.
+    /// `isa`, the name of an [`Isa`], has all that the session computes use the code for that instruction set, the built-in encodings
+    /// included. Where an op has none it uses that for the nearest set that it includes, as [`Isa::descend`] lists them. [`Self::build`]
+    /// refuses what is no instruction set, or not one of this machine.
     pub fn option(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         let name = name.into();
         self.options.retain(|(known, _)| *known != name);

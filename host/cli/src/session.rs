@@ -30,10 +30,16 @@ pub struct SessionArguments {
         value_parser = clap::value_parser!(u16).range(1..=1024),
     )]
     threads: Vec<u16>,
-    /// The instruction set to compute with: scalar, avx2, avxvnni, avx512, avx512vnni, avx512bf16, neon or neondotprod; the fastest that
-    /// the machine has if it is not given.
-    #[arg(long, value_name = "NAME", global = true, help_heading = GLOBAL, value_parser = isa)]
+    // What is said of it lists all there are.
+    #[arg(long, value_name = "NAME", global = true, help_heading = GLOBAL, value_parser = isa, help = isa_help())]
     isa: Option<Isa>,
+}
+
+fn isa_help() -> String {
+    let names = Isa::ALL.map(Isa::name).join(", ");
+    format!(
+        "The instruction set to compute with, one of {names}; the fastest that the machine has if it is not given"
+    )
 }
 
 fn isa(name: &str) -> Result<Isa, String> {
