@@ -19,17 +19,16 @@ enum Activations {
     Q8_1,
     /// Blocks of 256 with a single-precision scale.
     Q8K,
-    Bf16,
-    F16,
+    /// Shorter floats, as the weight's.
+    Floats,
 }
 
-/// ggml's choice for an encoding: by the length of a block, and whether it has a minimum.
+/// ggml's choice for an encoding: by the length of a block, and whether it has a minimum beside its scale.
 fn activations(format: &Format) -> Activations {
-    match (format.name, format.block_len) {
-        ("bf16", _) => Activations::Bf16,
-        ("f16", _) => Activations::F16,
-        ("q4_1" | "q5_1", _) => Activations::Q8_1,
-        (_, 256) => Activations::Q8K,
+    match (format.block_len, format.halves) {
+        (1, _) => Activations::Floats,
+        (256, _) => Activations::Q8K,
+        (_, [_scale, _minimum]) => Activations::Q8_1,
         _ => Activations::Q8_0,
     }
 }
@@ -45,13 +44,18 @@ fn half(x: f32) -> f32 {
     half::f16::from_f32(x).to_f32()
 }
 
-/// A row of activations as ggml decodes it, and for each 32 the correction of the products of a minimum.
-fn ggml(x: &[f32], kind: Activations) -> (Vec<f64>, Vec<f64>) {
+/// A row of activations as ggml decodes it for weights of a format, and for each 32 the correction of the products of a minimum.
+fn ggml(x: &[f32], format: &Format, kind: Activations) -> (Vec<f64>, Vec<f64>) {
     let mut decoded = Vec::new();
     let mut corrections = vec![0.0; x.len() / 32];
     match kind {
-        Activations::Bf16 => decoded.extend(x.iter().map(|&x| half::bf16::from_f32(x).to_f64())),
-        Activations::F16 => decoded.extend(x.iter().map(|&x| f64::from(half(x)))),
+        Activations::Floats => {
+            let mut bytes = vec![0; format.row_bytes(x.len()).expect("whole blocks")];
+            format.quantize(x, x.len(), None, &mut bytes);
+            let mut floats = vec![0.0; x.len()];
+            format.dequantize(&bytes, &mut floats);
+            decoded.extend(floats.into_iter().map(f64::from));
+        }
         Activations::Q8_0 | Activations::Q8_1 => {
             for (block, correction) in x.chunks_exact(32).zip(&mut corrections) {
                 let scale = block.iter().fold(0f32, |a, x| a.max(x.abs())) / 127.0;
@@ -76,12 +80,11 @@ fn ggml(x: &[f32], kind: Activations) -> (Vec<f64>, Vec<f64>) {
     (decoded, corrections)
 }
 
-/// The minimum of each 32 values of a row of `q4_1` or `q5_1`.
-fn minima(encoding: &str, row: &[u8]) -> Vec<f64> {
-    let (_, block_bytes) = bitquilt_kernels::block(encoding).expect("it is listed");
-    row.chunks_exact(block_bytes)
-        .map(|block| half::f16::from_le_bytes([block[2], block[3]]).to_f64())
-        .collect()
+/// The minimum of each 32 values of a row of a format that ggml multiplies with [`Activations::Q8_1`].
+fn minima(format: &Format, row: &[u8]) -> Vec<f64> {
+    let at = format.halves[1];
+    let minimum = |block: &[u8]| half::f16::from_le_bytes([block[at], block[at + 1]]).to_f64();
+    row.chunks_exact(format.block_bytes).map(minimum).collect()
 }
 
 #[test]
@@ -111,7 +114,7 @@ fn no_worse_than_ggml() {
             weight.multiply(&activations, M, &mut out, &Serial).expect("valid");
 
             for (column, out) in x.chunks_exact(N).zip(out.chunks_exact(P)) {
-                let (quantized, corrections) = ggml(column, kind);
+                let (quantized, corrections) = ggml(column, format, kind);
                 for (r, row) in decoded.chunks_exact(N).enumerate() {
                     let dot = |x: &mut dyn Iterator<Item = f64>| -> f64 {
                         row.iter().zip(x).map(|(&w, x)| f64::from(w) * x).sum()
@@ -119,7 +122,7 @@ fn no_worse_than_ggml() {
                     let exact = dot(&mut column.iter().map(|&x| f64::from(x)));
                     let mut ggml = dot(&mut quantized.iter().copied());
                     if kind == Activations::Q8_1 {
-                        let minima = minima(encoding, &bytes[r * row_bytes..][..row_bytes]);
+                        let minima = minima(format, &bytes[r * row_bytes..][..row_bytes]);
                         ggml += minima.iter().zip(&corrections).map(|(m, c)| m * c).sum::<f64>();
                     }
                     ours += (f64::from(out[r]) - exact).powi(2);

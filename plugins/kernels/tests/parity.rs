@@ -11,7 +11,7 @@ mod random;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bitquilt_ggml_blocks::Format;
-use bitquilt_kernels::{Isa, PackedWeight, Par, Serial};
+use bitquilt_kernels::{ActivationFormat, Isa, PackedWeight, Par, Serial};
 use bitquilt_plugin_api::PreparedMemory;
 
 /// Of the sum of the absolute values of the terms.
@@ -81,7 +81,7 @@ impl Case {
     }
 
     fn quantizes(&self) -> bool {
-        !matches!(self.encoding, "f16" | "bf16" | "f32")
+        activations(self.encoding, Isa::Scalar).is_quantized()
     }
 
     /// The product in f64 of the decoded weight and the activations as the kernels take them, and the sums of the
@@ -141,9 +141,14 @@ fn pairs(decoded: &[f32], n: usize, x: &[f32]) -> Vec<f32> {
     columns.flat_map(|column| decoded.chunks_exact(n).map(move |row| element(row, column))).collect()
 }
 
-/// Whether the kernels multiply by [`pairs`].
+/// Whether the kernels multiply by [`pairs`]: they alone round activations to shorter floats.
 fn by_pairs(encoding: &str, isa: Isa) -> bool {
-    encoding == "bf16" && isa == Isa::Avx512Bf16
+    let activations = activations(encoding, isa);
+    activations.is_rounded() && !activations.is_quantized()
+}
+
+fn activations(encoding: &str, isa: Isa) -> ActivationFormat {
+    bitquilt_kernels::activations(encoding, isa).expect("it is listed")
 }
 
 /// The instruction sets of this machine that have kernels for an encoding.

@@ -45,3 +45,19 @@ fn known() -> String {
         _ => names.concat(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_is_told_what_is() {
+        let error = named("none").err().expect("it is not known").to_string();
+        let known =
+            error.strip_prefix("its architecture is `none`; this library knows ").expect("it says so");
+        let names: Vec<&str> = known.split(" and ").flat_map(|names| names.split(", ")).collect();
+        let expected: Vec<String> = DECODERS.iter().map(|decoder| format!("`{}`", decoder.name())).collect();
+        assert_eq!(names, expected);
+        assert_eq!(known.matches(" and ").count(), 1, "{known}");
+    }
+}

@@ -2,12 +2,18 @@
 
 use std::path::Path;
 
+use bitquilt_models::arch::UnknownArchitecture;
 use bitquilt_models::architecture::Architecture;
 use bitquilt_models::config::{CLASSIFIER, Config, EMBEDDING, OUTPUT_NORM, layer_tensor};
 use bitquilt_models::model::DecoderModel;
 use bitquilt_tests::gguf::{GgufFile, GgufTensor};
 
 use super::registry;
+
+/// What is said of a file `FILE` whose architecture is none.
+pub fn unknown(architecture: &str) -> String {
+    format!("FILE: {}", UnknownArchitecture { name: architecture.to_owned() })
+}
 
 /// The hyper-parameters of one layer with two heads, and one of keys and values.
 pub fn sizes(width: usize, hidden: usize, vocabulary: usize) -> Config {
