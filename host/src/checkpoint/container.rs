@@ -64,6 +64,18 @@ pub(super) trait Container: Sync {
         let _ = (types, metadata);
         Err(format!("{} files are read, not written", self.name()))
     }
+
+    /// A file for tests of what comes of cut and changed ones.
+    #[cfg(test)]
+    fn sample(&self) -> Sample;
+}
+
+/// A small file with all that the format has, its tensors dense, or of `q4_0` or `q4_1`.
+#[cfg(test)]
+pub(super) struct Sample {
+    pub(super) bytes: Vec<u8>,
+    /// Whether a file may have more bytes than its format accounts for.
+    pub(super) may_go_on: bool,
 }
 
 /// What one file has.

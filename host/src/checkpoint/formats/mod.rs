@@ -16,7 +16,7 @@ macro_rules! formats {
         $(mod $file;)*
 
         /// All formats. The first is written where a file's name does not say which.
-        const FORMATS: &[&dyn Container] = &[$(&$file::$format),*];
+        pub(super) const FORMATS: &[&dyn Container] = &[$(&$file::$format),*];
     };
 }
 

@@ -6,6 +6,11 @@ use super::gguf_writer::{GgufTensor, GgufWriter, text};
 use super::*;
 use crate::checkpoint::metadata::{Array, Value};
 
+/// The padding of a file may go on.
+pub(in crate::checkpoint) fn sample() -> Sample {
+    Sample { bytes: small().bytes(), may_go_on: true }
+}
+
 /// A file with a value of every type and tensors of three.
 pub(super) fn small() -> GgufWriter {
     let blocks: Vec<u8> = (0..2 * 2 * 20).collect();

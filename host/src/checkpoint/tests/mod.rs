@@ -1,13 +1,13 @@
 //! Tests of whole files.
 
-mod gguf_files;
+pub(super) mod gguf_files;
 mod gguf_writer;
 mod hostile;
 mod models;
 mod npy_files;
 mod opaque;
 mod refusals;
-mod round_trips;
+pub(super) mod round_trips;
 mod sets;
 
 use std::path::{Path, PathBuf};
@@ -16,6 +16,8 @@ use bitquilt_plugin_api::host::register;
 use bitquilt_plugin_api::{EncodingSpec, Plugin, QuantizationEncoding, Result, Rows};
 use tempfile::TempDir;
 
+use super::container::Sample;
+use super::formats::FORMATS;
 use super::*;
 use crate::registry::{Origin, Staged};
 use crate::tensor::Tensor;
@@ -60,6 +62,12 @@ fn file(bytes: &[u8]) -> (TempDir, PathBuf) {
     let path = directory.path().join("model");
     std::fs::write(&path, bytes).unwrap();
     (directory, path)
+}
+
+/// What is said of a file of none of the formats.
+fn neither() -> String {
+    let names: Vec<&str> = FORMATS.iter().map(|format| format.name()).collect();
+    format!("is neither a {} file", names.join(" nor a "))
 }
 
 /// The error's sentence, in which the file is called `FILE`.

@@ -13,8 +13,9 @@ fn with_header(header: &str, data: usize) -> Vec<u8> {
     bytes
 }
 
-pub(super) fn small() -> Vec<u8> {
-    with_header("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 1), }", 8)
+pub(super) fn sample() -> Sample {
+    let bytes = with_header("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 1), }", 8);
+    Sample { bytes, may_go_on: false }
 }
 
 #[test]

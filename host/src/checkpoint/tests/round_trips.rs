@@ -5,6 +5,17 @@ use bitquilt_plugin_api::DType;
 
 use super::*;
 
+/// A file ends where its header says.
+pub(in crate::checkpoint) fn sample() -> Sample {
+    let mut tensors = TensorDict::new();
+    tensors.insert("w", encoded(&q4_0(), [1, 64]));
+    tensors.insert("x", Tensor::new([1, 2, 2], [1i32, 2, 3, 4]).unwrap());
+    tensors.metadata_mut().insert("key", "value");
+    let (_directory, path) = file(b"");
+    save(&tensors, &path).unwrap();
+    Sample { bytes: std::fs::read(&path).unwrap(), may_go_on: false }
+}
+
 #[test]
 fn every_dtype_and_an_encoding_come_back_as_they_were() {
     let mut tensors = TensorDict::new();

@@ -203,7 +203,7 @@ fn sets_that_do_not_fit_are_refused_with_a_sentence() {
         (
             vec![(first, shard(0, 2, 2, "a")), (second, b"PK".to_vec())],
             first,
-            format!("{second} is neither a safetensors nor a GGUF file: it begins with \"PK\""),
+            format!("{second} {}: it begins with \"PK\"", neither()),
         ),
         (
             vec![(one, part("a", 1.0))],

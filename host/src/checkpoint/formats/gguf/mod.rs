@@ -46,6 +46,10 @@ impl Container for Gguf {
     fn parse(&self, bytes: &[u8]) -> Result<Contents, Fault> {
         parse(bytes)
     }
+    #[cfg(test)]
+    fn sample(&self) -> crate::checkpoint::container::Sample {
+        crate::checkpoint::tests::gguf_files::sample()
+    }
 }
 
 fn parse(bytes: &[u8]) -> Result<Contents, Fault> {

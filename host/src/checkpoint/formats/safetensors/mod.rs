@@ -74,6 +74,10 @@ impl Container for SafeTensors {
     fn lay_out<'a>(&self, types: Types<'a>, metadata: &Metadata) -> Result<FileLayout<'a>, String> {
         lay_out(types, metadata)
     }
+    #[cfg(test)]
+    fn sample(&self) -> crate::checkpoint::container::Sample {
+        crate::checkpoint::tests::round_trips::sample()
+    }
 }
 
 fn parse(bytes: &[u8]) -> Result<Contents, Fault> {
