@@ -255,8 +255,11 @@ mod tests {
             assert_eq!(output, Tensor::new(&shape[..shape.len() - 1], expected).unwrap(), "{shape:?}");
             for k in ks {
                 let attributes = none().with("k", *k as i64);
-                let [values, indices] =
-                    host.run_all("top_k", &attributes, std::slice::from_ref(&x), &[]).unwrap().try_into().unwrap();
+                let [values, indices] = host
+                    .run_all("top_k", &attributes, std::slice::from_ref(&x), &[])
+                    .unwrap()
+                    .try_into()
+                    .unwrap();
                 let expected: Vec<i64> = order.iter().flat_map(|row| &row[..*k]).copied().collect();
                 assert_eq!(indices.values::<i64>().unwrap(), expected, "{k} of {shape:?}");
                 let rows = x.values::<f32>().unwrap().chunks(n).zip(&order);

@@ -1,7 +1,8 @@
 //! `matmul`: dense f32 matrix products.
 
 use bitquilt_plugin_api::{
-    Dim, Error, InferContext, Op, OpSignature, OutputType, Plugin, Result, RunContext, TensorType, Tile, Tiles,
+    Dim, Error, InferContext, Op, OpSignature, OutputType, Plugin, Result, RunContext, TensorType, Tile,
+    Tiles,
 };
 
 use super::check::{Input, broadcast_dims};

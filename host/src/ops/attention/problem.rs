@@ -1,6 +1,5 @@
 //! What is computed: shapes, which keys a query sees, and tasks.
 
-
 use bitquilt_plugin_api::half::f16;
 use bitquilt_plugin_api::{Error, Result, Scalar};
 
