@@ -2,6 +2,7 @@
 
 use crate::context::{NodeView, PrepareContext, RunContext};
 use crate::executor::Executor;
+use crate::prepared::Next;
 use crate::tensor::TensorView;
 use crate::{Error, Result};
 
@@ -158,19 +159,6 @@ pub struct Prepared {
     pub or_next: bool,
     /// What was chosen and why, for `explain`.
     pub note: String,
-}
-
-/// The kernel that a provider's displaces: [`PrepareContext::next`] finds it.
-#[derive(Clone, Debug)]
-pub struct Next {
-    pub(crate) name: String,
-}
-
-impl Next {
-    /// The name of its provider.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
 }
 
 /// A transform that a kernel asks for.

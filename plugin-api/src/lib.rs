@@ -153,12 +153,12 @@ pub use float8::{F8E4M3, F8E5M2};
 pub use half;
 pub use host::{EncodingHandle, KernelProviderHandle, OpHandle};
 pub use kernel::{
-    InputTransform, Kernel, KernelKey, KernelProvider, Next, Prepared, PreparedTransform, RowPart, Scratch,
+    InputTransform, Kernel, KernelKey, KernelProvider, Prepared, PreparedTransform, RowPart, Scratch,
     Selector, Shapes, Support,
 };
 pub use op::{Arity, AttributeSpec, Contraction, InputKind, InputSpec, Op, OpSignature, OutputType, Split};
 pub use plugin::{IntoPlugin, Plugin};
-pub use prepared::PreparedMemory;
+pub use prepared::{Next, PreparedMemory};
 pub use signature::SignatureError;
 pub use tensor::{
     DType, Element, ElementView, Scalar, ShapeDisplay, TensorType, TensorView, TensorViewMut, WorkerScratch,

@@ -1,4 +1,4 @@
-//! Memory that a host lends to kernels for what they prepare.
+//! What a host has for a provider that prepares a kernel: memory, and the kernel that is displaced.
 
 use std::fmt;
 use std::mem::ManuallyDrop;
@@ -8,6 +8,19 @@ use std::ptr::NonNull;
 use bytemuck::{Pod, Zeroable};
 
 use crate::{Error, Result};
+
+/// The kernel that a provider's displaces: [`PrepareContext::next`](crate::PrepareContext::next) finds it.
+#[derive(Clone, Debug)]
+pub struct Next {
+    pub(crate) name: String,
+}
+
+impl Next {
+    /// The name of its provider.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
 
 /// Memory for what a kernel prepares, repacked weights for instance: zeroed at first, aligned to 64 bytes, on large pages where the
 /// host has them. [`PrepareContext::memory`](crate::PrepareContext::memory) lends it; it goes back to the host when it is dropped, on

@@ -7,8 +7,6 @@ use std::ffi::{c_char, c_void};
 
 use bitquilt_plugin_api::DType;
 
-use crate::host::Host;
-use crate::node::NodeHost;
 use crate::read::{Item, List, Record, Text};
 
 pub(crate) const C_API: u32 = 1;
@@ -181,7 +179,8 @@ pub(crate) type MemoryFn =
 #[repr(C)]
 pub(crate) struct RawNode<'a> {
     pub(crate) size: usize,
-    pub(crate) host: Option<&'a NodeHost<'a>>,
+    /// The bridge's own, which C passes on and does not read.
+    pub(crate) host: *const c_void,
     pub(crate) op: Text<'a>,
     pub(crate) input_count: usize,
     pub(crate) inputs: *const *const RawType<'a>,
@@ -210,8 +209,8 @@ pub(crate) type DecodeFn =
 #[repr(C)]
 pub(crate) struct RawRun<'a> {
     pub(crate) size: usize,
-    /// None while there is nothing to run.
-    pub(crate) host: Option<&'a Host<'a>>,
+    /// As in a node; null while there is nothing to run.
+    pub(crate) host: *const c_void,
     pub(crate) input_count: usize,
     pub(crate) inputs: *const *const RawTensor<'a>,
     pub(crate) output_count: usize,

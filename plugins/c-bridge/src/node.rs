@@ -87,7 +87,7 @@ impl CNode {
         let (position_count, positions) = self.lend_positions();
         let node = RawNode {
             size: size_of::<RawNode<'_>>(),
-            host: Some(host),
+            host: from_ref(host).cast(),
             op: Text::lend(Some(&self.op)),
             input_count: inputs.len(),
             inputs: input_pointers.as_ptr(),
@@ -283,10 +283,16 @@ impl<'a> NodeHost<'a> {
     }
 }
 
+/// What stands behind a node.
+fn host_of<'a>(node: Option<&'a RawNode<'_>>) -> Option<&'a NodeHost<'a>> {
+    // SAFETY: it was made of a host that outlives the node; a node that is not lent has none.
+    node.and_then(|node| unsafe { node.host.cast::<NodeHost<'_>>().as_ref() })
+}
+
 unsafe extern "C" fn position(node: Option<&RawNode<'_>>, input: Text<'_>) -> usize {
     let mut position = NONE;
     answer(None, || {
-        let host = node.and_then(|node| node.host?.here());
+        let host = host_of(node).and_then(NodeHost::here);
         let name = input.read("the input's name")?;
         position = host.and_then(|host| host.node.position(&name)).unwrap_or(NONE);
         Ok(())
@@ -297,7 +303,7 @@ unsafe extern "C" fn position(node: Option<&RawNode<'_>>, input: Text<'_>) -> us
 unsafe extern "C" fn option(node: Option<&RawNode<'_>>, name: Text<'_>) -> *const c_char {
     let mut text = null();
     answer(None, || {
-        let Some(host) = node.and_then(|node| node.host?.here()) else { return Ok(()) };
+        let Some(host) = host_of(node).and_then(NodeHost::here) else { return Ok(()) };
         let name = name.read("the option's name")?;
         if let Some(Ok(value)) = host.node.option(&name).map(CString::new) {
             text = value.as_ptr();
@@ -310,7 +316,7 @@ unsafe extern "C" fn option(node: Option<&RawNode<'_>>, name: Text<'_>) -> *cons
 
 /// What a node's function works with; an error where nothing is prepared.
 fn work<'a>(node: Option<&'a RawNode<'_>>, function: &str) -> Result<&'a Work<'a>> {
-    node.and_then(|node| node.host?.work.as_ref()).ok_or_else(|| {
+    host_of(node).and_then(|host| host.work.as_ref()).ok_or_else(|| {
         Error::invalid(format_args!(
             "a node's `{function}` was called without the node that `prepare` was given"
         ))
@@ -347,7 +353,7 @@ unsafe extern "C" fn memory(
 ) -> i32 {
     answer(error, || {
         let work = work(node, "memory")?;
-        if node.and_then(|node| node.host?.here()).is_none() {
+        if host_of(node).and_then(NodeHost::here).is_none() {
             return Err(Error::invalid("`memory` was called in a task; call it where `prepare` was called"));
         }
         if memory.is_null() || !memory.is_aligned() {

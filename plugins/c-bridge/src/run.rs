@@ -264,7 +264,7 @@ impl<'a> Tensors<'a> {
         let (position_count, positions) = kernel.node.lend_positions();
         let run = RawRun {
             size: size_of::<RawRun<'_>>(),
-            host,
+            host: host.map_or(std::ptr::null(), std::ptr::from_ref).cast(),
             input_count: self.input_count,
             inputs: inputs.as_ptr(),
             output_count: self.output_count,
@@ -289,7 +289,8 @@ impl<'a> Tensors<'a> {
 
 /// What a run's functions work with; an error where there is nothing to run.
 fn host_of<'a>(run: Option<&'a RawRun<'_>>) -> Result<&'a Host<'a>> {
-    run.and_then(|run| run.host)
+    // SAFETY: it was made of a host that outlives the run.
+    run.and_then(|run| unsafe { run.host.cast::<Host<'_>>().as_ref() })
         .ok_or_else(|| Error::invalid("a run's function was called without the run that `run` was given"))
 }
 
