@@ -222,7 +222,7 @@ const DESCRIPTIONS: &[(&str, &str)] = &[
     ("kernel reserved", "plugin->kernels[0]->reserved is 1"),
     (
         "kernel space",
-        "the kernel faulty.copy for dense inputs at priority 1 is for memory space 1; this host has space 0",
+        "the kernel `faulty.copy for dense inputs at priority 1` is for memory space 1; this host has space 0",
     ),
     ("kernel without run", "plugin->kernels[0]->run is NULL; a function is expected"),
     (

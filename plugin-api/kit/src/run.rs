@@ -113,7 +113,7 @@ impl Job<'_> {
                 Ok(result)
             };
             let whole = transformed(input)?;
-            for cut in [unit, len / unit / 2 * unit].into_iter().filter(|cut| *cut < len) {
+            for cut in [unit, len / unit / 2 * unit].into_iter().filter(|cut| (1..len).contains(cut)) {
                 let (left, right) =
                     (transformed(&input.columns(0..cut)?)?, transformed(&input.columns(cut..len)?)?);
                 let parts = [(cut, &left), (len - cut, &right)]
