@@ -55,6 +55,13 @@ fn what_few_plugins_have_is_checked_too() {
     assert!(of("kernel qmatmul/wide-gemv for q8_0", "bounds").detail.contains("q8_0"), "{said}");
 }
 
+#[test]
+fn a_plugin_for_other_memory_is_refused() {
+    let dir = PluginDir::new();
+    let error = check(&dir.add("elsewhere", contract("half, then another memory space"))).unwrap_err();
+    assert!(error.to_string().contains("is for memory space 1; this host has space 0"), "{error}");
+}
+
 /// The subject, the one check that fails, and a part of what is said of it.
 const DEFECTS: &[(&str, &str, &str)] = &[
     ("encoding defective.arithmetic", "block arithmetic", "block 1 decoded alone differs"),

@@ -19,6 +19,12 @@ pub(super) fn check(setup: &Setup, index: usize, key: &KernelKey, check: Check, 
     let Ok((signature, _)) = setup.host.op(&key.op) else {
         return Verdict::Skipped(format!("the op `{}` is another plugin's, which is not here", key.op));
     };
+    if key.space != 0 {
+        return Verdict::Skipped(format!(
+            "it is for memory space {}, and here is 0, the host's own, alone",
+            key.space
+        ));
+    }
     let wanted = match &key.selector {
         Selector::Encoding(name) => Some(name.as_str()),
         _ => None,
