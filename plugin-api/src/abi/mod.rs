@@ -1,7 +1,7 @@
 //! All that knows abi_stable: what crosses between a host and a shared library, and the adapters on both sides.
 //!
-//! - [`types`]: what is described by value. Frozen in 1.x; records end in `extra`.
-//! - [`lent`]: threads and memory that a host lends for a call. Frozen in 1.x; structures end in reserved words.
+//! - [`types`]: what is described by value. Frozen in 1.x; most records end in `extra`.
+//! - [`lent`]: threads and memory that a host lends for a call. Frozen in 1.x; most structures end in reserved words.
 //! - [`traits`]: the vtables. They grow at their end: a method added in 1.1 gets a default body, which a library built with
 //!   1.0 runs.
 //! - [`author`]: an author's traits as vtables, each call under the panic guard.

@@ -85,7 +85,7 @@ impl Lanes for F32x8 {
                     &padded
                 }
             };
-            // The instruction that gathers is no quicker, and in QEMU 7 it takes indices in register 4 for none.
+            // Not by the instruction that gathers: QEMU 7 takes its indices in register 4 for none.
             const { assert!(N.is_multiple_of(Self::COUNT)) };
             let mut vectors = [Self::splat(0.0); N];
             for (i, vectors) in vectors.as_chunks_mut::<8>().0.iter_mut().enumerate() {
