@@ -53,12 +53,22 @@ pub(crate) fn unpack_pairs(bytes: &[u8; 64]) -> [i8; 256] {
     let mut levels = [0; 256];
     for (bytes, levels) in bytes.as_chunks::<32>().0.iter().zip(levels.as_chunks_mut::<128>().0) {
         for (k, levels) in levels.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-            for (level, &byte) in levels.iter_mut().zip(bytes) {
-                *level = ((byte >> (2 * k)) & 3) as i8;
+            for (levels, bytes) in levels.as_chunks_mut::<8>().0.iter_mut().zip(bytes.as_chunks::<8>().0) {
+                *levels = signed((u64::from_ne_bytes(*bytes) >> (2 * k)) & each(3));
             }
         }
     }
     levels
+}
+
+/// `byte` in each byte.
+const fn each(byte: u8) -> u64 {
+    u64::from_ne_bytes([byte; 8])
+}
+
+#[inline(always)]
+fn signed(bytes: u64) -> [i8; 8] {
+    bytemuck::cast(bytes)
 }
 
 /// Bit `k` of the byte at `i` is bit `BIT` of `levels[32 * k + i]`.
@@ -77,8 +87,9 @@ pub(crate) fn plane<const BIT: u32>(levels: &[i8; 256]) -> [u8; 32] {
 #[inline(always)]
 pub(crate) fn join_plane<const BIT: u32>(levels: &mut [i8; 256], bytes: &[u8; 32]) {
     for (k, levels) in levels.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-        for (level, &byte) in levels.iter_mut().zip(bytes) {
-            *level |= (((byte >> k) & 1) << BIT) as i8;
+        for (levels, bytes) in levels.as_chunks_mut::<8>().0.iter_mut().zip(bytes.as_chunks::<8>().0) {
+            let bits = ((u64::from_ne_bytes(*bytes) >> k) & each(1)) << BIT;
+            *levels = signed(bytemuck::cast::<_, u64>(*levels) | bits);
         }
     }
 }

@@ -9,6 +9,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::float::Half;
 use crate::format::{BlockFormat, Importance};
 use crate::lanes::Lanes;
+use crate::lanes::elementwise;
 use crate::search::ternary;
 
 /// 256 trits with a scale.
@@ -66,13 +67,14 @@ impl BlockFormat for TQ1_0 {
     #[inline(always)]
     fn dequantize_in<V: Lanes>(blocks: &[BlockTQ1_0], dst: &mut [f32]) {
         for (block, dst) in blocks.iter().zip(dst.as_chunks_mut::<256>().0) {
-            let d = block.d.to_f32();
-            let (wide, rest) = dst.split_at_mut(160);
+            let mut levels = [0; 256];
+            let (wide, rest) = levels.split_at_mut(160);
             let (narrow, last) = rest.split_at_mut(80);
             let (qs_wide, qs_narrow) = block.qs.split_at(32);
-            unpack(qs_wide, d, wide);
-            unpack(qs_narrow, d, narrow);
-            unpack(&block.qh, d, last);
+            unpack::<32>(qs_wide, wide);
+            unpack::<16>(qs_narrow, narrow);
+            unpack::<4>(&block.qh, last);
+            elementwise::decode::<V>(&levels, block.d.to_f32(), dst);
         }
     }
 }
@@ -89,15 +91,16 @@ fn pack(trits: &[i8], bytes: &mut [u8]) {
     }
 }
 
-/// The inverse of [`pack`], times `d`.
+/// The inverse of [`pack`] for `N` bytes, minus 1.
 #[inline(always)]
-fn unpack(bytes: &[u8], d: f32, dst: &mut [f32]) {
-    let mut power = 1u8;
-    for dst in dst.chunks_exact_mut(bytes.len()) {
-        for (dst, byte) in dst.iter_mut().zip(bytes) {
-            let trit = (u16::from(byte.wrapping_mul(power)) * 3) >> 8;
-            *dst = (f32::from(trit) - 1.0) * d;
+fn unpack<const N: usize>(bytes: &[u8], levels: &mut [i8]) {
+    let mut fractions = [0u8; N];
+    fractions.copy_from_slice(bytes);
+    for levels in levels.as_chunks_mut::<N>().0 {
+        for (level, fraction) in levels.iter_mut().zip(&mut fractions) {
+            // The fraction's first digit in base 3: 86 256ths are over one third, 171 are over two.
+            *level = i8::from(*fraction >= 86) + i8::from(*fraction >= 171) - 1;
+            *fraction = fraction.wrapping_mul(3);
         }
-        power = power.wrapping_mul(3);
     }
 }
