@@ -1,0 +1,254 @@
+//! A checked declaration.
+
+use bitquilt_plugin_api::{EncodingSpec, Importance};
+
+use crate::draft::Builder;
+use crate::error::DeclarationError;
+use crate::field::{self, Entries, Order, Stored};
+use crate::float::{CodeDType, ScaleDType};
+use crate::parse;
+
+/// A declared encoding: the layout of a block, and what its codes mean. It has been checked: its fields lie in the block and apart.
+#[derive(Clone, Debug)]
+pub struct Declaration {
+    pub(crate) name: String,
+    pub(crate) version: u32,
+    pub(crate) summary: String,
+    pub(crate) block_len: usize,
+    pub(crate) block_bytes: usize,
+    pub(crate) groups: usize,
+    pub(crate) codes: Codes,
+    pub(crate) meaning: Meaning,
+    pub(crate) scale: Entries,
+    pub(crate) super_scale: Option<Entries>,
+    pub(crate) min: Option<Entries>,
+    pub(crate) zero: Option<Entries>,
+    /// What the meaning makes of each code.
+    pub(crate) levels: Vec<f32>,
+}
+
+/// Where the codes lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Codes {
+    pub(crate) at: usize,
+    pub(crate) bits: u32,
+    pub(crate) order: Order,
+}
+
+/// What a code stands for, before zero, scale and minimum.
+#[derive(Clone, Debug)]
+pub(crate) enum Meaning {
+    Offset(u32),
+    Signed,
+    Values { values: Vec<f32>, unused: Option<f32> },
+    Float { dtype: CodeDType, unused: Option<f32> },
+}
+
+/// What makes values of the codes of a group: `(level - zero) * scale + min`, each operation rounded to f32.
+///
+/// Where there is no zero it is 0, and where there is no minimum it is -0: taking and adding these change no value, not even the sign
+/// of a zero.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Factors {
+    /// The scale, times the super scale where there is one.
+    pub scale: f32,
+    /// What is taken from a level.
+    pub zero: f32,
+    /// What is added in the end.
+    pub min: f32,
+}
+
+impl Factors {
+    /// The value of a level. This order of operations, without a fused one, is the definition.
+    #[inline(always)]
+    pub fn value(self, level: f32) -> f32 {
+        (level - self.zero) * self.scale + self.min
+    }
+}
+
+impl Declaration {
+    /// Reads the text of a `NAME.encoding.toml`.
+    pub fn parse(text: &str) -> Result<Self, DeclarationError> {
+        parse::parse(text)?.check()
+    }
+
+    /// Begins a declaration of blocks of `block_len` values in `block_bytes` bytes.
+    pub fn builder(name: impl Into<String>, block_len: usize, block_bytes: usize) -> Builder {
+        Builder::new(name.into(), block_len, block_bytes)
+    }
+
+    /// The encoding's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The version of its byte format.
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// One line for listings; empty where there is none.
+    pub fn summary(&self) -> &str {
+        &self.summary
+    }
+
+    /// Values in a block.
+    pub fn block_len(&self) -> usize {
+        self.block_len
+    }
+
+    /// Bytes of a block.
+    pub fn block_bytes(&self) -> usize {
+        self.block_bytes
+    }
+
+    /// Values that share a scale.
+    pub fn group_len(&self) -> usize {
+        self.block_len / self.groups
+    }
+
+    /// Groups in a block.
+    pub fn groups(&self) -> usize {
+        self.groups
+    }
+
+    /// Bits of a code, from 1 to 8.
+    pub fn bits(&self) -> u32 {
+        self.codes.bits
+    }
+
+    /// How codes follow each other.
+    pub fn order(&self) -> Order {
+        self.codes.order
+    }
+
+    /// The value of each of the `2^bits` codes before zero, scale and minimum. All are finite.
+    pub fn levels(&self) -> &[f32] {
+        &self.levels
+    }
+
+    /// Whether levels are whole numbers by declaration: a code minus an offset, or a signed code.
+    pub fn is_integer(&self) -> bool {
+        matches!(self.meaning, Meaning::Offset(_) | Meaning::Signed)
+    }
+
+    /// How codes are read, where they are floats.
+    pub fn code_dtype(&self) -> Option<CodeDType> {
+        match self.meaning {
+            Meaning::Float { dtype, .. } => Some(dtype),
+            _ => None,
+        }
+    }
+
+    /// Whether a minimum is added.
+    pub fn has_min(&self) -> bool {
+        self.min.is_some()
+    }
+
+    /// Whether a zero is taken from each level.
+    pub fn has_zero(&self) -> bool {
+        self.zero.is_some()
+    }
+
+    /// Whether every scale, whatever the bytes, is exactly a value of f16.
+    pub fn scales_are_f16(&self) -> bool {
+        let exact = [Stored::Float(ScaleDType::F16), Stored::Float(ScaleDType::F8E4M3)];
+        self.super_scale.is_none() && exact.contains(&self.scale.stored)
+    }
+
+    /// Unpacks the codes of one block: `block` has [`Self::block_bytes`] bytes, `codes` room for [`Self::block_len`] codes.
+    ///
+    /// # Panics
+    /// If they have not.
+    pub fn codes(&self, block: &[u8], codes: &mut [u8]) {
+        assert_eq!((block.len(), codes.len()), (self.block_bytes, self.block_len), "one block and its codes");
+        field::unpack(self.code_bytes(block), self.codes.bits, self.codes.order, codes);
+    }
+
+    /// The bytes of the codes in a block.
+    pub(crate) fn code_bytes<'a>(&self, block: &'a [u8]) -> &'a [u8] {
+        &block[self.codes.at..][..self.codes.bytes(self.block_len)]
+    }
+
+    /// The factors of a group of one block.
+    ///
+    /// # Panics
+    /// If there is no such group, or `block` is shorter than a block.
+    #[inline]
+    pub fn factors(&self, block: &[u8], group: usize) -> Factors {
+        assert!(group < self.groups, "group {group} of {}", self.groups);
+        let scale = self.scale.value(block, group);
+        let scale = match self.super_scale {
+            Some(entries) => scale * entries.value(block, 0),
+            None => scale,
+        };
+        let zero = self.zero.map_or(0.0, |entries| self.zero_value(entries, block, group));
+        let min = self.min.map_or(-0.0, |entries| entries.value(block, group));
+        Factors { scale, zero, min }
+    }
+
+    /// The zero of a group, which has a sign where codes have one.
+    fn zero_value(&self, zero: Entries, block: &[u8], group: usize) -> f32 {
+        match (&self.meaning, zero.stored) {
+            (Meaning::Signed, Stored::Bits(bits)) => signed(zero.raw(block, group), bits),
+            _ => zero.value(block, group),
+        }
+    }
+
+    /// What a registry wants to know; its layout is [`Self::to_text`].
+    pub fn spec(&self) -> EncodingSpec {
+        EncodingSpec::new(&self.name, self.block_len, self.block_bytes)
+            .version(self.version)
+            .summary(&self.summary)
+            .importance(Importance::Optional)
+            .layout(self.to_text())
+    }
+}
+
+impl PartialEq for Declaration {
+    fn eq(&self, other: &Self) -> bool {
+        // The text is canonical, and tells -0 from 0.
+        self.to_text() == other.to_text()
+    }
+}
+
+impl Eq for Declaration {}
+
+impl Codes {
+    /// Bytes of so many codes.
+    pub(crate) fn bytes(self, count: usize) -> usize {
+        (count * self.bits as usize).div_ceil(8)
+    }
+}
+
+impl Meaning {
+    /// The level of each code of so many bits.
+    pub(crate) fn levels(&self, bits: u32) -> Vec<f32> {
+        let codes = 0..1u32 << bits;
+        match self {
+            Self::Offset(offset) => codes.map(|code| code as f32 - *offset as f32).collect(),
+            Self::Signed => codes.map(|code| signed(code, bits)).collect(),
+            Self::Float { dtype, unused } => dtype.values(*unused),
+            Self::Values { values, unused } => {
+                let mut levels = values.clone();
+                levels.resize(1 << bits, unused.unwrap_or_default());
+                levels
+            }
+        }
+    }
+
+    /// Whether an encoder writes a code: not one without a value of its own.
+    pub(crate) fn is_written(&self, code: u32) -> bool {
+        match self {
+            Self::Offset(_) | Self::Signed => true,
+            Self::Values { values, .. } => (code as usize) < values.len(),
+            Self::Float { dtype, .. } => dtype.is_finite(code),
+        }
+    }
+}
+
+/// The value of a number of so many bits in two's complement.
+fn signed(raw: u32, bits: u32) -> f32 {
+    let sign = 1 << (bits - 1);
+    (raw ^ sign) as f32 - sign as f32
+}
