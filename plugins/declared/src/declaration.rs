@@ -182,17 +182,22 @@ impl Declaration {
             Some(entries) => scale * entries.value(block, 0),
             None => scale,
         };
-        let zero = self.zero.map_or(0.0, |entries| self.zero_value(entries, block, group));
+        let zero = self.zero.map_or(0.0, |zero| self.zero_of(zero.stored, zero.raw(block, group)));
         let min = self.min.map_or(-0.0, |entries| entries.value(block, group));
         Factors { scale, zero, min }
     }
 
-    /// The zero of a group, which has a sign where codes have one.
-    fn zero_value(&self, zero: Entries, block: &[u8], group: usize) -> f32 {
-        match (&self.meaning, zero.stored) {
-            (Meaning::Signed, Stored::Bits(bits)) => signed(zero.raw(block, group), bits),
-            _ => zero.value(block, group),
+    /// The value of a zero's stored bits, which has a sign where codes have one.
+    pub(crate) fn zero_of(&self, stored: Stored, raw: u32) -> f32 {
+        match stored {
+            Stored::Bits(bits) if self.is_signed() => signed(raw, bits),
+            _ => stored.value(raw),
         }
+    }
+
+    /// Whether codes are in two's complement.
+    pub(crate) fn is_signed(&self) -> bool {
+        matches!(self.meaning, Meaning::Signed)
     }
 
     /// What a registry wants to know; its layout is [`Self::to_text`].

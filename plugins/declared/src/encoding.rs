@@ -3,6 +3,7 @@
 use bitquilt_plugin_api::{EncodingSpec, Error, QuantizationEncoding, Result, Rows};
 
 use crate::declaration::Declaration;
+use crate::encode::Encoder;
 
 /// The encoding that a declaration describes.
 #[derive(Clone, Debug)]
@@ -28,12 +29,23 @@ impl QuantizationEncoding for DeclaredEncoding {
     }
 
     fn quantize(&self, rows: Rows<'_>, importance: Option<&[f32]>, dst: &mut [u8]) -> Result<()> {
-        let _ = importance;
-        let declaration = &self.declaration;
-        if declaration.spec().row_bytes(rows.row_len())?.checked_mul(rows.iter().len()) != Some(dst.len()) {
-            return Err(Error::invalid(format_args!("the rows' blocks do not have {} bytes", dst.len())));
+        let (len, bytes) = (self.declaration.block_len(), self.declaration.block_bytes());
+        let blocks = rows.values().len() / len;
+        if !rows.row_len().is_multiple_of(len) || blocks.checked_mul(bytes) != Some(dst.len()) {
+            return Err(Error::invalid(format_args!(
+                "{} bytes are not the blocks of rows of {} values: a block has {len} values in {bytes} bytes",
+                dst.len(),
+                rows.row_len()
+            )));
         }
-        declaration.encode(rows.values(), dst);
+        if let Some(weights) = importance.filter(|weights| weights.len() != rows.row_len()) {
+            return Err(Error::invalid(format_args!(
+                "the importance vector has {} weights for rows of {} columns",
+                weights.len(),
+                rows.row_len()
+            )));
+        }
+        Encoder::new(&self.declaration).encode(rows, importance, dst);
         Ok(())
     }
 
@@ -48,47 +60,5 @@ impl QuantizationEncoding for DeclaredEncoding {
         }
         self.declaration.decode(blocks, dst);
         Ok(())
-    }
-}
-
-impl Declaration {
-    /// Encodes by absmax scaling.
-    fn encode(&self, values: &[f32], dst: &mut [u8]) {
-        let reach = self.levels.iter().fold(0f32, |most, level| most.max(level.abs()));
-        for (values, block) in values.chunks_exact(self.block_len).zip(dst.chunks_exact_mut(self.block_bytes))
-        {
-            block.fill(0);
-            if let Some(super_scale) = self.super_scale {
-                super_scale.put(
-                    block,
-                    0,
-                    match super_scale.stored {
-                        crate::field::Stored::Float(dtype) => dtype.store(1.0),
-                        crate::field::Stored::Bits(_) => 1,
-                    },
-                );
-            }
-            let mut codes = vec![0u8; self.block_len];
-            let group_len = self.group_len();
-            for (group, values) in values.chunks_exact(group_len).enumerate() {
-                let most = values.iter().fold(0f32, |most, value| most.max(value.abs()));
-                let ideal = f64::from(most) / f64::from(reach.max(f32::MIN_POSITIVE));
-                let raw = match self.scale.stored {
-                    crate::field::Stored::Float(dtype) => dtype.store(ideal),
-                    crate::field::Stored::Bits(bits) => ideal.clamp(0.0, ((1 << bits) - 1) as f64) as u32,
-                };
-                self.scale.put(block, group, raw);
-                let factors = self.factors(block, group);
-                for (code, value) in codes[group * group_len..].iter_mut().zip(values) {
-                    let error = |code: usize| (factors.value(self.levels[code]) - value).abs();
-                    let best = (0..self.levels.len())
-                        .filter(|code| self.meaning.is_written(*code as u32))
-                        .min_by(|a, b| error(*a).total_cmp(&error(*b)));
-                    *code = best.unwrap_or_default() as u8;
-                }
-            }
-            let (at, bytes) = (self.codes.at, self.codes.bytes(self.block_len));
-            crate::field::pack(&codes, self.codes.bits, self.codes.order, &mut block[at..][..bytes]);
-        }
     }
 }

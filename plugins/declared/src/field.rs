@@ -49,6 +49,14 @@ pub(crate) struct Entries {
 }
 
 impl Entries {
+    /// The dtype, where they are floats.
+    pub(crate) fn dtype(self) -> Option<ScaleDType> {
+        match self.stored {
+            Stored::Float(dtype) => Some(dtype),
+            Stored::Bits(_) => None,
+        }
+    }
+
     /// Bytes of so many entries.
     pub(crate) fn bytes(self, count: usize) -> usize {
         match self.stored {

@@ -141,7 +141,7 @@ impl CodeDType {
     }
 
     /// Bits of the fraction, and the bias of the exponent.
-    fn shape(self) -> (u32, i32) {
+    pub(crate) fn shape(self) -> (u32, i32) {
         match self {
             Self::F8E4M3 => (3, 7),
             Self::F8E5M2 => (2, 15),

@@ -25,16 +25,21 @@
 //! - `parse`: a file's text becomes a draft, with the line of each key; `draft`: the same by a builder.
 //! - `check`: a draft becomes a [`Declaration`], or one sentence that says why not; `text`, `describe`: how it is written.
 //! - `float`, `field`: the small floats, and where the entries of a block lie; `decode`: blocks to values.
+//! - `encode`: rows to blocks, by the scales that `search` finds; `nearest`, `measure`: the codes of a scale, and what they leave.
 
 mod check;
 mod declaration;
 mod decode;
 mod draft;
+mod encode;
 mod encoding;
 mod error;
 mod field;
 mod float;
+mod measure;
+mod nearest;
 mod parse;
+mod search;
 mod text;
 
 pub use declaration::{Declaration, Factors};
