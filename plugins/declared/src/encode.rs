@@ -108,7 +108,7 @@ impl<'a> Encoder<'a> {
             Stored::Float(_) => 1.0,
         };
         let mut candidates = vec![dtype.store(fitting / top)];
-        for factor in [1.0, 0.97, 0.94, 1.03] {
+        for factor in [1.0, 0.96] {
             candidates.push(dtype.store(found * factor / top));
         }
         if dtype.size() == 1 {
@@ -142,6 +142,10 @@ impl<'a> Encoder<'a> {
         let mut error = 0.0;
         for (group, ideal) in groups.iter().zip(ideal) {
             let mut search = searcher.begin(*group);
+            // The first super scale is that of absmax scaling.
+            if best.is_none() {
+                search.run_baselines();
+            }
             search.run_from(ideal.factors);
             error += search.best.error;
             choices.push(search.best);

@@ -30,9 +30,9 @@ impl Nearest {
     pub(crate) fn error(&self, group: Group<'_>, factors: Factors) -> f64 {
         let mut sums = [0f64; LANES];
         self.pieces(group, factors, |values, weights, levels| {
-            each_8(values, weights, levels, |lane, value, weight, level| {
+            sums = sums_of(sums, values, weights, levels, |sum, value, weight, level| {
                 let error = f64::from(factors.value(level)) - f64::from(value);
-                sums[lane] += error * error * weight;
+                sum + error * error * weight
             });
         });
         total(sums)
@@ -40,16 +40,21 @@ impl Nearest {
 
     /// The moments of the nearest codes.
     pub(crate) fn moments(&self, group: Group<'_>, factors: Factors) -> Moments {
-        let mut sums = [[0f64; LANES]; 5];
+        let mut sums = [[0f64; 5]; LANES];
         self.pieces(group, factors, |values, weights, levels| {
-            each_8(values, weights, levels, |lane, value, weight, level| {
-                let (l, x) = (f64::from(level - factors.zero), f64::from(value));
-                for (sum, term) in sums.iter_mut().zip([1.0, l, l * l, x, l * x]) {
-                    sum[lane] += term * weight;
-                }
+            sums = sums_of(sums, values, weights, levels, |[w, l, ll, x, lx], value, weight, level| {
+                let (level, value) = (f64::from(level - factors.zero), f64::from(value));
+                let (weighted_level, weighted_value) = (level * weight, value * weight);
+                [
+                    w + weight,
+                    l + weighted_level,
+                    ll + weighted_level * level,
+                    x + weighted_value,
+                    lx + weighted_level * value,
+                ]
             });
         });
-        let [weight, l, ll, x, lx] = sums.map(total);
+        let [weight, l, ll, x, lx] = [0, 1, 2, 3, 4].map(|sum| total(sums.map(|lane| lane[sum])));
         Moments { weight, l, ll, x, lx }
     }
 
@@ -95,37 +100,37 @@ impl Nearest {
     }
 }
 
-/// Calls `add` with a lane, a value, its weight and its level.
+/// Goes on with sums, each of every eighth value; `add` adds a value, its weight and its level.
 #[inline(always)]
-fn each_8(
+fn sums_of<S: Copy>(
+    mut sums: [S; LANES],
     values: &[f32],
     weights: Option<&[f32]>,
     levels: &[f32],
-    mut add: impl FnMut(usize, f32, f64, f32),
-) {
-    let ((values, last_values), (levels, last_levels)) = (values.as_chunks::<8>(), levels.as_chunks::<8>());
-    match weights.map(<[f32]>::as_chunks::<8>) {
+    add: impl Fn(S, f32, f64, f32) -> S,
+) -> [S; LANES] {
+    let ((values, last_values), (levels, last_levels)) = (values.as_chunks(), levels.as_chunks());
+    let add_8 = |sums: [S; LANES], values: &[f32; LANES], weight: [f64; LANES], levels: &[f32; LANES]| {
+        std::array::from_fn(|lane| add(sums[lane], values[lane], weight[lane], levels[lane]))
+    };
+    let last = last_values.iter().zip(last_levels).enumerate();
+    match weights.map(<[f32]>::as_chunks) {
         None => {
             for (values, levels) in values.iter().zip(levels) {
-                for lane in 0..8 {
-                    add(lane, values[lane], 1.0, levels[lane]);
-                }
+                sums = add_8(sums, values, [1.0; LANES], levels);
             }
-            for (lane, (value, level)) in last_values.iter().zip(last_levels).enumerate() {
-                add(lane, *value, 1.0, *level);
-            }
+            last.for_each(|(lane, (value, level))| sums[lane] = add(sums[lane], *value, 1.0, *level));
         }
         Some((weights, last_weights)) => {
             for ((values, levels), weights) in values.iter().zip(levels).zip(weights) {
-                for lane in 0..8 {
-                    add(lane, values[lane], weights[lane].into(), levels[lane]);
-                }
+                sums = add_8(sums, values, weights.map(f64::from), levels);
             }
-            for (lane, (value, level)) in last_values.iter().zip(last_levels).enumerate() {
-                add(lane, *value, last_weights[lane].into(), *level);
+            for (lane, (value, level)) in last {
+                sums[lane] = add(sums[lane], *value, last_weights[lane].into(), *level);
             }
         }
     }
+    sums
 }
 
 fn total(sums: [f64; LANES]) -> f64 {

@@ -38,16 +38,16 @@ pub(crate) struct Searcher<'a> {
 
 /// A group's extremes.
 #[derive(Clone, Copy)]
-pub(crate) struct Range {
-    pub(crate) low: f64,
-    pub(crate) high: f64,
+struct Range {
+    low: f64,
+    high: f64,
 }
 
 /// A search in progress: the best choice so far, and what has been tried.
 pub(crate) struct Search<'a> {
     searcher: Searcher<'a>,
     group: Group<'a>,
-    pub(crate) range: Range,
+    range: Range,
     pub(crate) best: Choice,
     tried: Vec<Raw>,
 }
@@ -89,7 +89,7 @@ impl<'a> Searcher<'a> {
     }
 
     /// The stored bits of the nearest scale.
-    pub(crate) fn store_scale(self, scale: f64) -> u32 {
+    fn store_scale(self, scale: f64) -> u32 {
         let ratio = match self.super_scale {
             None => scale,
             Some(0.0) => 0.0,
@@ -154,7 +154,7 @@ impl Search<'_> {
         if self.is_done() {
             return;
         }
-        self.baselines();
+        self.run_baselines();
         let levels = self.searcher.nearest.len();
         for sign in self.signs() {
             let base = self.fitting(sign);
@@ -168,7 +168,7 @@ impl Search<'_> {
             coarse_factors(levels).for_each(|factor| self.around(base * factor));
         }
         self.refine(3);
-        for factor in [1.02, 0.98, 1.04, 0.96, 1.01, 0.99] {
+        for factor in [1.02, 0.98, 1.04, 0.96] {
             if self.is_done() {
                 return;
             }
@@ -178,18 +178,12 @@ impl Search<'_> {
         self.neighbours();
     }
 
-    /// The search where a super scale leaves few scales: around what was found without one.
+    /// The search where a super scale leaves few scales: beside what was found without one.
     pub(crate) fn run_from(&mut self, ideal: Factors) {
-        if self.is_done() {
-            return;
-        }
-        self.baselines();
-        self.around(self.fitting(1.0));
         let (scale, zero) = (f64::from(ideal.scale), f64::from(ideal.zero));
         self.attempt(scale, zero, ideal.min.into());
-        self.around(scale);
-        self.refine(1);
         self.neighbours();
+        self.refine(1);
     }
 
     fn is_done(&self) -> bool {
@@ -209,12 +203,17 @@ impl Search<'_> {
     }
 
     /// Absmax scaling, or min-max where there is a minimum or a zero.
-    pub(crate) fn baselines(&mut self) {
+    pub(crate) fn run_baselines(&mut self) {
         let (low, high) = self.levels();
-        if self.searcher.min_dtype().is_some() || self.searcher.zeros().is_some() {
-            let base = self.fitting(1.0);
-            self.around(base);
-            return;
+        if self.searcher.min_dtype().is_some() {
+            return self.around(self.fitting(1.0));
+        }
+        if self.searcher.zeros().is_some() {
+            // Where no zero is far enough, the extremes' own scale does not fit.
+            self.around(
+                (self.range.high.max(0.0) - self.range.low.min(0.0)) / (high - low).max(f64::MIN_POSITIVE),
+            );
+            return self.around(self.fitting(1.0));
         }
         let most = self.range.high.max(-self.range.low);
         let (shorter, longer) = ((-low).min(high), (-low).max(high));
@@ -225,6 +224,7 @@ impl Search<'_> {
                 }
             }
         }
+        self.attempt(self.fitting(1.0), 0.0, 0.0);
     }
 
     /// The least scale of this sign by which the extremes are within the levels; 0 where there is none.
@@ -260,7 +260,7 @@ impl Search<'_> {
     }
 
     /// Tries a scale with the zeros or the minimum that leave the middle of the extremes in the middle of the levels.
-    pub(crate) fn around(&mut self, scale: f64) {
+    fn around(&mut self, scale: f64) {
         let (low, high) = self.levels();
         let middle = f64::midpoint(self.range.low, self.range.high);
         let level = f64::midpoint(low, high);
@@ -274,7 +274,7 @@ impl Search<'_> {
     }
 
     /// Tries what is best for the codes of the best choice, so many times or until nothing is gained.
-    pub(crate) fn refine(&mut self, times: usize) {
+    fn refine(&mut self, times: usize) {
         for _ in 0..times {
             if self.is_done() {
                 return;
@@ -316,7 +316,7 @@ impl Search<'_> {
     }
 
     /// Tries the stored scales beside the best, where they are far apart.
-    pub(crate) fn neighbours(&mut self) {
+    fn neighbours(&mut self) {
         let last = match self.searcher.scale {
             Stored::Bits(bits) => (1 << bits) - 1,
             Stored::Float(ScaleDType::E8M0) => 254,
@@ -341,11 +341,11 @@ impl Search<'_> {
 /// The factors of the coarse grid for so many levels: from a little above 1 down. Fewer levels reach over less of the extremes.
 fn coarse_factors(levels: usize) -> impl Iterator<Item = f64> {
     let steps = match levels {
-        0..=2 => 24,
-        3..=4 => 16,
-        5..=8 => 10,
-        9..=16 => 7,
-        _ => 4,
+        0..=2 => 15,
+        3..=4 => 10,
+        5..=8 => 6,
+        9..=16 => 4,
+        _ => 2,
     };
-    std::iter::successors(Some(1.09), |factor| Some(factor * 0.92)).take(steps)
+    std::iter::successors(Some(1.08), |factor| Some(factor * 0.88)).take(steps)
 }
