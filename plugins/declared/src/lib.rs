@@ -26,15 +26,18 @@
 //! - `check`: a draft becomes a [`Declaration`], or one sentence that says why not; `text`, `describe`: how it is written.
 //! - `float`, `field`: the small floats, and where the entries of a block lie; `decode`: blocks to values.
 //! - `encode`: rows to blocks, by the scales that `search` finds; `nearest`, `measure`: the codes of a scale, and what they leave.
+//! - `fit`: a table of levels that is learned from weights.
 
 mod check;
 mod declaration;
 mod decode;
+mod describe;
 mod draft;
 mod encode;
 mod encoding;
 mod error;
 mod field;
+mod fit;
 mod float;
 mod measure;
 mod nearest;
@@ -47,4 +50,5 @@ pub use draft::Builder;
 pub use encoding::DeclaredEncoding;
 pub use error::{DeclarationError, Problem};
 pub use field::Order;
+pub use fit::{FitError, fit};
 pub use float::{CodeDType, ScaleDType};

@@ -5,7 +5,7 @@
 mod common;
 
 use bitquilt_declared::{Declaration, DeclaredEncoding, Order, ScaleDType};
-use bitquilt_plugin_api::{Plugin, QuantizationEncoding, Rows};
+use bitquilt_plugin_api::{F8E4M3, Plugin, QuantizationEncoding, Rows};
 use bitquilt_plugin_kit::assert_conforms;
 use common::{Random, dequantize, distributions, kinds, quantize};
 use half::{bf16, f16};
@@ -122,6 +122,58 @@ fn nothing_is_worse_than_min_max() {
                     left(values, &levels, store(scale), zero, 0.0)
                 };
                 assert!(ours <= min_max * (1.0 + 1e-12), "{name}, {what}: {ours} is more than {min_max}");
+            }
+        }
+    }
+}
+
+/// Scales that are rounded so far apart, or are multiples of another, that the errors of groups are looked at together.
+#[test]
+fn nothing_is_worse_than_scaling_by_powers_of_two_or_by_a_super_scale() {
+    let e4m3 = |value: f64| F8E4M3::from_f64(value.min(448.0)).to_f32();
+    for declaration in kinds() {
+        let (name, levels) = (declaration.name(), declaration.levels());
+        let (low, high) = extremes(levels);
+        let fitting = |values: &[f32]| {
+            let (least, most) = extremes(values);
+            (most / high).max(if low < 0.0 { least / low } else { 0.0 })
+        };
+        for (what, values) in distributions(8 * declaration.block_len()) {
+            let decoded = dequantize(&declaration, &quantize(&declaration, &values, None));
+            for (values, decoded) in
+                values.chunks(declaration.block_len()).zip(decoded.chunks(declaration.block_len()))
+            {
+                let groups: Vec<&[f32]> = values.chunks(declaration.group_len()).collect();
+                let scales: Vec<f64> = groups.iter().map(|group| fitting(group)).collect();
+                let largest = scales.iter().copied().fold(0.0, f64::max);
+                let total = |scale_of: &dyn Fn(f64) -> f64| -> f64 {
+                    groups
+                        .iter()
+                        .zip(&scales)
+                        .map(|(group, scale)| left(group, levels, scale_of(*scale), 0.0, 0.0))
+                        .sum()
+                };
+                let theirs = match name {
+                    // The rule of the OCP Microscaling specification, and the power above.
+                    "t.mxfp4" | "t.mxfp6" => {
+                        let below = |value: f64| {
+                            2f64.powi((value.max(1e-38).log2()).floor() as i32).max(2f64.powi(-127))
+                        };
+                        let ocp = total(&|scale| below(scale * high) / below(high));
+                        ocp.min(total(&|scale| 2.0 * below(scale)))
+                    }
+                    "t.nvfp4" => {
+                        let super_scale = F32(largest / 448.0);
+                        total(&|scale| f64::from(e4m3(scale / super_scale.max(1e-300)) * super_scale as f32))
+                    }
+                    "t.kquant" => {
+                        let super_scale = F16(largest / 63.0);
+                        total(&|scale| (scale / super_scale.max(1e-300)).round().min(63.0) * super_scale)
+                    }
+                    _ => continue,
+                };
+                let ours = error(values, decoded, None);
+                assert!(ours <= theirs * (1.0 + 1e-12), "{name}, {what}: {ours} is more than {theirs}");
             }
         }
     }
