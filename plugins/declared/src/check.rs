@@ -147,8 +147,10 @@ impl Draft {
                 let bits = self.within("codes.bits", bits, 1..=8)? as u32;
                 let halves = |found| Err(self.error("codes.order", Problem::Halves { found }));
                 match order {
-                    Order::Halves if bits != 4 => halves(format!("these have {bits}"))?,
-                    Order::Halves if !block_len.is_multiple_of(2) => halves(format!("this has {block_len}"))?,
+                    Order::Halves if bits != 4 => halves(format!("these have {bits} bits"))?,
+                    Order::Halves if !block_len.is_multiple_of(2) => {
+                        halves(format!("this has {block_len} values"))?
+                    }
                     _ => {}
                 }
                 Ok((Codes { at, bits, order }, self.meaning(bits)?))

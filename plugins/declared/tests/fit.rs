@@ -53,8 +53,9 @@ fn tables_of_every_width_are_learned() {
 fn importance_is_learned_from() {
     // Every eighth column has other values than the rest.
     let mut random = Random(3);
-    let mut value =
-        |index: usize| if index % 8 == 0 { [-0.9, 0.2, 0.3][random.below(3)] } else { random.normal() };
+    let mut value = |index: usize| {
+        if index.is_multiple_of(8) { [-0.9, 0.2, 0.3][random.below(3)] } else { random.normal() }
+    };
     let values = &(0..64 * 512).map(&mut value).collect::<Vec<f32>>();
     let weights: Vec<f32> = (0..512).map(|column| if column % 8 == 0 { 100.0 } else { 0.01 }).collect();
     let rows = Rows::new(values, 512).unwrap();
