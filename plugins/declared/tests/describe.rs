@@ -20,8 +20,8 @@ fn pictures_have_every_field() {
     );
     assert_eq!(
         of("t.gptq"),
-        "t.gptq: 512 values in 266 bytes, 4.1563 bits a value\n\n\
-         byte   0                  256              264              266\n       \
+        "t.gptq: 512 values in 266 bytes, 4.1562 bits a value\n\n\
+         byte   0                  256              264                266\n       \
          | codes: 256 bytes | scale: 4 x f16 | zero: 4 x 4 bits |\n\n\
          codes  4 bits each in one little-endian stream: code i from bit 4 * i on\n\
          groups 4: value i is of group i / 128\n\
