@@ -14,8 +14,8 @@ impl Declaration {
         if has_nibbles {
             blocks.for_each(|(block, values)| self.decode_nibbles(block, values));
         } else {
-            let mut codes = vec![0; self.block_len];
-            blocks.for_each(|(block, values)| self.decode_block(block, &mut codes, values));
+            let (mut codes, mut table) = (vec![0; self.block_len], [0f32; 256]);
+            blocks.for_each(|(block, values)| self.decode_block(block, &mut codes, &mut table, values));
         }
     }
 
@@ -36,10 +36,10 @@ impl Declaration {
         }
     }
 
-    fn decode_block(&self, block: &[u8], codes: &mut [u8], values: &mut [f32]) {
+    /// `codes` and `table` are room for the codes of a block, and for a value of each code.
+    fn decode_block(&self, block: &[u8], codes: &mut [u8], table: &mut [f32; 256], values: &mut [f32]) {
         field::unpack(self.code_bytes(block), self.codes.bits, self.codes.order, codes);
         let group_len = self.group_len();
-        let mut table = [0f32; 256];
         let groups = values.chunks_exact_mut(group_len).zip(codes.chunks_exact(group_len));
         for (group, (values, codes)) in groups.enumerate() {
             let factors = self.factors(block, group);

@@ -161,7 +161,7 @@ pub enum Problem {
         /// The value.
         found: String,
     },
-    /// A minimum or super scale in a dtype that cannot hold it.
+    /// A minimum of a dtype without a sign.
     #[error(
         "e8m0 has neither zero nor negative values, which a minimum may be; take f32, f16, bf16 or f8_e4m3"
     )]

@@ -134,20 +134,31 @@ pub(crate) fn unpack(bytes: &[u8], bits: u32, order: Order, codes: &mut [u8]) {
 
 /// 8 codes are `BITS` bytes.
 fn sequential<const BITS: usize>(bytes: &[u8], codes: &mut [u8]) {
-    // The last bytes may be those of fewer codes.
-    let (whole, tail) = bytes.split_at(codes.len() / 8 * BITS);
-    let mut chunks = codes.chunks_exact_mut(8);
-    for (bytes, codes) in whole.chunks_exact(BITS).zip(&mut chunks) {
-        let mut word = [0; 8];
-        word[..BITS].copy_from_slice(bytes);
-        let word = u64::from_le_bytes(word);
-        for (index, code) in codes.iter_mut().enumerate() {
-            *code = (word >> (index * BITS)) as u8 & ((1 << BITS) - 1);
-        }
+    let (chunks, last) = codes.as_chunks_mut::<8>();
+    for (index, codes) in chunks.iter_mut().enumerate() {
+        let bytes = &bytes[index * BITS..];
+        let word = match bytes.first_chunk::<8>() {
+            Some(bytes) => u64::from_le_bytes(*bytes),
+            // The last bytes of all.
+            None => bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+        };
+        *codes = spread::<BITS>(word).to_le_bytes();
     }
-    for (index, code) in chunks.into_remainder().iter_mut().enumerate() {
+    let tail = &bytes[chunks.len() * BITS..];
+    for (index, code) in last.iter_mut().enumerate() {
         *code = bits_at(tail, index, BITS as u32) as u8;
     }
+}
+
+/// The first 8 codes of `BITS` bits each, one in each byte: halves are moved apart, then quarters, then eighths.
+#[inline(always)]
+fn spread<const BITS: usize>(word: u64) -> u64 {
+    let ones = |bits: usize| (1u64 << bits) - 1;
+    let word = (word & ones(4 * BITS)) | word >> (4 * BITS) << 32;
+    let pairs = ones(2 * BITS) * 0x0000_0001_0000_0001;
+    let word = (word & pairs) | (word >> (2 * BITS) & pairs) << 16;
+    let each = ones(BITS) * 0x0001_0001_0001_0001;
+    (word & each) | (word >> BITS & each) << 8
 }
 
 /// Packs codes over zeros: the inverse of [`unpack`].
