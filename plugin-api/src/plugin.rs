@@ -72,6 +72,12 @@ impl Plugin {
         self
     }
 
+    /// Adds ways to run an op, this plugin's or another's.
+    #[must_use]
+    pub fn kernels(self, providers: impl IntoIterator<Item = impl KernelProvider>) -> Self {
+        providers.into_iter().fold(self, Self::kernel)
+    }
+
     /// Adds a way to run an op that takes the place of a registered one with the same op, selector and priority.
     #[must_use]
     pub fn replacing_kernel(mut self, provider: impl KernelProvider) -> Self {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use bitquilt_kernels::{Isa, PackedWeight, Serial};
+use bitquilt_kernels::{Isa, PackedWeight, Serial, named};
 use bitquilt_plugin_api::PreparedMemory;
 use criterion::{BenchmarkId, Criterion, Throughput};
 
@@ -32,9 +32,16 @@ fn products(criterion: &mut Criterion) {
             // f32 is no format: its bytes are the values'.
             None => values.iter().flat_map(|value| value.to_ne_bytes()).collect(),
         };
-        let weight =
-            PackedWeight::pack(encoding, Isa::detect(), SIZE, SIZE, &bytes, &Serial, PreparedMemory::on_heap)
-                .expect("valid");
+        let weight = PackedWeight::pack(
+            named(encoding).expect("it is listed"),
+            Isa::detect(),
+            SIZE,
+            SIZE,
+            &bytes,
+            &Serial,
+            PreparedMemory::on_heap,
+        )
+        .expect("valid");
         let layout = weight.activations();
         let mut group = criterion.benchmark_group(encoding);
         for m in [1, 8, 32, 512] {

@@ -18,7 +18,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use bitquilt_ggml_blocks::Format;
-use bitquilt_kernels::{Isa, PackedWeight, Serial};
+use bitquilt_kernels::{Isa, PackedWeight, Serial, named};
 use bitquilt_plugin_api::PreparedMemory;
 use libloading::Library;
 use random::normal;
@@ -111,9 +111,16 @@ impl Ggml {
 /// Our product, by the kernels that `fast` takes on this machine.
 fn multiply(encoding: &str, row_len: usize, weight: &[u8], rows: usize, x: &[f32]) -> Vec<f32> {
     let m = x.len() / row_len;
-    let weight =
-        PackedWeight::pack(encoding, Isa::detect(), row_len, rows, weight, &Serial, PreparedMemory::on_heap)
-            .unwrap();
+    let weight = PackedWeight::pack(
+        named(encoding).unwrap(),
+        Isa::detect(),
+        row_len,
+        rows,
+        weight,
+        &Serial,
+        PreparedMemory::on_heap,
+    )
+    .unwrap();
     let layout = weight.activations();
     let mut activations = vec![0; layout.bytes(row_len, m).unwrap()];
     layout.store(Isa::detect(), row_len, x, &mut activations, &Serial).unwrap();

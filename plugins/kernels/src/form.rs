@@ -1,13 +1,13 @@
 //! The forms of strips: what the products of an encoding have in common with those of others.
 
 /// Values of a row in a strip, and in a block of activations.
-pub(crate) const STRIP_LEN: usize = 32;
+pub const STRIP_LEN: usize = 32;
 
 /// The most strips of a block.
-pub(crate) const MAX_STRIPS: usize = 8;
+pub const MAX_STRIPS: usize = 8;
 
 /// Registers of codes in a strip: four codes of each row in each.
-pub(crate) const STRIP_CODES: usize = STRIP_LEN / 4;
+pub const STRIP_CODES: usize = STRIP_LEN / 4;
 
 /// What the products of a block need to know of its encoding; encodings of one form share compiled code.
 pub trait Form: 'static {
@@ -46,7 +46,7 @@ impl<const SCALES: usize, const MINS: usize, const BITS: u32> Form for StripForm
 }
 
 /// Blocks of [`MAX_STRIPS`] strips.
-pub(crate) struct BlockForm<const SCALES: usize, const MINS: usize, const BITS: u32>;
+pub struct BlockForm<const SCALES: usize, const MINS: usize, const BITS: u32>;
 
 impl<const SCALES: usize, const MINS: usize, const BITS: u32> Form for BlockForm<SCALES, MINS, BITS> {
     const STRIPS: usize = MAX_STRIPS;
@@ -67,7 +67,7 @@ const fn integer_sums(mins: usize) -> usize {
 ///
 /// The sum over a block of codes times scale times activation is an integer below 2^24, the same whether a code or a sum is
 /// multiplied with the scale.
-pub(crate) struct IntegerForm<const MINS: usize, const SHIFT: u32, const BITS: u32, const SCALED: u32>;
+pub struct IntegerForm<const MINS: usize, const SHIFT: u32, const BITS: u32, const SCALED: u32>;
 
 impl<const MINS: usize, const SHIFT: u32, const BITS: u32, const SCALED: u32> Form
     for IntegerForm<MINS, SHIFT, BITS, SCALED>
@@ -83,7 +83,7 @@ impl<const MINS: usize, const SHIFT: u32, const BITS: u32, const SCALED: u32> Fo
 }
 
 /// Blocks of an [`IntegerForm`] whose codes have taken their scales.
-pub(crate) struct ScaledForm<const MINS: usize, const BITS: u32>;
+pub struct ScaledForm<const MINS: usize, const BITS: u32>;
 
 impl<const MINS: usize, const BITS: u32> Form for ScaledForm<MINS, BITS> {
     const STRIPS: usize = MAX_STRIPS;

@@ -1,28 +1,30 @@
 //! The matrix of the kernels: encodings times instruction sets.
 
+use std::borrow::Cow;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
-use bitquilt_simd::Isa;
+use bitquilt_simd::{Isa, IsaError};
 
 use crate::activation::{ActivationFormat, Sum};
 use crate::arch::{AnyDot, Body, DotIsa, own_kernels};
 use crate::drive::{Kernels, Part, floats, strips};
 use crate::form::{Form, STRIP_LEN};
-use crate::unpack::{Unpack, block_len, fields::FieldWriter, record_bytes};
+use crate::unpack::{Unpack, fields::FieldWriter, record_bytes, record_len};
 use crate::widen::{Bf16, Bf16Pairs, Widen};
 
 /// What the kernels of encoding `E` on instruction set `I` need of the sums of activations.
-const fn sum<E: Unpack, I: DotIsa>() -> Sum {
+fn sum<E: Unpack, I: DotIsa>(unpack: &E) -> Sum {
     let (taken, taken_scaled) = (taken::<E::Form, I>(), taken::<<E::Form as Form>::Scaled, I>());
     match (E::Form::MINS, E::Form::PAIRS) {
         (0, _) if E::Form::INTEGER_SCALES => {
-            let lower = E::OFFSET - taken;
+            let lower = unpack.offset() - taken;
             Sum::Offsets {
                 halves: [lower, lower << E::Form::UPPER_SHIFT],
-                block: E::SCALED_OFFSET - taken_scaled,
+                block: unpack.scaled_offset() - taken_scaled,
             }
         }
-        (0, _) => Sum::Offset(E::OFFSET - taken),
+        (0, _) => Sum::Offset(unpack.offset() - taken),
         (_, false) => Sum::Float,
         (_, true) => Sum::Short,
     }
@@ -34,15 +36,18 @@ const fn taken<F: Form, I: DotIsa>() -> i32 {
 }
 
 /// The integer kernels of encoding `E` on instruction set `I`.
-struct Strips<E, I>(I, PhantomData<fn() -> E>);
+struct Strips<E, I> {
+    isa: I,
+    unpack: E,
+}
 
 impl<E: Unpack, I: DotIsa> Kernels for Strips<E, I> {
     fn block(&self) -> (usize, usize) {
-        (block_len::<E>(), size_of::<E::Block>())
+        self.unpack.block()
     }
 
     fn row_step(&self) -> usize {
-        block_len::<E>()
+        self.unpack.block().0
     }
 
     fn lanes(&self) -> usize {
@@ -62,29 +67,30 @@ impl<E: Unpack, I: DotIsa> Kernels for Strips<E, I> {
     }
 
     fn group_bytes(&self, n: usize) -> usize {
-        n / block_len::<E>() * record_bytes::<E>() * I::LANES
+        n / record_len::<E>() * record_bytes::<E>() * I::LANES
     }
 
     fn activations(&self) -> ActivationFormat {
-        ActivationFormat::quantized::<E::Form>(sum::<E, I>(), I::COLUMNS)
+        ActivationFormat::quantized::<E::Form>(sum::<E, I>(&self.unpack), I::COLUMNS)
     }
 
     fn pack_group(&self, n: usize, rows: &[u8], dst: &mut [u8]) {
-        let blocks: &[E::Block] = bytemuck::cast_slice(rows);
-        for (lane, row) in blocks.chunks_exact(n / block_len::<E>()).enumerate() {
-            let records = dst.chunks_exact_mut(record_bytes::<E>() * I::LANES);
-            for (block, record) in row.iter().zip(records) {
-                E::pack(block, &mut FieldWriter::new(record, I::LANES, lane));
+        let (block_len, block_bytes) = self.unpack.block();
+        let prepared_bytes = block_len / record_len::<E>() * record_bytes::<E>() * I::LANES;
+        for (lane, row) in rows.chunks_exact(n / block_len * block_bytes).enumerate() {
+            let records = dst.chunks_exact_mut(prepared_bytes);
+            for (block, records) in row.chunks_exact(block_bytes).zip(records) {
+                self.unpack.pack(block, &mut FieldWriter::new(records, I::LANES, lane));
             }
         }
     }
 
     fn stream(&self, part: Part<'_>) {
-        self.0.call(strips::Stream::<E>(part, PhantomData));
+        self.isa.call(strips::Stream { part, unpack: &self.unpack });
     }
 
     fn tiles(&self, part: Part<'_>) {
-        self.0.call(strips::Tiles::<E>(part, PhantomData));
+        self.isa.call(strips::Tiles { part, unpack: &self.unpack });
     }
 }
 
@@ -142,99 +148,157 @@ impl<E: Widen, I: DotIsa> Kernels for Floats<E, I> {
     }
 }
 
-/// The kernels of an encoding.
-#[derive(Clone, Copy)]
-pub(crate) struct Encoding {
-    /// The encoding's name.
-    pub(crate) name: &'static str,
-    /// Whether an instruction set has kernels that its base does not have.
-    has_own: fn(Isa) -> bool,
-    /// The kernels for an instruction set that has some.
-    on: fn(AnyDot) -> &'static dyn Kernels,
+/// The kernels of an encoding: those of each instruction set that has some.
+#[derive(Clone)]
+pub struct EncodingKernels {
+    name: Cow<'static, str>,
+    sets: Arc<dyn Sets>,
 }
 
-impl Encoding {
-    /// Kernels that multiply integers.
-    pub(crate) const fn integers<E: Unpack>(name: &'static str) -> Self {
-        Self {
-            name,
-            has_own: |isa| own_kernels(isa).integers,
-            on: |isa| isa.run(OfIntegers::<E>(PhantomData)),
-        }
+/// The kernels of an encoding by instruction set.
+trait Sets: Send + Sync {
+    /// Whether an instruction set has kernels that its base does not have.
+    fn has_own(&self, isa: Isa) -> bool;
+    /// The kernels for an instruction set that has some.
+    fn on(&self, isa: AnyDot) -> Arc<dyn Kernels>;
+}
+
+impl EncodingKernels {
+    /// Kernels that multiply the codes of an encoding as integers.
+    pub fn new(encoding: impl Into<Cow<'static, str>>, unpack: impl Unpack + Clone) -> Self {
+        Self::of(encoding, Integers(unpack))
     }
 
     /// Kernels that multiply floats.
-    pub(crate) const fn floats<E: Widen>(name: &'static str) -> Self {
-        Self { name, has_own: |isa| own_kernels(isa).floats, on: |isa| isa.run(OfFloats::<E>(PhantomData)) }
+    pub(crate) fn floats<E: Widen>(encoding: &'static str) -> Self {
+        Self::of(encoding, FloatSets::<E>(PhantomData))
     }
 
     /// Kernels that multiply bfloat16: by pairs where the instruction set has them.
-    pub(crate) const fn bf16(name: &'static str) -> Self {
-        let has_own = |isa| own_kernels(isa).floats || own_kernels(isa).bf16;
-        Self { name, has_own, on: |isa| isa.run(OfBf16) }
+    pub(crate) fn bf16(encoding: &'static str) -> Self {
+        Self::of(encoding, Bf16Sets)
     }
 
-    /// The instruction set whose kernels serve where `isa` is chosen: the nearest that it includes of those with kernels of their own.
-    pub(crate) fn serving(&self, isa: Isa) -> Isa {
-        isa.descend().find(|isa| (self.has_own)(*isa)).unwrap_or(Isa::Scalar)
+    fn of(encoding: impl Into<Cow<'static, str>>, sets: impl Sets + 'static) -> Self {
+        Self { name: encoding.into(), sets: Arc::new(sets) }
+    }
+
+    /// The encoding's name.
+    #[must_use]
+    pub fn encoding(&self) -> &str {
+        &self.name
+    }
+
+    /// The number of values and of bytes in an encoded block.
+    #[must_use]
+    pub fn block(&self) -> (usize, usize) {
+        self.on(Isa::Scalar).block()
+    }
+
+    /// What the length of a row must be a multiple of.
+    #[must_use]
+    pub fn row_step(&self) -> usize {
+        self.on(Isa::Scalar).row_step()
+    }
+
+    /// The instruction set whose kernels serve where `isa` is chosen: the nearest that it includes of those with kernels of their own for
+    /// the encoding. AVX-VNNI adds none for encodings of floats, BF16 for bfloat16 alone.
+    #[must_use]
+    pub fn serving(&self, isa: Isa) -> Isa {
+        isa.descend().find(|isa| self.sets.has_own(*isa)).unwrap_or(Isa::Scalar)
+    }
+
+    /// How the kernels on `isa` want their activations.
+    ///
+    /// # Errors
+    /// When the machine does not have the instruction set.
+    pub fn activations(&self, isa: Isa) -> Result<ActivationFormat, IsaError> {
+        isa.check()?;
+        Ok(self.on(isa).activations())
     }
 
     /// The kernels that serve where `isa` is chosen, which the machine has.
-    pub(crate) fn kernels(&self, isa: Isa) -> &'static dyn Kernels {
-        (self.on)(AnyDot::of(self.serving(isa)))
+    pub(crate) fn on(&self, isa: Isa) -> Arc<dyn Kernels> {
+        self.sets.on(AnyDot::of(self.serving(isa)))
     }
 }
 
-/// Kernels without a byte of their own, which take no memory.
-fn leak(kernels: impl Kernels + 'static) -> &'static dyn Kernels {
-    Box::leak(Box::new(kernels))
+/// The kernels of codes that are multiplied as integers.
+#[derive(Clone)]
+struct Integers<E>(E);
+
+impl<E: Unpack + Clone> Sets for Integers<E> {
+    fn has_own(&self, isa: Isa) -> bool {
+        own_kernels(isa).integers
+    }
+
+    fn on(&self, isa: AnyDot) -> Arc<dyn Kernels> {
+        isa.run(self.clone())
+    }
 }
 
-/// Chooses the integer kernels of an encoding.
-struct OfIntegers<E>(PhantomData<E>);
-
-impl<E: Unpack> Body for OfIntegers<E> {
-    type Output = &'static dyn Kernels;
+impl<E: Unpack> Body for Integers<E> {
+    type Output = Arc<dyn Kernels>;
 
     #[inline(always)]
     fn run<I: DotIsa>(self, isa: I) -> Self::Output {
         // A constant: what no machine is to run is not compiled.
         if I::OWN.integers {
-            leak(Strips::<E, I>(isa, PhantomData))
+            Arc::new(Strips { isa, unpack: self.0 })
         } else {
             unreachable!("{} has none", I::ISA)
         }
     }
 }
 
-/// Chooses the float kernels of an encoding.
-struct OfFloats<E>(PhantomData<E>);
+/// The kernels of floats.
+struct FloatSets<E>(PhantomData<fn() -> E>);
 
-impl<E: Widen> Body for OfFloats<E> {
-    type Output = &'static dyn Kernels;
+impl<E: Widen> Sets for FloatSets<E> {
+    fn has_own(&self, isa: Isa) -> bool {
+        own_kernels(isa).floats
+    }
+
+    fn on(&self, isa: AnyDot) -> Arc<dyn Kernels> {
+        isa.run(Self(PhantomData))
+    }
+}
+
+impl<E: Widen> Body for FloatSets<E> {
+    type Output = Arc<dyn Kernels>;
 
     #[inline(always)]
     fn run<I: DotIsa>(self, isa: I) -> Self::Output {
         if I::OWN.floats {
-            leak(Floats::<E, I>(isa, PhantomData))
+            Arc::new(Floats::<E, I>(isa, PhantomData))
         } else {
             unreachable!("{} has none", I::ISA)
         }
     }
 }
 
-/// Chooses the kernels of bfloat16.
-struct OfBf16;
+/// The kernels of bfloat16.
+struct Bf16Sets;
 
-impl Body for OfBf16 {
-    type Output = &'static dyn Kernels;
+impl Sets for Bf16Sets {
+    fn has_own(&self, isa: Isa) -> bool {
+        own_kernels(isa).floats || own_kernels(isa).bf16
+    }
+
+    fn on(&self, isa: AnyDot) -> Arc<dyn Kernels> {
+        isa.run(Self)
+    }
+}
+
+impl Body for Bf16Sets {
+    type Output = Arc<dyn Kernels>;
 
     #[inline(always)]
     fn run<I: DotIsa>(self, isa: I) -> Self::Output {
         if I::OWN.bf16 {
-            leak(Floats::<Bf16Pairs, I>(isa, PhantomData))
+            Arc::new(Floats::<Bf16Pairs, I>(isa, PhantomData))
         } else {
-            OfFloats::<Bf16>(PhantomData).run(isa)
+            FloatSets::<Bf16>(PhantomData).run(isa)
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Weights as the kernels stream them.
 
+use std::sync::Arc;
+
 use bitquilt_plugin_api::{Error, PreparedMemory};
 use bitquilt_simd::Isa;
 
@@ -7,26 +9,26 @@ use crate::{
     activation::ActivationFormat,
     drive::{self, Kernels, Product},
     error::KernelError,
-    formats,
+    kernels::EncodingKernels,
     par::{Par, par_parts_mut},
 };
 
 /// A weight prepared for one instruction set.
 pub struct PackedWeight {
-    kernels: &'static dyn Kernels,
+    kernels: Arc<dyn Kernels>,
     n: usize,
     p: usize,
     bytes: PreparedMemory,
 }
 
 impl PackedWeight {
-    /// Prepares `bytes`, `p` rows of `n` values encoded as `encoding`, in `memory` of as many bytes as it is asked for.
+    /// Prepares `bytes`, `p` rows of `n` values in the encoding that the kernels are for, in `memory` of as many bytes as it is asked for.
     ///
     /// # Errors
-    /// When there are no kernels for the encoding, the instruction set is not this machine's, rows are no multiple
-    /// of the encoding's [`row_step`](crate::row_step), the number of bytes is another, or the system has no memory.
+    /// When the instruction set is not this machine's, rows are no multiple
+    /// of the encoding's [`row_step`](EncodingKernels::row_step), the number of bytes is another, or the system has no memory.
     pub fn pack(
-        encoding: &str,
+        kernels: &EncodingKernels,
         isa: Isa,
         n: usize,
         p: usize,
@@ -34,7 +36,8 @@ impl PackedWeight {
         par: &dyn Par,
         memory: impl FnOnce(usize) -> Result<PreparedMemory, Error>,
     ) -> Result<Self, KernelError> {
-        let kernels = formats::find(encoding, isa)?;
+        isa.check()?;
+        let kernels = kernels.on(isa);
         let (block_len, block_bytes) = kernels.block();
         let step = kernels.row_step();
         if n == 0 || !n.is_multiple_of(step) {
@@ -88,7 +91,7 @@ impl PackedWeight {
             format!("1 row of x: gemv, {} rows of the weight streamed at a time", self.kernels.lanes());
         let registers = "unpacked in registers for each tile of x";
         let slabs = "gemm, unpacked into slabs that tiles of x share";
-        match drive::most_in_registers(self.kernels) {
+        match drive::most_in_registers(&*self.kernels) {
             ..2 => format!("{gemv}; 2 or more: {slabs}"),
             usize::MAX => format!("{gemv}; 2 or more: few and gemm, {registers}"),
             last => format!("{gemv}; 2 to {last}: few, {registers}; {} or more: {slabs}", last + 1),
@@ -128,7 +131,7 @@ impl PackedWeight {
             m,
             p: self.p,
         };
-        drive::multiply(self.kernels, product, out, par);
+        drive::multiply(&*self.kernels, product, out, par);
         Ok(())
     }
 }

@@ -6,7 +6,7 @@
 mod random;
 
 use bitquilt_ggml_blocks::Format;
-use bitquilt_kernels::{Isa, PackedWeight, Serial};
+use bitquilt_kernels::{Isa, PackedWeight, Serial, named};
 use bitquilt_plugin_api::PreparedMemory;
 use random::normal;
 
@@ -104,9 +104,16 @@ fn no_worse_than_ggml() {
             let mut decoded = vec![0.0; P * N];
             format.dequantize(&bytes, &mut decoded);
 
-            let weight =
-                PackedWeight::pack(encoding, Isa::detect(), N, P, &bytes, &Serial, PreparedMemory::on_heap)
-                    .expect("valid");
+            let weight = PackedWeight::pack(
+                named(encoding).unwrap(),
+                Isa::detect(),
+                N,
+                P,
+                &bytes,
+                &Serial,
+                PreparedMemory::on_heap,
+            )
+            .expect("valid");
             let layout = weight.activations();
             let mut activations = vec![0; layout.bytes(N, M).expect("small")];
             layout.store(Isa::detect(), N, &x, &mut activations, &Serial).expect("valid");

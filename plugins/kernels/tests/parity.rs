@@ -11,7 +11,7 @@ mod random;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bitquilt_ggml_blocks::Format;
-use bitquilt_kernels::{ActivationFormat, Isa, PackedWeight, Par, Serial};
+use bitquilt_kernels::{ActivationFormat, Isa, PackedWeight, Par, Serial, named};
 use bitquilt_plugin_api::PreparedMemory;
 
 /// Of the sum of the absolute values of the terms.
@@ -76,8 +76,16 @@ impl Case {
     }
 
     fn pack(&self, isa: Isa, par: &dyn Par) -> PackedWeight {
-        PackedWeight::pack(self.encoding, isa, self.n, self.p, &self.bytes, par, PreparedMemory::on_heap)
-            .expect("a valid weight")
+        PackedWeight::pack(
+            named(self.encoding).expect("it is listed"),
+            isa,
+            self.n,
+            self.p,
+            &self.bytes,
+            par,
+            PreparedMemory::on_heap,
+        )
+        .expect("a valid weight")
     }
 
     fn quantizes(&self) -> bool {
@@ -228,8 +236,16 @@ fn every_encoding_is_checked_and_grows_little() {
         let (n, p) = (4 * block_len.max(32), 64);
         let bytes = vec![0; n / block_len * block_bytes * p];
         for isa in isas(encoding) {
-            let weight = PackedWeight::pack(encoding, isa, n, p, &bytes, &Serial, PreparedMemory::on_heap)
-                .expect("a valid weight");
+            let weight = PackedWeight::pack(
+                named(encoding).unwrap(),
+                isa,
+                n,
+                p,
+                &bytes,
+                &Serial,
+                PreparedMemory::on_heap,
+            )
+            .expect("a valid weight");
             assert!(weight.byte_len() * 10 <= bytes.len() * 11, "{encoding} grows to {}", weight.byte_len());
         }
     }
@@ -244,18 +260,33 @@ fn random_bytes_give_the_same_bits_everywhere() {
         let bytes: Vec<u8> =
             values(3, n / block_len * block_bytes * p).iter().map(|x| (x * 1e6) as i32 as u8).collect();
         let x = values(5, 7 * n);
-        let expected =
-            PackedWeight::pack(encoding, Isa::Scalar, n, p, &bytes, &Serial, PreparedMemory::on_heap)
-                .map(|weight| multiply(&weight, &x, &Serial))
-                .expect("a valid weight");
+        let expected = PackedWeight::pack(
+            named(encoding).unwrap(),
+            Isa::Scalar,
+            n,
+            p,
+            &bytes,
+            &Serial,
+            PreparedMemory::on_heap,
+        )
+        .map(|weight| multiply(&weight, &x, &Serial))
+        .expect("a valid weight");
         let rounded = (encoding == "bf16").then(|| {
             let halves = bytes.as_chunks::<2>().0.iter();
             let decoded: Vec<f32> = halves.map(|&half| half::bf16::from_le_bytes(half).to_f32()).collect();
             pairs(&decoded, n, &x)
         });
         for isa in isas(encoding) {
-            let weight = PackedWeight::pack(encoding, isa, n, p, &bytes, &Serial, PreparedMemory::on_heap)
-                .expect("a valid weight");
+            let weight = PackedWeight::pack(
+                named(encoding).unwrap(),
+                isa,
+                n,
+                p,
+                &bytes,
+                &Serial,
+                PreparedMemory::on_heap,
+            )
+            .expect("a valid weight");
             let expected = rounded.as_ref().filter(|_| by_pairs(encoding, isa)).unwrap_or(&expected);
             for (i, (got, expected)) in multiply(&weight, &x, &Serial).iter().zip(expected).enumerate() {
                 let same = got.to_bits() == expected.to_bits() || got.is_nan() && expected.is_nan();
@@ -345,8 +376,16 @@ fn values_without_a_scale_are_marked() {
 #[test]
 fn wrong_lengths_are_errors() {
     let pack = |encoding: &str, n, p, len| {
-        PackedWeight::pack(encoding, Isa::detect(), n, p, &vec![0; len], &Serial, PreparedMemory::on_heap)
-            .map(|_| ())
+        PackedWeight::pack(
+            named(encoding).unwrap(),
+            Isa::detect(),
+            n,
+            p,
+            &vec![0; len],
+            &Serial,
+            PreparedMemory::on_heap,
+        )
+        .map(|_| ())
     };
     let message = |result: Result<(), bitquilt_kernels::KernelError>| result.unwrap_err().to_string();
     assert!(message(pack("q4_0", 33, 1, 18)).contains("33 values"));
@@ -355,10 +394,18 @@ fn wrong_lengths_are_errors() {
     assert!(message(pack("q4_0", usize::MAX / 32 * 32, usize::MAX, 71)).contains("got 71"));
     // Its bytes are 2^64 more than there are.
     assert!(message(pack("f32", (1 << 62) + 32, 1, 128)).contains("got 128"));
-    assert!(message(pack("q9_9", 64, 2, 72)).contains("q9_9"));
+    assert!(message(named("q9_9").map(drop)).contains("q9_9"));
 
-    let weight =
-        PackedWeight::pack("q4_0", Isa::detect(), 64, 2, &[0; 72], &Serial, PreparedMemory::on_heap).unwrap();
+    let weight = PackedWeight::pack(
+        named("q4_0").unwrap(),
+        Isa::detect(),
+        64,
+        2,
+        &[0; 72],
+        &Serial,
+        PreparedMemory::on_heap,
+    )
+    .unwrap();
     let format = weight.activations();
     let len = format.bytes(64, 1).unwrap();
     assert!(
@@ -372,8 +419,16 @@ fn wrong_lengths_are_errors() {
     assert!(message(weight.multiply(&vec![0; len + 1], 1, &mut [0.0; 2], &Serial)).contains("expected"));
     assert!(message(weight.multiply(&vec![0; len], 1, &mut [0.0; 3], &Serial)).contains("3 values"));
     assert!(message(weight.multiply(&vec![0; len], usize::MAX, &mut [0.0; 2], &Serial)).contains("expected"));
-    let empty =
-        PackedWeight::pack("q4_0", Isa::detect(), 64, 0, &[], &Serial, PreparedMemory::on_heap).unwrap();
+    let empty = PackedWeight::pack(
+        named("q4_0").unwrap(),
+        Isa::detect(),
+        64,
+        0,
+        &[],
+        &Serial,
+        PreparedMemory::on_heap,
+    )
+    .unwrap();
     assert!(empty.multiply(&vec![0; len], 1, &mut [], &Serial).is_ok());
     assert!(weight.multiply(&[], 0, &mut [], &Serial).is_ok());
 }

@@ -5,9 +5,7 @@ use bitquilt_plugin_api::{
     Support, TensorType, WorkerScratch, bytemuck,
 };
 
-use bitquilt_kernels::{Isa, PackedWeight, row_step, serving};
-
-use crate::fast::{Lent, may_serve, prepared, priority};
+use bitquilt_kernels::{Isa, Lent, PackedWeight, may_serve, named, prepared, priority, row_step, serving};
 
 /// The kernels' name for single precision.
 const F32: &str = "f32";
@@ -56,7 +54,8 @@ impl KernelProvider for ConstantMatrix {
         let [k, n] = matrix(&cx.inputs()[1]).ok_or_else(|| Error::failed("`y` is not one matrix"))?;
         let rows = transposed(constant.values()?, k, n, cx.executor());
         let (bytes, par) = (bytemuck::cast_slice(&rows), Lent(cx.executor()));
-        let packed = PackedWeight::pack(F32, self.0, k, n, bytes, &par, |bytes| cx.memory(bytes));
+        let kernels = named(F32).map_err(Error::failed)?;
+        let packed = PackedWeight::pack(kernels, self.0, k, n, bytes, &par, |bytes| cx.memory(bytes));
         Ok(prepared(packed.map_err(Error::failed)?, self.0))
     }
 }

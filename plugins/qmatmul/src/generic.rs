@@ -5,9 +5,7 @@ use bitquilt_plugin_api::{
     Selector, Shapes, bytemuck,
 };
 
-use bitquilt_kernels::{F32Kernel, Isa};
-
-use crate::op::QMATMUL;
+use bitquilt_kernels::{F32Kernel, Isa, QMATMUL};
 
 /// Serves every encoding, by the encoding's own decoder. Either precision is the same to it: `x` is never quantized.
 pub(crate) struct Generic;

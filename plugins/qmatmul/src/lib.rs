@@ -1,15 +1,15 @@
 //! Ops over quantized weights: `qmatmul`, a matrix product, and `qgather`, rows of a table.
 //!
 //! Both serve every registered encoding: the generic path (`generic.rs`) decodes a tile of the weight at a time and multiplies in f32.
-//! Encodings with kernels of their own go through `fast.rs`, dense matrices that are constants through `dense.rs`; the kernels are
-//! those of [`bitquilt_kernels`].
+//! Encodings with kernels of their own go through them, dense matrices that are constants through `dense.rs`; all of these are made of the kernel
+//! kit, [`bitquilt_kernels`].
 
 mod dense;
-mod fast;
 mod gather;
 mod generic;
 mod op;
 
+use bitquilt_kernels::EncodingKernels;
 use bitquilt_plugin_api::Plugin;
 
 /// The plugin: the ops and their kernels, and kernels of the host's `matmul` for a constant matrix.
@@ -18,6 +18,7 @@ pub fn plugin() -> Plugin {
         .op(op::QMatmul)
         .kernel(generic::Generic)
         .simple_op(gather::QGather);
-    let plugin = fast::providers().fold(plugin, Plugin::kernel);
-    dense::providers().fold(plugin, Plugin::kernel)
+    // f32 is no encoding: `dense.rs` uses its kernels.
+    let encodings = bitquilt_kernels::all().filter(|kernels| kernels.encoding() != "f32");
+    plugin.kernels(encodings.cloned().flat_map(EncodingKernels::providers)).kernels(dense::providers())
 }

@@ -1,11 +1,9 @@
 //! `qmatmul`: what it means.
 
+use bitquilt_kernels::{Precision, QMATMUL};
 use bitquilt_plugin_api::{
-    DType, Dim, Error, InferContext, NodeView, Op, OpSignature, OutputType, Result, Split, TensorType,
+    DType, Dim, Error, InferContext, Op, OpSignature, OutputType, Result, Split, TensorType,
 };
-
-/// The op's name.
-pub(crate) const QMATMUL: &str = "qmatmul";
 
 /// `qmatmul(x, w)`: the product of `x`, f32 `[.., n]`, and the transpose of `w`, encoded `[p, n]`, as f32 `[.., p]`.
 ///
@@ -50,28 +48,6 @@ impl Op for QMatmul {
         }
         check_whole_blocks(cx, "w", w, n)?;
         Ok(vec![TensorType::f32(outer.iter().cloned().chain([Dim::Fixed(p)])).into()])
-    }
-}
-
-/// How exact a product must be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Precision {
-    /// `x` may be quantized.
-    Fast,
-    /// `x` is multiplied as it is.
-    Exact,
-}
-
-impl Precision {
-    /// The attribute of a node.
-    pub(crate) fn of(node: &NodeView<'_>) -> Result<Self> {
-        match node.attributes().text("precision")? {
-            "fast" => Ok(Self::Fast),
-            "exact" => Ok(Self::Exact),
-            other => {
-                Err(Error::invalid(format_args!("`precision` is \"{other}\"; write \"fast\" or \"exact\"")))
-            }
-        }
     }
 }
 

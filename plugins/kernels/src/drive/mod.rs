@@ -30,7 +30,7 @@ const TASK_WEIGHTS: usize = 32 << 10;
 const PREFETCH: usize = 8192;
 
 /// What the drivers need of one encoding on one instruction set.
-pub(crate) trait Kernels: Sync {
+pub(crate) trait Kernels: Send + Sync {
     /// Values and bytes of an encoded block.
     fn block(&self) -> (usize, usize);
     /// What the length of a row is a multiple of: whole blocks, and whole strips.

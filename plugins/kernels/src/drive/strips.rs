@@ -38,7 +38,10 @@ fn take<'a, I: DotIsa>(isa: I, group: &mut &'a [u8], bytes: usize) -> FieldReade
 }
 
 /// The part of a product, unpacked again for each tile.
-pub(crate) struct Stream<'a, E>(pub(crate) Part<'a>, pub(crate) PhantomData<E>);
+pub(crate) struct Stream<'a, E> {
+    pub(crate) part: Part<'a>,
+    pub(crate) unpack: &'a E,
+}
 
 impl<E: Unpack> Body for Stream<'_, E> {
     type Output = ();
@@ -46,11 +49,11 @@ impl<E: Unpack> Body for Stream<'_, E> {
     #[inline(always)]
     fn run<I: DotIsa>(mut self, isa: I) {
         // One column waits for memory, which one stream reads best.
-        let most = if self.0.product.m == 1 { 1 } else { I::GROUPS };
-        let (mut group, end) = (self.0.groups.start, self.0.groups.end);
+        let most = if self.part.product.m == 1 { 1 } else { I::GROUPS };
+        let (mut group, end) = (self.part.groups.start, self.part.groups.end);
         while group < end {
             let count = if end - group < most { 1 } else { most };
-            for tile in self.0.tiles.clone() {
+            for tile in self.part.tiles.clone() {
                 match count {
                     1 => self.tile_of_groups::<I, 1>(isa, group, tile),
                     2 if I::GROUPS == 2 => self.tile_of_groups::<I, 2>(isa, group, tile),
@@ -67,7 +70,7 @@ impl<E: Unpack> Stream<'_, E> {
     /// Groups `group .. group + G` times tile `tile`.
     #[inline(always)]
     fn tile_of_groups<I: DotIsa, const G: usize>(&mut self, isa: I, group: usize, tile: usize) {
-        let (columns, x) = self.0.product.tile(tile);
+        let (columns, x) = self.part.product.tile(tile);
         let first = columns.start;
         match columns.len() {
             // A single column is a tile only where it is all there is.
@@ -91,17 +94,18 @@ impl<E: Unpack> Stream<'_, E> {
         x: &[u8],
     ) {
         let mut sums = [[isa.splat_f32(0.0); W]; G];
-        let mut weights: [&[u8]; G] = from_fn(|g| self.0.product.group(group + g));
+        let mut weights: [&[u8]; G] = from_fn(|g| self.part.product.group(group + g));
         for x in x.chunks_exact(W * record_bytes::<E::Form>()) {
             let mut headers = [Header::empty(isa); G];
             for g in 0..G {
-                headers[g] = E::header(&mut take(isa, &mut weights[g], E::HEADER_BYTES));
+                headers[g] = self.unpack.header(&mut take(isa, &mut weights[g], E::HEADER_BYTES));
             }
             let mut block = Block::<I, E::Form, G, W>::new(isa, x);
             for s in 0..E::Form::STRIPS {
                 let mut unpacked = [Strip::empty(isa); G];
                 for g in 0..G {
-                    unpacked[g] = E::strip(&mut take(isa, &mut weights[g], E::STRIP_BYTES), &headers[g]);
+                    unpacked[g] =
+                        self.unpack.strip(&mut take(isa, &mut weights[g], E::STRIP_BYTES), &headers[g]);
                 }
                 block.strip(&unpacked, s);
             }
@@ -109,14 +113,17 @@ impl<E: Unpack> Stream<'_, E> {
         }
         for g in 0..G {
             for c in 0..W {
-                self.0.write(isa, group + g, column + c, sums[g][c]);
+                self.part.write(isa, group + g, column + c, sums[g][c]);
             }
         }
     }
 }
 
 /// The part of a product, unpacked once for all tiles.
-pub(crate) struct Tiles<'a, E>(pub(crate) Part<'a>, pub(crate) PhantomData<E>);
+pub(crate) struct Tiles<'a, E> {
+    pub(crate) part: Part<'a>,
+    pub(crate) unpack: &'a E,
+}
 
 /// Some strips of a row group, unpacked into memory, and the header of those of a block with more than one.
 #[derive(Clone, Copy)]
@@ -141,9 +148,9 @@ impl<E: Unpack> Body for Tiles<'_, E> {
 
     #[inline(always)]
     fn run<I: DotIsa>(mut self, isa: I) {
-        assert!(self.0.tiles.len() <= MAX_TILES, "a part has at most as many tiles as `band_tiles` says");
+        assert!(self.part.tiles.len() <= MAX_TILES, "a part has at most as many tiles as `band_tiles` says");
         let mut slabs = [Slab::EMPTY; MAX_GROUPS];
-        let (mut group, end) = (self.0.groups.start, self.0.groups.end);
+        let (mut group, end) = (self.part.groups.start, self.part.groups.end);
         while group < end {
             let count = I::GROUPS.min(end - group);
             match count {
@@ -161,7 +168,7 @@ impl<E: Unpack> Tiles<'_, E> {
     /// The product's rows of groups `first .. first + G`.
     #[inline(always)]
     fn rows<I: DotIsa, const G: usize>(&mut self, isa: I, first: usize, slabs: &mut Slabs) {
-        let product = self.0.product;
+        let product = self.part.product;
         let mut sums = Sums([0.0; _]);
         let tile_sums = G * MAX_TILE_COLUMNS * I::LANES;
         let mut weights: [&[u8]; G] = from_fn(|g| product.group(first + g));
@@ -169,9 +176,9 @@ impl<E: Unpack> Tiles<'_, E> {
         while strip < product.n / STRIP_LEN {
             let count = MAX_STRIPS.min(product.n / STRIP_LEN - strip);
             for (weight, slab) in weights.iter_mut().zip(slabs.iter_mut()) {
-                unpack_slab::<I, E>(isa, weight, slab, count);
+                unpack_slab(isa, self.unpack, weight, slab, count);
             }
-            for (tile, sums) in self.0.tiles.clone().zip(sums.0.chunks_exact_mut(tile_sums)) {
+            for (tile, sums) in self.part.tiles.clone().zip(sums.0.chunks_exact_mut(tile_sums)) {
                 let (columns, x) = product.tile(tile);
                 let width = columns.len();
                 let x = &x[width * record_bytes::<E::Form>() * (strip / E::Form::STRIPS)..];
@@ -183,12 +190,12 @@ impl<E: Unpack> Tiles<'_, E> {
             }
             strip += count;
         }
-        for (tile, sums) in self.0.tiles.clone().zip(sums.0.chunks_exact(tile_sums)) {
+        for (tile, sums) in self.part.tiles.clone().zip(sums.0.chunks_exact(tile_sums)) {
             let (columns, _) = product.tile(tile);
             let mut sums = sums.chunks_exact(I::LANES);
             for g in 0..G {
                 for (column, sum) in columns.clone().zip(&mut sums) {
-                    self.0.write(isa, first + g, column, isa.load_f32(bytemuck::cast_slice(sum)));
+                    self.part.write(isa, first + g, column, isa.load_f32(bytemuck::cast_slice(sum)));
                 }
             }
         }
@@ -202,17 +209,17 @@ const fn keeps_scaled<I: DotIsa, E: Unpack>() -> bool {
 
 /// Unpacks the next `count` strips, whole blocks, of what is left of a row group into a slab.
 #[inline(always)]
-fn unpack_slab<I: DotIsa, E: Unpack>(isa: I, weight: &mut &[u8], slab: &mut Slab, count: usize) {
+fn unpack_slab<I: DotIsa, E: Unpack>(isa: I, unpack: &E, weight: &mut &[u8], slab: &mut Slab, count: usize) {
     for block in slab.strips[..count].chunks_mut(E::Form::STRIPS) {
-        let header = E::header(&mut take(isa, weight, E::HEADER_BYTES));
+        let header = unpack.header(&mut take(isa, weight, E::HEADER_BYTES));
         slab.header.store::<I, E::Form>(isa, &header);
         for stored in block {
             let mut fields = take(isa, weight, E::STRIP_BYTES);
             if keeps_scaled::<I, E>() {
-                let strip = E::scaled_strip(&mut fields, &header);
+                let strip = unpack.scaled_strip(&mut fields, &header);
                 stored.store::<I, <E::Form as Form>::Scaled>(isa, &strip);
             } else {
-                stored.store::<I, E::Form>(isa, &E::strip(&mut fields, &header));
+                stored.store::<I, E::Form>(isa, &unpack.strip(&mut fields, &header));
             }
         }
     }

@@ -7,23 +7,33 @@ use crate::form::StripForm;
 use crate::unpack::fields::{FieldReader, FieldWriter, offset_table, split_nibbles, translate};
 use crate::unpack::{Header, Strip, Unpack};
 
+/// Added to the values of the table, so that none is negative.
+pub(super) const OFFSET: i32 = 128;
+
 /// The encoding's table as codes.
-pub(super) const VALUES: [u8; 16] = offset_table(IQ4NL::VALUES, IQ4NL::OFFSET);
+pub(super) const VALUES: [u8; 16] = offset_table(IQ4NL::VALUES, OFFSET);
 
 impl Unpack for IQ4NL {
     type Form = StripForm<1, 0, 8>;
-    type Block = BlockIQ4NL;
-    const OFFSET: i32 = 128;
     const STRIP_BYTES: usize = 18;
     const IS_CHEAP: bool = true;
 
-    fn pack(block: &BlockIQ4NL, record: &mut FieldWriter<'_>) {
+    fn block(&self) -> (usize, usize) {
+        super::block_of::<Self>()
+    }
+
+    fn offset(&self) -> i32 {
+        OFFSET
+    }
+
+    fn pack(&self, block: &[u8], record: &mut FieldWriter<'_>) {
+        let block: &BlockIQ4NL = bytemuck::from_bytes(block);
         record.half(block.d);
         record.nibbles(split_nibbles(&block.qs));
     }
 
     #[inline(always)]
-    fn strip<I: DotIsa>(fields: &mut FieldReader<'_, I>, _header: &Header<I>) -> Strip<I> {
+    fn strip<I: DotIsa>(&self, fields: &mut FieldReader<'_, I>, _header: &Header<I>) -> Strip<I> {
         let scale = fields.half();
         Strip::scaled(fields.isa, translate(fields.isa, &VALUES, fields.nibbles()), scale)
     }

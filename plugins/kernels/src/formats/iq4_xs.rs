@@ -2,7 +2,7 @@
 
 use bitquilt_ggml_blocks::{BlockIQ4XS, IQ4XS};
 
-use super::iq4_nl::VALUES;
+use super::iq4_nl::{OFFSET, VALUES};
 use crate::arch::DotIsa;
 use crate::form::BlockForm;
 use crate::unpack::fields::{FieldReader, FieldWriter, split_nibbles, translate};
@@ -10,13 +10,20 @@ use crate::unpack::{Header, Strip, Unpack};
 
 impl Unpack for IQ4XS {
     type Form = BlockForm<1, 0, 8>;
-    type Block = BlockIQ4XS;
-    const OFFSET: i32 = 128;
     const HEADER_BYTES: usize = 2;
     const STRIP_BYTES: usize = 17;
     const IS_CHEAP: bool = true;
 
-    fn pack(block: &BlockIQ4XS, record: &mut FieldWriter<'_>) {
+    fn block(&self) -> (usize, usize) {
+        super::block_of::<Self>()
+    }
+
+    fn offset(&self) -> i32 {
+        OFFSET
+    }
+
+    fn pack(&self, block: &[u8], record: &mut FieldWriter<'_>) {
+        let block: &BlockIQ4XS = bytemuck::from_bytes(block);
         record.half(block.d);
         for (scale, qs) in block.unpacked_scales().into_iter().zip(block.qs.as_chunks::<16>().0) {
             record.byte(scale as u8);
@@ -25,12 +32,12 @@ impl Unpack for IQ4XS {
     }
 
     #[inline(always)]
-    fn header<I: DotIsa>(fields: &mut FieldReader<'_, I>) -> Header<I> {
+    fn header<I: DotIsa>(&self, fields: &mut FieldReader<'_, I>) -> Header<I> {
         Header::scaled(fields.isa, fields.half())
     }
 
     #[inline(always)]
-    fn strip<I: DotIsa>(fields: &mut FieldReader<'_, I>, header: &Header<I>) -> Strip<I> {
+    fn strip<I: DotIsa>(&self, fields: &mut FieldReader<'_, I>, header: &Header<I>) -> Strip<I> {
         let scale = fields.isa.mul(header.scale, fields.signed_byte());
         Strip::scaled(fields.isa, translate(fields.isa, &VALUES, fields.nibbles()), scale)
     }

@@ -1,12 +1,13 @@
 //! The encodings that have kernels of their own: a file and a line each.
 
+use std::sync::LazyLock;
+
 use bitquilt_ggml_blocks::BlockFormat;
 use bitquilt_simd::Isa;
 
 use crate::activation::ActivationFormat;
-use crate::drive::Kernels;
 use crate::error::KernelError;
-use crate::kernels::Encoding;
+use crate::kernels::EncodingKernels;
 use crate::widen::{F16, F32};
 
 mod scales;
@@ -17,9 +18,10 @@ macro_rules! unpacked {
     ($($module:ident: $format:ident,)*) => {
         $(mod $module;)*
 
-        static UNPACKED: &[Encoding] = &[
-            $(Encoding::integers::<bitquilt_ggml_blocks::$format>(bitquilt_ggml_blocks::$format::NAME),)*
-        ];
+        fn unpacked() -> Vec<EncodingKernels> {
+            use bitquilt_ggml_blocks::{$($format),*};
+            vec![$(EncodingKernels::new($format::NAME, $format)),*]
+        }
     };
 }
 
@@ -39,42 +41,58 @@ unpacked! {
     mxfp4: MXFP4,
 }
 
-/// Formats of floats.
-static FLOATS: [Encoding; 3] =
-    [Encoding::bf16("bf16"), Encoding::floats::<F16>("f16"), Encoding::floats::<F32>("f32")];
+/// The kernels of each encoding that has some.
+static ALL: LazyLock<Vec<EncodingKernels>> = LazyLock::new(|| {
+    let floats = [
+        EncodingKernels::bf16("bf16"),
+        EncodingKernels::floats::<F16>("f16"),
+        EncodingKernels::floats::<F32>("f32"),
+    ];
+    unpacked().into_iter().chain(floats).collect()
+});
 
-/// Every encoding that has kernels of its own.
-fn all() -> impl Iterator<Item = &'static Encoding> {
-    UNPACKED.iter().chain(&FLOATS)
+/// Values and bytes of a block.
+const fn block_of<F: BlockFormat>() -> (usize, usize) {
+    (F::BLOCK_LEN, size_of::<F::Block>())
 }
 
-/// The encoding of this name.
-fn named(name: &str) -> Option<&'static Encoding> {
-    all().find(|encoding| encoding.name == name)
+/// The kernels of every encoding that has some here.
+pub fn all() -> impl Iterator<Item = &'static EncodingKernels> {
+    ALL.iter()
 }
 
 /// The names of the encodings that have kernels of their own.
 pub fn encodings() -> impl Iterator<Item = &'static str> {
-    all().map(|encoding| encoding.name)
+    ALL.iter().map(EncodingKernels::encoding)
+}
+
+/// The kernels of the encoding of this name.
+///
+/// # Errors
+/// When it has none.
+pub fn named(encoding: &str) -> Result<&'static EncodingKernels, KernelError> {
+    ALL.iter().find(|kernels| kernels.encoding() == encoding).ok_or_else(|| KernelError::Encoding {
+        encoding: encoding.to_owned(),
+        known: encodings().collect::<Vec<_>>().join(", "),
+    })
 }
 
 /// Values and bytes of a block of an encoding that has kernels of its own.
 #[must_use]
 pub fn block(encoding: &str) -> Option<(usize, usize)> {
-    Some(find(encoding, Isa::Scalar).ok()?.block())
+    Some(named(encoding).ok()?.block())
 }
 
 /// What the length of a row must be a multiple of for the kernels of an encoding.
 #[must_use]
 pub fn row_step(encoding: &str) -> Option<usize> {
-    Some(find(encoding, Isa::Scalar).ok()?.row_step())
+    Some(named(encoding).ok()?.row_step())
 }
 
-/// The instruction set whose kernels multiply with weights of `encoding` where `isa` is chosen: the nearest that it includes of those
-/// with kernels of their own for it. AVX-VNNI adds none for encodings of floats, BF16 for bfloat16 alone.
+/// [`EncodingKernels::serving`] of an encoding; [`Isa::Scalar`] where it has no kernels.
 #[must_use]
 pub fn serving(encoding: &str, isa: Isa) -> Isa {
-    named(encoding).map_or(Isa::Scalar, |encoding| encoding.serving(isa))
+    named(encoding).map_or(Isa::Scalar, |kernels| kernels.serving(isa))
 }
 
 /// How the kernels of `encoding` on `isa` want their activations.
@@ -82,14 +100,5 @@ pub fn serving(encoding: &str, isa: Isa) -> Isa {
 /// # Errors
 /// When there are none.
 pub fn activations(encoding: &str, isa: Isa) -> Result<ActivationFormat, KernelError> {
-    Ok(find(encoding, isa)?.activations())
-}
-
-pub(crate) fn find(encoding: &str, isa: Isa) -> Result<&'static dyn Kernels, KernelError> {
-    isa.check()?;
-    let encoding = named(encoding).ok_or_else(|| KernelError::Encoding {
-        encoding: encoding.to_owned(),
-        known: encodings().collect::<Vec<_>>().join(", "),
-    })?;
-    Ok(encoding.kernels(isa))
+    Ok(named(encoding)?.activations(isa)?)
 }

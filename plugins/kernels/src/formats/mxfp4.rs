@@ -8,24 +8,34 @@ use crate::form::StripForm;
 use crate::unpack::fields::{FieldReader, FieldWriter, offset_table, split_nibbles, translate};
 use crate::unpack::{Header, Strip, Unpack};
 
+/// Added to the values of the table, so that none is negative.
+const OFFSET: i32 = 12;
+
 /// Twice the encoding's values as codes.
-const VALUES: [u8; 16] = offset_table(MXFP4::DOUBLED, MXFP4::OFFSET);
+const VALUES: [u8; 16] = offset_table(MXFP4::DOUBLED, OFFSET);
 
 impl Unpack for MXFP4 {
     type Form = StripForm<1, 0, 5>;
-    type Block = BlockMXFP4;
-    const OFFSET: i32 = 12;
     const STRIP_BYTES: usize = 18;
     const IS_CHEAP: bool = true;
 
-    fn pack(block: &BlockMXFP4, record: &mut FieldWriter<'_>) {
+    fn block(&self) -> (usize, usize) {
+        super::block_of::<Self>()
+    }
+
+    fn offset(&self) -> i32 {
+        OFFSET
+    }
+
+    fn pack(&self, block: &[u8], record: &mut FieldWriter<'_>) {
+        let block: &BlockMXFP4 = bytemuck::from_bytes(block);
         // A power of two: exact.
         record.bfloat(bf16::from_f32(block.half_scale()));
         record.nibbles(split_nibbles(&block.qs));
     }
 
     #[inline(always)]
-    fn strip<I: DotIsa>(fields: &mut FieldReader<'_, I>, _header: &Header<I>) -> Strip<I> {
+    fn strip<I: DotIsa>(&self, fields: &mut FieldReader<'_, I>, _header: &Header<I>) -> Strip<I> {
         let scale = fields.bfloat();
         Strip::scaled(fields.isa, translate(fields.isa, &VALUES, fields.nibbles()), scale)
     }

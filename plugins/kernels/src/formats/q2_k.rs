@@ -9,12 +9,15 @@ use crate::unpack::{Header, Strip, Unpack};
 
 impl Unpack for Q2K {
     type Form = IntegerForm<2, 2, 4, 6>;
-    type Block = BlockQ2K;
-    const OFFSET: i32 = 0;
     const HEADER_BYTES: usize = 12;
     const STRIP_BYTES: usize = 9;
 
-    fn pack(block: &BlockQ2K, record: &mut FieldWriter<'_>) {
+    fn block(&self) -> (usize, usize) {
+        super::block_of::<Self>()
+    }
+
+    fn pack(&self, block: &[u8], record: &mut FieldWriter<'_>) {
+        let block: &BlockQ2K = bytemuck::from_bytes(block);
         record.half(block.d);
         record.half(-block.dmin);
         // A byte has a scale in its lower half, a minimum in its upper.
@@ -29,7 +32,7 @@ impl Unpack for Q2K {
     }
 
     #[inline(always)]
-    fn header<I: DotIsa>(fields: &mut FieldReader<'_, I>) -> Header<I> {
+    fn header<I: DotIsa>(&self, fields: &mut FieldReader<'_, I>) -> Header<I> {
         let mut header = Header::scaled(fields.isa, fields.half());
         header.min_scale = fields.half();
         for pair in &mut header.mins {
@@ -39,13 +42,13 @@ impl Unpack for Q2K {
     }
 
     #[inline(always)]
-    fn strip<I: DotIsa>(fields: &mut FieldReader<'_, I>, _header: &Header<I>) -> Strip<I> {
+    fn strip<I: DotIsa>(&self, fields: &mut FieldReader<'_, I>, _header: &Header<I>) -> Strip<I> {
         let scales = fields.nibble_pair();
         Strip::integer(fields.isa, fields.crumb_halves(), scales)
     }
 
     #[inline(always)]
-    fn scaled_strip<I: DotIsa>(fields: &mut FieldReader<'_, I>, _header: &Header<I>) -> Strip<I> {
+    fn scaled_strip<I: DotIsa>(&self, fields: &mut FieldReader<'_, I>, _header: &Header<I>) -> Strip<I> {
         // A scale times a code is at most 45: the products are codes in their own right.
         let [lower, upper] = fields.factors();
         let mut codes = fields.crumb_halves();

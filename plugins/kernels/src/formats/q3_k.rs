@@ -9,13 +9,23 @@ use crate::unpack::{Header, Strip, Unpack};
 
 impl Unpack for Q3K {
     type Form = IntegerForm<0, 3, 6, 8>;
-    type Block = BlockQ3K;
-    const OFFSET: i32 = 4;
-    const SCALED_OFFSET: i32 = 127;
     const HEADER_BYTES: usize = 2;
     const STRIP_BYTES: usize = 14;
 
-    fn pack(block: &BlockQ3K, record: &mut FieldWriter<'_>) {
+    fn block(&self) -> (usize, usize) {
+        super::block_of::<Self>()
+    }
+
+    fn offset(&self) -> i32 {
+        4
+    }
+
+    fn scaled_offset(&self) -> i32 {
+        127
+    }
+
+    fn pack(&self, block: &[u8], record: &mut FieldWriter<'_>) {
+        let block: &BlockQ3K = bytemuck::from_bytes(block);
         record.half(block.d);
         let scales = block.unpacked_scales();
         for s in 0..8 {
@@ -27,18 +37,18 @@ impl Unpack for Q3K {
     }
 
     #[inline(always)]
-    fn header<I: DotIsa>(fields: &mut FieldReader<'_, I>) -> Header<I> {
+    fn header<I: DotIsa>(&self, fields: &mut FieldReader<'_, I>) -> Header<I> {
         Header::scaled(fields.isa, fields.half())
     }
 
     #[inline(always)]
-    fn strip<I: DotIsa>(fields: &mut FieldReader<'_, I>, _header: &Header<I>) -> Strip<I> {
+    fn strip<I: DotIsa>(&self, fields: &mut FieldReader<'_, I>, _header: &Header<I>) -> Strip<I> {
         let scales = fields.byte_pair();
         Strip::integer(fields.isa, fields.octal_halves(), scales)
     }
 
     #[inline(always)]
-    fn scaled_strip<I: DotIsa>(fields: &mut FieldReader<'_, I>, _header: &Header<I>) -> Strip<I> {
+    fn scaled_strip<I: DotIsa>(&self, fields: &mut FieldReader<'_, I>, _header: &Header<I>) -> Strip<I> {
         let scales = fields.lane_bytes();
         let mut codes = fields.octal_halves();
         for codes in &mut codes[STRIP_CODES / 2..] {

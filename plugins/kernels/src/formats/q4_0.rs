@@ -9,18 +9,25 @@ use crate::unpack::{Header, Strip, Unpack};
 
 impl Unpack for Q4_0 {
     type Form = StripForm<1, 0, 4>;
-    type Block = BlockQ4_0;
-    const OFFSET: i32 = 8;
     const STRIP_BYTES: usize = 18;
     const IS_CHEAP: bool = true;
 
-    fn pack(block: &BlockQ4_0, record: &mut FieldWriter<'_>) {
+    fn block(&self) -> (usize, usize) {
+        super::block_of::<Self>()
+    }
+
+    fn offset(&self) -> i32 {
+        8
+    }
+
+    fn pack(&self, block: &[u8], record: &mut FieldWriter<'_>) {
+        let block: &BlockQ4_0 = bytemuck::from_bytes(block);
         record.half(block.d);
         record.nibbles(split_nibbles(&block.qs));
     }
 
     #[inline(always)]
-    fn strip<I: DotIsa>(fields: &mut FieldReader<'_, I>, _header: &Header<I>) -> Strip<I> {
+    fn strip<I: DotIsa>(&self, fields: &mut FieldReader<'_, I>, _header: &Header<I>) -> Strip<I> {
         let scale = fields.half();
         Strip::scaled(fields.isa, fields.nibbles(), scale)
     }

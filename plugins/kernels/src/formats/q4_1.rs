@@ -9,19 +9,22 @@ use crate::unpack::{Header, Strip, Unpack};
 
 impl Unpack for Q4_1 {
     type Form = StripForm<1, 1, 4>;
-    type Block = BlockQ4_1;
-    const OFFSET: i32 = 0;
     const STRIP_BYTES: usize = 20;
     const IS_CHEAP: bool = true;
 
-    fn pack(block: &BlockQ4_1, record: &mut FieldWriter<'_>) {
+    fn block(&self) -> (usize, usize) {
+        super::block_of::<Self>()
+    }
+
+    fn pack(&self, block: &[u8], record: &mut FieldWriter<'_>) {
+        let block: &BlockQ4_1 = bytemuck::from_bytes(block);
         record.half(block.d);
         record.half(block.m);
         record.nibbles(split_nibbles(&block.qs));
     }
 
     #[inline(always)]
-    fn strip<I: DotIsa>(fields: &mut FieldReader<'_, I>, _header: &Header<I>) -> Strip<I> {
+    fn strip<I: DotIsa>(&self, fields: &mut FieldReader<'_, I>, _header: &Header<I>) -> Strip<I> {
         let (scale, min) = (fields.half(), fields.half());
         Strip::affine(fields.isa, fields.nibbles(), scale, min)
     }

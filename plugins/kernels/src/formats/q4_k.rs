@@ -10,13 +10,16 @@ use crate::unpack::{Header, Strip, Unpack};
 
 impl Unpack for Q4K {
     type Form = BlockForm<1, 1, 4>;
-    type Block = BlockQ4K;
-    const OFFSET: i32 = 0;
     const HEADER_BYTES: usize = scales::HEADER_BYTES;
     const STRIP_BYTES: usize = 17;
     const IS_CHEAP: bool = true;
 
-    fn pack(block: &BlockQ4K, record: &mut FieldWriter<'_>) {
+    fn block(&self) -> (usize, usize) {
+        super::block_of::<Self>()
+    }
+
+    fn pack(&self, block: &[u8], record: &mut FieldWriter<'_>) {
+        let block: &BlockQ4K = bytemuck::from_bytes(block);
         for (s, scale) in
             scales::pack_header(block.d, block.dmin, block.scales_and_mins(), record).into_iter().enumerate()
         {
@@ -26,12 +29,12 @@ impl Unpack for Q4K {
     }
 
     #[inline(always)]
-    fn header<I: DotIsa>(fields: &mut FieldReader<'_, I>) -> Header<I> {
+    fn header<I: DotIsa>(&self, fields: &mut FieldReader<'_, I>) -> Header<I> {
         scales::header(fields)
     }
 
     #[inline(always)]
-    fn strip<I: DotIsa>(fields: &mut FieldReader<'_, I>, header: &Header<I>) -> Strip<I> {
+    fn strip<I: DotIsa>(&self, fields: &mut FieldReader<'_, I>, header: &Header<I>) -> Strip<I> {
         let scale = fields.isa.mul(header.scale, fields.byte());
         Strip::scaled(fields.isa, fields.nibbles(), scale)
     }

@@ -9,18 +9,25 @@ use crate::unpack::{Header, Strip, Unpack};
 
 impl Unpack for Q5_0 {
     type Form = StripForm<1, 0, 5>;
-    type Block = BlockQ5_0;
-    const OFFSET: i32 = 16;
     const STRIP_BYTES: usize = 22;
 
-    fn pack(block: &BlockQ5_0, record: &mut FieldWriter<'_>) {
+    fn block(&self) -> (usize, usize) {
+        super::block_of::<Self>()
+    }
+
+    fn offset(&self) -> i32 {
+        16
+    }
+
+    fn pack(&self, block: &[u8], record: &mut FieldWriter<'_>) {
+        let block: &BlockQ5_0 = bytemuck::from_bytes(block);
         record.half(block.d);
         record.nibbles(split_nibbles(&block.qs));
         record.bits(spread_bits(&block.qh));
     }
 
     #[inline(always)]
-    fn strip<I: DotIsa>(fields: &mut FieldReader<'_, I>, _header: &Header<I>) -> Strip<I> {
+    fn strip<I: DotIsa>(&self, fields: &mut FieldReader<'_, I>, _header: &Header<I>) -> Strip<I> {
         let scale = fields.half();
         let low = fields.nibbles();
         Strip::scaled(fields.isa, merge(fields.isa, low, fields.bits()), scale)

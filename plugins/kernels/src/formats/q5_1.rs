@@ -9,12 +9,15 @@ use crate::unpack::{Header, Strip, Unpack};
 
 impl Unpack for Q5_1 {
     type Form = StripForm<1, 1, 5>;
-    type Block = BlockQ5_1;
-    const OFFSET: i32 = 0;
     const STRIP_BYTES: usize = 24;
     const IS_CHEAP: bool = true;
 
-    fn pack(block: &BlockQ5_1, record: &mut FieldWriter<'_>) {
+    fn block(&self) -> (usize, usize) {
+        super::block_of::<Self>()
+    }
+
+    fn pack(&self, block: &[u8], record: &mut FieldWriter<'_>) {
+        let block: &BlockQ5_1 = bytemuck::from_bytes(block);
         record.half(block.d);
         record.half(block.m);
         record.nibbles(split_nibbles(&block.qs));
@@ -22,7 +25,7 @@ impl Unpack for Q5_1 {
     }
 
     #[inline(always)]
-    fn strip<I: DotIsa>(fields: &mut FieldReader<'_, I>, _header: &Header<I>) -> Strip<I> {
+    fn strip<I: DotIsa>(&self, fields: &mut FieldReader<'_, I>, _header: &Header<I>) -> Strip<I> {
         let (scale, min) = (fields.half(), fields.half());
         let low = fields.nibbles();
         Strip::affine(fields.isa, merge(fields.isa, low, fields.bits()), scale, min)

@@ -10,12 +10,15 @@ use crate::unpack::{Header, Strip, Unpack};
 
 impl Unpack for Q5K {
     type Form = BlockForm<1, 1, 5>;
-    type Block = BlockQ5K;
-    const OFFSET: i32 = 0;
     const HEADER_BYTES: usize = scales::HEADER_BYTES;
     const STRIP_BYTES: usize = 21;
 
-    fn pack(block: &BlockQ5K, record: &mut FieldWriter<'_>) {
+    fn block(&self) -> (usize, usize) {
+        super::block_of::<Self>()
+    }
+
+    fn pack(&self, block: &[u8], record: &mut FieldWriter<'_>) {
+        let block: &BlockQ5K = bytemuck::from_bytes(block);
         for (s, scale) in
             scales::pack_header(block.d, block.dmin, block.scales_and_mins(), record).into_iter().enumerate()
         {
@@ -26,12 +29,12 @@ impl Unpack for Q5K {
     }
 
     #[inline(always)]
-    fn header<I: DotIsa>(fields: &mut FieldReader<'_, I>) -> Header<I> {
+    fn header<I: DotIsa>(&self, fields: &mut FieldReader<'_, I>) -> Header<I> {
         scales::header(fields)
     }
 
     #[inline(always)]
-    fn strip<I: DotIsa>(fields: &mut FieldReader<'_, I>, header: &Header<I>) -> Strip<I> {
+    fn strip<I: DotIsa>(&self, fields: &mut FieldReader<'_, I>, header: &Header<I>) -> Strip<I> {
         let scale = fields.isa.mul(header.scale, fields.byte());
         let low = fields.nibbles();
         Strip::scaled(fields.isa, merge(fields.isa, low, fields.bits()), scale)

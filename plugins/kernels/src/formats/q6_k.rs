@@ -9,12 +9,19 @@ use crate::unpack::{Header, Strip, Unpack};
 
 impl Unpack for Q6K {
     type Form = BlockForm<2, 0, 6>;
-    type Block = BlockQ6K;
-    const OFFSET: i32 = 32;
     const HEADER_BYTES: usize = 2;
     const STRIP_BYTES: usize = 26;
 
-    fn pack(block: &BlockQ6K, record: &mut FieldWriter<'_>) {
+    fn block(&self) -> (usize, usize) {
+        super::block_of::<Self>()
+    }
+
+    fn offset(&self) -> i32 {
+        32
+    }
+
+    fn pack(&self, block: &[u8], record: &mut FieldWriter<'_>) {
+        let block: &BlockQ6K = bytemuck::from_bytes(block);
         record.half(block.d);
         for s in 0..8 {
             let (half, quarter) = (s / 4, s % 4);
@@ -26,12 +33,12 @@ impl Unpack for Q6K {
     }
 
     #[inline(always)]
-    fn header<I: DotIsa>(fields: &mut FieldReader<'_, I>) -> Header<I> {
+    fn header<I: DotIsa>(&self, fields: &mut FieldReader<'_, I>) -> Header<I> {
         Header::scaled(fields.isa, fields.half())
     }
 
     #[inline(always)]
-    fn strip<I: DotIsa>(fields: &mut FieldReader<'_, I>, header: &Header<I>) -> Strip<I> {
+    fn strip<I: DotIsa>(&self, fields: &mut FieldReader<'_, I>, header: &Header<I>) -> Strip<I> {
         let scales = [
             fields.isa.mul(header.scale, fields.signed_byte()),
             fields.isa.mul(header.scale, fields.signed_byte()),

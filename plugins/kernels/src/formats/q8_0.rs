@@ -9,18 +9,25 @@ use crate::unpack::{Header, Strip, Unpack};
 
 impl Unpack for Q8_0 {
     type Form = StripForm<1, 0, 8>;
-    type Block = BlockQ8_0;
-    const OFFSET: i32 = 128;
     const STRIP_BYTES: usize = 34;
     const IS_CHEAP: bool = true;
 
-    fn pack(block: &BlockQ8_0, record: &mut FieldWriter<'_>) {
+    fn block(&self) -> (usize, usize) {
+        super::block_of::<Self>()
+    }
+
+    fn offset(&self) -> i32 {
+        128
+    }
+
+    fn pack(&self, block: &[u8], record: &mut FieldWriter<'_>) {
+        let block: &BlockQ8_0 = bytemuck::from_bytes(block);
         record.half(block.d);
         record.bytes(words(bytemuck::cast_slice(&block.qs)).map(|codes| codes ^ 0x8080_8080));
     }
 
     #[inline(always)]
-    fn strip<I: DotIsa>(fields: &mut FieldReader<'_, I>, _header: &Header<I>) -> Strip<I> {
+    fn strip<I: DotIsa>(&self, fields: &mut FieldReader<'_, I>, _header: &Header<I>) -> Strip<I> {
         let scale = fields.half();
         Strip::scaled(fields.isa, fields.bytes(), scale)
     }

@@ -9,10 +9,10 @@ use crate::arch::DotIsa;
 use crate::form::STRIP_CODES;
 
 /// Codes of one row's strip: byte `i` of word `k` is that of value `4 * k + i`.
-pub(crate) type CodeWords = [u32; STRIP_CODES];
+pub type CodeWords = [u32; STRIP_CODES];
 
 /// Splits bytes into words, byte `i` of word `k` being `bytes[4 * k + i]`.
-pub(crate) fn words<const N: usize>(bytes: &[u8]) -> [u32; N] {
+pub fn words<const N: usize>(bytes: &[u8]) -> [u32; N] {
     let mut words = [0; N];
     for (word, bytes) in words.iter_mut().zip(bytes.as_chunks::<4>().0) {
         *word = u32::from_le_bytes(*bytes);
@@ -21,7 +21,7 @@ pub(crate) fn words<const N: usize>(bytes: &[u8]) -> [u32; N] {
 }
 
 /// A table of signed values as unsigned codes: `offset` is added to each, and no sum is negative or above 255.
-pub(crate) const fn offset_table(values: [i8; 16], offset: i32) -> [u8; 16] {
+pub const fn offset_table(values: [i8; 16], offset: i32) -> [u8; 16] {
     let mut codes = [0; 16];
     let mut i = 0;
     while i < codes.len() {
@@ -34,25 +34,25 @@ pub(crate) const fn offset_table(values: [i8; 16], offset: i32) -> [u8; 16] {
 }
 
 /// The codes of 16 bytes of nibbles: the low ones are values `0..16`, the high ones `16..32`.
-pub(crate) fn split_nibbles(bytes: &[u8]) -> CodeWords {
+pub fn split_nibbles(bytes: &[u8]) -> CodeWords {
     let packed: [u32; 4] = words(bytes);
     std::array::from_fn(|k| packed[k % 4] >> (k / 4 * 4) & 0x0f0f_0f0f)
 }
 
 /// Of each of 32 bytes the bits of `mask`, which is at most 8 bits wide, above the lowest `shift`.
-pub(crate) fn bits_of(bytes: &[u8], shift: usize, mask: u32) -> CodeWords {
+pub fn bits_of(bytes: &[u8], shift: usize, mask: u32) -> CodeWords {
     let packed: CodeWords = words(bytes);
     packed.map(|word| word >> shift & (mask * 0x0101_0101))
 }
 
 /// 32 bits, one a code: bit `i` of the word is that of value `i`.
-pub(crate) fn spread_bits(bytes: &[u8]) -> CodeWords {
+pub fn spread_bits(bytes: &[u8]) -> CodeWords {
     let [bits]: [u32; 1] = words(bytes);
     std::array::from_fn(|k| (0..4).fold(0, |word, i| word | (bits >> (4 * k + i) & 1) << (8 * i)))
 }
 
 /// Writes the fields of one row of a record.
-pub(crate) struct FieldWriter<'a> {
+pub struct FieldWriter<'a> {
     record: &'a mut [u8],
     at: usize,
     lanes: usize,
@@ -61,7 +61,7 @@ pub(crate) struct FieldWriter<'a> {
 
 impl<'a> FieldWriter<'a> {
     /// Starts at the first field of `record`, for row `lane` of `lanes`.
-    pub(crate) fn new(record: &'a mut [u8], lanes: usize, lane: usize) -> Self {
+    pub fn new(record: &'a mut [u8], lanes: usize, lane: usize) -> Self {
         Self { record, at: 0, lanes, lane }
     }
 
@@ -72,41 +72,41 @@ impl<'a> FieldWriter<'a> {
     }
 
     /// A byte.
-    pub(crate) fn byte(&mut self, byte: u8) {
+    pub fn byte(&mut self, byte: u8) {
         self.put([byte]);
     }
 
     /// Two bytes.
-    pub(crate) fn byte_pair(&mut self, pair: [u8; 2]) {
+    pub fn byte_pair(&mut self, pair: [u8; 2]) {
         self.put(pair);
     }
 
     /// A half-precision float.
-    pub(crate) fn half(&mut self, value: Half) {
+    pub fn half(&mut self, value: Half) {
         self.put(value.to_bits().to_le_bytes());
     }
 
     /// The upper half of a float whose lower half is zero.
-    pub(crate) fn bfloat(&mut self, value: half::bf16) {
+    pub fn bfloat(&mut self, value: half::bf16) {
         self.put(value.to_le_bytes());
     }
 
     /// Codes of 8 bits.
-    pub(crate) fn bytes(&mut self, codes: CodeWords) {
+    pub fn bytes(&mut self, codes: CodeWords) {
         for word in codes {
             self.put(word.to_le_bytes());
         }
     }
 
     /// The lower 4 bits of the codes.
-    pub(crate) fn nibbles(&mut self, codes: CodeWords) {
+    pub fn nibbles(&mut self, codes: CodeWords) {
         for &[even, odd] in codes.as_chunks().0 {
             self.put((even & 0x0f0f_0f0f | (odd & 0x0f0f_0f0f) << 4).to_le_bytes());
         }
     }
 
     /// The lower 2 bits of the codes.
-    pub(crate) fn crumbs(&mut self, codes: CodeWords) {
+    pub fn crumbs(&mut self, codes: CodeWords) {
         for codes in codes.as_chunks::<4>().0 {
             let word = (0..4).fold(0, |word, i| word | (codes[i] & 0x0303_0303) << (2 * i));
             self.put(word.to_le_bytes());
@@ -114,7 +114,7 @@ impl<'a> FieldWriter<'a> {
     }
 
     /// The lower 2 bits of the codes, those of either half of the strip where [`FieldReader::crumb_halves`] reads them.
-    pub(crate) fn crumb_halves(&mut self, codes: CodeWords) {
+    pub fn crumb_halves(&mut self, codes: CodeWords) {
         let (lower, upper) = codes.split_at(STRIP_CODES / 2);
         for (lower, upper) in lower.as_chunks::<2>().0.iter().zip(upper.as_chunks::<2>().0) {
             let [even, odd] = [0, 1].map(|i| lower[i] & 0x0303_0303 | (upper[i] & 0x0303_0303) << 2);
@@ -123,7 +123,7 @@ impl<'a> FieldWriter<'a> {
     }
 
     /// The lower 3 bits of the codes, those of either half of the strip where [`FieldReader::octal_halves`] reads them.
-    pub(crate) fn octal_halves(&mut self, codes: CodeWords) {
+    pub fn octal_halves(&mut self, codes: CodeWords) {
         let [l0, l1, l2, l3, u0, u1, u2, u3] = codes.map(|codes| codes & 0x0707_0707);
         let last = [l3 & 0x0303_0303, u3 & 0x0303_0303, l3 >> 2 & 0x0101_0101 | u3 >> 1 & 0x0202_0202];
         for (last, [lower, upper]) in last.into_iter().zip([[l0, u0], [l1, u1], [l2, u2]]) {
@@ -132,7 +132,7 @@ impl<'a> FieldWriter<'a> {
     }
 
     /// The lowest bit of the codes.
-    pub(crate) fn bits(&mut self, codes: CodeWords) {
+    pub fn bits(&mut self, codes: CodeWords) {
         let word = (0..8).fold(0, |word, i| word | (codes[i] & 0x0101_0101) << i);
         self.put(word.to_le_bytes());
     }
@@ -142,15 +142,16 @@ impl<'a> FieldWriter<'a> {
 ///
 /// That a field is there is known when the program is compiled, where the length of what is read is.
 #[derive(Clone, Copy)]
-pub(crate) struct FieldReader<'a, I> {
-    pub(crate) isa: I,
+pub struct FieldReader<'a, I> {
+    /// The instruction set that reads them.
+    pub isa: I,
     fields: &'a [u8],
 }
 
 impl<'a, I: DotIsa> FieldReader<'a, I> {
     /// Starts at the first of the fields.
     #[inline(always)]
-    pub(crate) fn new(isa: I, fields: &'a [u8]) -> Self {
+    pub fn new(isa: I, fields: &'a [u8]) -> Self {
         Self { isa, fields }
     }
 
@@ -164,56 +165,56 @@ impl<'a, I: DotIsa> FieldReader<'a, I> {
 
     /// What [`FieldWriter::byte`] wrote.
     #[inline(always)]
-    pub(crate) fn byte(&mut self) -> I::F32 {
+    pub fn byte(&mut self) -> I::F32 {
         self.isa.load_u8(self.take(1))
     }
 
     /// What [`FieldWriter::byte`] wrote, as a signed number.
     #[inline(always)]
-    pub(crate) fn signed_byte(&mut self) -> I::F32 {
+    pub fn signed_byte(&mut self) -> I::F32 {
         self.isa.load_i8(self.take(1))
     }
 
     /// The lower and the upper 4 bits of what [`FieldWriter::byte`] wrote, each as [`DotIsa::scale`] takes them.
     #[inline(always)]
-    pub(crate) fn factors(&mut self) -> [I::Codes; 2] {
+    pub fn factors(&mut self) -> [I::Codes; 2] {
         let field = self.take(1);
         [self.isa.load_factors::<0>(field), self.isa.load_factors::<4>(field)]
     }
 
     /// The lower and the upper 4 bits of what [`FieldWriter::byte`] wrote, as [`DotIsa::dot_pair`] takes them.
     #[inline(always)]
-    pub(crate) fn nibble_pair(&mut self) -> I::Codes {
+    pub fn nibble_pair(&mut self) -> I::Codes {
         self.isa.load_nibble_pair(self.take(1))
     }
 
     /// What [`FieldWriter::byte_pair`] wrote, as [`DotIsa::dot_pair`] takes them.
     #[inline(always)]
-    pub(crate) fn byte_pair(&mut self) -> I::Codes {
+    pub fn byte_pair(&mut self) -> I::Codes {
         self.isa.load_byte_pair(self.take(2))
     }
 
     /// What [`FieldWriter::byte_pair`] wrote, each byte in every code of its row.
     #[inline(always)]
-    pub(crate) fn lane_bytes(&mut self) -> [I::Codes; 2] {
+    pub fn lane_bytes(&mut self) -> [I::Codes; 2] {
         self.isa.load_lane_bytes(self.take(2))
     }
 
     /// What [`FieldWriter::half`] wrote.
     #[inline(always)]
-    pub(crate) fn half(&mut self) -> I::F32 {
+    pub fn half(&mut self) -> I::F32 {
         self.isa.load_f16(self.take(2))
     }
 
     /// What [`FieldWriter::bfloat`] wrote.
     #[inline(always)]
-    pub(crate) fn bfloat(&mut self) -> I::F32 {
+    pub fn bfloat(&mut self) -> I::F32 {
         self.isa.load_bf16(self.take(2))
     }
 
     /// What [`FieldWriter::bytes`] wrote.
     #[inline(always)]
-    pub(crate) fn bytes(&mut self) -> [I::Codes; STRIP_CODES] {
+    pub fn bytes(&mut self) -> [I::Codes; STRIP_CODES] {
         let mut codes = [self.isa.splat(0); STRIP_CODES];
         for codes in &mut codes {
             *codes = self.isa.load(self.take(4));
@@ -223,7 +224,7 @@ impl<'a, I: DotIsa> FieldReader<'a, I> {
 
     /// What [`FieldWriter::nibbles`] wrote.
     #[inline(always)]
-    pub(crate) fn nibbles(&mut self) -> [I::Codes; STRIP_CODES] {
+    pub fn nibbles(&mut self) -> [I::Codes; STRIP_CODES] {
         let isa = self.isa;
         let mask = isa.splat(0x0f);
         let mut codes = [mask; STRIP_CODES];
@@ -237,7 +238,7 @@ impl<'a, I: DotIsa> FieldReader<'a, I> {
 
     /// What [`FieldWriter::crumbs`] wrote, shifted left by 4.
     #[inline(always)]
-    pub(crate) fn crumbs(&mut self) -> [I::Codes; STRIP_CODES] {
+    pub fn crumbs(&mut self) -> [I::Codes; STRIP_CODES] {
         let isa = self.isa;
         let mask = isa.splat(3 << 4);
         let mut codes = [mask; STRIP_CODES];
@@ -253,7 +254,7 @@ impl<'a, I: DotIsa> FieldReader<'a, I> {
 
     /// What [`FieldWriter::crumb_halves`] wrote, those of the upper half shifted left by 2.
     #[inline(always)]
-    pub(crate) fn crumb_halves(&mut self) -> [I::Codes; STRIP_CODES] {
+    pub fn crumb_halves(&mut self) -> [I::Codes; STRIP_CODES] {
         let isa = self.isa;
         let (lower, upper) = (isa.splat(3), isa.splat(3 << 2));
         let mut codes = [lower; STRIP_CODES];
@@ -270,7 +271,7 @@ impl<'a, I: DotIsa> FieldReader<'a, I> {
 
     /// What [`FieldWriter::octal_halves`] wrote, those of the upper half shifted left by 3.
     #[inline(always)]
-    pub(crate) fn octal_halves(&mut self) -> [I::Codes; STRIP_CODES] {
+    pub fn octal_halves(&mut self) -> [I::Codes; STRIP_CODES] {
         let isa = self.isa;
         let (lower, upper) = (isa.splat(7), isa.splat(7 << 3));
         let packed = [isa.load(self.take(4)), isa.load(self.take(4)), isa.load(self.take(4))];
@@ -289,7 +290,7 @@ impl<'a, I: DotIsa> FieldReader<'a, I> {
 
     /// What [`FieldWriter::bits`] wrote, shifted left by 4.
     #[inline(always)]
-    pub(crate) fn bits(&mut self) -> [I::Codes; STRIP_CODES] {
+    pub fn bits(&mut self) -> [I::Codes; STRIP_CODES] {
         let isa = self.isa;
         let mask = isa.splat(1 << 4);
         let packed = isa.load(self.take(4));
@@ -312,7 +313,7 @@ impl<'a, I: DotIsa> FieldReader<'a, I> {
 
 /// The bits that are in either, code by code.
 #[inline(always)]
-pub(crate) fn merge<I: DotIsa>(
+pub fn merge<I: DotIsa>(
     isa: I,
     mut a: [I::Codes; STRIP_CODES],
     b: [I::Codes; STRIP_CODES],
@@ -325,7 +326,7 @@ pub(crate) fn merge<I: DotIsa>(
 
 /// `table[code]` for each code, all below 16.
 #[inline(always)]
-pub(crate) fn translate<I: DotIsa>(
+pub fn translate<I: DotIsa>(
     isa: I,
     table: &[u8; 16],
     mut codes: [I::Codes; STRIP_CODES],

@@ -1,10 +1,10 @@
 //! How encodings are unpacked: what a file of `formats/` implements.
 //!
 //! A weight is prepared for the kernels row group by row group: as many rows as the instruction set has lanes.
-//! A group is a sequence of *records*, one for each encoded block of its rows: a header for the block, then a
-//! *strip* for each 32 values. Headers and strips are sequences of fields, and a field holds that field of all
-//! rows side by side, so that one load fills the lanes ([`fields`]). [`Unpack::pack`] writes the fields in the order
-//! in which [`Unpack::header`] and [`Unpack::strip`] read them.
+//! A group is a sequence of *records*, one for each block of activations: a header, then a *strip* for each 32 values. An encoded block
+//! is one record or several. Headers and strips are sequences of fields, and a field holds that field of all rows side by side, so that
+//! one load fills the lanes ([`fields`]). [`Unpack::pack`] writes the fields in the order in which [`Unpack::header`] and
+//! [`Unpack::strip`] read them.
 //!
 //! A strip unpacks to unsigned codes, and factors for them. With codes `q`, the encoding's offset `o`, a scale `s` for
 //! each part of the strip (the whole, or two halves) and a minimum `m` for each part, its values are
@@ -13,24 +13,16 @@
 //! `q2_k` and `q3_k` ([`IntegerForm`]), whose codes are few bits: those of the upper half of a strip stay where they lie in their
 //! bytes, as multiples of a power of two.
 
-pub(crate) mod fields;
-
-use bytemuck::Pod;
+pub mod fields;
 
 use crate::arch::{CodeSource, DotIsa};
 use crate::form::{Form, MAX_STRIPS, STRIP_CODES, STRIP_LEN};
 use fields::{FieldReader, FieldWriter};
 
-/// An encoding that the integer kernels can unpack.
-pub(crate) trait Unpack: 'static {
+/// An encoding that the integer kernels can unpack: a value, which may hold what is only known when the program runs.
+pub trait Unpack: Send + Sync + 'static {
     /// The form of its strips.
     type Form: Form;
-    /// An encoded block.
-    type Block: Pod;
-    /// What is to be taken from each code.
-    const OFFSET: i32;
-    /// What is to be taken from the codes of a [`scaled_strip`](Self::scaled_strip).
-    const SCALED_OFFSET: i32 = Self::OFFSET;
     /// Prepared bytes of a row's header of a block.
     const HEADER_BYTES: usize = 0;
     /// Prepared bytes of a row's strip.
@@ -38,27 +30,40 @@ pub(crate) trait Unpack: 'static {
     /// Whether a strip unpacks in about a dozen instructions, few enough to hide behind the products of a tile.
     const IS_CHEAP: bool = false;
 
-    /// Writes one row of a record.
-    fn pack(block: &Self::Block, record: &mut FieldWriter<'_>);
+    /// The number of values in an encoded block, a multiple of those in a record, and the number of its bytes.
+    fn block(&self) -> (usize, usize);
+
+    /// What is to be taken from each code.
+    fn offset(&self) -> i32 {
+        0
+    }
+
+    /// What is to be taken from the codes of a [`scaled_strip`](Self::scaled_strip).
+    fn scaled_offset(&self) -> i32 {
+        self.offset()
+    }
+
+    /// Writes one row of the records of an encoded block, one record after the other: its header, then its strips.
+    fn pack(&self, block: &[u8], records: &mut FieldWriter<'_>);
 
     /// Reads the header of a record: what [`strip`](Self::strip) is to be given.
     #[inline(always)]
-    fn header<I: DotIsa>(fields: &mut FieldReader<'_, I>) -> Header<I> {
+    fn header<I: DotIsa>(&self, fields: &mut FieldReader<'_, I>) -> Header<I> {
         Header::empty(fields.isa)
     }
 
     /// Reads a strip of the record that has this header.
-    fn strip<I: DotIsa>(fields: &mut FieldReader<'_, I>, header: &Header<I>) -> Strip<I>;
+    fn strip<I: DotIsa>(&self, fields: &mut FieldReader<'_, I>, header: &Header<I>) -> Strip<I>;
 
     /// Reads a strip whose codes take their scales, if these are integers.
     #[inline(always)]
-    fn scaled_strip<I: DotIsa>(fields: &mut FieldReader<'_, I>, header: &Header<I>) -> Strip<I> {
-        Self::strip(fields, header)
+    fn scaled_strip<I: DotIsa>(&self, fields: &mut FieldReader<'_, I>, header: &Header<I>) -> Strip<I> {
+        self.strip(fields, header)
     }
 }
 
-/// The number of values in an encoded block.
-pub(crate) const fn block_len<E: Unpack>() -> usize {
+/// The number of values in a record.
+pub(crate) const fn record_len<E: Unpack>() -> usize {
     E::Form::STRIPS * STRIP_LEN
 }
 
@@ -68,13 +73,13 @@ pub(crate) const fn record_bytes<E: Unpack>() -> usize {
 }
 
 /// An unpacked header of a row group.
-pub(crate) struct Header<I: DotIsa> {
+pub struct Header<I: DotIsa> {
     /// What the scales of the strips are multiples of.
-    pub(crate) scale: I::F32,
+    pub scale: I::F32,
     /// What the minima are multiples of.
-    pub(crate) min_scale: I::F32,
+    pub min_scale: I::F32,
     /// Two minima a lane, half of those that the form says.
-    pub(crate) mins: [I::Codes; MAX_STRIPS],
+    pub mins: [I::Codes; MAX_STRIPS],
 }
 
 impl<I: DotIsa> Clone for Header<I> {
@@ -89,27 +94,27 @@ impl<I: DotIsa> Copy for Header<I> {}
 impl<I: DotIsa> Header<I> {
     /// Zeros.
     #[inline(always)]
-    pub(crate) fn empty(isa: I) -> Self {
+    pub fn empty(isa: I) -> Self {
         Self::scaled(isa, isa.splat_f32(0.0))
     }
 
     /// A header without minima.
     #[inline(always)]
-    pub(crate) fn scaled(isa: I, scale: I::F32) -> Self {
+    pub fn scaled(isa: I, scale: I::F32) -> Self {
         Self { scale, min_scale: isa.splat_f32(0.0), mins: [isa.splat(0); MAX_STRIPS] }
     }
 }
 
 /// An unpacked strip of a row group.
-pub(crate) struct Strip<I: DotIsa> {
+pub struct Strip<I: DotIsa> {
     /// Codes `4 * k .. 4 * k + 4` of each row at `k`.
-    pub(crate) codes: [I::Codes; STRIP_CODES],
+    pub codes: [I::Codes; STRIP_CODES],
     /// As many as the form says.
-    pub(crate) scales: [I::F32; 2],
+    pub scales: [I::F32; 2],
     /// As many as the form says.
-    pub(crate) mins: [I::F32; 2],
+    pub mins: [I::F32; 2],
     /// Integer scales, two a lane.
-    pub(crate) integer_scales: I::Codes,
+    pub integer_scales: I::Codes,
 }
 
 impl<I: DotIsa> Clone for Strip<I> {
@@ -124,32 +129,32 @@ impl<I: DotIsa> Copy for Strip<I> {}
 impl<I: DotIsa> Strip<I> {
     /// Zeros.
     #[inline(always)]
-    pub(crate) fn empty(isa: I) -> Self {
+    pub fn empty(isa: I) -> Self {
         Self::scaled(isa, [isa.splat(0); STRIP_CODES], isa.splat_f32(0.0))
     }
 
     /// A strip with one scale.
     #[inline(always)]
-    pub(crate) fn scaled(isa: I, codes: [I::Codes; STRIP_CODES], scale: I::F32) -> Self {
+    pub fn scaled(isa: I, codes: [I::Codes; STRIP_CODES], scale: I::F32) -> Self {
         Self::affine(isa, codes, scale, isa.splat_f32(0.0))
     }
 
     /// A strip with one scale and one minimum.
     #[inline(always)]
-    pub(crate) fn affine(isa: I, codes: [I::Codes; STRIP_CODES], scale: I::F32, min: I::F32) -> Self {
+    pub fn affine(isa: I, codes: [I::Codes; STRIP_CODES], scale: I::F32, min: I::F32) -> Self {
         let zero = isa.splat_f32(0.0);
         Self { codes, scales: [scale, zero], mins: [min, zero], integer_scales: isa.splat(0) }
     }
 
     /// A strip with a scale for each half.
     #[inline(always)]
-    pub(crate) fn halves(isa: I, codes: [I::Codes; STRIP_CODES], scales: [I::F32; 2]) -> Self {
+    pub fn halves(isa: I, codes: [I::Codes; STRIP_CODES], scales: [I::F32; 2]) -> Self {
         Self { scales, ..Self::scaled(isa, codes, isa.splat_f32(0.0)) }
     }
 
     /// A strip with an integer scale for each half.
     #[inline(always)]
-    pub(crate) fn integer(isa: I, codes: [I::Codes; STRIP_CODES], integer_scales: I::Codes) -> Self {
+    pub fn integer(isa: I, codes: [I::Codes; STRIP_CODES], integer_scales: I::Codes) -> Self {
         Self { integer_scales, ..Self::scaled(isa, codes, isa.splat_f32(0.0)) }
     }
 }

@@ -1,29 +1,68 @@
-//! `qmatmul` for encodings that have kernels of their own.
+//! Providers of the op `qmatmul`, made of the kernels of an encoding.
 
 use bitquilt_plugin_api::{
     Error, Executor, InputTransform, Kernel, KernelKey, KernelProvider, NodeView, PrepareContext, Prepared,
-    Result, RowPart, RunContext, Selector, Support, TensorView,
+    Result, RowPart, RunContext, Selector, Support, TensorType, TensorView,
 };
+use bitquilt_simd::Isa;
 
-use bitquilt_kernels::{
-    ActivationFormat, Isa, PackedWeight, Par, activations, block, encodings, row_step, serving,
-};
+use crate::activation::ActivationFormat;
+use crate::kernels::EncodingKernels;
+use crate::pack::PackedWeight;
+use crate::par::Par;
+use crate::unpack::Unpack;
 
-use crate::op::{Precision, QMATMUL, matrix_shape};
+/// The op's name.
+pub const QMATMUL: &str = "qmatmul";
 
-/// A provider for each encoding and instruction set that has kernels of its own for it.
-pub(crate) fn providers() -> impl Iterator<Item = Fast> {
-    // f32 is no encoding: `dense.rs` uses its kernels.
-    let encodings = encodings().filter(|encoding| *encoding != "f32");
-    encodings.flat_map(|encoding| {
-        let isas = Isa::ALL.into_iter().filter(move |isa| serving(encoding, *isa) == *isa);
-        isas.map(move |isa| Fast { encoding, isa })
-    })
+/// How exact a product must be: what the attribute `precision` of a `qmatmul` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// `fast`: `x` may be rounded.
+    Fast,
+    /// `exact`: `x` is multiplied with decoded weights as it is.
+    Exact,
+}
+
+impl Precision {
+    /// The attribute of a node.
+    ///
+    /// # Errors
+    /// When it is neither.
+    pub fn of(node: &NodeView<'_>) -> Result<Self> {
+        match node.attributes().text("precision")? {
+            "fast" => Ok(Self::Fast),
+            "exact" => Ok(Self::Exact),
+            other => {
+                Err(Error::invalid(format_args!("`precision` is \"{other}\"; write \"fast\" or \"exact\"")))
+            }
+        }
+    }
+}
+
+/// Providers of `qmatmul` for an encoding that `E` unpacks, one for each instruction set: hand them to
+/// [`Plugin::kernels`](bitquilt_plugin_api::Plugin::kernels).
+pub fn qmatmul<E: Unpack + Clone + Default>(encoding: &'static str) -> impl Iterator<Item = Provider> {
+    EncodingKernels::new(encoding, E::default()).providers()
+}
+
+impl EncodingKernels {
+    /// Providers of `qmatmul` for the encoding, one for each instruction set that has kernels of its own.
+    pub fn providers(self) -> impl Iterator<Item = Provider> {
+        let isas = Isa::ALL.map(|isa| Some(isa).filter(|isa| self.serving(*isa) == *isa));
+        isas.into_iter().flatten().map(move |isa| Provider { kernels: self.clone(), isa })
+    }
+}
+
+/// The extents of a matrix `[p, n]`, if they are numbers.
+fn matrix(tensor: &TensorType) -> Option<[usize; 2]> {
+    let [p, n] = &tensor.shape[..] else { return None };
+    Some([p.fixed()?, n.fixed()?])
 }
 
 /// Whether a node may be served by the kernels for an instruction set: the session's includes it. Of those that may, the one nearest to
 /// the session's goes first.
-pub(crate) fn may_serve(node: &NodeView<'_>, isa: Isa) -> Support {
+pub fn may_serve(node: &NodeView<'_>, isa: Isa) -> Support {
     let option = node.option("isa");
     match Isa::of_option(option.as_deref()) {
         Err(error) => Support::no(error.to_string()),
@@ -36,19 +75,20 @@ pub(crate) fn may_serve(node: &NodeView<'_>, isa: Isa) -> Support {
 
 /// The place of an instruction set's kernels among those of one encoding: its own in [`Isa::ALL`], where it stands behind all that it
 /// includes.
-pub(crate) fn priority(isa: Isa) -> i32 {
+#[must_use]
+pub fn priority(isa: Isa) -> i32 {
     10 + isa as i32
 }
 
 /// Serves one encoding on one instruction set: the weight is repacked once, and `x` quantized once for all weights that take it.
-pub(crate) struct Fast {
-    encoding: &'static str,
+pub struct Provider {
+    kernels: EncodingKernels,
     isa: Isa,
 }
 
-impl KernelProvider for Fast {
+impl KernelProvider for Provider {
     fn key(&self) -> KernelKey {
-        KernelKey::new(QMATMUL, Selector::Encoding(self.encoding.to_owned()), self.isa.name())
+        KernelKey::new(QMATMUL, Selector::Encoding(self.kernels.encoding().to_owned()), self.isa.name())
             .priority(priority(self.isa))
     }
 
@@ -56,7 +96,7 @@ impl KernelProvider for Fast {
         if let Support::No(reason) = may_serve(node, self.isa) {
             return Support::No(reason);
         }
-        let format = match activations(self.encoding, self.isa) {
+        let format = match self.kernels.activations(self.isa) {
             Ok(format) => format,
             Err(error) => return Support::no(error.to_string()),
         };
@@ -66,33 +106,36 @@ impl KernelProvider for Fast {
         if !node.is_constant(1) {
             return Support::no("the weight is not a constant");
         }
-        if let Ok([p, n]) = matrix_shape("w", &node.inputs()[1]) {
+        if let Some([p, n]) = matrix(&node.inputs()[1]) {
             if p == 0 || n == 0 {
                 return Support::no("the weight is empty");
             }
-            if let Some(step) = row_step(self.encoding).filter(|step| !n.is_multiple_of(*step)) {
+            let step = self.kernels.row_step();
+            if !n.is_multiple_of(step) {
                 return Support::no(format!("rows of {n} values are no multiple of {step}"));
             }
         }
-        let layout = node.encoding(self.encoding).map(|spec| (spec.block_len, spec.block_bytes));
-        match layout.ok() == block(self.encoding) {
+        let layout = node.encoding(self.kernels.encoding()).map(|spec| (spec.block_len, spec.block_bytes));
+        match layout.ok() == Some(self.kernels.block()) {
             true => Support::Yes,
             false => Support::no("the registered encoding has another block layout"),
         }
     }
 
     fn prepare(&self, cx: &PrepareContext<'_>) -> Result<Prepared> {
-        let [p, n] = matrix_shape("w", &cx.inputs()[1])?;
+        let [p, n] =
+            matrix(&cx.inputs()[1]).ok_or_else(|| Error::failed("the weight is no matrix of fixed size"))?;
         let weight = cx.constant(1).ok_or_else(|| Error::failed("the weight is not a constant"))?;
         let (bytes, par) = (weight.bytes(), Lent(cx.executor()));
         let memory = |bytes| cx.memory(bytes);
-        let packed = PackedWeight::pack(self.encoding, self.isa, n, p, bytes, &par, memory);
+        let packed = PackedWeight::pack(&self.kernels, self.isa, n, p, bytes, &par, memory);
         Ok(prepared(packed.map_err(Error::failed)?, self.isa))
     }
 }
 
 /// The kernel that multiplies with a prepared weight, which replaces the constant.
-pub(crate) fn prepared(weight: PackedWeight, isa: Isa) -> Prepared {
+#[must_use]
+pub fn prepared(weight: PackedWeight, isa: Isa) -> Prepared {
     let activations = Activations { format: weight.activations(), isa };
     let note = weight.paths();
     let kernel = Prepared::new(Multiply(weight)).releases(1).note(note);
@@ -149,7 +192,7 @@ impl InputTransform for Activations {
 }
 
 /// The host's threads, as the kernels see them.
-pub(crate) struct Lent<'a>(pub(crate) Executor<'a>);
+pub struct Lent<'a>(pub Executor<'a>);
 
 impl Par for Lent<'_> {
     fn threads(&self) -> usize {
