@@ -39,6 +39,29 @@ pub struct BlockIQ1M {
 
 const _: () = assert!(size_of::<BlockIQ1M>() == 56 && align_of::<BlockIQ1M>() == 1);
 
+impl BlockIQ1M {
+    /// The block's scale.
+    #[inline(always)]
+    pub fn d(&self) -> Half {
+        let bits = self.scales.iter().rev().fold(0, |bits, &scales| bits << 4 | u16::from_le_bytes(scales) >> 12);
+        Half::from_bits(bits)
+    }
+
+    /// The scale of sub-block `i`, whether the shifts of its groups are below zero, and the points of these, in eighths.
+    #[inline(always)]
+    pub fn sub_block(&self, i: usize) -> (u8, [bool; 2], [[i8; 8]; 2]) {
+        let level = (u16::from_le_bytes(self.scales[i / 4]) >> (3 * (i % 4))) as u8 & 7;
+        let (mut minus, mut groups) = ([false; 2], [[0; 8]; 2]);
+        for k in 0..2 {
+            let high = self.qh[i] >> (4 * k);
+            let number = usize::from(self.qs[2 * i + k]) | usize::from(high & 7) << 8;
+            minus[k] = high & 8 != 0;
+            groups[k] = grid::IQ1_EIGHTHS[number];
+        }
+        (level, minus, groups)
+    }
+}
+
 /// The format `iq1_m`.
 #[derive(Clone, Copy, Debug)]
 pub struct IQ1M;
@@ -118,19 +141,13 @@ fn quantize<V: Lanes>(x: &[f32; grid::LEN], importance: Option<&[f32; grid::LEN]
 
 #[inline(always)]
 fn decode<V: Lanes>(block: &BlockIQ1M, dst: &mut [f32; grid::LEN]) {
-    let scales = block.scales.map(u16::from_le_bytes);
-    let d = Half::from_bits(scales.iter().rev().fold(0, |bits, scales| bits << 4 | scales >> 12)).to_f32();
-    for (i, (dst, qh)) in dst.as_chunks_mut::<16>().0.iter_mut().zip(block.qh).enumerate() {
-        let level = (scales[i / 4] >> (3 * (i % 4))) & 7;
+    let d = block.d().to_f32();
+    for (i, dst) in dst.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+        let (level, minus, mut groups) = block.sub_block(i);
         let scale = d * f32::from(2 * level + 1);
-        let mut groups = [[0; 8]; 2];
-        for (k, group) in groups.iter_mut().enumerate() {
-            let high = qh >> (4 * k);
-            let number = usize::from(block.qs[2 * i + k]) | usize::from(high & 7) << 8;
-            let shift = if high & 8 == 0 { 1 } else { -1 };
-            *group = grid::IQ1_EIGHTHS[number];
+        for (group, minus) in groups.iter_mut().zip(minus) {
             for eighths in group {
-                *eighths += shift;
+                *eighths += if minus { -1 } else { 1 };
             }
         }
         grid::scaled::<V>(&groups, scale * 0.125, dst);

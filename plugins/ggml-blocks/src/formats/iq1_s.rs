@@ -41,6 +41,20 @@ pub struct BlockIQ1S {
 
 const _: () = assert!(size_of::<BlockIQ1S>() == 50 && align_of::<BlockIQ1S>() == 1);
 
+impl BlockIQ1S {
+    /// The scale of sub-block `i`, whether its shift is below zero, and the points of its groups, in eighths.
+    #[inline(always)]
+    pub fn sub_block(&self, i: usize) -> (u8, bool, [[i8; 8]; 4]) {
+        let qh = u16::from_le_bytes(self.qh[i]);
+        let mut groups = [[0; 8]; 4];
+        for ((k, group), &low) in groups.iter_mut().enumerate().zip(&self.qs.as_chunks::<4>().0[i]) {
+            let number = usize::from(low) | usize::from((qh >> (3 * k)) & 7) << 8;
+            *group = grid::IQ1_EIGHTHS[number];
+        }
+        ((qh >> 12) as u8 & 7, qh >> 15 == 1, groups)
+    }
+}
+
 /// The format `iq1_s`.
 #[derive(Clone, Copy, Debug)]
 pub struct IQ1S;
@@ -101,18 +115,11 @@ fn quantize<V: Lanes>(x: &[f32; grid::LEN], importance: Option<&[f32; grid::LEN]
 #[inline(always)]
 fn decode<V: Lanes>(block: &BlockIQ1S, dst: &mut [f32; grid::LEN]) {
     let d = block.d.to_f32();
-    let sub_blocks = block.qs.as_chunks::<4>().0.iter().zip(&block.qh);
-    for ((low, &qh), dst) in sub_blocks.zip(dst.as_chunks_mut::<32>().0) {
-        let qh = u16::from_le_bytes(qh);
-        let scale = d * f32::from(2 * ((qh >> 12) & 7) + 1);
-        let shift = if qh >> 15 == 1 { -1 } else { 1 };
-        let mut groups = [[0; 8]; 4];
-        for ((k, group), &low) in groups.iter_mut().enumerate().zip(low) {
-            let number = usize::from(low) | usize::from((qh >> (3 * k)) & 7) << 8;
-            *group = grid::IQ1_EIGHTHS[number];
-            for eighths in group {
-                *eighths += shift;
-            }
+    for (i, dst) in dst.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        let (level, minus, mut groups) = block.sub_block(i);
+        let scale = d * f32::from(2 * level + 1);
+        for eighths in groups.as_flattened_mut() {
+            *eighths += if minus { -1 } else { 1 };
         }
         grid::scaled::<V>(&groups, scale * 0.125, dst);
     }

@@ -45,6 +45,19 @@ pub struct BlockIQ2S {
 
 const _: () = assert!(size_of::<BlockIQ2S>() == 82 && align_of::<BlockIQ2S>() == 1);
 
+impl BlockIQ2S {
+    /// The scale of sub-block `i`, and its groups: points with their signs.
+    #[inline(always)]
+    pub fn sub_block(&self, i: usize) -> (u8, [[i8; 8]; 2]) {
+        let mut groups = [[0; 8]; 2];
+        for (at, group) in (2 * i..).zip(&mut groups) {
+            let high = usize::from((self.qh[at / 4] >> (2 * (at % 4))) & 3);
+            *group = grid::signed(VALUES[high << 8 | usize::from(self.qs[at])], self.signs[at]);
+        }
+        (grid::half_of(&self.scales, i), groups)
+    }
+}
+
 /// The format `iq2_s`.
 #[derive(Clone, Copy, Debug)]
 pub struct IQ2S;
@@ -115,13 +128,8 @@ fn quantize<V: Lanes>(x: &[f32; grid::LEN], importance: Option<&[f32; grid::LEN]
 #[inline(always)]
 fn decode<V: Lanes>(block: &BlockIQ2S, dst: &mut [f32; grid::LEN]) {
     let d = block.d.to_f32();
-    let levels = grid::unpack_halves::<16>(&block.scales);
-    for (i, (dst, level)) in dst.as_chunks_mut::<16>().0.iter_mut().zip(levels).enumerate() {
-        let mut groups = [[0; 8]; 2];
-        for (at, group) in (2 * i..).zip(&mut groups) {
-            let high = usize::from((block.qh[at / 4] >> (2 * (at % 4))) & 3);
-            *group = grid::signed(VALUES[high << 8 | usize::from(block.qs[at])], block.signs[at]);
-        }
+    for (i, dst) in dst.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+        let (level, groups) = block.sub_block(i);
         grid::scaled::<V>(&groups, d * (0.5 + f32::from(level)) * 0.25, dst);
     }
 }

@@ -39,6 +39,19 @@ pub struct BlockIQ2XS {
 
 const _: () = assert!(size_of::<BlockIQ2XS>() == 74 && align_of::<BlockIQ2XS>() == 1);
 
+impl BlockIQ2XS {
+    /// The scale of sub-block `i`, and its groups: points with their signs.
+    #[inline(always)]
+    pub fn sub_block(&self, i: usize) -> (u8, [[i8; 8]; 2]) {
+        let mut groups = [[0; 8]; 2];
+        for (group, &code) in groups.iter_mut().zip(&self.qs.as_chunks::<2>().0[i]) {
+            let code = u16::from_le_bytes(code);
+            *group = grid::signed(VALUES[usize::from(code & 0x1ff)], grid::even_signs((code >> 9) as u8));
+        }
+        (grid::half_of(&self.scales, i), groups)
+    }
+}
+
 /// The format `iq2_xs`.
 #[derive(Clone, Copy, Debug)]
 pub struct IQ2XS;
@@ -104,13 +117,8 @@ fn quantize<V: Lanes>(x: &[f32; grid::LEN], importance: Option<&[f32; grid::LEN]
 #[inline(always)]
 fn decode<V: Lanes>(block: &BlockIQ2XS, dst: &mut [f32; grid::LEN]) {
     let d = block.d.to_f32();
-    let sub_blocks = block.qs.as_chunks::<2>().0.iter().zip(grid::unpack_halves::<16>(&block.scales));
-    for ((codes, level), dst) in sub_blocks.zip(dst.as_chunks_mut::<16>().0) {
-        let mut groups = [[0; 8]; 2];
-        for (group, &code) in groups.iter_mut().zip(codes) {
-            let code = u16::from_le_bytes(code);
-            *group = grid::signed(VALUES[usize::from(code & 0x1ff)], grid::even_signs((code >> 9) as u8));
-        }
+    for (i, dst) in dst.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+        let (level, groups) = block.sub_block(i);
         grid::scaled::<V>(&groups, d * (0.5 + f32::from(level)) * 0.25, dst);
     }
 }

@@ -38,6 +38,20 @@ pub struct BlockIQ2XXS {
 
 const _: () = assert!(size_of::<BlockIQ2XXS>() == 66 && align_of::<BlockIQ2XXS>() == 1);
 
+impl BlockIQ2XXS {
+    /// The scale of sub-block `i`, and its groups: points with their signs.
+    #[inline(always)]
+    pub fn sub_block(&self, i: usize) -> (u8, [[i8; 8]; 4]) {
+        let [points @ .., b0, b1, b2, b3] = self.qs[i];
+        let (signs, level) = grid::unpack_even(u32::from_le_bytes([b0, b1, b2, b3]));
+        let mut groups = [[0; 8]; 4];
+        for ((group, point), signs) in groups.iter_mut().zip(points).zip(signs) {
+            *group = grid::signed(VALUES[usize::from(point)], signs);
+        }
+        (level, groups)
+    }
+}
+
 /// The format `iq2_xxs`.
 #[derive(Clone, Copy, Debug)]
 pub struct IQ2XXS;
@@ -104,13 +118,8 @@ fn quantize<V: Lanes>(x: &[f32; grid::LEN], importance: Option<&[f32; grid::LEN]
 #[inline(always)]
 fn decode<V: Lanes>(block: &BlockIQ2XXS, dst: &mut [f32; grid::LEN]) {
     let d = block.d.to_f32();
-    for (qs, dst) in block.qs.iter().zip(dst.as_chunks_mut::<32>().0) {
-        let [points @ .., b0, b1, b2, b3] = *qs;
-        let (signs, level) = grid::unpack_even(u32::from_le_bytes([b0, b1, b2, b3]));
-        let mut groups = [[0; 8]; 4];
-        for ((group, point), signs) in groups.iter_mut().zip(points).zip(signs) {
-            *group = grid::signed(VALUES[usize::from(point)], signs);
-        }
+    for (i, dst) in dst.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        let (level, groups) = block.sub_block(i);
         grid::scaled::<V>(&groups, d * (0.5 + f32::from(level)) * 0.25, dst);
     }
 }

@@ -45,6 +45,21 @@ pub struct BlockIQ3S {
 
 const _: () = assert!(size_of::<BlockIQ3S>() == 110 && align_of::<BlockIQ3S>() == 1);
 
+impl BlockIQ3S {
+    /// The scale of sub-block `i`, and its values, 8 for each 8 signs: points with their signs.
+    #[inline(always)]
+    pub fn sub_block(&self, i: usize) -> (u8, [[i8; 8]; 4]) {
+        let mut groups = [[0; 8]; 4];
+        for (k, (at, group)) in (4 * i..).zip(&mut groups).enumerate() {
+            let high = usize::from(self.qh[i]) >> (2 * k);
+            let low = VALUES[usize::from(self.qs[2 * at]) | (high & 1) << 8];
+            let high = VALUES[usize::from(self.qs[2 * at + 1]) | (high & 2) << 7];
+            *group = grid::signed(bytemuck::cast([low, high]), self.signs[at]);
+        }
+        (grid::half_of(&self.scales, i), groups)
+    }
+}
+
 /// The format `iq3_s`.
 #[derive(Clone, Copy, Debug)]
 pub struct IQ3S;
@@ -119,15 +134,8 @@ fn quantize<V: Lanes>(x: &[f32; grid::LEN], importance: Option<&[f32; grid::LEN]
 #[inline(always)]
 fn decode<V: Lanes>(block: &BlockIQ3S, dst: &mut [f32; grid::LEN]) {
     let d = block.d.to_f32();
-    let levels = grid::unpack_halves::<8>(&block.scales);
-    for (i, (dst, level)) in dst.as_chunks_mut::<32>().0.iter_mut().zip(levels).enumerate() {
-        let mut groups = [[0; 8]; 4];
-        for (k, (at, group)) in (4 * i..).zip(&mut groups).enumerate() {
-            let high = usize::from(block.qh[i]) >> (2 * k);
-            let low = VALUES[usize::from(block.qs[2 * at]) | (high & 1) << 8];
-            let high = VALUES[usize::from(block.qs[2 * at + 1]) | (high & 2) << 7];
-            *group = grid::signed(bytemuck::cast([low, high]), block.signs[at]);
-        }
+    for (i, dst) in dst.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        let (level, groups) = block.sub_block(i);
         grid::scaled::<V>(&groups, d * f32::from(1 + 2 * level), dst);
     }
 }

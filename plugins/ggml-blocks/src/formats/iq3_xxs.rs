@@ -40,6 +40,21 @@ pub struct BlockIQ3XXS {
 
 const _: () = assert!(size_of::<BlockIQ3XXS>() == 98 && align_of::<BlockIQ3XXS>() == 1);
 
+impl BlockIQ3XXS {
+    /// The scale of sub-block `i`, and its values, 8 for each 8 signs: points with their signs.
+    #[inline(always)]
+    pub fn sub_block(&self, i: usize) -> (u8, [[i8; 8]; 4]) {
+        let (signs, level) = grid::unpack_even(u32::from_le_bytes(self.signs_and_scales[i]));
+        let points = self.qs.as_chunks::<8>().0[i];
+        let mut groups = [[0; 8]; 4];
+        for ((group, &[low, high]), signs) in groups.iter_mut().zip(points.as_chunks().0).zip(signs) {
+            let pair = [VALUES[usize::from(low)], VALUES[usize::from(high)]];
+            *group = grid::signed(bytemuck::cast(pair), signs);
+        }
+        (level, groups)
+    }
+}
+
 /// The format `iq3_xxs`.
 #[derive(Clone, Copy, Debug)]
 pub struct IQ3XXS;
@@ -106,14 +121,8 @@ fn quantize<V: Lanes>(x: &[f32; grid::LEN], importance: Option<&[f32; grid::LEN]
 #[inline(always)]
 fn decode<V: Lanes>(block: &BlockIQ3XXS, dst: &mut [f32; grid::LEN]) {
     let d = block.d.to_f32();
-    let sub_blocks = block.qs.as_chunks::<8>().0.iter().zip(&block.signs_and_scales);
-    for ((points, &bits), dst) in sub_blocks.zip(dst.as_chunks_mut::<32>().0) {
-        let (signs, level) = grid::unpack_even(u32::from_le_bytes(bits));
-        let mut groups = [[0; 8]; 4];
-        for ((group, &[low, high]), signs) in groups.iter_mut().zip(points.as_chunks().0).zip(signs) {
-            let pair = [VALUES[usize::from(low)], VALUES[usize::from(high)]];
-            *group = grid::signed(bytemuck::cast(pair), signs);
-        }
+    for (i, dst) in dst.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        let (level, groups) = block.sub_block(i);
         grid::scaled::<V>(&groups, d * (0.5 + f32::from(level)) * 0.5, dst);
     }
 }

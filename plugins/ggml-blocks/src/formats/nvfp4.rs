@@ -30,9 +30,22 @@ pub struct BlockNVFP4 {
 
 const _: () = assert!(size_of::<BlockNVFP4>() == 36);
 
+impl BlockNVFP4 {
+    /// Halves of the scales, of at most four significant bits: what [`NVFP4::DOUBLED`] is multiplied with.
+    #[inline(always)]
+    pub fn half_scales(&self) -> [f32; 4] {
+        self.d.map(e2m1::half_ue4m3)
+    }
+}
+
 /// The format `nvfp4`.
 #[derive(Clone, Copy, Debug)]
 pub struct NVFP4;
+
+impl NVFP4 {
+    /// Twice the values of E2M1 that the codes stand for.
+    pub const DOUBLED: [i8; 16] = DOUBLED;
+}
 
 impl BlockFormat for NVFP4 {
     const NAME: &'static str = "nvfp4";

@@ -37,6 +37,21 @@ pub struct BlockTQ1_0 {
 
 const _: () = assert!(size_of::<BlockTQ1_0>() == 54);
 
+impl BlockTQ1_0 {
+    /// The trits minus 1: from -1 to 1.
+    #[inline(always)]
+    pub fn levels(&self) -> [i8; 256] {
+        let mut levels = [0; 256];
+        let (wide, rest) = levels.split_at_mut(160);
+        let (narrow, last) = rest.split_at_mut(80);
+        let (qs_wide, qs_narrow) = self.qs.split_at(32);
+        unpack::<32>(qs_wide, wide);
+        unpack::<16>(qs_narrow, narrow);
+        unpack::<4>(&self.qh, last);
+        levels
+    }
+}
+
 /// The format `tq1_0`.
 #[derive(Clone, Copy, Debug)]
 pub struct TQ1_0;
@@ -67,14 +82,7 @@ impl BlockFormat for TQ1_0 {
     #[inline(always)]
     fn dequantize_in<V: Lanes>(blocks: &[BlockTQ1_0], dst: &mut [f32]) {
         for (block, dst) in blocks.iter().zip(dst.as_chunks_mut::<256>().0) {
-            let mut levels = [0; 256];
-            let (wide, rest) = levels.split_at_mut(160);
-            let (narrow, last) = rest.split_at_mut(80);
-            let (qs_wide, qs_narrow) = block.qs.split_at(32);
-            unpack::<32>(qs_wide, wide);
-            unpack::<16>(qs_narrow, narrow);
-            unpack::<4>(&block.qh, last);
-            elementwise::decode::<V>(&levels, block.d.to_f32(), dst);
+            elementwise::decode::<V>(&block.levels(), block.d.to_f32(), dst);
         }
     }
 }

@@ -49,10 +49,10 @@ pub(crate) fn pack_halves<const N: usize>(levels: &[u8]) -> [u8; N] {
     core::array::from_fn(|i| levels[2 * i] | levels[2 * i + 1] << 4)
 }
 
-/// The inverse of [`pack_halves`].
+/// Scale `i` of what [`pack_halves`] gives.
 #[inline(always)]
-pub(crate) fn unpack_halves<const N: usize>(bytes: &[u8]) -> [u8; N] {
-    core::array::from_fn(|i| bytes[i / 2] >> (4 * (i % 2)) & 0xf)
+pub(crate) fn half_of(bytes: &[u8], i: usize) -> u8 {
+    bytes[i / 2] >> (4 * (i % 2)) & 0xf
 }
 
 /// 7 bits of signs for each 8 of 32 values, and a scale above them.

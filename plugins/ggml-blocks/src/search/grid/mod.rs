@@ -17,7 +17,7 @@ use std::sync::LazyLock;
 
 use crate::lanes::Lanes;
 
-pub(crate) use blocks::{LEN, blocks, pack_even, pack_halves, scaled, unpack_even, unpack_halves, weights};
+pub(crate) use blocks::{LEN, blocks, half_of, pack_even, pack_halves, scaled, unpack_even, weights};
 pub(crate) use fit::{Ladder, Recipe, Refit, Start, SubBlock, levels_of_scales, quantize};
 pub(crate) use points::{values_4, values_8};
 pub(crate) use signs::{Signs, even_signs, signed};
