@@ -56,6 +56,18 @@ impl<const SCALES: usize, const MINS: usize, const BITS: u32> Form for BlockForm
     type Scaled = Self;
 }
 
+/// Blocks of [`MAX_STRIPS`] strips whose codes have one scale, that of the header: the products of a block are summed as integers.
+pub struct WholeForm<const BITS: u32>;
+
+impl<const BITS: u32> Form for WholeForm<BITS> {
+    const STRIPS: usize = MAX_STRIPS;
+    const SCALES: usize = 0;
+    const MINS: usize = 0;
+    const BITS: u32 = BITS;
+    const SUMS: usize = 1;
+    type Scaled = Self;
+}
+
 /// Sums of activations for blocks whose strips have two integer scales: those of each half, and, where these stand for offsets, of
 /// codes that have not taken their scales, that of the block, for codes that have.
 const fn integer_sums(mins: usize) -> usize {

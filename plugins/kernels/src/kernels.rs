@@ -59,7 +59,7 @@ impl<E: Unpack, I: DotIsa> Kernels for Strips<E, I> {
     }
 
     fn streamed_tiles(&self) -> usize {
-        I::streamed_tiles(E::IS_CHEAP)
+        if E::IS_STREAMED { I::streamed_tiles(E::IS_CHEAP) } else { 0 }
     }
 
     fn band_tiles(&self, tile_bytes: usize) -> usize {

@@ -37,7 +37,9 @@ pub use arch::{AnyDot, Body, CodeSource, DotIsa, MAX_LANES, OwnKernels, STEP};
 pub use bitquilt_simd::{Isa, IsaError};
 pub use error::KernelError;
 pub use f32_kernel::F32Kernel;
-pub use form::{BlockForm, Form, IntegerForm, MAX_STRIPS, STRIP_CODES, STRIP_LEN, ScaledForm, StripForm};
+pub use form::{
+    BlockForm, Form, IntegerForm, MAX_STRIPS, STRIP_CODES, STRIP_LEN, ScaledForm, StripForm, WholeForm,
+};
 pub use formats::{activations, all, block, encodings, named, row_step, serving};
 pub use kernels::EncodingKernels;
 pub use pack::PackedWeight;

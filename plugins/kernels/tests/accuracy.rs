@@ -99,8 +99,7 @@ fn no_worse_than_ggml() {
             let rows = normal(seed, P * N, 12);
             let x = normal(seed + 100, M * N, 12);
             let row_bytes = format.row_bytes(N).expect("whole blocks");
-            let mut bytes = vec![0; row_bytes * P];
-            format.quantize(&rows, N, None, &mut bytes);
+            let bytes = random::quantized(format, &rows, N);
             let mut decoded = vec![0.0; P * N];
             format.dequantize(&bytes, &mut decoded);
 

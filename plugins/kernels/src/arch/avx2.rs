@@ -76,6 +76,10 @@ macro_rules! registers_of_256_bits {
             }}
             splat_i32(x: i32) -> __m256i { _mm256_set1_epi32(x) }
             add_i32(a: __m256i, b: __m256i) -> __m256i { _mm256_add_epi32(a, b) }
+            nibble(codes: __m256i, i: usize) -> __m256 {{
+                let shifted = _mm256_srl_epi32(codes, _mm_cvtsi32_si128(4 * i as i32));
+                _mm256_cvtepi32_ps(_mm256_and_si256(shifted, _mm256_set1_epi32(15)))
+            }}
             to_f32(sums: __m256i) -> __m256 { _mm256_cvtepi32_ps(sums) }
             splat_f32(x: f32) -> __m256 { _mm256_set1_ps(x) }
             load_f32(from: &[u8]) -> __m256 { _mm256_loadu_ps(first::<32, _>(from)) }

@@ -93,6 +93,10 @@ macro_rules! registers_of_512_bits {
             }}
             splat_i32(x: i32) -> __m512i { _mm512_set1_epi32(x) }
             add_i32(a: __m512i, b: __m512i) -> __m512i { _mm512_add_epi32(a, b) }
+            nibble(codes: __m512i, i: usize) -> __m512 {{
+                let shifted = _mm512_srl_epi32(codes, _mm_cvtsi32_si128(4 * i as i32));
+                _mm512_cvtepi32_ps(_mm512_and_si512(shifted, _mm512_set1_epi32(15)))
+            }}
             to_f32(sums: __m512i) -> __m512 { _mm512_cvtepi32_ps(sums) }
             splat_f32(x: f32) -> __m512 { _mm512_set1_ps(x) }
             load_f32(from: &[u8]) -> __m512 { _mm512_loadu_ps(first::<64, _>(from)) }

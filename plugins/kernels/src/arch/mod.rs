@@ -188,6 +188,8 @@ pub trait DotIsa: Token {
     fn splat_i32(self, x: i32) -> Self::I32;
     /// `a + b`, which does not overflow.
     fn add_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    /// The 4 bits from bit `4 * i` on of each lane; `i` is below 8.
+    fn nibble(self, codes: Self::Codes, i: usize) -> Self::F32;
     /// Rounded to the nearest float.
     fn to_f32(self, sums: Self::I32) -> Self::F32;
 

@@ -80,6 +80,10 @@ impl DotIsa for NeonDotprod {
         }}
         splat_i32(x: i32) -> int32x4_t { vdupq_n_s32(x) }
         add_i32(a: int32x4_t, b: int32x4_t) -> int32x4_t { vaddq_s32(a, b) }
+        nibble(codes: uint8x16_t, i: usize) -> float32x4_t {{
+            let shifted = vshlq_u32(vreinterpretq_u32_u8(codes), vdupq_n_s32(-(4 * i as i32)));
+            vcvtq_f32_u32(vandq_u32(shifted, vdupq_n_u32(15)))
+        }}
         to_f32(sums: int32x4_t) -> float32x4_t { vcvtq_f32_s32(sums) }
         splat_f32(x: f32) -> float32x4_t { vdupq_n_f32(x) }
         load_f32(from: &[u8]) -> float32x4_t { vreinterpretq_f32_u8(vld1q_u8(first::<16, _>(from))) }

@@ -79,6 +79,9 @@ impl DotIsa for Scalar<false> {
         }}
         splat_i32(x: i32) -> [i32; LANES] { [x; LANES] }
         add_i32(a: [i32; LANES], b: [i32; LANES]) -> [i32; LANES] { from_fn(|i| a[i] + b[i]) }
+        nibble(codes: Bytes, i: usize) -> [f32; LANES] {
+            read::<4, LANES>(&codes).map(|bytes| (u32::from_le_bytes(bytes) >> (4 * i) & 15) as f32)
+        }
         to_f32(sums: [i32; LANES]) -> [f32; LANES] { sums.map(|sum| sum as f32) }
         splat_f32(x: f32) -> [f32; LANES] { [x; LANES] }
         load_f32(from: &[u8]) -> [f32; LANES] { read(from).map(f32::from_ne_bytes) }

@@ -56,8 +56,8 @@ impl<E: Unpack> Body for Stream<'_, E> {
             for tile in self.part.tiles.clone() {
                 match count {
                     1 => self.tile_of_groups::<I, 1>(isa, group, tile),
-                    2 if I::GROUPS == 2 => self.tile_of_groups::<I, 2>(isa, group, tile),
-                    _ if I::GROUPS == 3 => self.tile_of_groups::<I, 3>(isa, group, tile),
+                    2 if E::IS_STREAMED && I::GROUPS == 2 => self.tile_of_groups::<I, 2>(isa, group, tile),
+                    _ if E::IS_STREAMED && I::GROUPS == 3 => self.tile_of_groups::<I, 3>(isa, group, tile),
                     _ => unreachable!("as many groups as the instruction set takes at a time, or one"),
                 }
             }
@@ -75,11 +75,11 @@ impl<E: Unpack> Stream<'_, E> {
         match columns.len() {
             // A single column is a tile only where it is all there is.
             1 if G == 1 => self.columns::<I, G, 1>(isa, group, first, x),
-            2 => self.columns::<I, G, 2>(isa, group, first, x),
-            3 => self.columns::<I, G, 3>(isa, group, first, x),
-            4 => self.columns::<I, G, 4>(isa, group, first, x),
-            5 if I::COLUMNS >= 5 => self.columns::<I, G, 5>(isa, group, first, x),
-            _ if I::COLUMNS >= 6 => self.columns::<I, G, 6>(isa, group, first, x),
+            2 if E::IS_STREAMED => self.columns::<I, G, 2>(isa, group, first, x),
+            3 if E::IS_STREAMED => self.columns::<I, G, 3>(isa, group, first, x),
+            4 if E::IS_STREAMED => self.columns::<I, G, 4>(isa, group, first, x),
+            5 if E::IS_STREAMED && I::COLUMNS >= 5 => self.columns::<I, G, 5>(isa, group, first, x),
+            6 if E::IS_STREAMED && I::COLUMNS >= 6 => self.columns::<I, G, 6>(isa, group, first, x),
             _ => unreachable!("a tile is at most as wide as the instruction set allows"),
         }
     }
@@ -104,8 +104,8 @@ impl<E: Unpack> Stream<'_, E> {
             for s in 0..E::Form::STRIPS {
                 let mut unpacked = [Strip::empty(isa); G];
                 for g in 0..G {
-                    unpacked[g] =
-                        self.unpack.strip(&mut take(isa, &mut weights[g], E::STRIP_BYTES), &headers[g]);
+                    let mut fields = take(isa, &mut weights[g], E::STRIP_BYTES).of_strip(s);
+                    unpacked[g] = self.unpack.strip(&mut fields, &headers[g]);
                 }
                 block.strip(&unpacked, s);
             }
@@ -147,6 +147,80 @@ impl<E: Unpack> Body for Tiles<'_, E> {
     type Output = ();
 
     #[inline(always)]
+    fn run<I: DotIsa>(self, isa: I) {
+        let Self { part, unpack } = self;
+        if const { keeps_scaled::<I, E>() } {
+            isa.call(TilesOfForm {
+                part,
+                isa,
+                source: unpack,
+                form: PhantomData::<<E::Form as Form>::Scaled>,
+            });
+        } else {
+            isa.call(TilesOfForm { part, isa, source: unpack, form: PhantomData::<E::Form> });
+        }
+    }
+}
+
+/// Whether slabs have codes that have taken their scales.
+const fn keeps_scaled<I: DotIsa, E: Unpack>() -> bool {
+    E::Form::INTEGER_SCALES && (I::BYTES_ARE_QUICK || <E::Form as Form>::Scaled::BITS < 8)
+}
+
+/// What slabs are unpacked from. All else is compiled once for the encodings of a form.
+trait SlabSource<I> {
+    /// Unpacks the next `count` strips, whole blocks, of what is left of a row group into a slab.
+    fn unpack(&self, isa: I, weight: &mut &[u8], slab: &mut Slab, count: usize);
+}
+
+impl<I: DotIsa, E: Unpack> SlabSource<I> for E {
+    fn unpack(&self, isa: I, weight: &mut &[u8], slab: &mut Slab, count: usize) {
+        isa.call(UnpackSlab { unpack: self, weight, slab, count });
+    }
+}
+
+/// [`SlabSource::unpack`].
+struct UnpackSlab<'a, 'w, E> {
+    unpack: &'a E,
+    weight: &'a mut &'w [u8],
+    slab: &'a mut Slab,
+    count: usize,
+}
+
+impl<E: Unpack> Body for UnpackSlab<'_, '_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: DotIsa>(self, isa: I) {
+        let Self { unpack, weight, slab, count } = self;
+        for block in slab.strips[..count].chunks_mut(E::Form::STRIPS) {
+            let header = unpack.header(&mut take(isa, weight, E::HEADER_BYTES));
+            slab.header.store::<I, E::Form>(isa, &header);
+            for (s, stored) in block.iter_mut().enumerate() {
+                let mut fields = take(isa, weight, E::STRIP_BYTES).of_strip(s);
+                if const { keeps_scaled::<I, E>() } {
+                    let strip = unpack.scaled_strip(&mut fields, &header);
+                    stored.store::<I, <E::Form as Form>::Scaled>(isa, &strip);
+                } else {
+                    stored.store::<I, E::Form>(isa, &unpack.strip(&mut fields, &header));
+                }
+            }
+        }
+    }
+}
+
+/// [`Tiles`] of an encoding whose slabs have the form `F`, on the instruction set `J`.
+struct TilesOfForm<'a, J, F> {
+    part: Part<'a>,
+    isa: J,
+    source: &'a dyn SlabSource<J>,
+    form: PhantomData<F>,
+}
+
+impl<J: DotIsa, F: Form> Body for TilesOfForm<'_, J, F> {
+    type Output = ();
+
+    #[inline(always)]
     fn run<I: DotIsa>(mut self, isa: I) {
         assert!(self.part.tiles.len() <= MAX_TILES, "a part has at most as many tiles as `band_tiles` says");
         let mut slabs = [Slab::EMPTY; MAX_GROUPS];
@@ -164,7 +238,7 @@ impl<E: Unpack> Body for Tiles<'_, E> {
     }
 }
 
-impl<E: Unpack> Tiles<'_, E> {
+impl<J: DotIsa, F: Form> TilesOfForm<'_, J, F> {
     /// The product's rows of groups `first .. first + G`.
     #[inline(always)]
     fn rows<I: DotIsa, const G: usize>(&mut self, isa: I, first: usize, slabs: &mut Slabs) {
@@ -176,17 +250,13 @@ impl<E: Unpack> Tiles<'_, E> {
         while strip < product.n / STRIP_LEN {
             let count = MAX_STRIPS.min(product.n / STRIP_LEN - strip);
             for (weight, slab) in weights.iter_mut().zip(slabs.iter_mut()) {
-                unpack_slab(isa, self.unpack, weight, slab, count);
+                self.source.unpack(self.isa, weight, slab, count);
             }
             for (tile, sums) in self.part.tiles.clone().zip(sums.0.chunks_exact_mut(tile_sums)) {
                 let (columns, x) = product.tile(tile);
                 let width = columns.len();
-                let x = &x[width * record_bytes::<E::Form>() * (strip / E::Form::STRIPS)..];
-                if keeps_scaled::<I, E>() {
-                    tile_of_width::<I, <E::Form as Form>::Scaled, G>(isa, width, slabs, count, x, sums);
-                } else {
-                    tile_of_width::<I, E::Form, G>(isa, width, slabs, count, x, sums);
-                }
+                let x = &x[width * record_bytes::<F>() * (strip / F::STRIPS)..];
+                tile_of_width::<I, F, G>(isa, width, slabs, count, x, sums);
             }
             strip += count;
         }
@@ -197,29 +267,6 @@ impl<E: Unpack> Tiles<'_, E> {
                 for (column, sum) in columns.clone().zip(&mut sums) {
                     self.part.write(isa, first + g, column, isa.load_f32(bytemuck::cast_slice(sum)));
                 }
-            }
-        }
-    }
-}
-
-/// Whether slabs have codes that have taken their scales.
-const fn keeps_scaled<I: DotIsa, E: Unpack>() -> bool {
-    E::Form::INTEGER_SCALES && (I::BYTES_ARE_QUICK || <E::Form as Form>::Scaled::BITS < 8)
-}
-
-/// Unpacks the next `count` strips, whole blocks, of what is left of a row group into a slab.
-#[inline(always)]
-fn unpack_slab<I: DotIsa, E: Unpack>(isa: I, unpack: &E, weight: &mut &[u8], slab: &mut Slab, count: usize) {
-    for block in slab.strips[..count].chunks_mut(E::Form::STRIPS) {
-        let header = unpack.header(&mut take(isa, weight, E::HEADER_BYTES));
-        slab.header.store::<I, E::Form>(isa, &header);
-        for stored in block {
-            let mut fields = take(isa, weight, E::STRIP_BYTES);
-            if keeps_scaled::<I, E>() {
-                let strip = unpack.scaled_strip(&mut fields, &header);
-                stored.store::<I, <E::Form as Form>::Scaled>(isa, &strip);
-            } else {
-                stored.store::<I, E::Form>(isa, &unpack.strip(&mut fields, &header));
             }
         }
     }

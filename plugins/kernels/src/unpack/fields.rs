@@ -33,6 +33,15 @@ pub const fn offset_table(values: [i8; 16], offset: i32) -> [u8; 16] {
     codes
 }
 
+/// What `code` makes of the values of a strip.
+pub fn code_words(values: &[i8], code: impl Fn(i8) -> u8) -> CodeWords {
+    let mut words = [0; STRIP_CODES];
+    for (word, values) in words.iter_mut().zip(values.as_chunks::<4>().0) {
+        *word = u32::from_le_bytes(values.map(&code));
+    }
+    words
+}
+
 /// The codes of 16 bytes of nibbles: the low ones are values `0..16`, the high ones `16..32`.
 pub fn split_nibbles(bytes: &[u8]) -> CodeWords {
     let packed: [u32; 4] = words(bytes);
@@ -79,6 +88,12 @@ impl<'a> FieldWriter<'a> {
     /// Two bytes.
     pub fn byte_pair(&mut self, pair: [u8; 2]) {
         self.put(pair);
+    }
+
+    /// Eight numbers of 4 bits.
+    pub fn eight_nibbles(&mut self, numbers: [u8; 8]) {
+        let word = numbers.iter().rev().fold(0, |word, &number| word << 4 | u32::from(number & 15));
+        self.put(word.to_le_bytes());
     }
 
     /// A half-precision float.
@@ -146,13 +161,26 @@ pub struct FieldReader<'a, I> {
     /// The instruction set that reads them.
     pub isa: I,
     fields: &'a [u8],
+    strip: usize,
 }
 
 impl<'a, I: DotIsa> FieldReader<'a, I> {
     /// Starts at the first of the fields.
     #[inline(always)]
     pub fn new(isa: I, fields: &'a [u8]) -> Self {
-        Self { isa, fields }
+        Self { isa, fields, strip: 0 }
+    }
+
+    /// The same, being those of strip `strip` of its record.
+    #[inline(always)]
+    pub(crate) fn of_strip(self, strip: usize) -> Self {
+        Self { strip, ..self }
+    }
+
+    /// Which strip of its record they are of.
+    #[inline(always)]
+    pub fn strip(&self) -> usize {
+        self.strip
     }
 
     /// The next field, of `bytes` bytes a row.
@@ -200,6 +228,12 @@ impl<'a, I: DotIsa> FieldReader<'a, I> {
         self.isa.load_lane_bytes(self.take(2))
     }
 
+    /// What [`FieldWriter::eight_nibbles`] wrote, as [`DotIsa::nibble`] takes them.
+    #[inline(always)]
+    pub fn eight_nibbles(&mut self) -> I::Codes {
+        self.isa.load(self.take(4))
+    }
+
     /// What [`FieldWriter::half`] wrote.
     #[inline(always)]
     pub fn half(&mut self) -> I::F32 {
@@ -232,6 +266,36 @@ impl<'a, I: DotIsa> FieldReader<'a, I> {
             let packed = isa.load(self.take(4));
             *even = isa.and(packed, mask);
             *odd = isa.and(isa.shr::<4>(packed), mask);
+        }
+        codes
+    }
+
+    /// What [`FieldWriter::nibbles`] wrote, doubled.
+    #[inline(always)]
+    pub fn doubled_nibbles(&mut self) -> [I::Codes; STRIP_CODES] {
+        let isa = self.isa;
+        let mask = isa.splat(0x0f << 1);
+        let mut codes = [mask; STRIP_CODES];
+        for [even, odd] in codes.as_chunks_mut().0 {
+            let packed = isa.load(self.take(4));
+            *even = isa.and(isa.shl::<1>(packed), mask);
+            *odd = isa.and(isa.shr::<3>(packed), mask);
+        }
+        codes
+    }
+
+    /// What [`FieldWriter::crumbs`] wrote.
+    #[inline(always)]
+    pub fn low_crumbs(&mut self) -> [I::Codes; STRIP_CODES] {
+        let isa = self.isa;
+        let mask = isa.splat(3);
+        let mut codes = [mask; STRIP_CODES];
+        for codes in codes.as_chunks_mut::<4>().0 {
+            let packed = isa.load(self.take(4));
+            let shifted = [packed, isa.shr::<2>(packed), isa.shr::<4>(packed), isa.shr::<6>(packed)];
+            for i in 0..4 {
+                codes[i] = isa.and(shifted[i], mask);
+            }
         }
         codes
     }
@@ -285,6 +349,16 @@ impl<'a, I: DotIsa> FieldReader<'a, I> {
         codes[3] = isa.or(isa.and(isa.shr::<6>(packed[0]), low), isa.and(isa.shr::<4>(packed[2]), high));
         let [low, high] = [isa.splat(3 << 3), isa.splat(4 << 3)];
         codes[7] = isa.or(isa.and(isa.shr::<3>(packed[1]), low), isa.and(isa.shr::<2>(packed[2]), high));
+        codes
+    }
+
+    /// What [`FieldWriter::octal_halves`] wrote.
+    #[inline(always)]
+    pub fn octals(&mut self) -> [I::Codes; STRIP_CODES] {
+        let mut codes = self.octal_halves();
+        for codes in &mut codes[STRIP_CODES / 2..] {
+            *codes = self.isa.shr::<3>(*codes);
+        }
         codes
     }
 

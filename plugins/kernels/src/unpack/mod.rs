@@ -29,6 +29,9 @@ pub trait Unpack: Send + Sync + 'static {
     const STRIP_BYTES: usize;
     /// Whether a strip unpacks in about a dozen instructions, few enough to hide behind the products of a tile.
     const IS_CHEAP: bool = false;
+    /// Whether few columns, but more than one, may be multiplied with strips that are unpacked in registers, again for each tile: code
+    /// of its own for each width of a tile, where slabs share theirs with all encodings of the form.
+    const IS_STREAMED: bool = true;
 
     /// The number of values in an encoded block, a multiple of those in a record, and the number of its bytes.
     fn block(&self) -> (usize, usize);
@@ -80,6 +83,9 @@ pub struct Header<I: DotIsa> {
     pub min_scale: I::F32,
     /// Two minima a lane, half of those that the form says.
     pub mins: [I::Codes; MAX_STRIPS],
+    /// What the scales of the strips are made of, eight numbers of 4 bits a lane, where [`Unpack::strip`] takes them from here: those of
+    /// the whole strips, or of their halves.
+    pub levels: [I::Codes; 2],
 }
 
 impl<I: DotIsa> Clone for Header<I> {
@@ -101,7 +107,8 @@ impl<I: DotIsa> Header<I> {
     /// A header without minima.
     #[inline(always)]
     pub fn scaled(isa: I, scale: I::F32) -> Self {
-        Self { scale, min_scale: isa.splat_f32(0.0), mins: [isa.splat(0); MAX_STRIPS] }
+        let none = isa.splat(0);
+        Self { scale, min_scale: isa.splat_f32(0.0), mins: [none; MAX_STRIPS], levels: [none; 2] }
     }
 }
 
@@ -144,6 +151,12 @@ impl<I: DotIsa> Strip<I> {
     pub fn affine(isa: I, codes: [I::Codes; STRIP_CODES], scale: I::F32, min: I::F32) -> Self {
         let zero = isa.splat_f32(0.0);
         Self { codes, scales: [scale, zero], mins: [min, zero], integer_scales: isa.splat(0) }
+    }
+
+    /// A strip whose scale is that of its header.
+    #[inline(always)]
+    pub fn whole(isa: I, codes: [I::Codes; STRIP_CODES]) -> Self {
+        Self::scaled(isa, codes, isa.splat_f32(0.0))
     }
 
     /// A strip with a scale for each half.
