@@ -39,6 +39,7 @@ unpacked! {
     iq4_nl: IQ4NL,
     iq4_xs: IQ4XS,
     mxfp4: MXFP4,
+    tq2_0: TQ2_0,
 }
 
 /// The kernels of each encoding that has some.
