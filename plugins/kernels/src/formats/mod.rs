@@ -39,6 +39,7 @@ unpacked! {
     iq4_nl: IQ4NL,
     iq4_xs: IQ4XS,
     mxfp4: MXFP4,
+    nvfp4: NVFP4,
     tq2_0: TQ2_0,
     q1_0: Q1_0,
     q2_0: Q2_0,
