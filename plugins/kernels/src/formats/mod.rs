@@ -10,6 +10,7 @@ use crate::error::KernelError;
 use crate::kernels::EncodingKernels;
 use crate::widen::{F16, F32};
 
+mod levels;
 mod scales;
 
 /// Modules of formats of integers, with the types of `bitquilt_ggml_blocks` that they implement [`Unpack`](crate::unpack::Unpack) for,
@@ -40,6 +41,7 @@ unpacked! {
     iq4_xs: IQ4XS,
     mxfp4: MXFP4,
     nvfp4: NVFP4,
+    iq2_xxs: IQ2XXS,
     tq2_0: TQ2_0,
     q1_0: Q1_0,
     q2_0: Q2_0,
