@@ -43,6 +43,7 @@ unpacked! {
     nvfp4: NVFP4,
     iq2_xxs: IQ2XXS,
     iq2_xs: IQ2XS,
+    iq2_s: IQ2S,
     tq2_0: TQ2_0,
     q1_0: Q1_0,
     q2_0: Q2_0,
