@@ -44,6 +44,7 @@ unpacked! {
     iq2_xxs: IQ2XXS,
     iq2_xs: IQ2XS,
     iq2_s: IQ2S,
+    iq3_xxs: IQ3XXS,
     tq2_0: TQ2_0,
     q1_0: Q1_0,
     q2_0: Q2_0,
