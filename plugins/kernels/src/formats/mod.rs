@@ -41,6 +41,7 @@ unpacked! {
     iq4_xs: IQ4XS,
     mxfp4: MXFP4,
     nvfp4: NVFP4,
+    iq1_m: IQ1M,
     iq1_s: IQ1S,
     iq2_xxs: IQ2XXS,
     iq2_xs: IQ2XS,

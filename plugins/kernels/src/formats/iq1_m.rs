@@ -1,0 +1,64 @@
+//! `iq1_m`: a scale of 3 bits for each 16 trits and a shift for each 8, times a scale for the block.
+//!
+//! The scale takes the sign of its first shift, as that of `iq1_s`; the codes of the other 8 are larger where the shifts differ.
+
+use bitquilt_ggml_blocks::{BlockIQ1M, IQ1M};
+
+use super::iq1_s::{HALF, OFFSET, UNIT, signed_level, trit};
+use super::levels;
+use crate::arch::DotIsa;
+use crate::form::BlockForm;
+use crate::unpack::fields::{FieldReader, FieldWriter, code_words};
+use crate::unpack::{Header, Strip, Unpack};
+
+impl Unpack for IQ1M {
+    type Form = BlockForm<2, 0, 6>;
+    const HEADER_BYTES: usize = levels::HALF_HEADER;
+    const STRIP_BYTES: usize = 9;
+    const IS_STREAMED: bool = false;
+
+    fn block(&self) -> (usize, usize) {
+        super::block_of::<Self>()
+    }
+
+    fn offset(&self) -> i32 {
+        OFFSET
+    }
+
+    fn pack(&self, block: &[u8], record: &mut FieldWriter<'_>) {
+        let block: &BlockIQ1M = bytemuck::from_bytes(block);
+        let scales = std::array::from_fn(|i| {
+            let (level, [minus, _], _) = block.sub_block(i);
+            signed_level(level, !minus)
+        });
+        levels::pack_header(block.d(), levels::by_half(scales), record);
+        for s in 0..8 {
+            let halves = [2 * s, 2 * s + 1].map(|i| block.sub_block(i));
+            let differs = halves.map(|(_, [first, second], _)| u8::from(first != second));
+            record.byte(differs[0] << 2 | differs[1] << 3);
+            let trits = halves.map(|(_, [minus, _], groups)| groups.map(|group| group.map(|x| trit(x, !minus) as i8)));
+            record.crumbs(code_words(trits.as_flattened().as_flattened(), |trit| trit as u8));
+        }
+    }
+
+    #[inline(always)]
+    fn header<I: DotIsa>(&self, fields: &mut FieldReader<'_, I>) -> Header<I> {
+        levels::header::<I, 2>(fields, UNIT)
+    }
+
+    #[inline(always)]
+    fn strip<I: DotIsa>(&self, fields: &mut FieldReader<'_, I>, header: &Header<I>) -> Strip<I> {
+        let isa = fields.isa;
+        let scales = [0, 1].map(|half| levels::scale(fields, header, half, HALF));
+        let [differs, _] = fields.factors();
+        // In all codes of a lane.
+        let differs = isa.scale(isa.splat(1), differs);
+        let differs = [differs, isa.shr::<1>(differs)].map(|bits| isa.and(bits, isa.splat(1 << 2)));
+        let mut codes = fields.crumbs();
+        for (differs, k) in differs.into_iter().zip([2, 6]) {
+            codes[k] = isa.or(codes[k], differs);
+            codes[k + 1] = isa.or(codes[k + 1], differs);
+        }
+        Strip::halves(isa, codes, scales)
+    }
+}
