@@ -48,6 +48,7 @@ unpacked! {
     iq2_s: IQ2S,
     iq3_xxs: IQ3XXS,
     iq3_s: IQ3S,
+    tq1_0: TQ1_0,
     tq2_0: TQ2_0,
     q1_0: Q1_0,
     q2_0: Q2_0,
