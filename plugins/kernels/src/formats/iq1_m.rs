@@ -49,15 +49,15 @@ impl Unpack for IQ1M {
     #[inline(always)]
     fn strip<I: DotIsa>(&self, fields: &mut FieldReader<'_, I>, header: &Header<I>) -> Strip<I> {
         let isa = fields.isa;
-        let scales = [0, 1].map(|half| levels::scale(fields, header, half, HALF));
+        let scales = [levels::scale(fields, header, 0, HALF), levels::scale(fields, header, 1, HALF)];
         let [differs, _] = fields.factors();
         // In all codes of a lane.
         let differs = isa.scale(isa.splat(1), differs);
-        let differs = [differs, isa.shr::<1>(differs)].map(|bits| isa.and(bits, isa.splat(1 << 2)));
+        let mask = isa.splat(1 << 2);
+        let (lower, upper) = (isa.and(differs, mask), isa.and(isa.shr::<1>(differs), mask));
         let mut codes = fields.crumbs();
-        for (differs, k) in differs.into_iter().zip([2, 6]) {
+        for (k, differs) in [(2, lower), (3, lower), (6, upper), (7, upper)] {
             codes[k] = isa.or(codes[k], differs);
-            codes[k + 1] = isa.or(codes[k + 1], differs);
         }
         Strip::halves(isa, codes, scales)
     }

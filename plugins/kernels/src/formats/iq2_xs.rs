@@ -39,7 +39,7 @@ impl Unpack for IQ2XS {
 
     #[inline(always)]
     fn strip<I: DotIsa>(&self, fields: &mut FieldReader<'_, I>, header: &Header<I>) -> Strip<I> {
-        let scales = [0, 1].map(|half| levels::scale(fields, header, half, 0.5));
+        let scales = [levels::scale(fields, header, 0, 0.5), levels::scale(fields, header, 1, 0.5)];
         Strip::halves(fields.isa, translate(fields.isa, &levels::IQ2_VALUES, fields.octals()), scales)
     }
 }
