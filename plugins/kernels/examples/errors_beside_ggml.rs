@@ -21,7 +21,7 @@ use bitquilt_ggml_blocks::Format;
 use bitquilt_kernels::{Isa, PackedWeight, Serial, named};
 use bitquilt_plugin_api::PreparedMemory;
 use libloading::Library;
-use random::normal;
+use random::{normal, quantized};
 
 const USAGE: &str =
     "errors_beside_ggml LIBRARIES [--seeds N] [--only ENCODINGS] [--weight FILE.safetensors TENSOR]";
@@ -180,8 +180,7 @@ fn matrix(file: &str, name: &str) -> (Vec<f32>, usize) {
 
 /// The encoded bytes, and what they decode to.
 fn encode(format: &Format, values: &[f32], row_len: usize) -> (Vec<u8>, Vec<f32>) {
-    let mut bytes = vec![0; values.len() / row_len * format.row_bytes(row_len).unwrap()];
-    format.quantize(values, row_len, None, &mut bytes);
+    let bytes = quantized(format, values, row_len);
     let mut decoded = vec![0.0; values.len()];
     format.dequantize(&bytes, &mut decoded);
     (bytes, decoded)

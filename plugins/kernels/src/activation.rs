@@ -4,7 +4,7 @@
 //! next or wider by one. A tile is a sequence of records, one for each block: strip by strip of 32 values those of every
 //! column, then (where they are quantized) a scale for every column, then its sums.
 //!
-//! A block has as many values as the encoding of the weight: 32, or 256 for encodings with so many.
+//! A block has as many values as a record of the weight: 32, or 256 for encodings with blocks of so many.
 //! Quantized values are `q = round(x / d)` with `d = max |x| / 127` over the block, halves rounded to even.
 //! A block whose scale would be subnormal counts as zeros; a scale is NaN where a value is infinite or NaN, and
 //! so is every result that depends on it.

@@ -13,7 +13,8 @@ pub const STRIP_CODES: usize = STRIP_LEN / 4;
 pub trait Form: 'static {
     /// Strips of a block of activations: those of an encoded block.
     const STRIPS: usize;
-    /// Scales of a strip: one, or one for each half; none where they are integers, and the header has one for all.
+    /// Scales of a strip: one, or one for each half; none where they are integers, or where the block has but one: the header has one
+    /// for all.
     const SCALES: usize;
     /// Minima of a strip: none, one, or one for each half. A block of one strip has them in the strip, others in the header.
     const MINS: usize;

@@ -1,11 +1,11 @@
 //! Products of quantized weights and quantized activations.
 //!
-//! A block of activations is as long as one of the weight, and its products are summed for each of its strips, and each part of it
+//! A block of activations is as long as a record of the weight, and its products are summed for each of its strips, and each part of it
 //! that has a scale of its own, in this order: `block = fma(f32(products), scale, block)`, `products` being the exact integer sum of
 //! `(q - o) * x` over the part. Where scales are integers, `block` is one too, whether codes or sums of products take the scales, and
-//! then multiplied with the scale of the whole block. Then come the minima: for a block of one strip each is a float,
-//! `block = fma(min, sum(x), block)`; for a longer one they are integers, `block = fma(f32(sum of min * sum(x)), min scale, block)`. At
-//! last `sum = fma(block, d, sum)`, `d` being the scale of the activations.
+//! then multiplied with the scale of the whole block; so it is where the block has but one scale. Then come the minima: for a block of
+//! one strip each is a float, `block = fma(min, sum(x), block)`; for a longer one they are integers,
+//! `block = fma(f32(sum of min * sum(x)), min scale, block)`. At last `sum = fma(block, d, sum)`, `d` being the scale of the activations.
 
 use std::marker::PhantomData;
 
@@ -115,7 +115,7 @@ impl<I: DotIsa> StripSource<I> for &StoredStrip {
 
 /// An unpacked header, in registers or in memory.
 pub(super) trait HeaderSource<I: DotIsa> {
-    /// The scale of a block whose strips have integer scales.
+    /// The scale of a block whose strips have integer scales or none.
     fn scale(&self, isa: I) -> I::F32;
     /// What the minima are multiples of.
     fn min_scale(&self, isa: I) -> I::F32;

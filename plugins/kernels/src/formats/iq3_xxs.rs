@@ -17,7 +17,7 @@ const VALUES: [u8; 16] =
 
 /// The number of a value in the table.
 fn number(value: i8) -> u8 {
-    value.unsigned_abs() / 8 | u8::from(value < 0) << 3
+    (value.unsigned_abs() / 8) | (u8::from(value < 0) << 3)
 }
 
 impl Unpack for IQ3XXS {

@@ -1,10 +1,11 @@
 //! What the encodings with a grid have in common: levels of 4 bits that the scales of a block are odd multiples of, and points
 //! whose values are spread, so that they need no grid.
 
+use bitquilt_ggml_blocks::Half;
+
 use crate::arch::DotIsa;
 use crate::unpack::Header;
-use crate::unpack::fields::{FieldReader, FieldWriter};
-use bitquilt_ggml_blocks::Half;
+use crate::unpack::fields::{FieldReader, FieldWriter, offset_table};
 
 /// Prepared bytes of a row's header with a level for each strip.
 pub(crate) const STRIP_HEADER: usize = 6;
@@ -55,7 +56,7 @@ pub(crate) fn by_half(levels: [u8; 16]) -> [[u8; 8]; 2] {
 /// The number of a value of the `iq2` encodings in [`IQ2_VALUES`].
 pub(crate) fn iq2_number(value: i8) -> u8 {
     // The magnitudes are 8, 25, 43.
-    value.unsigned_abs() >> 4 | u8::from(value < 0) << 2
+    (value.unsigned_abs() >> 4) | (u8::from(value < 0) << 2)
 }
 
 /// Added to the values of [`IQ2_VALUES`], so that none is negative.
@@ -63,4 +64,4 @@ pub(crate) const IQ2_OFFSET: i32 = 43;
 
 /// The values of the `iq2` encodings as codes.
 pub(crate) const IQ2_VALUES: [u8; 16] =
-    crate::unpack::fields::offset_table([8, 25, 43, 0, -8, -25, -43, 0, 0, 0, 0, 0, 0, 0, 0, 0], IQ2_OFFSET);
+    offset_table([8, 25, 43, 0, -8, -25, -43, 0, 0, 0, 0, 0, 0, 0, 0, 0], IQ2_OFFSET);
