@@ -6,14 +6,9 @@ use bitquilt_plugin_api::EncodingSpec;
 
 use crate::declaration::{Codes, Declaration, Meaning};
 use crate::draft::{CodesKind, Draft, DraftEntries, EntriesKind};
-use crate::error::{DeclarationError, Problem};
+use crate::error::{DeclarationError, MAX_NAME, MAX_SUMMARY, Problem};
 use crate::field::{Entries, Order, Stored};
 use crate::float::ScaleDType;
-
-/// The longest name that a host takes.
-pub(crate) const MAX_NAME: usize = 64;
-/// The longest summary, in bytes.
-pub(crate) const MAX_SUMMARY: usize = 200;
 
 type Checked<T> = Result<T, DeclarationError>;
 

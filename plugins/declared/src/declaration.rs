@@ -2,11 +2,8 @@
 
 use bitquilt_plugin_api::{EncodingSpec, Importance};
 
-use crate::draft::Builder;
-use crate::error::DeclarationError;
 use crate::field::{self, Entries, Order, Stored};
 use crate::float::{CodeDType, ScaleDType};
-use crate::parse;
 
 /// A declared encoding: the layout of a block, and what its codes mean. It has been checked: its fields lie in the block and apart.
 #[derive(Clone, Debug)]
@@ -67,16 +64,6 @@ impl Factors {
 }
 
 impl Declaration {
-    /// Reads the text of a `NAME.encoding.toml`.
-    pub fn parse(text: &str) -> Result<Self, DeclarationError> {
-        parse::parse(text)?.check()
-    }
-
-    /// Begins a declaration of blocks of `block_len` values in `block_bytes` bytes.
-    pub fn builder(name: impl Into<String>, block_len: usize, block_bytes: usize) -> Builder {
-        Builder::new(name.into(), block_len, block_bytes)
-    }
-
     /// The encoding's name.
     pub fn name(&self) -> &str {
         &self.name

@@ -82,12 +82,15 @@ impl Draft {
 #[must_use]
 pub struct Builder(Draft);
 
-impl Builder {
-    pub(crate) fn new(name: String, block_len: usize, block_bytes: usize) -> Self {
+impl Declaration {
+    /// Begins a declaration of blocks of `block_len` values in `block_bytes` bytes.
+    pub fn builder(name: impl Into<String>, block_len: usize, block_bytes: usize) -> Builder {
         let (block_len, block_bytes) = (Some(number(block_len)), Some(number(block_bytes)));
-        Self(Draft { name: Some(name), block_len, block_bytes, ..Draft::default() })
+        Builder(Draft { name: Some(name.into()), block_len, block_bytes, ..Draft::default() })
     }
+}
 
+impl Builder {
     /// The version of the byte format, 1 where it is not called.
     pub fn version(mut self, version: u32) -> Self {
         self.0.version = Some(version.into());

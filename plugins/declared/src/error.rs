@@ -5,8 +5,12 @@ use std::fmt::{self, Display, Formatter};
 use bitquilt_plugin_api::EncodingSpec;
 use bitquilt_plugin_api::text::Brief;
 
-use crate::check::{MAX_NAME, MAX_SUMMARY};
-use crate::parse::MAX_TEXT;
+/// The longest text, in bytes.
+pub(crate) const MAX_TEXT: usize = 1 << 20;
+/// The longest name that a host takes.
+pub(crate) const MAX_NAME: usize = 64;
+/// The longest summary, in bytes.
+pub(crate) const MAX_SUMMARY: usize = 200;
 
 /// What is wrong in a declaration, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,13 +6,11 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::declaration::Declaration;
 use crate::draft::{CodesKind, Draft, DraftCodes, DraftEntries, EntriesKind};
-use crate::error::{DeclarationError, Problem};
+use crate::error::{DeclarationError, MAX_TEXT, Problem};
 use crate::field::Order;
 use crate::float::{CodeDType, ScaleDType};
-
-/// The longest text, in bytes.
-pub(crate) const MAX_TEXT: usize = 1 << 20;
 
 const KEYS: [&str; 15] = [
     "name",
@@ -35,8 +33,15 @@ const KEYS: [&str; 15] = [
 type Parsed<T> = Result<T, DeclarationError>;
 type Value<'a, 'i> = &'a Spanned<DeValue<'i>>;
 
+impl Declaration {
+    /// Reads the text of a `NAME.encoding.toml`.
+    pub fn parse(text: &str) -> Result<Self, DeclarationError> {
+        parse(text)?.check()
+    }
+}
+
 /// Reads a text, and the line of each of its keys.
-pub(crate) fn parse(text: &str) -> Parsed<Draft> {
+fn parse(text: &str) -> Parsed<Draft> {
     if text.len() > MAX_TEXT {
         let problem = Problem::TooLong { bytes: text.len() };
         return Err(DeclarationError { line: None, key: None, problem });
