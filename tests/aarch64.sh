@@ -11,7 +11,7 @@ export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -cpu max -L /usr/aarch64-linux-gnu"
 
 # The tests of a line: targets, and after -- the names. One selection of packages serves all, so that each is compiled once.
-packages="-p bitquilt-simd -p bitquilt-plugin-api -p bitquilt-ggml-blocks -p bitquilt-kernels -p bitquilt-qmatmul -p bitquilt"
+packages="-p bitquilt-simd -p bitquilt-plugin-api -p bitquilt-ggml-blocks -p bitquilt-declared -p bitquilt-kernels -p bitquilt-qmatmul -p bitquilt"
 table="
 --test edges --test golden
 --lib -- abi::golden:: isa:: lanes:: control:: f32_kernel:: arch:: activation:: unpack:: ops::append:: ops::arithmetic:: ops::cast:: ops::greatest:: ops::rope:: ops::softmax:: norm::

@@ -15,7 +15,7 @@ if [ ! -f "$libraries/libggml-cpu.so" ]; then
   exit 0
 fi
 
-cargo build --release -q -p bitquilt-kernels --example errors_beside_ggml
+cargo build --release -q -p bitquilt-qmatmul --example errors_beside_ggml
 status=0
 target/release/examples/errors_beside_ggml "$libraries" "$@" || status=1
 minilm=models/all-MiniLM-L6-v2.safetensors

@@ -9,6 +9,12 @@ use bytemuck::{Pod, Zeroable};
 #[repr(transparent)]
 pub struct Half([u8; 2]);
 
+impl From<Half> for half::f16 {
+    fn from(value: Half) -> Self {
+        Self::from_le_bytes(value.0)
+    }
+}
+
 impl Half {
     /// Zero.
     pub const ZERO: Self = Self([0; 2]);

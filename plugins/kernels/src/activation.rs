@@ -338,8 +338,16 @@ mod tests {
     /// Rows that are cut between blocks are stored in parts that join to what whole rows are stored as.
     #[test]
     fn parts_of_rows_join() {
-        for encoding in crate::encodings() {
-            let format = crate::activations(encoding, Isa::Scalar).unwrap();
+        let offsets = Sum::Offsets { halves: [4, 32], block: 127 };
+        for values in [
+            Values::Floats,
+            Values::Bf16,
+            Values::Quantized { strips: 1, sums: 1, sum: Sum::Offset(8) },
+            Values::Quantized { strips: 1, sums: 2, sum: Sum::Float },
+            Values::Quantized { strips: MAX_STRIPS, sums: 2 * MAX_STRIPS, sum: Sum::Short },
+            Values::Quantized { strips: MAX_STRIPS, sums: 2 * MAX_STRIPS + 1, sum: offsets },
+        ] {
+            let format = ActivationFormat { values, widest_tile: 4 };
             let block = format.block_len();
             for (m, blocks) in [(0, [1, 2]), (1, [1, 1]), (3, [2, 1]), (8, [1, 3]), (41, [2, 2])] {
                 let [left, right] = blocks.map(|blocks| blocks * block);
@@ -357,7 +365,7 @@ mod tests {
                 let parts = [stored(left, &columns(0..left)), stored(right, &columns(left..n))];
                 let mut joined = vec![0; format.bytes(n, m).unwrap()];
                 format.join(m, &[(left, &parts[0]), (right, &parts[1])], &mut joined).unwrap();
-                assert_eq!(joined, stored(n, &x), "{encoding}, {m} rows");
+                assert_eq!(joined, stored(n, &x), "{values:?}, {m} rows");
                 assert!(m == 0 || format.join(m, &[(left, &parts[0])], &mut joined).is_err());
             }
         }

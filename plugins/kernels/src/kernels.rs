@@ -11,7 +11,7 @@ use crate::arch::{AnyDot, Body, DotIsa, own_kernels};
 use crate::drive::{Kernels, Part, floats, strips};
 use crate::form::{Form, STRIP_LEN};
 use crate::unpack::{Unpack, fields::FieldWriter, record_bytes, record_len};
-use crate::widen::{Bf16, Bf16Pairs, Widen};
+use crate::widen::{Bf16, Bf16Pairs, F16, F32, Widen};
 
 /// What the kernels of encoding `E` on instruction set `I` need of the sums of activations.
 fn sum<E: Unpack, I: DotIsa>(unpack: &E) -> Sum {
@@ -153,10 +153,11 @@ impl<E: Widen, I: DotIsa> Kernels for Floats<E, I> {
 pub struct EncodingKernels {
     name: Cow<'static, str>,
     sets: Arc<dyn Sets>,
+    note: Cow<'static, str>,
 }
 
 /// The kernels of an encoding by instruction set.
-trait Sets: Send + Sync {
+pub(crate) trait Sets: Send + Sync {
     /// Whether an instruction set has kernels that its base does not have.
     fn has_own(&self, isa: Isa) -> bool;
     /// The kernels for an instruction set that has some.
@@ -169,18 +170,35 @@ impl EncodingKernels {
         Self::of(encoding, Integers(unpack))
     }
 
-    /// Kernels that multiply floats.
-    pub(crate) fn floats<E: Widen>(encoding: &'static str) -> Self {
-        Self::of(encoding, FloatSets::<E>(PhantomData))
+    /// Kernels for an encoding whose blocks are single-precision floats.
+    pub fn f32(encoding: impl Into<Cow<'static, str>>) -> Self {
+        Self::of(encoding, FloatSets::<F32>(PhantomData))
     }
 
-    /// Kernels that multiply bfloat16: by pairs where the instruction set has them.
-    pub(crate) fn bf16(encoding: &'static str) -> Self {
+    /// Kernels for an encoding whose blocks are half-precision floats.
+    pub fn f16(encoding: impl Into<Cow<'static, str>>) -> Self {
+        Self::of(encoding, FloatSets::<F16>(PhantomData))
+    }
+
+    /// Kernels for an encoding whose blocks are bfloat16: by pairs where the instruction set has them.
+    pub fn bf16(encoding: impl Into<Cow<'static, str>>) -> Self {
         Self::of(encoding, Bf16Sets)
     }
 
-    fn of(encoding: impl Into<Cow<'static, str>>, sets: impl Sets + 'static) -> Self {
-        Self { name: encoding.into(), sets: Arc::new(sets) }
+    pub(crate) fn of(encoding: impl Into<Cow<'static, str>>, sets: impl Sets + 'static) -> Self {
+        Self { name: encoding.into(), sets: Arc::new(sets), note: Cow::Borrowed("") }
+    }
+
+    /// The same, with a note on how weights are prepared.
+    #[must_use]
+    pub fn noted(self, note: impl Into<Cow<'static, str>>) -> Self {
+        Self { note: note.into(), ..self }
+    }
+
+    /// How weights are prepared, in words, where there is something to say.
+    #[must_use]
+    pub fn note(&self) -> &str {
+        &self.note
     }
 
     /// The encoding's name.
@@ -215,6 +233,16 @@ impl EncodingKernels {
     pub fn activations(&self, isa: Isa) -> Result<ActivationFormat, IsaError> {
         isa.check()?;
         Ok(self.on(isa).activations())
+    }
+
+    /// Whether an instruction set has kernels that its base does not have.
+    pub(crate) fn has_own(&self, isa: Isa) -> bool {
+        self.sets.has_own(isa)
+    }
+
+    /// The kernels for an instruction set that has some.
+    pub(crate) fn on_set(&self, isa: AnyDot) -> Arc<dyn Kernels> {
+        self.sets.on(isa)
     }
 
     /// The kernels that serve where `isa` is chosen, which the machine has.

@@ -16,6 +16,7 @@ use crate::{
 /// A weight prepared for one instruction set.
 pub struct PackedWeight {
     kernels: Arc<dyn Kernels>,
+    note: String,
     n: usize,
     p: usize,
     bytes: PreparedMemory,
@@ -37,7 +38,7 @@ impl PackedWeight {
         memory: impl FnOnce(usize) -> Result<PreparedMemory, Error>,
     ) -> Result<Self, KernelError> {
         isa.check()?;
-        let kernels = kernels.on(isa);
+        let (note, kernels) = (kernels.note().to_owned(), kernels.on(isa));
         let (block_len, block_bytes) = kernels.block();
         let step = kernels.row_step();
         if n == 0 || !n.is_multiple_of(step) {
@@ -57,7 +58,7 @@ impl PackedWeight {
             let rows = first..p.min(first + kernels.lanes());
             kernels.pack_group(n, &bytes[rows.start * row_bytes..rows.end * row_bytes], dst);
         });
-        Ok(Self { kernels, n, p, bytes: packed })
+        Ok(Self { kernels, note, n, p, bytes: packed })
     }
 
     /// Values of a row.
@@ -91,11 +92,12 @@ impl PackedWeight {
             format!("1 row of x: gemv, {} rows of the weight streamed at a time", self.kernels.lanes());
         let registers = "unpacked in registers for each tile of x";
         let slabs = "gemm, unpacked into slabs that tiles of x share";
-        match drive::most_in_registers(&*self.kernels) {
+        let paths = match drive::most_in_registers(&*self.kernels) {
             ..2 => format!("{gemv}; 2 or more: {slabs}"),
             usize::MAX => format!("{gemv}; 2 or more: few and gemm, {registers}"),
             last => format!("{gemv}; 2 to {last}: few, {registers}; {} or more: {slabs}", last + 1),
-        }
+        };
+        if self.note.is_empty() { paths } else { format!("{paths}; {}", self.note) }
     }
 
     /// `out[c, r] = sum over k of weight[r, k] * x[c, k]`: `out` is `m` rows of `p` values, and `activations` hold `x`,

@@ -54,6 +54,14 @@ impl EncodingKernels {
     }
 }
 
+impl Provider {
+    /// The provider for an instruction set that has kernels of its own.
+    #[must_use]
+    pub fn new(kernels: EncodingKernels, isa: Isa) -> Self {
+        Self { kernels, isa }
+    }
+}
+
 /// The extents of a matrix `[p, n]`, if they are numbers.
 fn matrix(tensor: &TensorType) -> Option<[usize; 2]> {
     let [p, n] = &tensor.shape[..] else { return None };

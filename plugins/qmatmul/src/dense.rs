@@ -5,7 +5,8 @@ use bitquilt_plugin_api::{
     Support, TensorType, WorkerScratch, bytemuck,
 };
 
-use bitquilt_kernels::{Isa, Lent, PackedWeight, may_serve, named, prepared, priority, row_step, serving};
+use crate::formats::{named, row_step, serving};
+use bitquilt_kernels::{Isa, Lent, PackedWeight, may_serve, prepared, priority};
 
 /// The kernels' name for single precision.
 const F32: &str = "f32";

@@ -5,7 +5,7 @@ use bitquilt_plugin_api::{
     ShapeDisplay, TensorType, TensorView, WorkerScratch,
 };
 
-use crate::op::{check_whole_blocks, matrix_shape};
+use crate::matrix::{check_whole_blocks, matrix_shape};
 
 /// `qgather(table, ids)`: for each of `ids`, i32 or i64 `[..]`, that row of `table`, encoded `[rows, n]`, decoded: f32 `[.., n]`.
 ///

@@ -5,7 +5,10 @@ use bitquilt_plugin_api::{
     Selector, Shapes, bytemuck,
 };
 
-use bitquilt_kernels::{F32Kernel, Isa, QMATMUL};
+use bitquilt_kernels::{F32Kernel, Isa, Precision, QMATMUL};
+
+use crate::decode::Decode;
+use crate::tiling::tile_rows;
 
 /// Serves every encoding, by the encoding's own decoder. Either precision is the same to it: `x` is never quantized.
 pub(crate) struct Generic;
@@ -18,25 +21,16 @@ impl KernelProvider for Generic {
     fn prepare(&self, cx: &PrepareContext<'_>) -> Result<Prepared> {
         let isa = Isa::of_option(cx.option("isa").as_deref()).map_err(Error::invalid)?;
         let kernel = F32Kernel::of(isa);
-        let note = format!("decodes tiles, multiplies in f32 ({})", kernel.isa());
+        Decode::of(cx)?;
+        let encoding = cx.inputs()[1].encoding().unwrap_or_default();
+        let remedy = match Precision::of(cx)? {
+            Precision::Fast => "declare its layout, write an unpacking, or decode it once: `decode`",
+            Precision::Exact => "to decode it once, set `decode`",
+        };
+        let note =
+            format!("decoded at each run by {encoding}, multiplied in f32 ({}); {remedy}", kernel.isa());
         Ok(Prepared::new(DecodeAndMultiply(kernel)).note(note))
     }
-}
-
-/// Bytes of decoded weights that a worker holds, so that they stay in its cache; a single row may have more.
-const TILE_BYTES: usize = 256 << 10;
-/// Rows of a tile, at most.
-const TILE_ROWS: usize = 32;
-/// Tiles that a weight is cut into at least, as far as it has rows, so that all threads have work.
-const TILES: usize = 32;
-/// Rows of a tile are a multiple of it where they can be, since kernels take several rows at once.
-const ROW_STEP: usize = 4;
-
-/// Rows of a weight `[p, n]` that are decoded at a time. It depends on the shape alone, never on threads.
-fn tile_rows(p: usize, n: usize) -> usize {
-    let fitting = TILE_BYTES / n.max(1).saturating_mul(size_of::<f32>());
-    let rows = fitting.min(p.div_ceil(TILES).next_multiple_of(ROW_STEP)).min(TILE_ROWS);
-    if rows > ROW_STEP { rows - rows % ROW_STEP } else { rows.max(1) }
 }
 
 struct DecodeAndMultiply(F32Kernel);
@@ -78,26 +72,5 @@ impl Kernel for DecodeAndMultiply {
             self.0.multiply(weights, x, n, &mut tile);
             Ok(())
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tile_has_a_row_at_least_and_fits_where_a_row_does() {
-        for (p, n, rows) in [
-            (1, 32, 4),
-            (576, 576, 20),
-            (4096, 4096, 16),
-            (1 << 20, 64, 32),
-            (4096, 11008, 4),
-            (64, 1 << 20, 1),
-            (0, 0, 1),
-            (0, usize::MAX, 1),
-        ] {
-            assert_eq!(tile_rows(p, n), rows, "[{p}, {n}]");
-        }
     }
 }

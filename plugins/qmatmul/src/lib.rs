@@ -1,24 +1,43 @@
 //! Ops over quantized weights: `qmatmul`, a matrix product, and `qgather`, rows of a table.
 //!
-//! Both serve every registered encoding: the generic path (`generic.rs`) decodes a tile of the weight at a time and multiplies in f32.
-//! Encodings with kernels of their own go through them, dense matrices that are constants through `dense.rs`; all of these are made of the kernel
-//! kit, [`bitquilt_kernels`].
+//! Both serve every registered encoding. What multiplies is made of the kernel kit, [`bitquilt_kernels`], and of nothing that others
+//! cannot use:
+//!
+//! | weights | where |
+//! |---|---|
+//! | of the GGML encodings | `formats/`, a file and a line each |
+//! | of declared encodings | `declared/` |
+//! | dense constants | `dense.rs` |
+//! | of other encodings, decoded once when a graph is loaded | `decode.rs` |
+//! | of other encodings, a tile of the weight decoded at a time | `generic.rs` |
 
+mod declared;
+mod decode;
 mod dense;
+mod formats;
 mod gather;
 mod generic;
+mod matrix;
 mod op;
+mod tiling;
 
 use bitquilt_kernels::EncodingKernels;
 use bitquilt_plugin_api::Plugin;
+
+pub use declared::{DeclaredProvider, declared};
+pub use formats::{activations, all, block, encodings, named, row_step, serving};
 
 /// The plugin: the ops and their kernels, and kernels of the host's `matmul` for a constant matrix.
 pub fn plugin() -> Plugin {
     let plugin = Plugin::new("qmatmul", env!("CARGO_PKG_VERSION"))
         .op(op::QMatmul)
         .kernel(generic::Generic)
+        .kernel(decode::DecodeOnce)
         .simple_op(gather::QGather);
     // f32 is no encoding: `dense.rs` uses its kernels.
-    let encodings = bitquilt_kernels::all().filter(|kernels| kernels.encoding() != "f32");
-    plugin.kernels(encodings.cloned().flat_map(EncodingKernels::providers)).kernels(dense::providers())
+    let encodings = all().filter(|kernels| kernels.encoding() != "f32");
+    plugin
+        .kernels(encodings.cloned().flat_map(EncodingKernels::providers))
+        .kernels(dense::providers())
+        .kernels(DeclaredProvider::all())
 }

@@ -2,13 +2,17 @@
 
 use bitquilt_kernels::{Precision, QMATMUL};
 use bitquilt_plugin_api::{
-    DType, Dim, Error, InferContext, Op, OpSignature, OutputType, Result, Split, TensorType,
+    AttributeKind, DType, Dim, Error, InferContext, Op, OpSignature, OutputType, Result, Split, TensorType,
 };
+
+use crate::decode::Decode;
+use crate::matrix::{check_whole_blocks, matrix_shape};
 
 /// `qmatmul(x, w)`: the product of `x`, f32 `[.., n]`, and the transpose of `w`, encoded `[p, n]`, as f32 `[.., p]`.
 ///
 /// The attribute `precision` says whether a kernel may quantize `x` (`fast`, the default) or must multiply decoded weights with
-/// `x` as it is (`exact`).
+/// `x` as it is (`exact`). The attribute `decode` says when a weight is decoded whose encoding has no kernels of its own: at `each run`,
+/// or once, into `f16` or `f32`; where it is not given, the session's option of this name says it, and else it is each run.
 pub(crate) struct QMatmul;
 
 impl Op for QMatmul {
@@ -17,6 +21,7 @@ impl Op for QMatmul {
             .dense("x")
             .encoded("w")
             .optional("precision", "fast")
+            .without_default("decode", AttributeKind::Text)
             .contracts("x", "w")
             .split(Split::Rows(1))
             .summary("x [.., n] times the transpose of an encoded w [p, n], f32 [.., p]")
@@ -24,6 +29,7 @@ impl Op for QMatmul {
 
     fn infer(&self, cx: &InferContext<'_>) -> Result<Vec<OutputType>> {
         Precision::of(cx)?;
+        Decode::of(cx)?;
         let (x, w) = (&cx.inputs()[0], &cx.inputs()[1]);
         if x.dtype() != Some(DType::F32) {
             return Err(Error::invalid(format_args!("`x` is {x}; qmatmul multiplies f32 values: cast it")));
@@ -49,32 +55,4 @@ impl Op for QMatmul {
         check_whole_blocks(cx, "w", w, n)?;
         Ok(vec![TensorType::f32(outer.iter().cloned().chain([Dim::Fixed(p)])).into()])
     }
-}
-
-/// The numbers of rows and columns of an encoded matrix; an error if it is none or they are not numbers.
-pub(crate) fn matrix_shape(name: &str, matrix: &TensorType) -> Result<[usize; 2]> {
-    let [rows, columns] = &matrix.shape[..] else {
-        return Err(Error::invalid(format_args!(
-            "`{name}` is {matrix}, of rank {}; an encoded matrix is expected",
-            matrix.rank()
-        )));
-    };
-    match (rows.fixed(), columns.fixed()) {
-        (Some(rows), Some(columns)) => Ok([rows, columns]),
-        _ => Err(Error::invalid(format_args!(
-            "`{name}` is {matrix}; the dimensions of an encoded matrix must be numbers"
-        ))),
-    }
-}
-
-/// An error if rows of `columns` values of an encoded matrix are no whole number of blocks.
-pub(crate) fn check_whole_blocks(
-    cx: &InferContext<'_>,
-    name: &str,
-    matrix: &TensorType,
-    columns: usize,
-) -> Result<()> {
-    let encoding = cx.encoding(matrix.encoding().unwrap_or_default())?;
-    let whole = encoding.row_bytes(columns);
-    whole.map(drop).map_err(|error| Error::invalid(format_args!("`{name}` is {matrix}: {error}")))
 }

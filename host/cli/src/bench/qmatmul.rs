@@ -185,8 +185,8 @@ impl QmatmulArguments {
         let (median, min) = (times[times.len() / 2], times[0]);
 
         let fast = matches!(precision, Precision::Fast)
-            && kernel == bitquilt_kernels::serving(encoding, limits.isa).name();
-        let format = bitquilt_kernels::activations(encoding, limits.isa).ok().filter(|_| fast);
+            && kernel == bitquilt_qmatmul::serving(encoding, limits.isa).name();
+        let format = bitquilt_qmatmul::activations(encoding, limits.isa).ok().filter(|_| fast);
         let peak = limits.peak(format, threads)?;
         let read = limits.read(bytes * products * graphs, threads)?;
         let gflops = 2.0 * m as f64 * n as f64 * k as f64 / median / 1e9;

@@ -43,7 +43,8 @@ impl BlockIQ1M {
     /// The block's scale.
     #[inline(always)]
     pub fn d(&self) -> Half {
-        let bits = self.scales.iter().rev().fold(0, |bits, &scales| bits << 4 | u16::from_le_bytes(scales) >> 12);
+        let bits =
+            self.scales.iter().rev().fold(0, |bits, &scales| bits << 4 | u16::from_le_bytes(scales) >> 12);
         Half::from_bits(bits)
     }
 

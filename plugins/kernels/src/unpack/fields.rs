@@ -3,8 +3,6 @@
 //! A field of `b` bytes takes `b` times the lanes, each lane's bytes together, wider ones in pieces of four bytes:
 //! piece `i` of every lane, then piece `i + 1`.
 
-use bitquilt_ggml_blocks::Half;
-
 use crate::arch::DotIsa;
 use crate::form::STRIP_CODES;
 
@@ -97,8 +95,13 @@ impl<'a> FieldWriter<'a> {
     }
 
     /// A half-precision float.
-    pub fn half(&mut self, value: Half) {
-        self.put(value.to_bits().to_le_bytes());
+    pub fn half(&mut self, value: impl Into<half::f16>) {
+        self.put(value.into().to_le_bytes());
+    }
+
+    /// A single-precision float.
+    pub fn float(&mut self, value: f32) {
+        self.put(value.to_ne_bytes());
     }
 
     /// The upper half of a float whose lower half is zero.
@@ -238,6 +241,12 @@ impl<'a, I: DotIsa> FieldReader<'a, I> {
     #[inline(always)]
     pub fn half(&mut self) -> I::F32 {
         self.isa.load_f16(self.take(2))
+    }
+
+    /// What [`FieldWriter::float`] wrote.
+    #[inline(always)]
+    pub fn float(&mut self) -> I::F32 {
+        self.isa.load_f32(self.take(4))
     }
 
     /// What [`FieldWriter::bfloat`] wrote.

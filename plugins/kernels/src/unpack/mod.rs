@@ -1,4 +1,4 @@
-//! How encodings are unpacked: what a file of `formats/` implements.
+//! How encodings are unpacked.
 //!
 //! A weight is prepared for the kernels row group by row group: as many rows as the instruction set has lanes.
 //! A group is a sequence of *records*, one for each block of activations: a header, then a *strip* for each 32 values. An encoded block

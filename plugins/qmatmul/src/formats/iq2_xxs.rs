@@ -1,0 +1,43 @@
+//! `iq2_xxs`: a scale of 4 bits for each 32 signed points of a grid, times a scale for the block.
+
+use bitquilt_ggml_blocks::{BlockIQ2XXS, IQ2XXS};
+use bitquilt_kernels::fields::{FieldReader, FieldWriter, code_words, translate};
+use bitquilt_kernels::{BlockForm, DotIsa, Header, Strip, Unpack};
+
+use super::levels;
+use super::{Of, block_of};
+
+impl Unpack for Of<IQ2XXS> {
+    type Form = BlockForm<1, 0, 7>;
+    const HEADER_BYTES: usize = levels::STRIP_HEADER;
+    const STRIP_BYTES: usize = 12;
+    const IS_STREAMED: bool = false;
+
+    fn block(&self) -> (usize, usize) {
+        block_of::<IQ2XXS>()
+    }
+
+    fn offset(&self) -> i32 {
+        levels::IQ2_OFFSET
+    }
+
+    fn pack(&self, block: &[u8], record: &mut FieldWriter<'_>) {
+        let block: &BlockIQ2XXS = bytemuck::from_bytes(block);
+        levels::pack_header(block.d, [std::array::from_fn(|s| block.sub_block(s).0)], record);
+        for s in 0..8 {
+            let (_, groups) = block.sub_block(s);
+            record.octal_halves(code_words(groups.as_flattened(), levels::iq2_number));
+        }
+    }
+
+    #[inline(always)]
+    fn header<I: DotIsa>(&self, fields: &mut FieldReader<'_, I>) -> Header<I> {
+        levels::header::<I, 1>(fields, 0.25)
+    }
+
+    #[inline(always)]
+    fn strip<I: DotIsa>(&self, fields: &mut FieldReader<'_, I>, header: &Header<I>) -> Strip<I> {
+        let scale = levels::scale(fields, header, 0, 0.5);
+        Strip::scaled(fields.isa, translate(fields.isa, &levels::IQ2_VALUES, fields.octals()), scale)
+    }
+}
