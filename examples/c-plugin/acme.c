@@ -1,5 +1,6 @@
 /*
- * A bitquilt plugin in C: the encoding `acme.c_int4`, and the op `acme.c_row_norms`, which reads tensors of any encoding.
+ * A bitquilt plugin in C: the encodings `acme.c_int4` and `acme.c_ternary`, and the op `acme.c_row_norms`, which reads tensors of any
+ * encoding.
  *
  *     cc -std=c11 -O2 -fPIC -shared -I ../../plugins/c-bridge/include acme.c -o libacme_c.so -lm
  */
@@ -78,6 +79,28 @@ static const bitquilt_encoding int4 = {
     .block_bytes = BLOCK_BYTES,
     .quantize = int4_quantize,
     .dequantize = int4_dequantize,
+    /* What the two functions do, as data: so that the host's kernels can multiply with the weights. */
+    .layout = "name = \"acme.c_int4\"\n"
+              "block_len = 32\n"
+              "block_bytes = 20\n"
+              "codes = { at = 4, bits = 4 }\n"
+              "offset = 8\n"
+              "scale = { at = 0, dtype = \"f32\" }\n",
+};
+
+/* ---- acme.c_ternary: -1, 0 or 1 times a scale for each 128 values, all of it declared ---- */
+
+static const bitquilt_encoding ternary = {
+    .size = sizeof(bitquilt_encoding),
+    .name = "acme.c_ternary",
+    .layout = "name = \"acme.c_ternary\"\n"
+              "summary = \"-1, 0 or 1 times an f16 scale for each 128\"\n"
+              "block_len = 128\n"
+              "block_bytes = 34\n"
+              "codes = { at = 2, bits = 2 }\n"
+              "values = [-1.0, 0.0, 1.0]\n"
+              "unused = 0.0\n"
+              "scale = { at = 0, dtype = \"f16\" }\n",
 };
 
 /* ---- acme.c_row_norms(w; scale): the Euclidean length of each row of an encoded matrix, f32 [rows], times `scale` ---- */
@@ -151,8 +174,8 @@ BITQUILT_EXPORT const bitquilt_plugin bitquilt_c_plugin = {
     .size = sizeof(bitquilt_plugin),
     .name = "acme-c",
     .version = "0.1.0",
-    .encoding_count = 1,
-    .encodings = (const bitquilt_encoding *const[]){&int4},
+    .encoding_count = 2,
+    .encodings = (const bitquilt_encoding *const[]){&int4, &ternary},
     .op_count = 1,
     .ops = (const bitquilt_op *const[]){&row_norms},
 };

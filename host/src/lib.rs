@@ -51,6 +51,7 @@ mod state;
 mod tensor;
 pub mod text;
 
+pub use bitquilt_declared as declared;
 pub use bitquilt_plugin_api as plugin_api;
 pub use bitquilt_plugin_api::{
     Attribute, Attributes, Bindings, DType, Dim, Element, EncodingSpec, F8E4M3, F8E5M2, Importance, Plugin,

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bitquilt_plugin_api::{Executor, Kernel, KernelProvider, Op, Plugin, QuantizationEncoding};
+use bitquilt_declared::{Declaration, DeclarationError};
+use bitquilt_plugin_api::{EncodingSpec, Executor, Kernel, KernelProvider, Op, Plugin, QuantizationEncoding};
 use bitquilt_simd::{Isa, IsaError};
 
+use crate::checkpoint::Checkpoint;
 use crate::compile::{LoadContext, LoadError, compile};
 use crate::graph::Graph;
 use crate::model::{Model, SessionCore};
@@ -35,6 +37,24 @@ pub enum SessionError {
         /// Why.
         source: Box<RegistryError>,
     },
+    /// A declared encoding was refused.
+    #[error("the declared encoding of {origin}: {source}")]
+    Declared {
+        /// Where its declaration is.
+        origin: Origin,
+        /// Why.
+        source: Box<RegistryError>,
+    },
+    /// A declaration in a checkpoint cannot be read.
+    #[error("the encoding `{}` that {origin} declares: {source}", Brief(.encoding))]
+    Declaration {
+        /// Where it is.
+        origin: Origin,
+        /// The encoding.
+        encoding: String,
+        /// What is wrong with it.
+        source: DeclarationError,
+    },
     /// More threads than a session may have.
     #[error("{found} threads were asked for; a session has at most {MAX_THREADS}")]
     TooManyThreads {
@@ -57,6 +77,7 @@ pub struct SessionBuilder {
     own: Plugin,
     has_own: bool,
     files: SearchPath,
+    checkpoints: Vec<(Origin, Vec<EncodingSpec>)>,
     probe: Option<PluginProbe>,
     options: Vec<(String, String)>,
 }
@@ -70,6 +91,7 @@ impl InferenceSession {
             own: Plugin::new("program", env!("CARGO_PKG_VERSION")),
             has_own: false,
             files: SearchPath::default(),
+            checkpoints: Vec::new(),
             probe: None,
             options: Vec::new(),
         }
@@ -133,6 +155,14 @@ impl SessionBuilder {
     pub fn search_path(mut self, path: SearchPath) -> Self {
         self.files.directories.extend(path.directories);
         self.files.notes.extend(path.notes);
+        self
+    }
+
+    /// Registers the encodings that a checkpoint, or a saved graph, carries the declarations of. One that is registered already must be
+    /// declared the same.
+    pub fn encodings_of(mut self, checkpoint: &Checkpoint) -> Self {
+        let origin = Origin::File(checkpoint.path().to_owned());
+        self.checkpoints.push((origin, checkpoint.declared_encodings()));
         self
     }
 
@@ -204,6 +234,9 @@ impl SessionBuilder {
         }
         loader.search(&self.files);
         let refusals = loader.into_refusals();
+        for (origin, encodings) in self.checkpoints {
+            encodings.iter().try_for_each(|encoding| declare(&mut registry, encoding, &origin))?;
+        }
         let threads = self.threads.unwrap_or_else(|| {
             std::thread::available_parallelism().map_or(1, |count| MAX_THREADS.min(count.into()))
         });
@@ -216,6 +249,19 @@ impl SessionBuilder {
             refusals,
         })
     }
+}
+
+/// Registers an encoding of a checkpoint, which has a layout.
+fn declare(registry: &mut Registry, encoding: &EncodingSpec, origin: &Origin) -> Result<(), SessionError> {
+    let declaration = Declaration::parse(encoding.layout.as_deref().unwrap_or_default());
+    let declaration = declaration.map_err(|source| {
+        let encoding = encoding.name.clone();
+        SessionError::Declaration { origin: origin.clone(), encoding, source }
+    })?;
+    let declared = registry.declare(declaration, origin.clone());
+    declared
+        .map(drop)
+        .map_err(|source| SessionError::Declared { origin: origin.clone(), source: Box::new(source) })
 }
 
 fn register(registry: &mut Registry, plugin: Plugin, origin: Origin) -> Result<(), SessionError> {

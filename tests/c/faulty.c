@@ -196,6 +196,9 @@ static void destroy(void *user, void *prepared) {
 #define LONGER LONG LONG LONG LONG LONG LONG LONG LONG LONG LONG LONG LONG LONG LONG LONG LONG LONG
 
 /* Everything is written before `main` would run, so that a fault is a plain `if`. */
+#define DECLARED(name, bytes)                                                                                     \
+    "name = \"" name "\"\nblock_len = 4\nblock_bytes = " bytes "\ncodes = { at = 4, bits = 4 }\noffset = 8\n"      \
+    "scale = { at = 0, dtype = \"f32\" }\n"
 static bitquilt_encoding encoding = {
     .size = sizeof(bitquilt_encoding), .name = "faulty.raw", .version = 1, .block_len = 4, .block_bytes = 16,
     .quantize = quantize, .dequantize = dequantize};
@@ -349,6 +352,16 @@ __attribute__((constructor)) static void spoil(void) {
     if (is("priority of the op's own kernel")) kernel.priority = 0;
     if (is("layout without end")) encoding.layout = memset(malloc(1 << 16), 'n', 1 << 16);
     if (is("layout of no UTF-8")) encoding.layout = "na\xefve";
+    if (is("wrong declaration")) {
+        encoding.quantize = NULL, encoding.dequantize = NULL;
+        encoding.layout = DECLARED("faulty.raw", "1");
+    }
+    if (is("declaration of another name")) {
+        encoding.quantize = NULL, encoding.dequantize = NULL, encoding.layout = DECLARED("my.other", "6");
+    }
+    if (is("declaration of other blocks")) {
+        encoding.quantize = NULL, encoding.dequantize = NULL, encoding.layout = DECLARED("faulty.raw", "6");
+    }
     if (is("encoding size of half a field")) encoding.size = offsetof(bitquilt_encoding, layout) + 7;
     /* What an older header did not have is not read. */
     if (is("none, smaller")) {

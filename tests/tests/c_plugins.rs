@@ -34,6 +34,38 @@ fn the_example_is_seen_for_what_it_is() {
     assert_eq!(report.refusal, None);
 }
 
+/// Whether it has functions or not.
+#[test]
+fn what_the_example_declares_is_multiplied_by_the_host_s_kernels() {
+    let dir = PluginDir::new();
+    example(&dir);
+    let session = InferenceSession::builder().threads(1).plugin_dir(dir.path()).build().unwrap();
+    assert_eq!(session.refusals(), []);
+    for encoding in ["acme.c_int4", "acme.c_ternary"] {
+        let mut graph = Graph::new(session.registry(), [TensorType::f32([3, 128])]).unwrap();
+        let dense = Tensor::new([37, 128], values(37 * 128)).unwrap();
+        let weight = graph.quantize(encoding, &dense).unwrap();
+        let decoded = session.registry().to_f32(graph.constant_tensor(weight).unwrap()).unwrap();
+        let product = graph.qmatmul(graph.input(0), weight).unwrap();
+        graph.output(product).unwrap();
+        let model = session.load(&graph).unwrap();
+        let plan = model.explain().unwrap();
+        assert!(plan.nodes[0].note.contains("declared: integers of 8 bits"), "{plan}");
+        let x = values(3 * 128);
+        let results = model.execute([("input0", &Tensor::new([3, 128], &x[..]).unwrap())]).unwrap();
+        let found = results.get::<f32>("output0").unwrap();
+        let (mut squares, mut norm) = (0.0, 0.0);
+        for (x, found) in x.chunks(128).zip(found.chunks(37)) {
+            for (row, found) in decoded.values::<f32>().unwrap().chunks(128).zip(found) {
+                let exact: f64 = row.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum();
+                squares += (f64::from(*found) - exact).powi(2);
+                norm += exact.powi(2);
+            }
+        }
+        assert!(squares < norm * 1e-4, "{encoding}: {squares} of {norm}");
+    }
+}
+
 #[test]
 fn the_example_s_encoding_and_op_run() {
     let dir = PluginDir::new();
@@ -50,7 +82,8 @@ fn the_example_s_encoding_and_op_run() {
             graph.output(norms).unwrap();
         }
         let weight = graph.quantize("acme.c_int4", &dense).unwrap();
-        let product = graph.qmatmul(graph.input(0), weight).unwrap();
+        let x = graph.input(0);
+        let product = graph.node("qmatmul", [x, weight]).attribute("precision", "exact").value().unwrap();
         graph.output(product).unwrap();
         let model = session.load(&graph).unwrap();
         let x = Tensor::new([3, 64], values(3 * 64)).unwrap();
@@ -233,6 +266,12 @@ const DESCRIPTIONS: &[(&str, &str)] = &[
     ("priority of the op's own kernel", "give one another priority"),
     ("layout without end", "plugin->encodings[0]->layout has no end within 65536 bytes"),
     ("layout of no UTF-8", "plugin->encodings[0]->layout is no UTF-8"),
+    ("wrong declaration", "plugin->encodings[0]->layout: line "),
+    (
+        "declaration of another name",
+        "plugin->encodings[0]->layout declares the encoding `my.other`, and plugin->encodings[0]->name is `faulty.raw`",
+    ),
+    ("declaration of other blocks", "leave the three 0, or make them the same"),
     ("encoding size of half a field", "plugin->encodings[0] has the size 79"),
     ("no outputs", "plugin->ops[0]->output_count is 0; an op has 1 to 8 outputs"),
     ("absurd outputs", "plugin->ops[0]->output_count is 1073741824"),

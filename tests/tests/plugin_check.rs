@@ -27,7 +27,12 @@ fn good_plugins_pass() {
     for path in [fixture("good"), fixture("second"), int3, in_c] {
         let report = check(&path).unwrap();
         let said = lines(&report);
-        assert!(report.findings.iter().all(|finding| finding.verdict == CheckVerdict::Pass), "{said}");
+        // Kernels for instruction sets that this machine has no use for are not run.
+        let is_fine = |finding: &CheckFinding| match finding.verdict {
+            CheckVerdict::Skip => finding.subject.starts_with("kernel qmatmul/"),
+            verdict => verdict == CheckVerdict::Pass,
+        };
+        assert!(report.findings.iter().all(is_fine), "{said}");
         assert!(report.findings.iter().any(|finding| finding.check == "qmatmul"), "{said}");
         println!("{said}");
     }

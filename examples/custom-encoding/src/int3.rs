@@ -4,11 +4,11 @@ use bitquilt_plugin_api::half::f16;
 use bitquilt_plugin_api::{EncodingSpec, Importance, QuantizationEncoding, Result, Rows};
 
 /// Values in a block.
-const BLOCK_LEN: usize = 32;
+pub(crate) const BLOCK_LEN: usize = 32;
 /// Bytes of a block: the scale as f16, then three planes of 32 bits, all little-endian.
-const BLOCK_BYTES: usize = 2 + 3 * 4;
+pub(crate) const BLOCK_BYTES: usize = 2 + 3 * 4;
 /// The code of zero.
-const ZERO: f32 = 4.0;
+pub(crate) const ZERO: f32 = 4.0;
 /// The highest code.
 const MAX_CODE: f32 = 7.0;
 
@@ -16,6 +16,7 @@ const MAX_CODE: f32 = 7.0;
 ///
 /// A value is stored as a code of 0 to 7 and stands for `(code - 4) * scale`. Bit `b` of the code of value `i` is bit `i` of the
 /// block's plane `b`. The scale may be negative, so that the longer side of the range, -4, can serve either sign.
+#[derive(Clone, Copy, Default)]
 pub struct Int3;
 
 impl QuantizationEncoding for Int3 {
@@ -127,7 +128,8 @@ const SPREAD: [u64; 256] = {
     spread
 };
 
-fn unpack(block: &[u8; BLOCK_BYTES]) -> (f16, [u8; BLOCK_LEN]) {
+/// The scale and the codes of a block.
+pub(crate) fn unpack(block: &[u8; BLOCK_BYTES]) -> (f16, [u8; BLOCK_LEN]) {
     let mut codes = [0; BLOCK_LEN];
     for (index, codes) in codes.as_chunks_mut::<8>().0.iter_mut().enumerate() {
         let [low, middle, high] = [2, 6, 10].map(|plane| SPREAD[usize::from(block[plane + index])]);

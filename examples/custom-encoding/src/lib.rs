@@ -4,9 +4,11 @@
 //! - [`WeightedSum`], the op `acme.weighted_sum`: rows of an encoded table, each times a weight, summed. Recommender models and
 //!   text classifiers call it an embedding bag.
 //!
-//! Ops that serve every encoding, such as `qmatmul`, take `acme.int3` as soon as this plugin is loaded.
+//! Ops that serve every encoding, such as `qmatmul`, take `acme.int3` as soon as this plugin is loaded. `kernel.rs` makes the products
+//! quick: it says how a block unpacks, and the kernel kit has the rest.
 
 mod int3;
+mod kernel;
 mod weighted_sum;
 
 use bitquilt_plugin_api::{Plugin, export_plugin};
@@ -15,7 +17,10 @@ pub use weighted_sum::WeightedSum;
 
 /// What the library adds to a host.
 pub fn plugin() -> Plugin {
-    Plugin::new("acme-int3", env!("CARGO_PKG_VERSION")).encoding(Int3).simple_op(WeightedSum)
+    Plugin::new("acme-int3", env!("CARGO_PKG_VERSION"))
+        .encoding(Int3)
+        .kernels(bitquilt_kernels::qmatmul::<Int3>("acme.int3"))
+        .simple_op(WeightedSum)
 }
 
 export_plugin!(plugin);

@@ -136,6 +136,12 @@ pub enum TensorProblem {
         /// The type, as the file names it.
         name: String,
     },
+    /// Its record does not fit the declaration of its encoding.
+    #[error("{problem}; the file is damaged")]
+    Declared {
+        /// The record and the declaration.
+        problem: String,
+    },
     /// Too many dimensions.
     #[error("it has {rank} dimensions, at most {max} are allowed")]
     Rank {
@@ -212,6 +218,16 @@ pub enum TensorProblem {
         expected: Box<EncodingSpec>,
         /// The encoding as the file records it.
         found: Box<EncodingSpec>,
+    },
+    /// The encoding is declared in the file, and registered with another declaration.
+    #[error(
+        "its encoding `{}` is declared otherwise in the file than it is registered; load the file without that declaration, or give one of \
+         the two another name",
+        Brief(.encoding)
+    )]
+    DeclaredOtherwise {
+        /// The encoding.
+        encoding: String,
     },
 }
 

@@ -72,6 +72,13 @@ impl Checkpoint {
         self.files.get(stored.file()).map_or(&self.path, |file| &file.path)
     }
 
+    /// The encodings of tensors whose declarations the checkpoint carries, by name.
+    pub(crate) fn declared_encodings(&self) -> Vec<EncodingSpec> {
+        let specs = self.tensors.values().filter_map(|stored| stored.encoding());
+        let declared = specs.filter(|spec| spec.layout.is_some()).map(|spec| (&spec.name, spec));
+        declared.collect::<BTreeMap<_, _>>().into_values().cloned().collect()
+    }
+
     /// The tensor of this name, with its encoding from `registry`. An error says why its values cannot be used.
     pub fn tensor(&self, name: &str, registry: &Registry) -> Result<Tensor, CheckpointError> {
         let stored = self.require(name)?;
@@ -153,6 +160,10 @@ impl Checkpoint {
 fn registered(recorded: &EncodingSpec, registry: &Registry) -> Result<Arc<EncodingSpec>, TensorProblem> {
     let spec = registry.require_encoding(&recorded.name).map_err(TensorProblem::UnknownEncoding)?.spec();
     let layout = |spec: &EncodingSpec| (spec.version, spec.block_len, spec.block_bytes);
+    let declared_otherwise = recorded.layout.is_some() && spec.layout != recorded.layout;
+    if declared_otherwise {
+        return Err(TensorProblem::DeclaredOtherwise { encoding: recorded.name.clone() });
+    }
     if layout(spec) != layout(recorded) {
         let (expected, found) = (Box::new(spec.clone()), Box::new(recorded.clone()));
         return Err(TensorProblem::OtherEncoding { expected, found });

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bitquilt_c_bridge::C_ENTRY_SYMBOL;
+use bitquilt_declared::{Declaration, DeclarationError};
 use bitquilt_plugin_api::host::{
     self, ENTRY_SYMBOL, LibraryError, PluginLibrary, RegistrarHost, in_default_control,
 };
@@ -21,6 +22,7 @@ use bitquilt_plugin_api::host::{
 use super::preflight::{self, Entry, FileIdentity, FileReport, HeldFile, PreflightError};
 use super::probe::{PluginProbe, ProbeError};
 use super::search::{self, DirectoryOrigin, SearchPath};
+use crate::file::{self, FileError};
 use crate::registry::{Origin, PluginInfo, Registry, RegistryError, Staged};
 use crate::text::Passage;
 
@@ -80,6 +82,12 @@ pub enum PluginError {
     /// It cannot be registered.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// A declaration cannot be read.
+    #[error("{0}")]
+    Read(String),
+    /// A declaration is wrong.
+    #[error(transparent)]
+    Declaration(#[from] DeclarationError),
     /// A directory cannot be listed.
     #[error("the directory cannot be listed: {reason}")]
     Directory {
@@ -87,6 +95,9 @@ pub enum PluginError {
         reason: String,
     },
 }
+
+/// The longest text of a declaration, in bytes.
+const MAX_DECLARATION: u64 = 1 << 20;
 
 /// Loads plugins into a registry.
 pub struct Loader<'a> {
@@ -123,10 +134,10 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Loads the plugins in a directory: the files with the system's extension for libraries, in the order of their names. What is
-    /// refused is in [`Self::refusals`].
+    /// Loads the plugins in a directory: the files with the system's extension for libraries, and declarations of encodings,
+    /// `NAME.encoding.toml`, in the order of their names. What is refused is in [`Self::refusals`].
     pub fn directory(&mut self, directory: &Path) {
-        match search::libraries(directory) {
+        match search::plugins(directory) {
             Ok(files) => {
                 for file in files {
                     let _ = self.file(&file);
@@ -164,6 +175,9 @@ impl<'a> Loader<'a> {
     }
 
     fn load(&mut self, path: &Path) -> Result<Arc<PluginInfo>, PluginError> {
+        if search::is_declaration(path) {
+            return self.declaration(path);
+        }
         let report = preflight::preflight(path)?;
         if let Some((first, _)) = self.loaded.iter().find(|(known, _)| is_same_file(known, &report)) {
             return Err(PluginError::SameFile { first: first.path.clone() });
@@ -177,6 +191,16 @@ impl<'a> Loader<'a> {
         let plugin = self.registry.commit(staged, Origin::File(path.to_owned()))?;
         self.loaded.push((report, Arc::clone(&plugin)));
         Ok(plugin)
+    }
+}
+
+impl Loader<'_> {
+    /// Registers the encoding that a file declares.
+    fn declaration(&mut self, path: &Path) -> Result<Arc<PluginInfo>, PluginError> {
+        let text = file::read_text(path, MAX_DECLARATION)
+            .map_err(|error: FileError| PluginError::Read(error.to_string()))?;
+        let declaration = Declaration::parse(&text)?;
+        Ok(self.registry.declare(declaration, Origin::File(path.to_owned()))?)
     }
 }
 

@@ -17,4 +17,4 @@ pub use children::child_main;
 pub use loader::{Loader, PluginError, Refusal};
 pub use preflight::{Entry, FileIdentity, FileReport, PreflightError, inspect};
 pub use probe::{PluginProbe, ProbeError};
-pub use search::{DirectoryOrigin, PATH_VARIABLE, SearchDirectory, SearchPath};
+pub use search::{DECLARATION_SUFFIX, DirectoryOrigin, PATH_VARIABLE, SearchDirectory, SearchPath};

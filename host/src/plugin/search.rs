@@ -157,12 +157,22 @@ pub(super) fn is_elevated() -> bool {
     }
 }
 
-/// The libraries in a directory, sorted by name.
-pub(super) fn libraries(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
+/// How the name of a file ends that declares an encoding.
+pub const DECLARATION_SUFFIX: &str = ".encoding.toml";
+
+/// Whether a file declares an encoding.
+pub(super) fn is_declaration(path: &Path) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.ends_with(DECLARATION_SUFFIX))
+}
+
+/// The libraries in a directory and the declarations of encodings, sorted by name.
+pub(super) fn plugins(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == std::env::consts::DLL_EXTENSION) {
+        let is_library =
+            path.extension().is_some_and(|extension| extension == std::env::consts::DLL_EXTENSION);
+        if is_library || is_declaration(&path) {
             files.push(path);
         }
     }

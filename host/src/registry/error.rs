@@ -93,6 +93,19 @@ pub enum RegistryError {
         /// What to do about it.
         remedy: &'static str,
     },
+    /// An encoding has another declaration.
+    #[error(
+        "the encoding `{name}` of {origin} is already registered by {} and declared otherwise there; give one of the two another name",
+        describe(.first)
+    )]
+    OtherDeclaration {
+        /// The encoding.
+        name: String,
+        /// Who was refused.
+        origin: Origin,
+        /// Who has it.
+        first: PluginInfo,
+    },
     /// The plugin has nothing.
     #[error("it registers no encoding, op or kernel")]
     Empty,

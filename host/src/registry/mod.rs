@@ -1,6 +1,7 @@
 //! The registry: every encoding, op and kernel of a session, and whose it is.
 
 mod commit;
+mod declare;
 mod error;
 
 use std::collections::BTreeMap;

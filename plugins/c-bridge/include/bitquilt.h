@@ -141,7 +141,10 @@ typedef struct bitquilt_encoding {
      * `dst` has `count * block_len` values, aligned for f32; write all of them. `blocks` is not aligned. [any-thread] */
     int32_t (*dequantize)(void *user, const uint8_t *blocks, size_t count, float *dst, bitquilt_error *error);
 
-    /* The layout of a block as canonical text, where it is made of declared fields, or NULL. It may have up to 65535 bytes. */
+    /* The layout of a block, where it is made of declared fields, or NULL: the text of a NAME.encoding.toml, as FORMAT.md of
+     * the crate bitquilt-declared defines it, of up to 65535 bytes. A host with kernels for declared encodings multiplies with
+     * the weights by them, so the layout has to decode to what `dequantize` gives. Where `quantize` and `dequantize` are NULL the
+     * layout is all there is, and the host does both; `version`, `block_len` and `block_bytes` may then be 0. */
     const char *layout;
 } bitquilt_encoding;
 

@@ -1,5 +1,6 @@
 //! An encoding that C describes.
 
+use bitquilt_declared::{Declaration, DeclaredEncoding};
 use bitquilt_plugin_api::{EncodingSpec, Error, Importance, QuantizationEncoding, Result, Rows};
 
 use crate::call::{User, call};
@@ -8,6 +9,47 @@ use crate::read::{self, Item};
 
 /// The longest layout, in bytes, the zero at its end included.
 const MAX_LAYOUT: usize = 1 << 16;
+
+/// An encoding that C has functions for, or only declares.
+pub(crate) enum AnyEncoding {
+    Coded(CEncoding),
+    Declared(DeclaredEncoding),
+}
+
+impl AnyEncoding {
+    /// Reads the description; `what` names it in errors.
+    pub(crate) fn read(what: &str, raw: &Item<RawEncoding>) -> Result<Self> {
+        let record = raw.read(what)?;
+        match (record.quantize, record.dequantize) {
+            (None, None) if record.layout.is_some() => Self::declared(what, &record).map(Self::Declared),
+            _ => CEncoding::read(what, raw).map(Self::Coded),
+        }
+    }
+
+    /// The encoding that the layout alone says all of.
+    fn declared(what: &str, raw: &RawEncoding) -> Result<DeclaredEncoding> {
+        let text = raw.layout.read_long(&format!("{what}->layout"), MAX_LAYOUT)?;
+        let declaration = Declaration::parse(&text)
+            .map_err(|error| Error::invalid(format_args!("{what}->layout: {error}")))?;
+        let name = raw.name.read(&format!("{what}->name"))?;
+        if declaration.name() != name {
+            return Err(Error::invalid(format_args!(
+                "{what}->layout declares the encoding `{}`, and {what}->name is `{name}`; they must be the same",
+                declaration.name()
+            )));
+        }
+        let of_layout = (declaration.version(), declaration.block_len(), declaration.block_bytes());
+        let (version, len, bytes) = (raw.version, raw.block_len, raw.block_bytes);
+        if (version, len, bytes) != (0, 0, 0) && (version, len, bytes) != of_layout {
+            let (its_version, its_len, its_bytes) = of_layout;
+            return Err(Error::invalid(format_args!(
+                "{what} has version {version} and blocks of {len} values in {bytes} bytes, its layout declares version {its_version} and \
+                 {its_len} in {its_bytes}; leave the three 0, or make them the same"
+            )));
+        }
+        Ok(DeclaredEncoding::new(declaration))
+    }
+}
 
 pub(crate) struct CEncoding {
     spec: EncodingSpec,
@@ -18,7 +60,7 @@ pub(crate) struct CEncoding {
 
 impl CEncoding {
     /// Reads the description; `what` names it in errors.
-    pub(crate) fn read(what: &str, raw: &Item<RawEncoding>) -> Result<Self> {
+    fn read(what: &str, raw: &Item<RawEncoding>) -> Result<Self> {
         let raw = raw.read(what)?;
         let name = raw.name.read(&format!("{what}->name"))?;
         let summary = raw.summary.read_or_empty(&format!("{what}->summary"))?;

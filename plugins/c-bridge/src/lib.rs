@@ -28,7 +28,7 @@ use std::ffi::c_void;
 
 use bitquilt_plugin_api::{Error, Plugin, Result};
 
-use encoding::CEncoding;
+use encoding::AnyEncoding;
 use header::{C_API, LEAST_PLUGIN, MAGIC, RawPlugin};
 use kernel::CProvider;
 use op::COp;
@@ -83,7 +83,10 @@ pub unsafe fn plugin(symbol: *const c_void) -> Result<Plugin> {
     let raw = unsafe { read::copy(raw, size as usize) };
     let mut plugin = Plugin::new(raw.name.read("plugin->name")?, raw.version.read("plugin->version")?);
     for (index, encoding) in raw.encodings.read("plugin->encodings", MAX_ITEMS)?.iter().enumerate() {
-        plugin = plugin.encoding(CEncoding::read(&format!("plugin->encodings[{index}]"), encoding)?);
+        plugin = match AnyEncoding::read(&format!("plugin->encodings[{index}]"), encoding)? {
+            AnyEncoding::Coded(encoding) => plugin.encoding(encoding),
+            AnyEncoding::Declared(encoding) => plugin.encoding(encoding),
+        };
     }
     let ops = raw.ops.read("plugin->ops", MAX_ITEMS)?.iter().enumerate();
     let ops = ops.map(|(index, op)| COp::read(&format!("plugin->ops[{index}]"), op));

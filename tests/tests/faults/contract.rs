@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bitquilt::plugin_api::Selector;
 use bitquilt::{Graph, InferenceSession, Tensor, TensorType};
 use bitquilt_tests::host::{Host, qmatmul};
 use bitquilt_tests::{PluginDir, contract};
@@ -129,8 +130,13 @@ fn replaced(host: &Host, dir: &PluginDir, mode: &str, encoding: &str) -> String 
     let session = host.session(&[dir.path()]);
     assert_eq!(session.refusals(), []);
     let plugin = session.registry().encoding(encoding).unwrap().plugin();
-    let kernels = session.registry().kernels("qmatmul", Some(encoding)).count();
+    let of_its_own = Selector::Encoding(encoding.to_owned());
+    let kernels = session.registry().kernels("qmatmul", Some(encoding));
+    let kernels = kernels.filter(|kernel| kernel.key().selector == of_its_own).count();
     // The fixture stores f32 as it is: the product is exact, and not what the former encoding gives.
     assert_ne!(qmatmul(&session, encoding).unwrap(), qmatmul(&host.session(&[]), encoding).unwrap());
-    format!("`{encoding}` is the plugin `{}`'s, and has {kernels} kernel for qmatmul", plugin.name)
+    format!(
+        "`{encoding}` is the plugin `{}`'s, and has {kernels} kernels of its own for qmatmul",
+        plugin.name
+    )
 }

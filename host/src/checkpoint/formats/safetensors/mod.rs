@@ -8,13 +8,13 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bitquilt_plugin_api::{DType, ShapeDisplay};
+use bitquilt_plugin_api::{DType, EncodingSpec, ShapeDisplay};
 use safetensors::Dtype;
 use serde::de::value::{Error as DeError, StrDeserializer};
 use serde::de::{Deserialize, IntoDeserializer};
 
 use self::header::{Header, METADATA_KEY, TensorInfo};
-use self::records::{OPAQUE_KEY, OpaqueRecord, RECORDS_KEY, Record};
+use self::records::{DECLARED_KEY, OPAQUE_KEY, OpaqueRecord, RECORDS_KEY, Record};
 use crate::checkpoint::container::{Container, Contents, FileLayout, Format, Types};
 use crate::checkpoint::error::{Fault, MAX_RANK, TensorProblem};
 use crate::checkpoint::metadata::Metadata;
@@ -87,6 +87,7 @@ fn parse(bytes: &[u8]) -> Result<Contents, Fault> {
     let mut records = Records {
         encoded: records::take(&mut metadata, RECORDS_KEY)?,
         opaque: records::take(&mut metadata, OPAQUE_KEY)?,
+        declared: records::take_declared(&mut metadata)?,
     };
     let metadata = metadata::read(metadata)?;
     tensors.sort_by_key(|(_, info)| info.data_offsets);
@@ -160,6 +161,8 @@ fn place(info: &TensorInfo, expected: usize, available: usize) -> Result<(), Ten
 struct Records {
     encoded: BTreeMap<String, Record>,
     opaque: BTreeMap<String, OpaqueRecord>,
+    /// The encodings that are declared, by name.
+    declared: BTreeMap<String, EncodingSpec>,
 }
 
 impl Records {
@@ -180,7 +183,9 @@ impl Records {
         }
         let (element, shape, expected) = match (record, opaque) {
             (Some(record), _) => {
-                let (spec, shape) = (record.spec(), record.shape);
+                let spec =
+                    record.spec(&self.declared).map_err(|problem| TensorProblem::Declared { problem })?;
+                let (spec, shape) = (Arc::new(spec), record.shape);
                 TensorElement::Encoded(Arc::clone(&spec)).bytes(&shape)?;
                 // The check above found that the rows are whole blocks.
                 let expected = spec.byte_shape(&shape).unwrap_or_default();
@@ -227,13 +232,14 @@ fn stored_element(info: &TensorInfo) -> Result<TensorElement, TensorProblem> {
 /// Dtypes of larger values come first and the data begins at a multiple of 64, so that every value is aligned.
 fn lay_out<'a>(mut order: Types<'a>, metadata: &Metadata) -> Result<FileLayout<'a>, String> {
     order.sort_by_key(|(name, element, _)| (Reverse(element.alignment()), *name));
-    if let Some(key) = [RECORDS_KEY, OPAQUE_KEY, metadata::KEY].into_iter().find(|key| metadata.contains(key))
+    if let Some(key) =
+        [RECORDS_KEY, OPAQUE_KEY, DECLARED_KEY, metadata::KEY].into_iter().find(|key| metadata.contains(key))
     {
         return Err(format!("the metadata `{key}` is written by the library; remove it"));
     }
     let mut header =
         Header { metadata: metadata::write(metadata)?, tensors: Vec::with_capacity(order.len()) };
-    let mut records = Records { encoded: BTreeMap::new(), opaque: BTreeMap::new() };
+    let (mut encoded, mut opaque, mut declared) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     let mut end = 0usize;
     for (name, element, logical) in &order {
         let (name, begin) = ((*name).to_owned(), end);
@@ -250,14 +256,22 @@ fn lay_out<'a>(mut order: Types<'a>, metadata: &Metadata) -> Result<FileLayout<'
         }
         end = begin.checked_add(bytes).ok_or("the tensors have more bytes than a file can")?;
         if let Some(record) = Record::of(element, logical) {
-            records.encoded.insert(name.clone(), record);
+            encoded.insert(name.clone(), record);
+        }
+        if let TensorElement::Encoded(spec) = element
+            && let Some(layout) = &spec.layout
+            && declared.insert(spec.name.clone(), layout.clone()).is_some_and(|other| other != *layout)
+        {
+            let encoding = Brief(&spec.name);
+            return Err(format!(
+                "two tensors are of encodings `{encoding}` that are declared differently; rename one"
+            ));
         }
         if let Some(record) = OpaqueRecord::of(element, logical) {
-            records.opaque.insert(name.clone(), record);
+            opaque.insert(name.clone(), record);
         }
         header.tensors.push((name, TensorInfo { dtype, shape, data_offsets: (begin, end) }));
     }
-    let Records { encoded, opaque } = records;
     if !encoded.is_empty() {
         let text = records::write(encoded).map_err(|error| error.to_string())?;
         header.metadata.insert(RECORDS_KEY.to_owned(), text);
@@ -265,6 +279,10 @@ fn lay_out<'a>(mut order: Types<'a>, metadata: &Metadata) -> Result<FileLayout<'
     if !opaque.is_empty() {
         let text = records::write(opaque).map_err(|error| error.to_string())?;
         header.metadata.insert(OPAQUE_KEY.to_owned(), text);
+    }
+    if !declared.is_empty() {
+        let text = records::write_declared(declared).map_err(|error| error.to_string())?;
+        header.metadata.insert(DECLARED_KEY.to_owned(), text);
     }
     Ok(FileLayout { head: head(&header)?, order })
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bitquilt_declared::Declaration;
 use bitquilt_plugin_api::EncodingSpec;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,9 @@ pub(super) const RECORDS_KEY: &str = "bitquilt.encodings";
 
 /// The key of the records of opaque tensors whose type is no dtype of safetensors.
 pub(super) const OPAQUE_KEY: &str = "bitquilt.opaque";
+
+/// The key of the declarations of encodings in the metadata.
+pub(super) const DECLARED_KEY: &str = "bitquilt.declared";
 
 /// The form of the records; another one is refused.
 const FORMAT: u32 = 1;
@@ -92,11 +96,59 @@ impl Record {
         Some(Self { encoding, version, block_len, block_bytes, shape })
     }
 
-    /// The encoding, as far as it is recorded.
-    pub(super) fn spec(&self) -> Arc<EncodingSpec> {
+    /// The encoding, as far as it is recorded, or else declared.
+    pub(super) fn spec(&self, declared: &BTreeMap<String, EncodingSpec>) -> Result<EncodingSpec, String> {
         let spec = EncodingSpec::new(self.encoding.as_str(), self.block_len, self.block_bytes);
-        Arc::new(spec.version(self.version))
+        let spec = spec.version(self.version);
+        let Some(declared) = declared.get(&spec.name) else { return Ok(spec) };
+        let block = |spec: &EncodingSpec| (spec.version, spec.block_len, spec.block_bytes);
+        if block(declared) == block(&spec) {
+            return Ok(declared.clone());
+        }
+        Err(format!(
+            "it is recorded as {} version {}, {} values in {} bytes, which the file declares as version {}, {} values in {} bytes",
+            spec.name,
+            spec.version,
+            spec.block_len,
+            spec.block_bytes,
+            declared.version,
+            declared.block_len,
+            declared.block_bytes
+        ))
     }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Declared<E> {
+    format: u32,
+    encodings: E,
+}
+
+/// The text of the declarations of encodings, by name.
+pub(super) fn write_declared(declarations: BTreeMap<String, String>) -> serde_json::Result<String> {
+    serde_json::to_string(&Declared { format: FORMAT, encodings: UniqueMap(declarations) })
+}
+
+/// Takes the declared encodings out of the metadata; or says what is wrong with them.
+pub(super) fn take_declared(
+    metadata: &mut BTreeMap<String, String>,
+) -> Result<BTreeMap<String, EncodingSpec>, String> {
+    let Some(text) = metadata.remove(DECLARED_KEY) else { return Ok(BTreeMap::new()) };
+    check_format(DECLARED_KEY, &text, FORMAT)?;
+    let Declared { encodings: UniqueMap(texts), .. }: Declared<UniqueMap<String>> =
+        serde_json::from_str(&text).map_err(|error| malformed(DECLARED_KEY, &error))?;
+    let mut declared = BTreeMap::new();
+    for (name, text) in texts {
+        let wrong = |problem: String| {
+            format!("the metadata `{DECLARED_KEY}` declares the encoding `{}`: {problem}", Brief(&name))
+        };
+        let declaration = Declaration::parse(&text).map_err(|error| wrong(error.to_string()))?;
+        if declaration.name() != name {
+            return Err(wrong(format!("the declaration's name is `{}`", declaration.name())));
+        }
+        declared.insert(name, declaration.spec());
+    }
+    Ok(declared)
 }
 
 /// Whether a name can be an encoding's or a type's: so that it can be shown as it is.
