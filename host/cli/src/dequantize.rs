@@ -29,7 +29,7 @@ pub struct DequantizeArguments {
 impl DequantizeArguments {
     /// Does it.
     pub fn execute(&self, session: &SessionArguments) -> miette::Result<()> {
-        let session = session.build()?;
+        let session = session.build_for(&[&self.input])?;
         let mut rewrite = Rewrite::open(&self.input, &self.output).into_diagnostic()?;
         let encoded = rewrite.file().tensors().filter(|(_, stored)| stored.encoding().is_some());
         let names: Vec<String> = encoded.map(|(name, _)| name.to_owned()).collect();

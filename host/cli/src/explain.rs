@@ -37,7 +37,7 @@ impl ExplainArguments {
         {
             return Err(miette!("--bind: the symbol `{}` has two values; give it one", Brief(symbol)));
         }
-        let session = session.build()?;
+        let session = session.build_for(&[&self.file])?;
         let graph = Graph::load(&self.file, session.registry()).into_diagnostic()?;
         let model = session.load(&graph).into_diagnostic()?;
         let plan = if bindings.is_empty() { model.explain() } else { model.explain_for(&bindings) };

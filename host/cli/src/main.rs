@@ -52,6 +52,7 @@ macro_rules! commands {
 
 commands! {
     #[command(subcommand)] Plugin = plugin::PluginCommand,
+    #[command(subcommand)] Encoding = encoding::EncodingCommand,
     Inspect = inspect::InspectArguments,
     Quantize = quantize::QuantizeArguments,
     Dequantize = dequantize::DequantizeArguments,

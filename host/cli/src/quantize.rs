@@ -57,7 +57,7 @@ pub struct QuantizeArguments {
 impl QuantizeArguments {
     /// Does it.
     pub fn execute(&self, session: &SessionArguments) -> miette::Result<()> {
-        let session = session.build()?;
+        let session = session.build_for(&[&self.input])?;
         let registry = session.registry();
         let rewrite = Rewrite::open(&self.input, &self.output).into_diagnostic()?;
         if let Some(importance) = self.importance.as_ref().filter(|path| file::is_same(path, &self.output)) {

@@ -45,7 +45,7 @@ impl RunArguments {
     /// Does it.
     pub fn execute(&self, session: &SessionArguments) -> miette::Result<()> {
         self.check_files()?;
-        let session = session.build()?;
+        let session = session.build_for(&[&self.file])?;
         let graph = Graph::load(&self.file, session.registry()).into_diagnostic()?;
         let model = session.load(&graph).into_diagnostic()?;
         let read = |(name, file): &(String, PathBuf)| Ok((name.clone(), npy::read(file)?));

@@ -1,7 +1,8 @@
 //! The session that a command runs in.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use bitquilt::checkpoint::Checkpoint;
 use bitquilt::plugin::{PluginProbe, SearchPath};
 use bitquilt::text::Passage;
 use bitquilt::{InferenceSession, Isa, SessionBuilder};
@@ -33,6 +34,9 @@ pub struct SessionArguments {
     // What is said of it lists all there are.
     #[arg(long, value_name = "NAME", global = true, help_heading = GLOBAL, value_parser = isa, help = isa_help())]
     isa: Option<Isa>,
+    /// When weights are decoded whose encodings have no kernels of their own: `each run`, or once, into `f16` or `f32`.
+    #[arg(long, value_name = "WHEN", global = true, help_heading = GLOBAL, value_parser = ["each run", "f16", "f32"])]
+    decode: Option<String>,
 }
 
 fn isa_help() -> String {
@@ -76,8 +80,16 @@ impl SessionArguments {
 
     /// The session. Plugins that are refused are reported.
     pub fn build(&self) -> miette::Result<InferenceSession> {
+        self.build_for(&[])
+    }
+
+    /// The session for checkpoints, whose declared encodings it has, too. Those that cannot be opened are left out here: who reads them
+    /// says why.
+    pub fn build_for(&self, files: &[&Path]) -> miette::Result<InferenceSession> {
+        let files: Vec<Checkpoint> = files.iter().filter_map(|file| Checkpoint::open(file).ok()).collect();
+        let with_files = |builder: SessionBuilder| files.iter().fold(builder, SessionBuilder::encodings_of);
         match self.threads[..] {
-            [] => self.build_with(|builder| builder),
+            [] => self.build_with(with_files),
             [threads] => {
                 let threads = threads.into();
                 // Those that quantize and decode, which are started here, by their first use.
@@ -85,7 +97,7 @@ impl SessionArguments {
                 pool.map_err(|error| {
                     miette!("--threads {threads}: they could not be started: {error}; give fewer")
                 })?;
-                self.build_with(|builder| builder.threads(threads))
+                self.build_with(|builder| with_files(builder.threads(threads)))
             }
             _ => Err(miette!("--threads: `bench` alone takes several numbers")),
         }
@@ -104,6 +116,9 @@ impl SessionArguments {
             tracing::warn!("{}", Passage(note));
         }
         let mut builder = set(InferenceSession::builder().search_path(path));
+        if let Some(decode) = &self.decode {
+            builder = builder.option("decode", decode);
+        }
         if let Some(isa) = self.isa {
             builder = builder.option("isa", isa.name());
         }

@@ -12,7 +12,7 @@ use miette::{IntoDiagnostic, miette};
 use crate::output::print_line;
 
 /// The files of a new crate; what stands in double braces is filled in.
-const FILES: [(&str, &str); 6] = [
+static FILES: [(&str, &str); 6] = [
     ("Cargo.toml", include_str!("template/Cargo.toml.in")),
     ("README.md", include_str!("template/README.md.in")),
     (".gitignore", "/target\n"),
@@ -20,6 +20,8 @@ const FILES: [(&str, &str); 6] = [
     ("src/encoding.rs", include_str!("template/encoding.rs.in")),
     ("src/row_norms.rs", include_str!("template/row_norms.rs.in")),
 ];
+/// The file of --kernel.
+static KERNEL_FILE: (&str, &str) = ("src/kernel.rs", include_str!("template/kernel.rs.in"));
 /// A plugin's name leaves room for what the names of its ops add to it.
 const MAX_NAME: usize = 48;
 /// Names that no crate can have: Rust's words, and crates that come with it.
@@ -99,6 +101,9 @@ pub struct NewArguments {
     /// default the one that this command was built with.
     #[arg(long, value_name = "PATH")]
     plugin_api: Option<PathBuf>,
+    /// Adds kernels that make `qmatmul` with the encoding quick: how a block unpacks, over the kernel kit of the same checkout.
+    #[arg(long)]
+    kernel: bool,
 }
 
 impl NewArguments {
@@ -108,17 +113,37 @@ impl NewArguments {
         let plugin_api = self.plugin_api()?;
         let dependency = format!("version = \"{API_VERSION}\", path = {}", quoted(&plugin_api)?);
         let kit = format!("path = {}", quoted(&plugin_api.join("kit"))?);
+        let kernels = plugin_api.join("../plugins/kernels");
+        let kernels = fs::canonicalize(&kernels).map_err(|error| {
+            miette!("the kernel kit, {}: {error}; name a whole checkout with --plugin-api", kernels.display())
+        });
+        let only_with_kernel = |text: String| if self.kernel { text } else { String::new() };
+        let kernels = match self.kernel {
+            true => format!("bitquilt-kernels = {{ path = {} }}\n", quoted(&kernels?)?),
+            false => String::new(),
+        };
         let encoding = name.replacen('-', ".", 1).replace('-', "_");
         let library = name.replace('-', "_");
+        let providers = format!("        .kernels(bitquilt_kernels::qmatmul::<Int4>(\"{encoding}\"))\n");
         let fill = |text: &str| {
             text.replace("{{name}}", &name)
                 .replace("{{encoding}}", &encoding)
                 .replace("{{library}}", &library)
                 .replace("{{dependency}}", &dependency)
                 .replace("{{kit}}", &kit)
+                .replace("{{kernels}}", &kernels)
+                .replace("{{kernel_module}}", &only_with_kernel("mod kernel;\n".to_owned()))
+                .replace("{{kernel_providers}}", &only_with_kernel(providers.clone()))
+                .replace(
+                    "{{kernel_row}}",
+                    &only_with_kernel(
+                        "| `src/kernel.rs` | how a block unpacks, for fast products |\n".to_owned(),
+                    ),
+                )
         };
         check_empty(&self.dir)?;
-        write_crate(&self.dir, &fill)
+        let files = FILES.iter().chain(self.kernel.then_some(&KERNEL_FILE));
+        write_crate(&self.dir, files, &fill)
             .map_err(|error| miette!("the crate cannot be written to {}: {error}", self.dir.display()))?;
         let (directory, library) = (self.dir.display(), library_file(&library));
         print_line(format_args!("wrote the plugin {name} to {directory}; next:"))?;
@@ -214,10 +239,14 @@ fn check_empty(directory: &Path) -> miette::Result<()> {
 }
 
 /// Writes the crate into a folder of the directory, and moves it out when it is whole.
-fn write_crate(directory: &Path, fill: &dyn Fn(&str) -> String) -> io::Result<()> {
+fn write_crate(
+    directory: &Path,
+    files: impl Iterator<Item = &'static (&'static str, &'static str)>,
+    fill: &dyn Fn(&str) -> String,
+) -> io::Result<()> {
     let is_new = !directory.exists();
     let partial = directory.join(".partial");
-    let written = write_files(&partial, fill).and_then(|()| {
+    let written = write_files(&partial, files, fill).and_then(|()| {
         for entry in fs::read_dir(&partial)? {
             let entry = entry?;
             fs::rename(entry.path(), directory.join(entry.file_name()))?;
@@ -233,8 +262,12 @@ fn write_crate(directory: &Path, fill: &dyn Fn(&str) -> String) -> io::Result<()
     written
 }
 
-fn write_files(directory: &Path, fill: &dyn Fn(&str) -> String) -> io::Result<()> {
-    for (path, text) in FILES {
+fn write_files(
+    directory: &Path,
+    files: impl Iterator<Item = &'static (&'static str, &'static str)>,
+    fill: &dyn Fn(&str) -> String,
+) -> io::Result<()> {
+    for (path, text) in files {
         let path = directory.join(path);
         fs::create_dir_all(path.parent().unwrap_or(directory))?;
         fs::write(path, fill(text))?;
