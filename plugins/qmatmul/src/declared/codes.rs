@@ -93,7 +93,7 @@ codes! {
         |record, codes| record.bytes(codes),
         |fields, _table| fields.bytes();
     /// Indices of 4 bits into a table of codes of 8 bits.
-    Indices: 8 bits, parts Indices, 16 bytes, indices true, common false,
+    Indices: 8 bits, parts Indices, 16 bytes, indices true, common true,
         |record, codes| record.nibbles(codes),
         |fields, table| {
             let indices = fields.nibbles();

@@ -124,7 +124,7 @@ impl<C, F> Clone for Declared<C, F> {
 impl<C: CodeField, F: FactorField<C>> Unpack for Declared<C, F> {
     type Form = F::Form;
     const STRIP_BYTES: usize = F::BYTES + C::BYTES;
-    // Code of their own for each width of a tile is kept for the commonest: integers of 4 bits with a scale, or a zero point, too.
+    // Code of their own for each width of a tile is kept for the commonest: codes of 4 bits with a scale, or a zero point, too.
     const IS_STREAMED: bool = C::IS_COMMON && F::IS_COMMON;
 
     fn block(&self) -> (usize, usize) {
