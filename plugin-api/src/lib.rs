@@ -130,6 +130,7 @@ mod float8;
 mod guard;
 pub mod host;
 mod kernel;
+mod name;
 mod op;
 mod plugin;
 mod prepared;
@@ -156,6 +157,7 @@ pub use kernel::{
     InputTransform, Kernel, KernelKey, KernelProvider, Prepared, PreparedTransform, RowPart, Scratch,
     Selector, Shapes, Support,
 };
+pub use name::{MAX_NAME, name_problem};
 pub use op::{Arity, AttributeSpec, Contraction, InputKind, InputSpec, Op, OpSignature, OutputType, Split};
 pub use plugin::{IntoPlugin, Plugin};
 pub use prepared::{Next, PreparedMemory};

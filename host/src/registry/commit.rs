@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use bitquilt_plugin_api::host::{Registration, Staged};
 use bitquilt_plugin_api::{
-    Arity, Contraction, EncodingHandle, InputKind, KernelKey, KernelProviderHandle, OpHandle, OpSignature,
-    Selector, Split,
+    Arity, Contraction, EncodingHandle, InputKind, KernelKey, KernelProviderHandle, MAX_NAME, OpHandle,
+    OpSignature, Selector, Split, name_problem,
 };
 
-use super::error::{MAX_NAME, RegistryError};
+use super::error::RegistryError;
 use super::{Origin, PluginInfo, RegisteredEncoding, RegisteredKernel, RegisteredOp, Registry};
 use crate::text::Brief;
 
@@ -183,18 +183,12 @@ fn duplicate(
 }
 
 fn check_name(what: &'static str, name: &str) -> Result<(), RegistryError> {
-    let problem = if name.is_empty() {
-        "is empty"
-    } else if name.len() > MAX_NAME {
-        "is too long"
-    } else if !name.starts_with(|first: char| first.is_ascii_alphabetic()) {
-        "does not begin with a letter"
-    } else if !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')) {
-        "has other characters"
-    } else {
-        return Ok(());
-    };
-    Err(RegistryError::Name { what, name: name.chars().take(MAX_NAME).collect(), problem })
+    match name_problem(name) {
+        None => Ok(()),
+        Some(problem) => {
+            Err(RegistryError::Name { what, name: name.chars().take(MAX_NAME).collect(), problem })
+        }
+    }
 }
 
 fn check_signature(signature: &OpSignature) -> Result<(), RegistryError> {

@@ -2,14 +2,11 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use bitquilt_plugin_api::EncodingSpec;
+use bitquilt_plugin_api::{EncodingSpec, MAX_NAME};
 
 use super::{Origin, PluginInfo};
 use crate::similar::similar;
 use crate::text::{Brief, List, Passage};
-
-/// The longest name of a plugin, encoding, op, input, attribute or kernel.
-pub(super) const MAX_NAME: usize = 64;
 
 /// Why a plugin's registrations were refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -8,14 +8,12 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
 use bitquilt_plugin_api::text::Cut;
-use bitquilt_plugin_api::{Error, Result};
+use bitquilt_plugin_api::{Error, MAX_NAME, Result, name_problem};
 
 /// The largest size that a struct of a later header may have.
 const MAX_RECORD: usize = 1 << 16;
 /// The longest text that is read, in bytes, the zero at its end included.
 const MAX_TEXT: usize = 1024;
-/// The longest name.
-const MAX_NAME: usize = 64;
 
 /// A struct that begins with its size.
 ///
@@ -183,9 +181,7 @@ impl<'a> Text<'a> {
     /// A name that the host does not check.
     pub(crate) fn read_name(self, what: &str) -> Result<String> {
         let name = self.read(what)?;
-        let is_of_name = |char: char| char.is_ascii_alphanumeric() || matches!(char, '_' | '-' | '.');
-        let begins = name.starts_with(|first: char| first.is_ascii_alphabetic());
-        if begins && name.len() <= MAX_NAME && name.chars().all(is_of_name) {
+        if name_problem(&name).is_none() {
             return Ok(name);
         }
         Err(Error::invalid(format_args!(

@@ -2,11 +2,11 @@
 
 use std::ops::RangeInclusive;
 
-use bitquilt_plugin_api::EncodingSpec;
+use bitquilt_plugin_api::{EncodingSpec, name_problem};
 
 use crate::declaration::{Codes, Declaration, Meaning};
 use crate::draft::{CodesKind, Draft, DraftEntries, EntriesKind};
-use crate::error::{DeclarationError, MAX_NAME, MAX_SUMMARY, Problem};
+use crate::error::{DeclarationError, MAX_SUMMARY, Problem};
 use crate::field::{Entries, Order, Stored};
 use crate::float::ScaleDType;
 
@@ -92,21 +92,12 @@ impl Draft {
         }
     }
 
-    /// The rule is that of a host's registry.
     fn name(&self) -> Checked<String> {
         let name = self.present("name", self.name.as_ref(), "name = \"my.int4\"")?;
-        let problem = if name.is_empty() {
-            "is empty"
-        } else if name.len() > MAX_NAME {
-            "is too long"
-        } else if !name.starts_with(|first: char| first.is_ascii_alphabetic()) {
-            "does not begin with a letter"
-        } else if !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')) {
-            "has other characters"
-        } else {
-            return Ok(name.clone());
-        };
-        Err(self.error("name", Problem::Name { name: name.clone(), problem }))
+        match name_problem(name) {
+            None => Ok(name.clone()),
+            Some(problem) => Err(self.error("name", Problem::Name { name: name.clone(), problem })),
+        }
     }
 
     fn summary(&self) -> Checked<String> {

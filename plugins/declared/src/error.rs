@@ -2,13 +2,11 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use bitquilt_plugin_api::EncodingSpec;
 use bitquilt_plugin_api::text::Brief;
+use bitquilt_plugin_api::{EncodingSpec, MAX_NAME};
 
 /// The longest text, in bytes.
 pub(crate) const MAX_TEXT: usize = 1 << 20;
-/// The longest name that a host takes.
-pub(crate) const MAX_NAME: usize = 64;
 /// The longest summary, in bytes.
 pub(crate) const MAX_SUMMARY: usize = 200;
 
