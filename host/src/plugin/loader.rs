@@ -96,9 +96,6 @@ pub enum PluginError {
     },
 }
 
-/// The longest text of a declaration, in bytes.
-const MAX_DECLARATION: u64 = 1 << 20;
-
 /// Loads plugins into a registry.
 pub struct Loader<'a> {
     registry: &'a mut Registry,
@@ -197,7 +194,7 @@ impl<'a> Loader<'a> {
 impl Loader<'_> {
     /// Registers the encoding that a file declares.
     fn declaration(&mut self, path: &Path) -> Result<Arc<PluginInfo>, PluginError> {
-        let text = file::read_text(path, MAX_DECLARATION)
+        let text = file::read_text(path, Declaration::MAX_TEXT as u64)
             .map_err(|error: FileError| PluginError::Read(error.to_string()))?;
         let declaration = Declaration::parse(&text)?;
         Ok(self.registry.declare(declaration, Origin::File(path.to_owned()))?)

@@ -34,6 +34,9 @@ type Parsed<T> = Result<T, DeclarationError>;
 type Value<'a, 'i> = &'a Spanned<DeValue<'i>>;
 
 impl Declaration {
+    /// The longest text, in bytes.
+    pub const MAX_TEXT: usize = MAX_TEXT;
+
     /// Reads the text of a `NAME.encoding.toml`.
     pub fn parse(text: &str) -> Result<Self, DeclarationError> {
         parse(text)?.check()

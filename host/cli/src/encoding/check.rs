@@ -10,9 +10,6 @@ use miette::{IntoDiagnostic, miette};
 
 use crate::output::{print, print_line};
 
-/// The longest text of a declaration, in bytes.
-const MAX_TEXT: u64 = 1 << 20;
-
 /// Says what a declaration is: its bits a value, what each byte of a block holds, and how it is multiplied.
 #[derive(Args)]
 pub struct CheckArguments {
@@ -37,7 +34,7 @@ impl CheckArguments {
 
 /// Reads a declaration, which a session could register.
 fn read(path: &Path) -> miette::Result<Declaration> {
-    let text = file::read_text(path, MAX_TEXT).into_diagnostic()?;
+    let text = file::read_text(path, Declaration::MAX_TEXT as u64).into_diagnostic()?;
     let refused = |error: &dyn std::fmt::Display| miette!("{}: {error}", path.display());
     let declaration = Declaration::parse(&text).map_err(|error| refused(&error))?;
     let registered = Registry::default().declare(declaration.clone(), Origin::File(path.to_owned()));

@@ -18,9 +18,8 @@ use crate::session::SessionArguments;
 
 /// Learns a table of values from the weights of a checkpoint, and writes the declaration of an encoding that has it.
 ///
-/// A block is a scale in half precision and a code for each value. The table is that of the least squared error over the blocks of the
-/// weights, each divided by its largest magnitude: k-means, from quantiles, the same on every machine. Of large models so many rows are
-/// taken, evenly, as give --values values.
+/// A block is a scale in half precision and a code for each value. The table is learned by k-means over the blocks of the weights, each
+/// divided by its scale, and is the same on every machine. Of a large model as many blocks are taken, evenly, as give --values values.
 #[derive(Args)]
 pub struct FitArguments {
     /// A safetensors or GGUF file.
@@ -57,6 +56,7 @@ impl FitArguments {
                 output.display()
             ));
         }
+        file::check_writable(&output).into_diagnostic()?;
         let checkpoint = Checkpoint::open(&self.input).into_diagnostic()?;
         let session = session.build_for(&[&self.input])?;
         let values = self.sample(&checkpoint, session.registry())?;
@@ -108,8 +108,9 @@ impl FitArguments {
             let weight = read(checkpoint, name, registry).map_err(|error| miette!("{path}: {error}"))?;
             let values = weight.values::<f32>().into_diagnostic()?;
             let blocks = values.chunks_exact(self.block).step_by(step);
+            let first = sample.len();
             sample.extend(blocks.flatten());
-            if let Some(value) = sample.iter().find(|value| !value.is_finite()) {
+            if let Some(value) = sample[first..].iter().find(|value| !value.is_finite()) {
                 return Err(miette!("{path}, tensor `{}`: it has the value {value}", Brief(name)));
             }
         }
