@@ -60,7 +60,7 @@ pub use bitquilt_plugin_api::{
 pub use bitquilt_simd::{Isa, IsaError};
 pub use checkpoint::{CheckpointError, TensorDict};
 pub use compile::{ExplainedNode, ExplainedOutput, Explanation, LoadError};
-pub use encoding::{Indices, QuantizeError, QuantizeWarning, Quantized, RowLoss};
+pub use encoding::{Indices, QuantizeError, QuantizeWarning, Quantized, RowLoss, SquaredError};
 pub use error::Error;
 pub use graph::{Attention, Graph, GraphError, NodeBuilder, NodeProblem, Rope, RopePairing, Value};
 pub use model::Model;

@@ -2,28 +2,29 @@
 
 use std::path::PathBuf;
 
-use bitquilt::Tensor;
 use bitquilt::quantize::{Rewrite, RewriteError};
 use bitquilt::text::Brief;
+use bitquilt::{DType, Tensor};
 use clap::Args;
 use miette::{IntoDiagnostic, miette};
 
-use crate::rewrite;
+use crate::rewrite::{self, OutputArguments};
 use crate::session::SessionArguments;
 
 /// Decodes the encoded tensors of a checkpoint.
 ///
 /// Each becomes f32, whatever it was before it was encoded: f32 holds what an encoding decodes to exactly. Every other tensor is carried
-/// over bit for bit, and so is metadata. OUT is a safetensors file, written beside its place and
-/// renamed; it may be IN. A file that is GGUF is never written over.
+/// over bit for bit, and so is metadata. OUT is written beside its place and renamed; it may not be IN.
 #[derive(Args)]
 pub struct DequantizeArguments {
     /// A safetensors or GGUF file.
     #[arg(value_name = "IN")]
     input: PathBuf,
-    /// The safetensors file to write.
+    /// The file to write: GGUF if its name ends in .gguf, otherwise safetensors.
     #[arg(value_name = "OUT")]
     output: PathBuf,
+    #[command(flatten)]
+    out: OutputArguments,
 }
 
 impl DequantizeArguments {
@@ -31,6 +32,7 @@ impl DequantizeArguments {
     pub fn execute(&self, session: &SessionArguments) -> miette::Result<()> {
         let session = session.build_for(&[&self.input])?;
         let mut rewrite = Rewrite::open(&self.input, &self.output).into_diagnostic()?;
+        self.out.set(&mut rewrite);
         let encoded = rewrite.file().tensors().filter(|(_, stored)| stored.encoding().is_some());
         let names: Vec<String> = encoded.map(|(name, _)| name.to_owned()).collect();
         if names.is_empty() {
@@ -39,7 +41,7 @@ impl DequantizeArguments {
         // Encodings that are not there, or are others, are found before anything is written.
         for name in &names {
             rewrite.file().tensor(name, session.registry()).into_diagnostic()?;
-            rewrite.decode(name).into_diagnostic()?;
+            rewrite.cast(name, DType::F32).into_diagnostic()?;
         }
         let about = |name: &str| format!("{}, tensor `{}`", self.input.display(), Brief(name));
         let progress = rewrite::progress();
@@ -55,7 +57,7 @@ impl DequantizeArguments {
             Ok(decoded)
         };
         rewrite::begin(&progress, "decoding", rewrite.bytes());
-        rewrite.write(|bytes| progress.inc(bytes), decode).into_diagnostic()?;
+        rewrite.write(|_, bytes| progress.inc(bytes), decode).into_diagnostic()?;
         progress.finish_and_clear();
         rewrite::report(
             &self.output,

@@ -56,6 +56,7 @@ commands! {
     Inspect = inspect::InspectArguments,
     Quantize = quantize::QuantizeArguments,
     Dequantize = dequantize::DequantizeArguments,
+    Convert = convert::ConvertArguments,
     Explain = explain::ExplainArguments,
     Run = run::RunArguments,
     #[command(subcommand)] Bench = bench::BenchCommand,

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::time::Instant;
 
 use bitquilt::checkpoint::Checkpoint;
 use bitquilt::quantize::{
-    Conversion, Event, NamePattern, Plan, Recipe, RecipeError, Rewrite, Target, WEIGHTS, is_dense_weight,
+    Conversion, NamePattern, Plan, Recipe, RecipeError, Report, Rewrite, Target, WEIGHTS, is_dense_weight,
     is_weight,
 };
 use bitquilt::registry::Registry;
@@ -14,113 +15,187 @@ use bitquilt::{DType, Element, EncodingSpec, Importance, TensorDict, file};
 use clap::{ArgGroup, Args};
 use miette::{IntoDiagnostic, miette};
 
-use crate::rewrite;
+use crate::output::print_with;
+use crate::rewrite::{self, OutputArguments};
 use crate::session::SessionArguments;
 
 /// Encodes weights of a checkpoint.
 ///
-/// Weights are the tensors of rank 2 or 3 that hold f32, f16 or bf16 values. Those that --only names, or all, or those that a recipe decides for, are encoded row by row; every
-/// other tensor is carried over bit for bit. OUT is a safetensors file, in which an encoded weight is U8 of shape [rows, bytes a row]; its
-/// encoding and logical shape are in the metadata, where `bitquilt inspect` and other commands read them. Metadata is carried over, that
-/// of GGUF files with its types, the tokenizer included. Of a model in several files any one, or their index, is IN.
+/// Weights are the tensors of rank 2 or 3 that hold f32, f16 or bf16 values, or are encoded. They are encoded row by row; every other
+/// tensor is carried over bit for bit, and so is all metadata, the tokenizer included. Of a model in several files any one, or their
+/// index, is IN. In a safetensors file an encoded weight is U8 of shape [rows, bytes a row]; its encoding and logical shape are in the
+/// metadata. A GGUF file holds the encodings that have a number in ggml, as other programs read them.
+///
+/// Of several --encoding options that match a weight its own name goes before a glob, a glob before the rules of --recipe, and these
+/// before the option without a glob. Two globs that match one weight have to agree. What matches nothing is an error.
 ///
 /// Rows that are no whole number of blocks, values that are NaN or infinite, and values that would decode to such are refused, and OUT is
-/// as it was: it is written beside its place and renamed. It may be IN. A file that is GGUF is never written over. Rows whose values are so small or so
-/// large that little of them is left are written, with a warning.
+/// as it was: it is written beside its place and renamed. It may not be IN. Rows whose values are so small or so large that little of them
+/// is left are written, with a warning.
 #[derive(Args)]
-#[command(group(ArgGroup::new("what").required(true).args(["encoding", "recipe"])))]
+#[command(group(ArgGroup::new("what").required(true).multiple(true).args(["encoding", "recipe"])))]
 pub struct QuantizeArguments {
     /// A safetensors or GGUF file.
     #[arg(value_name = "IN")]
     input: PathBuf,
-    /// The safetensors file to write.
+    /// The file to write: GGUF if its name ends in .gguf, otherwise safetensors.
     #[arg(value_name = "OUT")]
     output: PathBuf,
-    /// The encoding, such as q4_k; `bitquilt plugin list` shows all.
-    #[arg(short, long, value_name = "NAME")]
-    encoding: Option<String>,
+    /// The encoding of all weights, such as q4_k, or of those whose names match a glob, such as 'blk.*.ffn_down.weight=q6_k'; may be
+    /// given several times. `bitquilt plugin list` shows all; f32, f16 and bf16 decode and cast, `keep` leaves weights as they are.
+    #[arg(short, long, value_name = "[GLOB=]NAME", value_parser = Choice::parse)]
+    encoding: Vec<Choice>,
     /// A file of rules that say which weight gets which encoding, as docs of `bitquilt::quantize` and the README show.
-    #[arg(long, value_name = "FILE.toml", conflicts_with_all = ["only", "fallback"])]
+    #[arg(long, value_name = "FILE.toml", conflicts_with = "only")]
     recipe: Option<PathBuf>,
-    /// The encoding for weights whose rows are no whole number of blocks of --encoding; without it they are an error.
+    /// The encoding for weights whose rows are no whole number of blocks of theirs; without it they are an error.
     #[arg(long, value_name = "NAME")]
     fallback: Option<String>,
     /// A safetensors file with an f32 vector for each weight that is encoded, of the weight's name: how much an error costs in each
     /// column. Some encodings demand it.
     #[arg(long, value_name = "FILE")]
     importance: Option<PathBuf>,
-    /// Encodes only the weights whose names match, such as 'blk.*.ffn_{up,down}.weight'.
+    /// The weights that the --encoding without a glob is for, such as 'blk.*.ffn_{up,down}.weight'; all if it is not given.
     #[arg(long, value_name = "GLOB", value_parser = NamePattern::new)]
     only: Option<NamePattern>,
+    /// Weights that stay as they are; may be given several times.
+    #[arg(long, value_name = "GLOB", value_parser = NamePattern::new)]
+    exclude: Vec<NamePattern>,
+    /// Encodes weights anew that have another encoding already, which costs more than the first encoding did. Without it they stay, and an
+    /// --encoding with a glob that matches one is an error.
+    #[arg(long)]
+    requantize: bool,
+    /// Says what would become of each weight, and writes nothing.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    out: OutputArguments,
+}
+
+/// A value of `--encoding`.
+#[derive(Clone, Debug)]
+struct Choice {
+    /// The weights; all that nothing else decides for if it is not given.
+    weights: Option<NamePattern>,
+    target: Target,
+}
+
+impl Choice {
+    fn parse(text: &str) -> Result<Self, String> {
+        let (weights, name) = match text.rsplit_once('=') {
+            None => (None, text),
+            Some((glob, name)) => (Some(NamePattern::new(glob).map_err(|error| error.to_string())?), name),
+        };
+        if name.is_empty() {
+            return Err("the name of an encoding was expected".to_owned());
+        }
+        Ok(Self { weights, target: Target::of(name) })
+    }
 }
 
 impl QuantizeArguments {
     /// Does it.
     pub fn execute(&self, session: &SessionArguments) -> miette::Result<()> {
+        let begin = Instant::now();
         let session = session.build_for(&[&self.input])?;
         let registry = session.registry();
-        let rewrite = Rewrite::open(&self.input, &self.output).into_diagnostic()?;
+        let mut rewrite = Rewrite::open(&self.input, &self.output).into_diagnostic()?;
+        self.out.set(&mut rewrite);
         if let Some(importance) = self.importance.as_ref().filter(|path| file::is_same(path, &self.output)) {
             return Err(miette!(
                 "{} is the importance, which would be lost; name another OUT",
                 importance.display()
             ));
         }
-        let plan = self.plan(rewrite.file(), registry)?;
+        let plan = self.plan(&rewrite, registry)?;
         let importance = self.importance(&plan, registry)?;
-        let progress = rewrite::progress();
-        let about = format!("{}, tensor", self.input.display());
-        let mut observe = |event: Event<'_>| match event {
-            Event::Checking(bytes) => rewrite::begin(&progress, "checking", bytes),
-            Event::Writing(bytes) => rewrite::begin(&progress, "encoding", bytes),
-            Event::Checked(bytes) | Event::Written(bytes) => progress.inc(bytes),
-            Event::Warning { weight, warning } => {
-                progress.suspend(|| tracing::warn!("{about} `{}`: {warning}", Brief(weight)));
-            }
-        };
+        if self.dry_run {
+            return preview(&rewrite.announce(&plan, registry).into_diagnostic()?, &plan);
+        }
+        let notes = still_encoded(&plan).map_or_else(String::new, |stay| format!("\n{stay}"));
         let tensors = rewrite.file().tensors().len();
-        rewrite.quantize(&plan, registry, &importance, &mut observe).into_diagnostic()?;
-        progress.finish_and_clear();
-        let done = done(&plan);
-        rewrite::report(&self.output, format_args!("{}: of {tensors} tensors {done}", self.output.display()))
+        let report = rewrite::run(rewrite, &plan, registry, &importance)?;
+        rewrite::report(
+            &self.output,
+            format_args!(
+                "{}: of {tensors} tensors {}\n\n{report}{notes}\n\nIt took {:.1} s.",
+                self.output.display(),
+                done(&plan),
+                begin.elapsed().as_secs_f64()
+            ),
+        )
     }
 
     /// What becomes of each weight.
-    fn plan(&self, file: &Checkpoint, registry: &Registry) -> miette::Result<Plan> {
-        let tensors: Vec<(&str, Element, &[usize])> =
-            file.tensors().map(|(name, stored)| (name, stored.element(), stored.shape())).collect();
-        let tensors: Vec<_> = tensors
-            .into_iter()
-            .filter(|(_, element, shape)| !is_weight(element, shape) || is_dense_weight(element, shape))
-            .collect();
-        let recipe = match (&self.recipe, &self.encoding) {
-            (Some(path), _) => Recipe::read(path).into_diagnostic()?,
-            (None, Some(encoding)) => {
-                registry.require_encoding(encoding).into_diagnostic()?;
-                self.check_only(&tensors)?;
-                let only = self.only.clone().map_or_else(|| NamePattern::new("*"), Ok).into_diagnostic()?;
-                Recipe::new([(only, Target::of(encoding))], self.fallback.as_deref().map(Target::of))
+    fn plan(&self, rewrite: &Rewrite, registry: &Registry) -> miette::Result<Plan> {
+        let tensors = rewrite.types();
+        let path = self.input.display();
+        let recipe = self.recipe(&tensors, registry)?;
+        let plan = recipe.plan(&tensors, registry).map_err(|error| {
+            let is_row_length = matches!((&error, &self.recipe), (RecipeError::RowLength { .. }, None));
+            let remedy = if is_row_length { ", or leave it out with --exclude" } else { "" };
+            miette!("{path}: {error}{remedy}")
+        })?;
+        match still_encoded(&plan) {
+            Some(stay) if plan.conversions.is_empty() => {
+                Err(miette!("{path}: there is nothing to do: {stay}"))
             }
-            (None, None) => return Err(miette!("give --encoding or --recipe")),
+            _ => Ok(plan),
+        }
+    }
+
+    /// What is wanted, of the options.
+    fn recipe(&self, tensors: &[(&str, Element, &[usize])], registry: &Registry) -> miette::Result<Recipe> {
+        let targets = self.encoding.iter().map(|choice| &choice.target);
+        for target in targets.cloned().chain(self.fallback.as_deref().map(Target::of)) {
+            if let Target::Encoding(name) = target {
+                registry.require_encoding(&name).into_diagnostic()?;
+            }
+        }
+        let mut others = self.encoding.iter().filter(|choice| choice.weights.is_none());
+        let (uniform, second) = (others.next(), others.next());
+        if let (Some(first), Some(second)) = (uniform, second) {
+            let (first, second) = (&first.target, &second.target);
+            return Err(miette!(
+                "--encoding {first} and --encoding {second} are both for all weights; say GLOB={second} for some"
+            ));
+        }
+        let mut recipe = match (&self.recipe, uniform, &self.only) {
+            (_, None, Some(only)) => {
+                return Err(miette!("--only {} needs an --encoding without a glob", Brief(only.as_str())));
+            }
+            (Some(path), ..) => Recipe::read(path).into_diagnostic()?,
+            (None, Some(choice), Some(only)) => Recipe::new([(only.clone(), choice.target.clone())], None),
+            (None, ..) => Recipe::new([], None),
         };
-        recipe.plan(&tensors, registry).map_err(|error| {
-            let only = matches!((&error, &self.recipe), (RecipeError::RowLength { .. }, None));
-            let remedy = if only { ", or leave it out with --only" } else { "" };
-            miette!("{}: {error}{remedy}", self.input.display())
-        })
+        let choices = self
+            .encoding
+            .iter()
+            .filter_map(|Choice { weights, target }| Some((weights.clone()?, target.clone())));
+        recipe = recipe.with_choices(choices).excluding(self.exclude.clone()).requantizing(self.requantize);
+        if let Some(fallback) = &self.fallback {
+            recipe = recipe.with_fallback(Target::of(fallback));
+        }
+        if let Some(choice) = uniform {
+            self.check_only(tensors)?;
+            if self.only.is_none() {
+                recipe = recipe.with_default(choice.target.clone()).into_diagnostic()?;
+            }
+        }
+        Ok(recipe)
     }
 
     /// An error if there is nothing to encode.
     fn check_only(&self, tensors: &[(&str, Element, &[usize])]) -> miette::Result<()> {
         let matches = |name: &str| self.only.as_ref().is_none_or(|pattern| pattern.is_match(name));
+        if tensors.iter().any(|(name, element, shape)| is_weight(element, shape) && matches(name)) {
+            return Ok(());
+        }
         let weights: Vec<&str> = tensors
             .iter()
             .filter(|(_, element, shape)| is_dense_weight(element, shape))
             .map(|(name, ..)| *name)
             .collect();
-        if weights.iter().any(|name| matches(name)) {
-            return Ok(());
-        }
         let path = self.input.display();
         let Some(glob) = &self.only else { return Err(miette!("{path} has no {WEIGHTS}")) };
         let glob = Brief(glob.as_str());
@@ -144,7 +219,7 @@ impl QuantizeArguments {
             Target::Encoding(name) => {
                 Some((conversion.weight.clone(), registry.encoding(name)?.spec().clone()))
             }
-            Target::Keep | Target::F32 => None,
+            Target::Keep | Target::Dense(_) => None,
         };
         let encoded: Vec<(String, EncodingSpec)> = plan.conversions.iter().filter_map(encoded).collect();
         let Some(path) = &self.importance else {
@@ -175,6 +250,37 @@ impl QuantizeArguments {
         };
         encoded.iter().map(vector).collect()
     }
+}
+
+/// What is said of weights that keep the encoding that they have.
+fn still_encoded(plan: &Plan) -> Option<String> {
+    let (name, encoding) = plan.encoded_already.first()?;
+    let (name, encoding) = (Brief(name), Brief(encoding));
+    Some(match plan.encoded_already.len() {
+        1 => format!("`{name}` is `{encoding}` already and stays so; --requantize encodes it anew"),
+        count => format!(
+            "{count} weights are encoded already and stay so, such as `{name}`, which is `{encoding}`; --requantize encodes them anew"
+        ),
+    })
+}
+
+/// Prints what would become of each weight, and of all.
+fn preview(report: &Report, plan: &Plan) -> miette::Result<()> {
+    print_with(|out| {
+        for weight in &report.weights {
+            let (name, shape) = (Brief(&weight.name), format!("{:?}", weight.shape));
+            let change = match (weight.from == weight.to, &weight.instead_of) {
+                (true, _) => format!("{}", weight.to),
+                (false, None) => format!("{} -> {}", weight.from, weight.to),
+                (false, Some(wanted)) => format!("{} -> {} instead of {wanted}", weight.from, weight.to),
+            };
+            let bytes = weight.bytes_after;
+            writeln!(out, "  {shape:>20}  {:24} {bytes:>12} bytes  {name}", Brief(&change).to_string())?;
+        }
+        writeln!(out, "\n{report}")?;
+        still_encoded(plan).map_or(Ok(()), |stay| writeln!(out, "{stay}"))?;
+        writeln!(out, "\nNothing was written.")
+    })
 }
 
 /// What was done, for people: how many weights have which encoding, and which was the fallback.

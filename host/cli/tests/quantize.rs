@@ -117,9 +117,18 @@ fn narrow(dtype: DType, shape: [usize; 2]) -> Tensor {
 #[test]
 fn weights_are_encoded_and_the_rest_is_carried_over() {
     let here = Workplace::new();
-    assert_eq!(
-        here.succeeds(&["quantize", "model", "out", "--encoding", "q4_k"]),
-        "out: of 8 tensors 4 are q4_k\n"
+    let said = here.succeeds(&["quantize", "model", "out", "--encoding", "q4_k"]);
+    assert!(said.starts_with("out: of 8 tensors 4 are q4_k\n\n"), "{said}");
+    let lines: Vec<Vec<&str>> = said.lines().map(|line| line.split_whitespace().collect()).collect();
+    // 512 x 3 + 256 x 2 + 256 x 5 + 256 x 4 values of 4.5 bits; of the two that are narrow, two bytes a value before.
+    let row = lines.iter().find(|line| line.first() == Some(&"q4_k")).unwrap();
+    assert_eq!(row[1..5], ["4", "0.01", "0.00", "4.500"], "{said}");
+    assert!(row[5].ends_with('%') && !row[5].starts_with("0.000"), "{said}");
+    assert!(lines.iter().any(|line| line.starts_with(&["q8_0,", "as", "before", "1"])), "{said}");
+    assert!(said.contains("and 3 other tensors of "), "{said}");
+    assert!(
+        said.contains("`layer.1.done` is `q8_0` already and stays so; --requantize encodes it anew"),
+        "{said}"
     );
     let (model, out) = (here.load("model"), here.load("out"));
     assert_eq!(out.metadata(), model.metadata());
@@ -164,13 +173,16 @@ fn dequantizing_restores_f32() {
 }
 
 #[test]
-fn a_file_may_be_replaced_by_its_own() {
+fn what_is_read_is_not_written_over() {
     let here = Workplace::new();
-    here.succeeds(&["quantize", "model", "out", "-e", "q4_0", "--only", "layer.*"]);
-    here.succeeds(&["quantize", "model", "model", "-e", "q4_0", "--only", "layer.*"]);
-    assert_eq!(here.load("model"), here.load("out"));
-    here.succeeds(&["dequantize", "model", "model"]);
-    assert_eq!(here.load("model").require("layer.0.up").unwrap().dtype(), Some(DType::F32));
+    fs::hard_link(here.path("model"), here.path("same")).unwrap();
+    for output in ["model", "./model", "same"] {
+        let sentence = format!("{output} is the file that is read; name another for what is written");
+        assert_eq!(here.fails(&["quantize", "model", output, "-e", "q4_0"]), sentence);
+        assert_eq!(here.fails(&["quantize", "model", output, "-e", "q4_0", "--dry-run"]), sentence);
+        assert_eq!(here.fails(&["dequantize", "model", output]), sentence);
+        assert_eq!(here.fails(&["convert", "model", output]), sentence);
+    }
 }
 
 #[test]
@@ -287,7 +299,7 @@ fn wrong_values_and_shapes_are_refused() {
     assert_eq!(
         said,
         "bad: weight `layer.2.up`: its rows have 96 values, no multiple of the 256 in a block of `q4_k`; choose another encoding for \
-         it, or a `fallback` that fits, or leave it out with --only"
+         it, or a `fallback` that fits, or leave it out with --exclude"
     );
     // Half an infinity is one, too.
     let infinite =
@@ -308,9 +320,11 @@ fn a_recipe_says_which_weight_gets_what() {
     model.insert("layer.2.up", weight([4, 96]));
     here.save("model", &model);
     let said = here.succeeds(&["quantize", "model", "out", "--recipe", "r.toml"]);
-    assert_eq!(
-        said,
-        "out: of 9 tensors 1 is q4_k; 2 are q6_k; 1 is q8_0, since its rows are no whole blocks of q4_k\n"
+    assert!(
+        said.starts_with(
+            "out: of 9 tensors 1 is q4_k; 2 are q6_k; 1 is q8_0, since its rows are no whole blocks of q4_k\n"
+        ),
+        "{said}"
     );
     let out = here.load("out");
     let elements: Vec<String> =
@@ -329,7 +343,12 @@ fn a_recipe_says_which_weight_gets_what() {
     assert_eq!(elements, expected);
     // The same weights with one encoding and its fallback.
     let said = here.succeeds(&["quantize", "model", "one", "-e", "q4_k", "--fallback", "q8_0"]);
-    assert_eq!(said, "one: of 9 tensors 4 are q4_k; 1 is q8_0, since its rows are no whole blocks of q4_k\n");
+    assert!(
+        said.starts_with(
+            "one: of 9 tensors 4 are q4_k; 1 is q8_0, since its rows are no whole blocks of q4_k\n"
+        ),
+        "{said}"
+    );
     assert_eq!(here.load("one").get("layer.2.up"), out.get("layer.2.up"));
 
     fs::write(here.path("r.toml"), "[[rule]]\nweights = 'block.*'\nencoding = 'q4_0'\n").unwrap();
@@ -341,11 +360,7 @@ fn a_recipe_says_which_weight_gets_what() {
     let neither = here.run(&["quantize", "model", "out2"]);
     assert_eq!(neither.status.code(), Some(2));
     let said = String::from_utf8(neither.stderr).unwrap();
-    assert!(said.contains("--encoding <NAME>") && said.contains("--recipe <FILE.toml>"), "{said}");
-    assert_eq!(
-        here.run(&["quantize", "model", "out2", "-e", "q4_0", "--recipe", "r.toml"]).status.code(),
-        Some(2)
-    );
+    assert!(said.contains("--encoding <[GLOB=]NAME>") && said.contains("--recipe <FILE.toml>"), "{said}");
 }
 
 /// A model of one weight `w`, [2, 256].
@@ -427,6 +442,198 @@ fn blocks_that_decode_to_nan_are_warned_of() {
     assert!(said.contains(sentence), "{said}");
 }
 
+/// The encodings of a file's weights, by name.
+fn elements(here: &Workplace, name: &str) -> Vec<String> {
+    let file = Checkpoint::open(here.path(name)).unwrap();
+    let weights =
+        file.tensors().filter(|(name, stored)| matches!(stored.shape().len(), 2 | 3) && *name != "ids");
+    weights.map(|(name, stored)| format!("{name}={}", stored.element())).collect()
+}
+
+#[test]
+fn explicit_choices_go_before_everything() {
+    let here = Workplace::new();
+    fs::write(here.path("r.toml"), "[[rule]]\nweights = 'layer.0.*'\nencoding = 'q6_k'\n").unwrap();
+    for (arguments, expected) in [
+        (
+            &["-e", "q4_0", "-e", "layer.0.*=q8_0", "-e", "layer.0.up=q5_1"][..],
+            ["experts=q4_0", "layer.0.down=q8_0", "layer.0.up=q5_1", "layer.1.done=q8_0", "layer.1.up=q4_0"],
+        ),
+        (
+            &["--recipe", "r.toml", "-e", "{layer.0.up,experts}=q4_1"],
+            ["experts=q4_1", "layer.0.down=q6_k", "layer.0.up=q4_1", "layer.1.done=q8_0", "layer.1.up=bf16"],
+        ),
+        (
+            &["--recipe", "r.toml", "-e", "q4_1", "--exclude", "ex*", "--exclude", "layer.1.up"],
+            ["experts=f32", "layer.0.down=q6_k", "layer.0.up=q6_k", "layer.1.done=q8_0", "layer.1.up=bf16"],
+        ),
+        (
+            &["-e", "q4_1", "--requantize", "-e", "layer.0.up=f16", "-e", "layer.0.down=keep"],
+            ["experts=q4_1", "layer.0.down=f16", "layer.0.up=f16", "layer.1.done=q4_1", "layer.1.up=q4_1"],
+        ),
+        (
+            &["-e", "*.up=q4_1", "-e", "layer.0.*=q4_1"],
+            ["experts=f32", "layer.0.down=q4_1", "layer.0.up=q4_1", "layer.1.done=q8_0", "layer.1.up=q4_1"],
+        ),
+    ] {
+        let command = [&["quantize", "model", "out"], arguments].concat();
+        let before = here.files();
+        let preview = here.succeeds(&[&command[..], &["--dry-run"]].concat());
+        assert_eq!(here.files(), before, "{arguments:?}");
+        here.succeeds(&command);
+        assert_eq!(elements(&here, "out"), expected, "{arguments:?}");
+        for weight in expected {
+            let (name, encoding) = weight.split_once('=').unwrap();
+            let line = preview.lines().find(|line| line.ends_with(&format!("bytes  {name}"))).unwrap();
+            assert!(line.contains(&format!("{encoding} ")), "{line}");
+        }
+        fs::remove_file(here.path("out")).unwrap();
+    }
+}
+
+#[test]
+fn choices_that_cannot_be_followed_are_refused() {
+    let here = Workplace::new();
+    for (arguments, sentence) in [
+        (
+            &["-e", "layer.*.up=q4_0", "-e", "layer.0.*=q8_0"][..],
+            "model: weight `layer.0.up` matches `layer.*.up` = q4_0 and `layer.0.*` = q8_0: exclude it from one of the two, or give it \
+             an encoding by its own name",
+        ),
+        (
+            &["-e", "q4_0", "-e", "q8_0"],
+            "--encoding q4_0 and --encoding q8_0 are both for all weights; say GLOB=q8_0 for some",
+        ),
+        (
+            &["-e", "layer.0.upp=q4_0"],
+            "model: the rule `layer.0.upp` = q4_0 of the recipe decides for no weight: its glob matches none; did you mean `layer.0.up`?",
+        ),
+        (
+            &["-e", "q4_0", "--exclude", "layer.0.dwn"],
+            "model: `layer.0.dwn` excludes no weight: its glob matches none; did you mean `layer.0.down`?",
+        ),
+        (&["-e", "norm=q4_0"], "it matches no matrix; norms and biases are not encoded"),
+        (
+            &["-e", "experts=q4_0", "--exclude", "experts"],
+            "what goes before it has taken all that it matches, such as `experts`",
+        ),
+        (
+            &["-e", "layer.1.*=q4_0"],
+            "model: weight `layer.1.done` is `q8_0` already: to encode it as `q4_0` again costs more than its first encoding did; \
+             start from the original, allow it (--requantize), or exclude it",
+        ),
+        (
+            &["-e", "q4_0", "--only", "layer.1.done"],
+            "model: there is nothing to do: `layer.1.done` is `q8_0` already and stays so; --requantize encodes it anew",
+        ),
+        (&["-e", "*=q4_7"], "no encoding `q4_7` is registered"),
+        (&["-e", "q4_0", "--fallback", "q4_7"], "no encoding `q4_7` is registered"),
+        (&["-e", "*=q4_0", "--only", "*"], "--only * needs an --encoding without a glob"),
+    ] {
+        let said = here.fails(&[&["quantize", "model", "out"], arguments].concat());
+        assert!(said.contains(sentence), "{arguments:?}: {said}");
+    }
+    for wrong in [
+        &["-e", "[a=q4_0"][..],
+        &["-e", "*="],
+        &["-e", "q4_0", "--split", "2X"],
+        &["-e", "q4_0", "--format", "bin"],
+    ] {
+        let output = here.run(&[&["quantize", "model", "out"], wrong].concat());
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}");
+    }
+}
+
+#[test]
+fn gguf_is_written_where_it_is_asked_for() {
+    let here = Workplace::new();
+    let exclude = ["--exclude", "layer.1.*"];
+    for arguments in [&["out.gguf"][..], &["out.bin", "--format", "gguf"], &["out.GGUF"]] {
+        here.succeeds(&[&["quantize", "model"], arguments, &["-e", "q4_k"], &exclude[..]].concat());
+        let file = Checkpoint::open(here.path(arguments[0])).unwrap();
+        assert_eq!(file.format().to_string(), "GGUF version 3");
+        assert_eq!(elements(&here, arguments[0])[1..3], ["layer.0.down=q4_k", "layer.0.up=q4_k"]);
+        assert_eq!(file.metadata().text("author"), Some("nobody"));
+        let expected = here.registry().require_encoding("q4_k").unwrap().quantize(&weight([3, 512])).unwrap();
+        assert_eq!(here.load(arguments[0]).require("layer.0.up").unwrap(), &expected.tensor);
+    }
+    // What GGUF has no number for is said before anything is encoded.
+    let mut model = here.model();
+    model.insert("mask", Tensor::full([3], 1u8));
+    here.save("masked", &model);
+    for command in [&["quantize", "masked", "x.gguf", "-e", "q4_k"][..], &["convert", "masked", "x.gguf"]] {
+        let said = here.fails(command);
+        assert!(
+            said.starts_with(
+                "x.gguf was not written: GGUF has no number for the type `u8`, which is that of `mask`"
+            ),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn conversion_is_lossless_or_refused() {
+    let here = Workplace::new();
+    here.succeeds(&["convert", "model", "a.gguf"]);
+    here.succeeds(&["convert", "a.gguf", "b.safetensors"]);
+    here.succeeds(&["convert", "b.safetensors", "c.gguf"]);
+    assert_eq!(here.load("a.gguf"), here.load("model"));
+    assert_eq!(fs::read(here.path("b.safetensors")).unwrap(), fs::read(here.path("model")).unwrap());
+    assert_eq!(fs::read(here.path("a.gguf")).unwrap(), fs::read(here.path("c.gguf")).unwrap());
+
+    // Split, put together again, and split otherwise.
+    for (input, output, opened) in [
+        ("a.gguf", "s.gguf", "s-00001-of-00005.gguf"),
+        ("s-00003-of-00005.gguf", "t.safetensors", "t.safetensors.index.json"),
+        ("t.safetensors.index.json", "whole.gguf", "whole.gguf"),
+    ] {
+        let split: &[&str] = if output.starts_with("whole") { &[] } else { &["--split", "3k"] };
+        here.succeeds(&[&["convert", input, output], split].concat());
+        assert_eq!(here.load(opened), here.load("model"), "{opened}");
+    }
+    assert_eq!(fs::read(here.path("whole.gguf")).unwrap(), fs::read(here.path("a.gguf")).unwrap());
+    let said = here.fails(&["convert", "s-00001-of-00005.gguf", "s.gguf", "--split", "3k"]);
+    assert_eq!(
+        said,
+        "s-00001-of-00005.gguf was not written: it is one of the files that are read; name another"
+    );
+}
+
+#[test]
+fn conversion_decodes_and_casts() {
+    let here = Workplace::new();
+    let model = here.load("model");
+    for dtype in ["f32", "f16", "bf16"] {
+        here.succeeds(&["convert", "model", "out", "--to", dtype]);
+        let out = here.load("out");
+        for (name, tensor) in out.iter() {
+            let before = model.require(name).unwrap();
+            let expected = match (name, dtype) {
+                ("ids", _) => "i64",
+                ("norm" | "kernel", _) => "f32",
+                _ => dtype,
+            };
+            assert_eq!(tensor.element().to_string(), expected, "{name} {dtype}");
+            if name != "ids" {
+                let (before, after) =
+                    (here.registry().to_f32(before).unwrap(), here.registry().to_f32(tensor).unwrap());
+                let (before, after) = (before.values::<f32>().unwrap(), after.values::<f32>().unwrap());
+                let near =
+                    |(a, b): (&f32, &f32)| (a - b).abs() <= a.abs() / 250.0 * f32::from(dtype != "f32");
+                assert!(before.iter().zip(after).all(near), "{name} {dtype}");
+            }
+        }
+    }
+    one_weight(&here, "large", |_| 1e9);
+    let said = here.fails(&["convert", "large", "out2", "--to", "f16"]);
+    assert!(
+        said.starts_with("large, tensor `w`: the value at row 0, column 0 is")
+            && said.contains("as `f16` it would decode to"),
+        "{said}"
+    );
+}
+
 #[test]
 fn names_that_match_nothing_are_refused() {
     let here = Workplace::new();
@@ -462,10 +669,6 @@ fn gguf() -> Vec<u8> {
 #[test]
 fn a_gguf_file_is_not_written_over() {
     let here = Workplace::new();
-    let named = "x.GGUF was not written: it would be a safetensors file; name it x.safetensors";
-    assert_eq!(here.fails(&["quantize", "model", "x.GGUF", "-e", "q4_0"]), named);
-    assert_eq!(here.fails(&["dequantize", "model", "x.GGUF"]), named);
-
     fs::write(here.path("blob"), gguf()).unwrap();
     fs::hard_link(here.path("blob"), here.path("hard")).unwrap();
     #[cfg(unix)]
@@ -478,13 +681,19 @@ fn a_gguf_file_is_not_written_over() {
             if !here.path(output).exists() {
                 continue;
             }
-            let expected = format!("{output} was not written: {sentence}");
-            assert_eq!(here.fails(&["quantize", input, output, "-e", "q4_0"]), expected);
+            let expected = match input {
+                "blob" => format!("{output} is the file that is read; name another for what is written"),
+                _ => format!("{output} was not written: {sentence}"),
+            };
+            assert_eq!(
+                here.fails(&["quantize", input, output, "-e", "q4_0", "--only", "{w,experts}"]),
+                expected
+            );
             assert_eq!(here.fails(&["dequantize", input, output]), expected);
         }
     }
     here.succeeds(&["quantize", "blob", "out", "-e", "q4_0"]);
-    here.succeeds(&["dequantize", "out", "out"]);
+    here.succeeds(&["dequantize", "out", "back"]);
 }
 
 #[test]
@@ -532,9 +741,14 @@ fn a_plugins_encoding_serves_as_well() {
 fn help_names_every_option() {
     let here = Workplace::new();
     let help = here.succeeds(&["quantize", "--help"]);
-    for word in
-        ["<IN>", "<OUT>", "--encoding <NAME>", "--importance <FILE>", "--only <GLOB>", "--plugin-dir <DIR>"]
-    {
+    for word in [
+        "<IN>",
+        "<OUT>",
+        "--encoding <[GLOB=]NAME>",
+        "--importance <FILE>",
+        "--only <GLOB>",
+        "--plugin-dir <DIR>",
+    ] {
         assert!(help.contains(word), "{word}");
     }
     assert!(here.succeeds(&["dequantize", "--help"]).contains("Each becomes f32"));

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
+use std::path::{Path, PathBuf};
 
 use super::error::Fault;
 use super::metadata::Metadata;
 use super::stored::StoredTensor;
 use crate::tensor::TensorElement;
+use crate::text::Brief;
 
 /// The format of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +20,11 @@ pub struct Format {
 impl Format {
     pub(super) const fn new(name: &'static str, version: Option<u32>) -> Self {
         Self { name, version }
+    }
+
+    /// The format whose files' names end in `extension`, such as `gguf`; none if there is no such format.
+    pub fn of_extension(extension: &str) -> Option<Self> {
+        super::formats::of_extension(extension)
     }
 
     /// Its name: `safetensors` or `GGUF`.
@@ -54,15 +61,19 @@ pub(super) trait Container: Sync {
     /// Reads everything before the data, and checks every number in it against the file.
     fn parse(&self, bytes: &[u8]) -> Result<Contents, Fault>;
 
-    /// Whether files of the format are written.
-    fn is_written(&self) -> bool {
-        false
+    /// Lays out a file; or says what the format does not take, and of which tensors.
+    fn lay_out<'a>(&self, types: Types<'a>, metadata: &Metadata) -> Result<FileLayout<'a>, String>;
+
+    /// The metadata of one of several files that make a checkpoint, counted from 0; all is in the first.
+    fn shard_metadata(&self, whole: &Metadata, index: usize, count: usize, tensors: usize) -> Metadata {
+        let _ = (count, tensors);
+        if index == 0 { whole.clone() } else { Metadata::new() }
     }
 
-    /// Lays out a file; or says what the format does not take.
-    fn lay_out<'a>(&self, types: Types<'a>, metadata: &Metadata) -> Result<FileLayout<'a>, String> {
-        let _ = (types, metadata);
-        Err(format!("{} files are read, not written", self.name()))
+    /// Path and text of the index that lies beside several files, where the format has one. `path` is what they were named after.
+    fn index(&self, path: &Path, shards: &[Shard]) -> Option<(PathBuf, String)> {
+        let _ = (path, shards);
+        None
     }
 
     /// A file for tests of what comes of cut and changed ones.
@@ -77,6 +88,9 @@ pub(super) struct Sample {
     /// Whether a file may have more bytes than its format accounts for.
     pub(super) may_go_on: bool,
 }
+
+/// The path of one of several files, and the names of its tensors.
+pub(super) type Shard = (PathBuf, Vec<String>);
 
 /// What one file has.
 pub(super) struct Contents {
@@ -94,4 +108,22 @@ pub(super) type Types<'a> = Vec<(&'a str, &'a TensorElement, &'a [usize])>;
 pub(super) struct FileLayout<'a> {
     pub(super) head: Vec<u8>,
     pub(super) order: Types<'a>,
+    /// Zeros follow each tensor's bytes up to a multiple of it, counted from the first byte of the data.
+    pub(super) alignment: usize,
+}
+
+/// Names of tensors for a message: the first few, and how many more there are.
+pub(super) struct Names<'a>(pub(super) &'a [&'a str]);
+
+impl Display for Names<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        const FIRST: usize = 3;
+        for (index, name) in self.0.iter().take(FIRST).enumerate() {
+            write!(f, "{}`{}`", if index > 0 { ", " } else { "" }, Brief(name))?;
+        }
+        match self.0.len().saturating_sub(FIRST) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
 }

@@ -73,6 +73,12 @@ pub enum CheckpointError {
         /// Bytes now.
         found: u64,
     },
+    /// The file was written to while it was read.
+    #[error("{} was written to while it was read, so that what was read may be a mixture; do it again", .path.display())]
+    WrittenTo {
+        /// The file.
+        path: PathBuf,
+    },
     /// The format has no place for what was to be saved.
     #[error("{} was not written: {problem}", .path.display())]
     Unsupported {

@@ -1,8 +1,10 @@
 //! Files that are mapped.
 
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use memmap2::Mmap;
 
@@ -15,6 +17,21 @@ pub(super) struct MappedFile {
     pub(super) path: PathBuf,
     pub(super) map: Arc<Mmap>,
     file: File,
+    state: FileState,
+}
+
+/// What tells that a file is the one that it was: its length, and when it was written to last.
+#[derive(PartialEq)]
+struct FileState {
+    len: u64,
+    modified: Option<SystemTime>,
+}
+
+impl FileState {
+    fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self { len: metadata.len(), modified: metadata.modified().ok() })
+    }
 }
 
 impl MappedFile {
@@ -25,7 +42,8 @@ impl MappedFile {
         // SAFETY: the mapping is private and read-only. The module's documentation asks that nobody changes a
         // file in place while tensors of it live; `file::replace` never does.
         let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
-        Ok(Self { path: path.to_owned(), map: Arc::new(map), file })
+        let state = FileState::of(&file).map_err(failed)?;
+        Ok(Self { path: path.to_owned(), map: Arc::new(map), file, state })
     }
 
     /// Whether the file is as long as it was when it was mapped: to read behind its end is to be ended by a signal.
@@ -39,6 +57,20 @@ impl MappedFile {
             return Err(CheckpointError::Changed { path: self.path.clone(), expected, found });
         }
         Ok(())
+    }
+
+    /// Whether nobody has written to the file since it was mapped, as far as the system keeps the time of that.
+    pub(super) fn check_unchanged(&self) -> Result<(), CheckpointError> {
+        self.check_length()?;
+        let state = FileState::of(&self.file).map_err(|error| FileError::Io {
+            action: "read",
+            path: self.path.clone(),
+            error,
+        })?;
+        match state == self.state {
+            true => Ok(()),
+            false => Err(CheckpointError::WrittenTo { path: self.path.clone() }),
+        }
     }
 
     /// Lets the system have back the pages, until somebody reads them again.

@@ -25,7 +25,10 @@
 //! Read are safetensors and GGUF files, and models that are split into several of either: any of the files, or the index beside them,
 //! opens all.
 //!
-//! Written are [safetensors](https://github.com/huggingface/safetensors) files, which other programs can read. A dense
+//! Written are GGUF files of version 3, where a name ends in `.gguf` or the format is [set](CheckpointWriter::set_format): tensors of
+//! dtypes and encodings that have a number in ggml, and metadata with its types. All that is in such a file llama.cpp reads.
+//!
+//! Otherwise written are [safetensors](https://github.com/huggingface/safetensors) files, which other programs can read. A dense
 //! tensor has its dtype. An encoded one is `U8` of shape `[.., bytes a row]`, and what else is needed to read
 //! it is in the metadata `bitquilt.encodings`, as JSON:
 //!
@@ -108,24 +111,24 @@ pub use stored::StoredTensor;
 pub use writer::CheckpointWriter;
 
 use crate::registry::Registry;
-use writer::write_file;
 
 /// Whether [`save`] and [`CheckpointWriter::write`] would write to `path`: an error before work is done that could not be kept.
 ///
-/// A safetensors file has not all that a GGUF file has. So one is not written to a name that ends in `.gguf`, nor over a file that is
-/// GGUF whatever its name, be it by a link.
+/// A file takes the place of one of its own format alone, as no format has all that another has: a safetensors file is not written over
+/// a file that is GGUF whatever its name, be it by a link.
 pub fn check_target(path: impl AsRef<Path>) -> Result<(), CheckpointError> {
-    formats::to_write(path.as_ref()).map(drop)
+    formats::to_write(path.as_ref(), None).map(drop)
 }
 
-/// Writes tensors and metadata into a file, which is replaced if it is there.
+/// Writes tensors and metadata into a file, which is replaced if it is there: a GGUF file if its name ends in `.gguf`, otherwise a
+/// safetensors file.
 ///
 /// The tensors' bytes are written from where they are; no copy is held.
 pub fn save(tensors: &TensorDict, path: impl AsRef<Path>) -> Result<(), CheckpointError> {
+    let path = path.as_ref();
     let types = tensors.iter().map(|(name, tensor)| (name, tensor.tensor_element(), tensor.shape()));
-    write_file(path.as_ref(), types.collect(), tensors.metadata(), |name, _, _| {
-        tensors.require(name).cloned()
-    })
+    let layout = writer::lay_out(path, None, types.collect(), tensors.metadata())?;
+    writer::write_file(path, &layout, |name, _, _| tensors.require(name).cloned())
 }
 
 /// Reads all tensors of a safetensors or GGUF file, with encodings from `registry`.

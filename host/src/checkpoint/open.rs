@@ -108,6 +108,11 @@ impl Checkpoint {
         self.map(name, stored, element)
     }
 
+    /// An error if one of the files was written to since it was opened: what was read of it may be of both states.
+    pub(crate) fn check_unchanged(&self) -> Result<(), CheckpointError> {
+        self.files.iter().try_for_each(MappedFile::check_unchanged)
+    }
+
     fn bool_element(&self, stored: &StoredTensor) -> TensorElement {
         let bytes = self.files[stored.file()].map.get(stored.byte_range()).unwrap_or_default();
         match bytes.iter().all(|byte| *byte <= 1) {

@@ -23,7 +23,7 @@ use crate::text::Brief;
 const INDEX: &str = "model.safetensors.index.json";
 
 /// What a GGUF file says of being a shard.
-const SPLIT_KEYS: [&str; 3] = ["split.no", "split.count", "split.tensors.count"];
+pub(super) const SPLIT_KEYS: [&str; 3] = ["split.no", "split.count", "split.tensors.count"];
 
 /// Opens a file, and all that belong with it.
 pub(super) fn open(path: &Path) -> Result<(Vec<MappedFile>, Contents), CheckpointError> {
@@ -180,6 +180,12 @@ fn forget_split(metadata: &mut Metadata) {
     }
 }
 
+/// The paths of so many shards that are named after `path`.
+pub(super) fn paths(path: &Path, count: usize) -> Vec<PathBuf> {
+    let name = ShardName::first(path, count);
+    (1..=count).map(|position| name.at(position, path)).collect()
+}
+
 /// A name of the form `NAME-00001-of-00003.gguf`.
 #[derive(Clone, Debug, PartialEq)]
 struct ShardName {
@@ -192,6 +198,13 @@ struct ShardName {
 }
 
 impl ShardName {
+    /// The name of the first of so many files that are named after `path`.
+    fn first(path: &Path, count: usize) -> Self {
+        let file_name = path.file_name().unwrap_or_default().to_string_lossy();
+        let (name, extension) = file_name.split_at(file_name.rfind('.').unwrap_or(file_name.len()));
+        Self { name: name.to_owned(), position: 1, count, extension: extension.to_owned() }
+    }
+
     /// The name of a file that is one of several.
     fn of(path: &Path) -> Option<Self> {
         let file_name = path.file_name()?.to_str()?;

@@ -1,19 +1,19 @@
 //! Checkpoints that are written tensor by tensor.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::path::Path;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bitquilt_plugin_api::{DType, EncodingSpec};
+use bitquilt_plugin_api::{DType, Element, EncodingSpec};
 
 use super::TensorProblem;
-use super::container::{FileLayout, Types};
+use super::container::{Container, FileLayout, Format, Types};
 use super::error::CheckpointError;
-use super::formats;
 use super::metadata::Metadata;
 use super::stored::StoredTensor;
-use crate::file::replace;
+use super::{formats, shards};
+use crate::file::{self, Staged};
 use crate::tensor::{Tensor, TensorElement};
 
 /// A checkpoint of which the types are known and the bytes are not there yet.
@@ -36,6 +36,7 @@ use crate::tensor::{Tensor, TensorElement};
 pub struct CheckpointWriter {
     tensors: BTreeMap<String, (TensorElement, Vec<usize>)>,
     metadata: Metadata,
+    format: Option<Format>,
 }
 
 impl CheckpointWriter {
@@ -71,6 +72,26 @@ impl CheckpointWriter {
         &mut self.metadata
     }
 
+    /// Sets the format of the file, whatever its name ends in; without this, the name decides.
+    pub fn set_format(&mut self, format: Format) {
+        self.format = Some(format);
+    }
+
+    /// Whether a file of this path can be written with what was announced: an error before work is done that could not be kept.
+    pub fn check(&self, path: impl AsRef<Path>) -> Result<(), CheckpointError> {
+        lay_out(path.as_ref(), self.format, self.types(), &self.metadata).map(drop)
+    }
+
+    /// Dtype or encoding of a tensor that was announced, and its bytes.
+    pub(crate) fn announced(&self, name: &str) -> Option<(Element, u64)> {
+        let (element, shape) = self.tensors.get(name)?;
+        Some((element.name(), element.bytes(shape).unwrap_or_default() as u64))
+    }
+
+    fn types(&self) -> Types<'_> {
+        self.tensors.iter().map(|(name, (element, shape))| (name.as_str(), element, &shape[..])).collect()
+    }
+
     /// Writes the file, which is replaced if it is there, as [`save`](super::save) does.
     ///
     /// `tensor` is called once for each name, in the order of the file, and must give what was announced. Its error ends the
@@ -78,45 +99,172 @@ impl CheckpointWriter {
     pub fn write<E: From<CheckpointError>>(
         &self,
         path: impl AsRef<Path>,
+        tensor: impl FnMut(&str) -> Result<Tensor, E>,
+    ) -> Result<(), E> {
+        self.write_then(path, tensor, || Ok(()))
+    }
+
+    /// As [`Self::write`]; an error of `finish`, which is called when all bytes are written, keeps the file from its place, too.
+    pub(crate) fn write_then<E: From<CheckpointError>>(
+        &self,
+        path: impl AsRef<Path>,
         mut tensor: impl FnMut(&str) -> Result<Tensor, E>,
+        finish: impl FnOnce() -> Result<(), E>,
     ) -> Result<(), E> {
         let path = path.as_ref();
-        let types = self.tensors.iter().map(|(name, (element, shape))| (name.as_str(), element, &shape[..]));
-        write_file(path, types.collect(), &self.metadata, |name, element, shape| {
-            let tensor = tensor(name)?;
-            check(path, name, element, shape, &tensor)?;
-            Ok(tensor)
-        })
+        let layout = lay_out(path, self.format, self.types(), &self.metadata)?;
+        let staged = stage_file(path, &layout, checked(path, &mut tensor))?;
+        finish()?;
+        place(staged)
+    }
+
+    /// As [`Self::write_then`], in as many files as it takes to have `bytes` bytes of tensors in each at most, or one tensor that is larger.
+    /// None is put in its place before all are written.
+    pub(crate) fn write_split<E: From<CheckpointError>>(
+        &self,
+        path: impl AsRef<Path>,
+        bytes: u64,
+        mut tensor: impl FnMut(&str) -> Result<Tensor, E>,
+        finish: impl FnOnce() -> Result<(), E>,
+    ) -> Result<(), E> {
+        let path = path.as_ref();
+        let shards = self.shards(path, bytes)?;
+        if shards.len() == 1 {
+            return self.write_then(path, tensor, finish);
+        }
+        let mut staged = Vec::new();
+        for (path, shard) in &shards {
+            let layout = lay_out(path, shard.format, shard.types(), &shard.metadata)?;
+            staged.push(stage_file(path, &layout, checked(path, &mut tensor))?);
+        }
+        let tensors =
+            |(path, shard): &(PathBuf, Self)| (path.clone(), shard.tensors.keys().cloned().collect());
+        if let Some((path, text)) =
+            self.container(path)?.index(path, &shards.iter().map(tensors).collect::<Vec<_>>())
+        {
+            staged.push(
+                file::stage(&path, |out| out.write_all(text.as_bytes())).map_err(CheckpointError::from)?,
+            );
+        }
+        finish()?;
+        staged.into_iter().try_for_each(place)
+    }
+
+    /// The files that [`Self::write_split`] writes tensors to.
+    pub(crate) fn split_paths(&self, path: &Path, bytes: u64) -> Result<Vec<PathBuf>, CheckpointError> {
+        Ok(self.shards(path, bytes)?.into_iter().map(|(path, _)| path).collect())
+    }
+
+    fn container(&self, path: &Path) -> Result<&'static dyn Container, CheckpointError> {
+        formats::to_write(path, self.format)
+    }
+
+    /// The shards, in the order of the tensors' names, and their paths; `path` itself if there is but one.
+    fn shards(&self, path: &Path, bytes: u64) -> Result<Vec<(PathBuf, Self)>, CheckpointError> {
+        let format = Some(Format::new(self.container(path)?.name(), None));
+        let mut shards = vec![Self { format, ..Self::default() }];
+        let mut filled = 0u64;
+        for (name, (element, shape)) in &self.tensors {
+            let len = element.bytes(shape).unwrap_or_default() as u64;
+            if filled > 0 && filled.saturating_add(len) > bytes {
+                shards.push(Self { format, ..Self::default() });
+                filled = 0;
+            }
+            filled = filled.saturating_add(len);
+            if let Some(shard) = shards.last_mut() {
+                shard.tensors.insert(name.clone(), (element.clone(), shape.clone()));
+            }
+        }
+        let count = shards.len();
+        if count == 1 {
+            return Ok(vec![(path.to_owned(), self.clone())]);
+        }
+        if count > MAX_SHARDS {
+            let problem = format!(
+                "it would be {count} files, at most {MAX_SHARDS} are allowed; allow more bytes in each"
+            );
+            return Err(CheckpointError::Unsupported { path: path.to_owned(), problem });
+        }
+        let container = self.container(path)?;
+        let paths = shards::paths(path, count);
+        Ok(paths
+            .into_iter()
+            .zip(shards)
+            .enumerate()
+            .map(|(index, (path, mut shard))| {
+                shard.metadata = container.shard_metadata(&self.metadata, index, count, self.tensors.len());
+                (path, shard)
+            })
+            .collect())
     }
 }
 
-/// Writes a file in the format that its name says, with the tensors that are asked for one at a time in the order of the file.
+/// The most files that a checkpoint is split into: as many as five digits count.
+const MAX_SHARDS: usize = 99_999;
+
+/// Lays out a file in a format, or in the one that its name says.
+pub(super) fn lay_out<'a>(
+    path: &Path,
+    format: Option<Format>,
+    types: Types<'a>,
+    metadata: &Metadata,
+) -> Result<FileLayout<'a>, CheckpointError> {
+    formats::to_write(path, format)?
+        .lay_out(types, metadata)
+        .map_err(|problem| CheckpointError::Unsupported { path: path.to_owned(), problem })
+}
+
+/// Writes a file, with the tensors that are asked for one at a time in the order of the layout.
 pub(super) fn write_file<E: From<CheckpointError>>(
     path: &Path,
-    types: Types<'_>,
-    metadata: &Metadata,
-    mut tensor: impl FnMut(&str, &TensorElement, &[usize]) -> Result<Tensor, E>,
+    layout: &FileLayout<'_>,
+    tensor: impl FnMut(&str, &TensorElement, &[usize]) -> Result<Tensor, E>,
 ) -> Result<(), E> {
-    let FileLayout { head, order } = formats::to_write(path)?
-        .lay_out(types, metadata)
-        .map_err(|problem| CheckpointError::Unsupported { path: path.to_owned(), problem })?;
+    place(stage_file(path, layout, tensor)?)
+}
+
+/// Puts a file in its place, unless it went to a stream.
+fn place<E: From<CheckpointError>>(staged: Option<Staged>) -> Result<(), E> {
+    Ok(staged.map_or(Ok(()), Staged::place).map_err(CheckpointError::from)?)
+}
+
+/// [`write_file`], but for putting the file in its place.
+fn stage_file<E: From<CheckpointError>>(
+    path: &Path,
+    layout: &FileLayout<'_>,
+    mut tensor: impl FnMut(&str, &TensorElement, &[usize]) -> Result<Tensor, E>,
+) -> Result<Option<Staged>, E> {
+    let FileLayout { head, order, alignment } = layout;
     let mut failed = None;
-    let written = replace(path, |out| {
-        out.write_all(&head)?;
-        for (name, element, shape) in &order {
-            match tensor(name, element, shape) {
-                Ok(tensor) => out.write_all(tensor.bytes())?,
-                Err(error) => {
-                    failed = Some(error);
-                    return Err(io::Error::other("a tensor was not there"));
-                }
-            }
+    let staged = file::stage(path, |out| {
+        out.write_all(head)?;
+        for (name, element, shape) in order {
+            let tensor = tensor(name, element, shape).map_err(|error| {
+                failed = Some(error);
+                io::Error::other("a tensor was not there")
+            })?;
+            let bytes = tensor.bytes();
+            out.write_all(bytes)?;
+            let padding = bytes.len().next_multiple_of(*alignment) - bytes.len();
+            io::copy(&mut io::repeat(0).take(padding as u64), out)?;
         }
         Ok(())
     });
     match failed {
         Some(error) => Err(error),
-        None => written.map_err(|error| E::from(error.into())),
+        None => staged.map_err(|error| E::from(error.into())),
+    }
+}
+
+/// Asks for tensors, each of which has to be what was announced.
+fn checked<E: From<CheckpointError>>(
+    path: &Path,
+    tensor: &mut impl FnMut(&str) -> Result<Tensor, E>,
+) -> impl FnMut(&str, &TensorElement, &[usize]) -> Result<Tensor, E> {
+    move |name, element, shape| {
+        let tensor = tensor(name)?;
+        check(path, name, element, shape, &tensor)?;
+        Ok(tensor)
     }
 }
 

@@ -83,10 +83,33 @@ pub(super) struct NotDecodable {
     pub(super) decoded: f32,
 }
 
+/// How far decoded values are off, summed over values.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SquaredError {
+    /// The squares of the differences.
+    pub error: f64,
+    /// The squares of the values.
+    pub norm: f64,
+}
+
+impl SquaredError {
+    /// The root mean square of the differences, as a part of that of the values; 0 if there are no differences.
+    pub fn relative_rms(&self) -> f64 {
+        if self.error == 0.0 { 0.0 } else { (self.error / self.norm).sqrt() }
+    }
+}
+
+impl std::ops::AddAssign for SquaredError {
+    fn add_assign(&mut self, other: Self) {
+        self.error += other.error;
+        self.norm += other.norm;
+    }
+}
+
 /// What was found in rows.
 pub(super) enum Verdict {
-    /// All decode to finite values; some may be lost.
-    Finite(LostRows),
+    /// All decode to finite values; some may be lost. And how far they are off.
+    Finite(LostRows, SquaredError),
     /// The first value whose block does not.
     NotDecodable(NotDecodable),
 }
@@ -106,8 +129,12 @@ impl Encoded<'_> {
     pub(super) fn inspect(&self, look: &mut Look) -> Result<Verdict> {
         let Look { sums, decoded } = look;
         self.sum(sums, decoded)?;
-        let mut lost = LostRows::default();
-        for (index, _) in sums.iter().enumerate().filter(|(_, sums)| !sums.are_surely_fine()) {
+        let (mut lost, mut squared) = (LostRows::default(), SquaredError::default());
+        for (index, sums) in sums.iter().enumerate() {
+            if sums.are_surely_fine() {
+                squared += SquaredError { error: sums.error, norm: sums.norm };
+                continue;
+            }
             let (values, blocks) = self.row(index);
             decoded.resize(self.row_len, 0.0);
             self.encoding.dequantize(blocks, decoded)?;
@@ -118,11 +145,12 @@ impl Encoded<'_> {
                 return Ok(Verdict::NotDecodable(NotDecodable { row, column, value, decoded }));
             }
             let loss = loss(row, values, decoded);
+            squared += SquaredError { error: loss.error.powi(2), norm: loss.norm.powi(2) };
             if is_lost(&loss) {
                 lost.add(loss);
             }
         }
-        Ok(Verdict::Finite(lost))
+        Ok(Verdict::Finite(lost, squared))
     }
 
     /// The sums of each row.

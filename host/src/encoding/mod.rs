@@ -18,6 +18,7 @@ use crate::registry::{RegisteredEncoding, Registry};
 use crate::tensor::{Tensor, TensorElement, encoded_bytes};
 
 pub use error::QuantizeError;
+pub use loss::SquaredError;
 pub use warning::{Indices, QuantizeWarning, Quantized, RowLoss};
 
 use importance::tame;
@@ -45,7 +46,7 @@ impl RegisteredEncoding {
     /// would decode to NaN or infinity are an error. So are rows that are no whole number of blocks, values that are not finite, and a
     /// lack of importance where the encoding demands it.
     pub fn quantize(&self, tensor: &Tensor) -> Result<Quantized, QuantizeError> {
-        self.encode(tensor, None)
+        self.encode(tensor, None, Measure::Doubtful).map(|(quantized, _)| quantized)
     }
 
     /// As [`Self::quantize`], with a weight for each column that says how much its errors cost.
@@ -57,7 +58,16 @@ impl RegisteredEncoding {
         tensor: &Tensor,
         importance: &[f32],
     ) -> Result<Quantized, QuantizeError> {
-        self.encode(tensor, Some(importance))
+        self.encode(tensor, Some(importance), Measure::Doubtful).map(|(quantized, _)| quantized)
+    }
+
+    /// As [`Self::quantize`] or [`Self::quantize_with_importance`], with the error of all values, whatever importance they have.
+    pub fn quantize_measured(
+        &self,
+        tensor: &Tensor,
+        importance: Option<&[f32]>,
+    ) -> Result<(Quantized, SquaredError), QuantizeError> {
+        self.encode(tensor, importance, Measure::All)
     }
 
     /// Whether a tensor can be encoded, with importance if there is some: all that [`Self::quantize`] checks before it encodes.
@@ -86,7 +96,12 @@ impl RegisteredEncoding {
         Ok(values)
     }
 
-    fn encode(&self, tensor: &Tensor, importance: Option<&[f32]>) -> Result<Quantized, QuantizeError> {
+    fn encode(
+        &self,
+        tensor: &Tensor,
+        importance: Option<&[f32]>,
+        measure: Measure,
+    ) -> Result<(Quantized, SquaredError), QuantizeError> {
         let spec = self.spec();
         let values = self.check_types(tensor, importance)?;
         let mut data = TensorElement::Encoded(Arc::new(spec.clone())).memory(tensor.shape())?;
@@ -94,7 +109,7 @@ impl RegisteredEncoding {
             .filter(|_| spec.importance != Importance::Ignored)
             .map(|weights| in_default_control("the importance", || tame(weights, spec.block_len)));
         let weights = importance.as_ref().map(|tamed| &*tamed.weights);
-        let mut lost = LostRows::default();
+        let (mut lost, mut squared) = (LostRows::default(), SquaredError::default());
         if !data.is_empty() {
             let row_len = row_len(tensor);
             let row_bytes = row_len / spec.block_len * spec.block_bytes;
@@ -106,11 +121,12 @@ impl RegisteredEncoding {
             let parts: Vec<_> = chunks
                 .map_init(Buffers::default, |buffers, (chunk, dst)| {
                     if chunk > failed.load(Ordering::Relaxed) {
-                        return Ok(LostRows::default());
+                        return Ok((LostRows::default(), SquaredError::default()));
                     }
                     // Threads of the pool have the control of whoever used it first.
                     let part = in_default_control("encoding", || {
-                        self.encode_rows(tensor, values, chunk * rows_a_chunk, weights, dst, buffers)
+                        let first_row = chunk * rows_a_chunk;
+                        self.encode_rows(tensor, values, first_row, weights, measure, dst, buffers)
                     });
                     if part.is_err() {
                         failed.fetch_min(chunk, Ordering::Relaxed);
@@ -119,25 +135,29 @@ impl RegisteredEncoding {
                 })
                 .collect();
             for part in parts {
-                lost.append(part?);
+                let (lost_rows, error) = part?;
+                lost.append(lost_rows);
+                squared += error;
             }
         }
         tensor.forget_pages();
         let warnings = self.warnings(tensor, lost, importance.and_then(|tamed| tamed.zero_blocks));
         let tensor = Tensor::from_encoded_memory(Arc::new(spec.clone()), tensor.shape().to_vec(), data)?;
-        Ok(Quantized { tensor, warnings })
+        Ok((Quantized { tensor, warnings }, squared))
     }
 
     /// Encodes rows from `first_row` on, as many as `dst` has blocks for, and looks at what they decode to.
+    #[expect(clippy::too_many_arguments, reason = "what a chunk is made of and how")]
     fn encode_rows(
         &self,
         tensor: &Tensor,
         values: Values<'_>,
         first_row: usize,
         importance: Option<&[f32]>,
+        measure: Measure,
         dst: &mut [u8],
         buffers: &mut Buffers,
-    ) -> Result<LostRows, QuantizeError> {
+    ) -> Result<(LostRows, SquaredError), QuantizeError> {
         let (spec, row_len) = (self.spec(), row_len(tensor));
         let count = dst.len() / spec.block_bytes * spec.block_len;
         let begin = first_row * row_len;
@@ -145,25 +165,31 @@ impl RegisteredEncoding {
         let rows_a_piece = (PIECE / row_len).max(1);
         let row_bytes = row_len / spec.block_len * spec.block_bytes;
         let pieces = values.chunks(rows_a_piece * row_len).zip(dst.chunks_mut(rows_a_piece * row_bytes));
-        let mut lost = LostRows::default();
+        let (mut lost, mut squared) = (LostRows::default(), SquaredError::default());
         for (piece, (values, dst)) in pieces.enumerate() {
             let first_row = first_row + piece * rows_a_piece;
             let rows = Rows::new(values, row_len).map_err(|source| self.failed(tensor, source))?;
-            lost.append(self.encode_piece(tensor, first_row, rows, importance, dst, &mut buffers.look)?);
+            let look = &mut buffers.look;
+            let (lost_rows, error) =
+                self.encode_piece(tensor, first_row, rows, importance, measure, dst, look)?;
+            lost.append(lost_rows);
+            squared += error;
         }
-        Ok(lost)
+        Ok((lost, squared))
     }
 
     /// Encodes rows that are near the processor, and looks at what they decode to before they are far.
+    #[expect(clippy::too_many_arguments, reason = "what a piece is made of and how")]
     fn encode_piece(
         &self,
         tensor: &Tensor,
         first_row: usize,
         rows: Rows<'_>,
         importance: Option<&[f32]>,
+        measure: Measure,
         dst: &mut [u8],
         look: &mut Look,
-    ) -> Result<LostRows, QuantizeError> {
+    ) -> Result<(LostRows, SquaredError), QuantizeError> {
         let (encoding, row_len, values) = (self.handle.encoding(), rows.row_len(), rows.values());
         let failed = |source| self.failed(tensor, source);
         if !look.begin(rows)
@@ -173,12 +199,12 @@ impl RegisteredEncoding {
         }
         encoding.quantize(rows, importance, dst).map_err(failed)?;
         let is_plain = importance.is_none() || self.spec().importance == Importance::Ignored;
-        if is_plain && look.are_proven(self.spec(), row_len) {
-            return Ok(LostRows::default());
+        if measure == Measure::Doubtful && is_plain && look.are_proven(self.spec(), row_len) {
+            return Ok((LostRows::default(), SquaredError::default()));
         }
         let encoded = Encoded { encoding, row_len, first_row, values, blocks: dst };
         match encoded.inspect(look).map_err(failed)? {
-            Verdict::Finite(lost) => Ok(lost),
+            Verdict::Finite(lost, squared) => Ok((lost, squared)),
             Verdict::NotDecodable(NotDecodable { row, column, value, decoded }) => {
                 let (encoding, block_len) = (self.spec().name.clone(), self.spec().block_len);
                 Err(QuantizeError::NotDecodable { encoding, block_len, row, column, value, decoded })
@@ -270,6 +296,15 @@ impl RegisteredEncoding {
     fn failed(&self, tensor: &Tensor, source: bitquilt_plugin_api::Error) -> QuantizeError {
         QuantizeError::Encoding { encoding: self.spec().name.clone(), shape: tensor.shape().to_vec(), source }
     }
+}
+
+/// Which rows are decoded again once they are encoded.
+#[derive(Clone, Copy, PartialEq)]
+enum Measure {
+    /// Those that an encoding's error bound does not prove to be fine.
+    Doubtful,
+    /// All.
+    All,
 }
 
 /// What a thread works in.

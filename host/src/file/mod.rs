@@ -14,4 +14,5 @@ pub use destination::{is_replaced, is_same};
 pub use error::FileError;
 pub(crate) use error::irregular;
 pub use read::{open, read, read_text};
+pub(crate) use replace::{Staged, stage};
 pub use replace::{check_writable, replace};

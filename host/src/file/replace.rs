@@ -2,7 +2,7 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
@@ -21,26 +21,55 @@ pub fn replace(
     path: impl AsRef<Path>,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), FileError> {
-    let path = path.as_ref();
+    match stage(path.as_ref(), write)? {
+        Some(staged) => staged.place(),
+        None => Ok(()),
+    }
+}
+
+/// A file that is on the disk whole, and not in its place yet. Dropped, it is gone.
+pub(crate) struct Staged {
+    path: PathBuf,
+    /// The place, of which the last component is no link.
+    target: PathBuf,
+    unfinished: Unfinished,
+}
+
+/// The first half of [`replace`]; none if `path` is of a pipe or a device, which has taken the bytes.
+pub(crate) fn stage(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<Option<Staged>, FileError> {
     let failed = |error| FileError::write(path, error);
     let (target, old) = match Destination::of(path)? {
         Destination::File { target, old } => (target, old),
-        Destination::Stream(stream) => return fill(&stream.open(path)?, write).map_err(failed),
+        Destination::Stream(stream) => {
+            fill(&stream.open(path)?, write).map_err(failed)?;
+            return Ok(None);
+        }
     };
-    let directory = directory(&target);
-    let unfinished = Unfinished::create(directory).map_err(failed)?;
+    let unfinished = Unfinished::create(directory(&target)).map_err(failed)?;
     if let Some(old) = old {
         keep_permissions(unfinished.file(), &old).map_err(failed)?;
     }
     fill(unfinished.file(), write).map_err(failed)?;
     match unfinished.file().sync_all() {
-        Err(error) if !is_unsupported(&error) => return Err(failed(error)),
-        _ => unfinished.place(directory, &target).map_err(failed)?,
+        Err(error) if !is_unsupported(&error) => Err(failed(error)),
+        _ => Ok(Some(Staged { path: path.to_owned(), target, unfinished })),
     }
-    if let Some(warning) = durability(path, sync_directory(directory)) {
-        tracing::warn!("{warning}");
+}
+
+impl Staged {
+    /// The second half of [`replace`].
+    pub(crate) fn place(self) -> Result<(), FileError> {
+        let Self { path, target, unfinished } = self;
+        let directory = directory(&target);
+        unfinished.place(directory, &target).map_err(|error| FileError::write(&path, error))?;
+        if let Some(warning) = durability(&path, sync_directory(directory)) {
+            tracing::warn!("{warning}");
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Whether [`replace`] would find a place for a file, as far as that can be told without writing one: an error before work is done

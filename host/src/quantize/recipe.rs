@@ -3,30 +3,33 @@
 use std::fmt::{self, Display, Formatter};
 use std::path::Path;
 
-use bitquilt_plugin_api::Element;
+use bitquilt_plugin_api::{DType, Element};
 use serde::Deserialize;
 
 use super::pattern::{NamePattern, PatternError};
 use super::summary::{Sizes, Summary};
-use super::weight::is_weight;
+use super::weight::FLOATS;
 use crate::checkpoint::TensorDict;
 use crate::encoding::{QuantizeError, Quantized};
 use crate::file::{self, FileError};
 use crate::registry::{Registry, UnknownEncoding};
-use crate::tensor::Tensor;
 use crate::text::{Brief, Passage};
 
 /// An ordered list of rules.
 #[derive(Clone, Debug)]
 pub struct Recipe {
-    rules: Vec<Rule>,
-    fallback: Option<Target>,
+    /// What was chosen explicitly, which goes before all rules.
+    pub(super) choices: Vec<Rule>,
+    pub(super) rules: Vec<Rule>,
+    pub(super) exclude: Vec<NamePattern>,
+    pub(super) fallback: Option<Target>,
+    pub(super) requantize: bool,
 }
 
 #[derive(Clone, Debug)]
-struct Rule {
-    weights: NamePattern,
-    target: Target,
+pub(super) struct Rule {
+    pub(super) weights: NamePattern,
+    pub(super) target: Target,
 }
 
 /// What becomes of a weight.
@@ -34,18 +37,19 @@ struct Rule {
 pub enum Target {
     /// It stays as it is.
     Keep,
-    /// It is decoded, or widened, to f32.
-    F32,
+    /// It is decoded, or cast, to f32, f16 or bf16.
+    Dense(DType),
     /// It gets the encoding of this name.
     Encoding(String),
 }
 
 impl Target {
-    /// That of a name in a recipe: `keep`, `f32`, or an encoding's.
+    /// That of a name in a recipe: `keep`, a dtype's, or an encoding's.
     pub fn of(name: &str) -> Self {
-        match name {
-            KEEP => Self::Keep,
-            F32 => Self::F32,
+        let dense = FLOATS.into_iter().find(|dtype| dtype.to_string() == name);
+        match (name, dense) {
+            (KEEP, _) => Self::Keep,
+            (_, Some(dtype)) => Self::Dense(dtype),
             _ => Self::Encoding(name.to_owned()),
         }
     }
@@ -53,11 +57,11 @@ impl Target {
 
 impl Display for Target {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Keep => KEEP,
-            Self::F32 => F32,
-            Self::Encoding(name) => name,
-        })
+        match self {
+            Self::Keep => f.write_str(KEEP),
+            Self::Dense(dtype) => dtype.fmt(f),
+            Self::Encoding(name) => f.write_str(name),
+        }
     }
 }
 
@@ -66,6 +70,8 @@ impl Display for Target {
 #[serde(deny_unknown_fields)]
 struct RecipeFile {
     fallback: Option<String>,
+    #[serde(default)]
+    exclude: Vec<String>,
     #[serde(default)]
     rule: Vec<RuleEntry>,
 }
@@ -84,8 +90,6 @@ const MAX_RULES: usize = 1000;
 
 /// What leaves a weight as it is.
 const KEEP: &str = "keep";
-/// What decodes a weight.
-const F32: &str = "f32";
 
 /// Why a recipe cannot be used, or not for these weights.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +114,41 @@ pub enum RecipeError {
         encoding: String,
         /// What is in the way.
         reason: String,
+    },
+    /// A glob over weights that are to stay as they are matches none.
+    #[error("`{}` excludes no weight: {reason}", Brief(.glob))]
+    NothingExcluded {
+        /// The glob.
+        glob: String,
+        /// What is in the way.
+        reason: String,
+    },
+    /// Two explicit choices of different encodings match a weight, and neither is its name.
+    #[error(
+        "weight `{}` matches `{}` = {} and `{}` = {}: exclude it from one of the two, or give it an encoding by its own name",
+        Brief(.weight), Brief(&.first.0), Brief(&.first.1), Brief(&.second.0), Brief(&.second.1)
+    )]
+    Contradiction {
+        /// The weight.
+        weight: String,
+        /// A glob and its encoding.
+        first: (String, String),
+        /// Another glob and its encoding.
+        second: (String, String),
+    },
+    /// A weight is encoded already.
+    #[error(
+        "weight `{}` is `{}` already: to encode it as `{}` again costs more than its first encoding did; start from the original, allow \
+         it (--requantize), or exclude it",
+        Brief(.weight), Brief(.encoding), Brief(.wanted)
+    )]
+    Encoded {
+        /// The weight.
+        weight: String,
+        /// Its encoding.
+        encoding: String,
+        /// The encoding that the recipe has for it.
+        wanted: String,
     },
     /// An encoding is not registered.
     #[error(transparent)]
@@ -144,10 +183,40 @@ impl Recipe {
     /// Rules in their order, each a glob and what becomes of the weights that it is the first to match; and what becomes of those whose
     /// rows are no whole number of the blocks of their rule's encoding.
     pub fn new(rules: impl IntoIterator<Item = (NamePattern, Target)>, fallback: Option<Target>) -> Self {
-        Self {
-            rules: rules.into_iter().map(|(weights, target)| Rule { weights, target }).collect(),
-            fallback,
-        }
+        let rules = as_rules(rules);
+        Self { choices: Vec::new(), rules, exclude: Vec::new(), fallback, requantize: true }
+    }
+
+    /// With explicit choices, which go before all rules: a weight's own name before a glob. Two globs of different targets that match one
+    /// weight are an error.
+    pub fn with_choices(mut self, choices: impl IntoIterator<Item = (NamePattern, Target)>) -> Self {
+        self.choices.extend(as_rules(choices));
+        self
+    }
+
+    /// With a last rule, for every weight that no other decides for.
+    pub fn with_default(mut self, target: Target) -> Result<Self, PatternError> {
+        self.rules.push(Rule { weights: NamePattern::new("*")?, target });
+        Ok(self)
+    }
+
+    /// Without the weights that globs match: they stay as they are.
+    pub fn excluding(mut self, weights: impl IntoIterator<Item = NamePattern>) -> Self {
+        self.exclude.extend(weights);
+        self
+    }
+
+    /// With a fallback, in place of the one that it has.
+    pub fn with_fallback(mut self, target: Target) -> Self {
+        self.fallback = Some(target);
+        self
+    }
+
+    /// Whether weights that are encoded already get another encoding, as they do if nothing is said. Where they may not, those that a rule
+    /// would encode anew [keep theirs](super::Plan::encoded_already), and an explicit choice is an error. To decode them is allowed always.
+    pub fn requantizing(mut self, allowed: bool) -> Self {
+        self.requantize = allowed;
+        self
     }
 
     /// One encoding for every weight, and another for those whose rows it does not fit.
@@ -165,8 +234,8 @@ impl Recipe {
         let syntax = |problem: String| RecipeError::Syntax { origin: origin.to_owned(), problem };
         let file: RecipeFile = toml::from_str(text)
             .map_err(|error: toml::de::Error| syntax(Passage(error.to_string().trim_end()).to_string()))?;
-        if file.rule.len() > MAX_RULES {
-            let found = file.rule.len();
+        let found = file.rule.len() + file.exclude.len();
+        if found > MAX_RULES {
             return Err(syntax(format!(
                 "it has {found} rules, at most {MAX_RULES} are allowed; join some by `{{a,b}}` or `*`"
             )));
@@ -176,7 +245,9 @@ impl Recipe {
             Ok((weights, Target::of(&encoding)))
         });
         let rules = rules.collect::<Result<Vec<_>, RecipeError>>()?;
-        Ok(Self::new(rules, file.fallback.as_deref().map(Target::of)))
+        let exclude = file.exclude.iter().map(|glob| NamePattern::new(glob));
+        let exclude = exclude.collect::<Result<Vec<_>, _>>().map_err(|error| syntax(error.to_string()))?;
+        Ok(Self::new(rules, file.fallback.as_deref().map(Target::of)).excluding(exclude))
     }
 
     /// Encodes the weights as the rules say, those that are encoded already anew. A weight that has its encoding is not touched.
@@ -207,124 +278,8 @@ impl Recipe {
         summary.sizes = Sizes::of(weights);
         Ok(summary)
     }
-
-    /// What is to be done with tensors of these names, elements and logical shapes, found before any of it is.
-    pub fn plan(
-        &self,
-        tensors: &[(&str, Element, &[usize])],
-        registry: &Registry,
-    ) -> Result<Plan, RecipeError> {
-        let mut decided = vec![0; self.rules.len()];
-        let mut conversions = Vec::new();
-        for (name, _, shape) in tensors.iter().filter(|(_, element, shape)| is_weight(element, shape)) {
-            let Some(index) = self.rules.iter().position(|rule| rule.weights.is_match(name)) else {
-                continue;
-            };
-            decided[index] += 1;
-            let wanted = &self.rules[index].target;
-            let fits = |target: &Target| fits(name, shape, target, registry);
-            let (target, instead_of) = match (fits(wanted), &self.fallback) {
-                (Ok(()), _) => (wanted, None),
-                (Err(RecipeError::RowLength { .. }), Some(fallback)) => {
-                    fits(fallback)?;
-                    (fallback, Some(wanted.clone()))
-                }
-                (Err(error), _) => return Err(error),
-            };
-            conversions.push(Conversion { weight: (*name).to_owned(), target: target.clone(), instead_of });
-        }
-        match decided.iter().position(|count| *count == 0) {
-            Some(index) => Err(self.unmatched(index, tensors)),
-            None => Ok(Plan { conversions }),
-        }
-    }
-
-    fn unmatched(&self, index: usize, tensors: &[(&str, Element, &[usize])]) -> RecipeError {
-        let rule = &self.rules[index];
-        let weights = || tensors.iter().filter(|(_, element, shape)| is_weight(element, shape));
-        let is_match = |(name, ..): &&(&str, Element, &[usize])| rule.weights.is_match(name);
-        let reason = match weights().find(is_match) {
-            Some((name, ..)) => {
-                format!("the rules before it have taken all that it matches, such as `{}`", Brief(name))
-            }
-            None if tensors.iter().any(|tensor| is_match(&tensor)) => {
-                "it matches no matrix; norms and biases are not encoded".to_owned()
-            }
-            None => match weights().next() {
-                Some((name, ..)) => {
-                    format!("its glob matches none; a weight is called `{}`, for example", Brief(name))
-                }
-                None => "there are no matrices".to_owned(),
-            },
-        };
-        let (glob, encoding) = (rule.weights.as_str().to_owned(), rule.target.to_string());
-        RecipeError::Unmatched { glob, encoding, reason }
-    }
 }
 
-/// What is to be done with the weights that a recipe decides for.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Plan {
-    /// A conversion for each weight.
-    pub conversions: Vec<Conversion>,
-}
-
-impl Plan {
-    /// The weights that get the fallback: name, encoding that was wanted, encoding that it gets.
-    pub fn fallbacks(&self) -> Vec<(String, String, String)> {
-        let fallback = |conversion: &Conversion| {
-            let wanted = conversion.instead_of.as_ref()?;
-            Some((conversion.weight.clone(), wanted.to_string(), conversion.target.to_string()))
-        };
-        self.conversions.iter().filter_map(fallback).collect()
-    }
-}
-
-/// What is to be done with a weight.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Conversion {
-    /// The weight's name.
-    pub weight: String,
-    /// What becomes of it.
-    pub target: Target,
-    /// What was wanted where that is the fallback.
-    pub instead_of: Option<Target>,
-}
-
-impl Conversion {
-    /// The weight as it is to be. One that has its encoding already is as it was. `importance` is as for
-    /// [`quantize_with_importance`](crate::registry::RegisteredEncoding::quantize_with_importance).
-    pub fn convert(
-        &self,
-        tensor: &Tensor,
-        registry: &Registry,
-        importance: Option<&[f32]>,
-    ) -> Result<Quantized, QuantizeError> {
-        let as_it_is = |tensor| Quantized { tensor, warnings: Vec::new() };
-        match (&self.target, tensor.encoding()) {
-            (Target::Keep, _) => Ok(as_it_is(tensor.clone())),
-            (Target::F32, _) => registry.to_f32(tensor).map(as_it_is),
-            (Target::Encoding(name), Some(spec)) if spec.name == *name => Ok(as_it_is(tensor.clone())),
-            (Target::Encoding(name), encoded) => {
-                let encoding = registry.require_encoding(name)?;
-                let decoded = if encoded.is_some() { registry.to_f32(tensor)? } else { tensor.clone() };
-                match importance {
-                    Some(importance) => encoding.quantize_with_importance(&decoded, importance),
-                    None => encoding.quantize(&decoded),
-                }
-            }
-        }
-    }
-}
-
-/// Whether the rows of a weight can become what they are to.
-fn fits(weight: &str, shape: &[usize], target: &Target, registry: &Registry) -> Result<(), RecipeError> {
-    let Target::Encoding(encoding) = target else { return Ok(()) };
-    let block_len = registry.require_encoding(encoding)?.spec().block_len;
-    let row_len = shape.last().copied().unwrap_or_default();
-    if row_len.is_multiple_of(block_len) {
-        return Ok(());
-    }
-    let (weight, encoding) = (weight.to_owned(), encoding.clone());
-    Err(RecipeError::RowLength { weight, row_len, encoding, block_len })
+fn as_rules(rules: impl IntoIterator<Item = (NamePattern, Target)>) -> Vec<Rule> {
+    rules.into_iter().map(|(weights, target)| Rule { weights, target }).collect()
 }

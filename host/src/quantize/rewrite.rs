@@ -4,10 +4,12 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use bitquilt_plugin_api::{DType, EncodingSpec};
+use bitquilt_plugin_api::{DType, Element, EncodingSpec};
 
-use super::recipe::{Conversion, Plan, Target};
-use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointWriter, TensorDict, check_target};
+use super::plan::{Conversion, Plan};
+use super::recipe::Target;
+use super::report::Report;
+use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointWriter, Format, TensorDict};
 use crate::encoding::{QuantizeError, QuantizeWarning, Quantized};
 use crate::file;
 use crate::graph::Graph;
@@ -21,6 +23,7 @@ pub struct Rewrite {
     output: PathBuf,
     writer: CheckpointWriter,
     converted: BTreeSet<String>,
+    split: Option<u64>,
 }
 
 /// Why a checkpoint was not made of another.
@@ -39,11 +42,17 @@ pub enum RewriteError {
         /// The file.
         path: PathBuf,
     },
-    /// One file of several would be replaced.
+    /// One file of several that are read would be replaced.
     #[error(
         "{} is one of the files that make the model; name a file of its own for what is written", .path.display()
     )]
     Shard {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file that is read would be replaced.
+    #[error("{} is the file that is read; name another for what is written", .path.display())]
+    Input {
         /// The file.
         path: PathBuf,
     },
@@ -68,6 +77,8 @@ pub enum Event<'a> {
     Checked(u64),
     /// Tensors of so many bytes are going to be written.
     Writing(u64),
+    /// Of these, the tensor of this name is next.
+    Next(&'a str),
     /// Of these, as many more are.
     Written(u64),
     /// A weight is not what it was.
@@ -82,22 +93,39 @@ pub enum Event<'a> {
 impl Rewrite {
     /// Opens a checkpoint, once it is known that `output` can be written: all tensors are to be carried over.
     ///
-    /// An error for a checkpoint that holds a graph, and for an `output` that is one of several files of the model. A model of one file
-    /// may be its own `output`.
+    /// An error for a checkpoint that holds a graph, and for an `output` that is one of the files of the checkpoint. The format of
+    /// `output` is its name's, unless another is [set](Self::set_format).
     pub fn open(input: impl AsRef<Path>, output: impl AsRef<Path>) -> Result<Self, RewriteError> {
         let (input, output) = (input.as_ref(), output.as_ref().to_owned());
         let file = Checkpoint::open(input)?;
         if Graph::is_in(&file) {
             return Err(RewriteError::Graph { path: input.to_owned() });
         }
-        if file.files().len() > 1 && file.files().any(|shard| file::is_same(shard, &output)) {
-            return Err(RewriteError::Shard { path: output });
+        if file.files().any(|read| file::is_same(read, &output)) {
+            return Err(match file.files().len() {
+                1 => RewriteError::Input { path: output },
+                _ => RewriteError::Shard { path: output },
+            });
         }
-        check_target(&output)?;
         let mut writer = CheckpointWriter::new();
         writer.metadata_mut().clone_from(file.metadata());
         file.tensors().for_each(|(name, stored)| writer.stored(name, stored));
-        Ok(Self { file, output, writer, converted: BTreeSet::new() })
+        Ok(Self { file, output, writer, converted: BTreeSet::new(), split: None })
+    }
+
+    /// Sets the format of the file that is written, whatever its name ends in.
+    pub fn set_format(&mut self, format: Format) {
+        self.writer.set_format(format);
+    }
+
+    /// Has what is written split into files of at most so many bytes of tensors each, or of one tensor that is larger.
+    pub fn split(&mut self, bytes: u64) {
+        self.split = Some(bytes);
+    }
+
+    /// Names, elements and logical shapes of the tensors, as [`Recipe::plan`](super::Recipe::plan) takes them.
+    pub fn types(&self) -> Vec<(&str, Element, &[usize])> {
+        self.file.tensors().map(|(name, stored)| (name, stored.element(), stored.shape())).collect()
     }
 
     /// The checkpoint that is read.
@@ -118,12 +146,17 @@ impl Rewrite {
         Ok(())
     }
 
-    /// Announces that a tensor of the checkpoint becomes f32.
-    pub fn decode(&mut self, name: &str) -> Result<(), CheckpointError> {
+    /// Announces that a tensor of the checkpoint becomes one of a dtype.
+    pub fn cast(&mut self, name: &str, dtype: DType) -> Result<(), CheckpointError> {
         let shape = self.file.require(name)?.shape().to_vec();
-        self.writer.dense(name, DType::F32, shape);
+        self.writer.dense(name, dtype, shape);
         self.converted.insert(name.to_owned());
         Ok(())
+    }
+
+    /// Leaves out what the checkpoint says about itself.
+    pub fn without_metadata(&mut self) {
+        self.writer.metadata_mut().clear();
     }
 
     /// The bytes of all tensors of the checkpoint that is read.
@@ -131,18 +164,58 @@ impl Rewrite {
         self.file.tensors().map(|(_, stored)| stored.byte_range().len() as u64).sum()
     }
 
-    /// Writes the file, as [`CheckpointWriter::write`] does. `convert` answers what was announced of a tensor; `read` is told the bytes
-    /// of each tensor that was read.
+    /// Writes the file, as [`CheckpointWriter::write`] does. `convert` answers what was announced of a tensor; `next` is told the name
+    /// and the bytes of each tensor that is about to be read. It is an error if somebody writes to a file while it is read.
     pub fn write<E: From<CheckpointError>>(
         &self,
-        mut read: impl FnMut(u64),
+        mut next: impl FnMut(&str, u64),
         mut convert: impl FnMut(&str, Tensor) -> Result<Tensor, E>,
     ) -> Result<(), E> {
-        self.writer.write(&self.output, |name| {
+        let tensor = |name: &str| {
             let tensor = self.file.as_stored(name)?;
-            read(tensor.bytes().len() as u64);
+            next(name, tensor.bytes().len() as u64);
             if self.converted.contains(name) { convert(name, tensor) } else { Ok(tensor) }
-        })
+        };
+        let finish = || Ok(self.file.check_unchanged()?);
+        if let Some(bytes) = self.split {
+            self.check_shards(bytes)?;
+        }
+        match self.split {
+            None => self.writer.write_then(&self.output, tensor, finish),
+            Some(bytes) => self.writer.write_split(&self.output, bytes, tensor, finish),
+        }
+    }
+
+    /// An error if one of the files that are written is one that is read.
+    fn check_shards(&self, bytes: u64) -> Result<(), CheckpointError> {
+        let paths = self.writer.split_paths(&self.output, bytes)?;
+        let is_read = |path: &&PathBuf| self.file.files().any(|read| file::is_same(read, *path));
+        match paths.iter().find(is_read) {
+            None => Ok(()),
+            Some(path) => {
+                let problem = "it is one of the files that are read; name another".to_owned();
+                Err(CheckpointError::Unsupported { path: path.clone(), problem })
+            }
+        }
+    }
+
+    /// Announces what a plan says of weights, and what will come of it. An error for an encoding that is not registered, and for what
+    /// the format of the file has no place for.
+    pub fn announce(&mut self, plan: &Plan, registry: &Registry) -> Result<Report, RewriteError> {
+        for conversion in &plan.conversions {
+            match &conversion.target {
+                Target::Keep => {}
+                Target::Dense(dtype) => self.cast(&conversion.weight, *dtype)?,
+                Target::Encoding(name) => {
+                    let encoding = registry.require_encoding(name);
+                    let encoding =
+                        encoding.map_err(|error| self.weight_error(&conversion.weight, error.into()))?;
+                    self.encode(&conversion.weight, encoding.spec())?;
+                }
+            }
+        }
+        self.writer.check(&self.output)?;
+        Ok(Report::of(&self.file, &self.writer, plan))
     }
 
     /// Writes the file with the weights as a plan says. Each is checked before anything is written.
@@ -154,52 +227,54 @@ impl Rewrite {
         registry: &Registry,
         importance: &TensorDict,
         observe: &mut dyn FnMut(Event<'_>),
-    ) -> Result<(), RewriteError> {
-        let conversions: Vec<&Conversion> =
-            plan.conversions.iter().filter(|conversion| conversion.target != Target::Keep).collect();
-        self.check(&conversions, registry, importance, observe)?;
-        for conversion in &conversions {
-            match &conversion.target {
-                Target::Keep => {}
-                Target::F32 => self.decode(&conversion.weight)?,
-                Target::Encoding(name) => {
-                    let encoding = registry.require_encoding(name);
-                    let encoding =
-                        encoding.map_err(|error| self.weight_error(&conversion.weight, error.into()))?;
-                    self.encode(&conversion.weight, encoding.spec())?;
-                }
-            }
-        }
+    ) -> Result<Report, RewriteError> {
+        let mut report = self.announce(plan, registry)?;
+        self.check(plan, registry, importance, observe)?;
         let by_name: BTreeMap<&str, &Conversion> =
-            conversions.iter().map(|conversion| (conversion.weight.as_str(), *conversion)).collect();
+            plan.conversions.iter().map(|conversion| (conversion.weight.as_str(), conversion)).collect();
         observe(Event::Writing(self.bytes()));
         let progress = RefCell::new(observe);
-        let read = |bytes| (progress.borrow_mut())(Event::Written(bytes));
-        self.write(read, |name, tensor| {
+        let mut read = 0;
+        let next = |name: &str, bytes| {
+            let mut observe = progress.borrow_mut();
+            observe(Event::Written(std::mem::replace(&mut read, bytes)));
+            observe(Event::Next(name));
+        };
+        self.write(next, |name, tensor| -> Result<Tensor, RewriteError> {
             let Some(conversion) = by_name.get(name) else { return Ok(tensor) };
             let vector = vector(importance, name);
-            let converted = vector.and_then(|vector| conversion.convert(&tensor, registry, vector));
-            let Quantized { tensor, warnings } =
+            let converted = vector.and_then(|vector| conversion.convert_measured(&tensor, registry, vector));
+            let (Quantized { tensor, warnings }, error) =
                 converted.map_err(|source| self.weight_error(name, source))?;
             for warning in &warnings {
                 (progress.borrow_mut())(Event::Warning { weight: name, warning });
             }
+            report.measured(name, error);
             Ok(tensor)
-        })
+        })?;
+        Ok(report)
     }
 
     fn check(
         &self,
-        conversions: &[&Conversion],
+        plan: &Plan,
         registry: &Registry,
         importance: &TensorDict,
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), RewriteError> {
-        let stored = conversions.iter().filter_map(|conversion| self.file.require(&conversion.weight).ok());
+        let encoded: Vec<(&Conversion, &String)> = plan
+            .conversions
+            .iter()
+            .filter_map(|conversion| match &conversion.target {
+                Target::Encoding(name) => Some((conversion, name)),
+                Target::Keep | Target::Dense(_) => None,
+            })
+            .collect();
+        let stored = encoded.iter().filter_map(|(conversion, _)| self.file.require(&conversion.weight).ok());
         observe(Event::Checking(stored.map(|stored| stored.byte_range().len() as u64).sum()));
-        for conversion in conversions {
+        for (conversion, name) in encoded {
             let weight = self.file.as_stored(&conversion.weight)?;
-            if let (Target::Encoding(name), true) = (&conversion.target, weight.dtype().is_some()) {
+            if weight.dtype().is_some() {
                 let checked = registry
                     .require_encoding(name)
                     .map_err(QuantizeError::from)
@@ -219,4 +294,37 @@ impl Rewrite {
 /// The importance of a weight's columns.
 fn vector<'a>(importance: &'a TensorDict, weight: &str) -> Result<Option<&'a [f32]>, QuantizeError> {
     Ok(importance.get(weight).map(Tensor::values::<f32>).transpose()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint;
+
+    #[test]
+    fn a_file_that_is_written_to_while_it_is_read_is_no_source() {
+        let directory = tempfile::tempdir().unwrap();
+        let (input, output) = (directory.path().join("in"), directory.path().join("out"));
+        let tensors: TensorDict =
+            [("a", Tensor::full([4], 1f32)), ("b", Tensor::full([4], 2f32))].into_iter().collect();
+        checkpoint::save(&tensors, &input).unwrap();
+        std::fs::write(&output, "kept").unwrap();
+        for split in [None, Some(16)] {
+            let mut rewrite = Rewrite::open(&input, &output).unwrap();
+            rewrite.split = split;
+            let touch = |name: &str, _| {
+                if name == "b" {
+                    let file = std::fs::File::options().write(true).open(&input).unwrap();
+                    let time = std::time::SystemTime::now() + std::time::Duration::from_secs(100);
+                    file.set_modified(time).unwrap();
+                }
+            };
+            let error =
+                rewrite.write(touch, |_, tensor| Ok::<_, RewriteError>(tensor)).unwrap_err().to_string();
+            assert!(error.contains("in was written to while it was read"), "{error}");
+            assert_eq!(std::fs::read(&output).unwrap(), b"kept");
+            assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2);
+            checkpoint::save(&tensors, &input).unwrap();
+        }
+    }
 }

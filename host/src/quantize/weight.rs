@@ -16,7 +16,10 @@ pub fn is_dense_weight(element: &Element, shape: &[usize]) -> bool {
     is_weight(element, shape) && is_float(element)
 }
 
+/// The dtypes of values that encodings take.
+pub(super) const FLOATS: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
+
 /// Whether an encoding takes the values.
 pub(super) fn is_float(element: &Element) -> bool {
-    matches!(element, Element::Dense(DType::F32 | DType::F16 | DType::BF16))
+    matches!(element, Element::Dense(dtype) if FLOATS.contains(dtype))
 }

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::CheckpointError;
-use super::container::{Container, Contents};
+use super::container::{Container, Contents, Format};
 use super::mapped::MappedFile;
 use crate::file;
 
@@ -42,15 +42,15 @@ pub(super) fn read(file: &MappedFile) -> Result<Contents, CheckpointError> {
     Err(CheckpointError::UnknownFormat { path: file.path.clone(), known, found })
 }
 
-/// The format that a file of this name is written in; an error if it cannot be, or would take the place of a file of another format.
-pub(super) fn to_write(path: &Path) -> Result<&'static dyn Container, CheckpointError> {
+/// The format that a file is written in: the one that is given, or its name's; an error if it cannot be written, or would take the place of
+/// a file of another format.
+pub(super) fn to_write(
+    path: &Path,
+    format: Option<Format>,
+) -> Result<&'static dyn Container, CheckpointError> {
     let refused = |problem: String| CheckpointError::Unsupported { path: path.to_owned(), problem };
-    let default = FORMATS[0];
-    let format = of_name(path).unwrap_or(default);
-    if !format.is_written() {
-        let name = path.with_extension(default.extension());
-        return Err(refused(format!("it would be a {} file; name it {}", default.name(), name.display())));
-    }
+    let given = format.and_then(|format| FORMATS.iter().copied().find(|known| known.name() == format.name()));
+    let format = given.or_else(|| of_name(path)).unwrap_or(FORMATS[0]);
     let mut first = Vec::new();
     let is_read = file::open(path).map(|file| file.take(16).read_to_end(&mut first)).is_ok();
     if let Some(there) = of_bytes(&first).filter(|there| is_read && there.name() != format.name()) {
@@ -61,6 +61,12 @@ pub(super) fn to_write(path: &Path) -> Result<&'static dyn Container, Checkpoint
     }
     file::check_writable(path)?;
     Ok(format)
+}
+
+/// The format whose files' names end so, with the version that is written.
+pub(super) fn of_extension(extension: &str) -> Option<Format> {
+    let format = FORMATS.iter().find(|format| extension.eq_ignore_ascii_case(format.extension()))?;
+    Some(Format::new(format.name(), None))
 }
 
 fn of_bytes(bytes: &[u8]) -> Option<&'static dyn Container> {

@@ -2,6 +2,7 @@
 
 pub(super) mod gguf_files;
 mod gguf_writer;
+mod gguf_written;
 mod hostile;
 mod models;
 mod npy_files;

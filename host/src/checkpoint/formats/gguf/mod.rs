@@ -7,16 +7,19 @@
 //!
 //! Shapes are given outermost dimension first, as everywhere else. A type of tensors that is not known is kept as bytes: how many, the
 //! file does not say, and so they reach up to the next tensor or the end of the file, padding included.
+//!
+//! Version 3 is written. What has no number among ggml's types has no place in it.
 
 mod cursor;
 mod types;
 mod value;
+mod write;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use self::cursor::Cursor;
-use crate::checkpoint::container::{Container, Contents, Format};
+use crate::checkpoint::container::{Container, Contents, FileLayout, Format, Types};
 use crate::checkpoint::error::{Fault, TensorProblem};
 use crate::checkpoint::metadata::{Metadata, Value};
 use crate::checkpoint::stored::StoredTensor;
@@ -45,6 +48,12 @@ impl Container for Gguf {
     }
     fn parse(&self, bytes: &[u8]) -> Result<Contents, Fault> {
         parse(bytes)
+    }
+    fn lay_out<'a>(&self, types: Types<'a>, metadata: &Metadata) -> Result<FileLayout<'a>, String> {
+        write::lay_out(types, metadata)
+    }
+    fn shard_metadata(&self, whole: &Metadata, index: usize, count: usize, tensors: usize) -> Metadata {
+        write::shard_metadata(whole, index, count, tensors)
     }
     #[cfg(test)]
     fn sample(&self) -> crate::checkpoint::container::Sample {
@@ -92,7 +101,8 @@ fn read_metadata(cursor: &mut Cursor<'_>, count: u64) -> Result<Metadata, Fault>
     Ok(metadata)
 }
 
-fn alignment(metadata: &Metadata) -> Result<usize, Fault> {
+/// What the data of tensors is padded to.
+fn alignment(metadata: &Metadata) -> Result<usize, String> {
     let value = match metadata.get(ALIGNMENT_KEY) {
         None => return Ok(DEFAULT_ALIGNMENT),
         Some(value) => value,
@@ -101,7 +111,7 @@ fn alignment(metadata: &Metadata) -> Result<usize, Fault> {
         Value::U32(alignment) if alignment.is_power_of_two() => Ok(*alignment as usize),
         other => {
             let found = Brief(&other.to_string()).to_string();
-            Err(format!("`{ALIGNMENT_KEY}` is {found}; a power of two as u32 was expected").into())
+            Err(format!("`{ALIGNMENT_KEY}` is {found}; a power of two as u32 was expected"))
         }
     }
 }

@@ -33,7 +33,23 @@ pub(super) fn element(type_id: u32) -> Option<TensorElement> {
     ))))
 }
 
+/// The number of the type that a tensor is of; none if ggml has no such type.
+pub(super) fn number(element: &TensorElement) -> Option<u32> {
+    match element {
+        TensorElement::Dense(dtype) => DENSE.iter().find(|(_, known)| known == dtype).map(|(id, _)| *id),
+        TensorElement::Encoded(spec) => {
+            let format = FORMATS.iter().find(|format| format.name == spec.name)?;
+            let is_same = (format.block_len, format.block_bytes) == (spec.block_len, spec.block_bytes);
+            (is_same && spec.layout.is_none()).then_some(format.ggml_type)
+        }
+        TensorElement::Opaque(opaque) => opaque.name.strip_prefix(UNKNOWN)?.parse().ok(),
+    }
+}
+
+/// What the names of types begin with that are known by their number alone.
+const UNKNOWN: &str = "ggml.";
+
 /// The name of a type that is known by its number alone.
 pub(super) fn unknown_name(type_id: u32) -> String {
-    format!("ggml.{type_id}")
+    format!("{UNKNOWN}{type_id}")
 }

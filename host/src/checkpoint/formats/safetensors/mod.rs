@@ -6,6 +6,7 @@ mod records;
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bitquilt_plugin_api::{DType, EncodingSpec, ShapeDisplay};
@@ -15,7 +16,7 @@ use serde::de::{Deserialize, IntoDeserializer};
 
 use self::header::{Header, METADATA_KEY, TensorInfo};
 use self::records::{DECLARED_KEY, OPAQUE_KEY, OpaqueRecord, RECORDS_KEY, Record};
-use crate::checkpoint::container::{Container, Contents, FileLayout, Format, Types};
+use crate::checkpoint::container::{Container, Contents, FileLayout, Format, Shard, Types};
 use crate::checkpoint::error::{Fault, MAX_RANK, TensorProblem};
 use crate::checkpoint::metadata::Metadata;
 use crate::checkpoint::stored::StoredTensor;
@@ -68,11 +69,11 @@ impl Container for SafeTensors {
     fn parse(&self, bytes: &[u8]) -> Result<Contents, Fault> {
         parse(bytes)
     }
-    fn is_written(&self) -> bool {
-        true
-    }
     fn lay_out<'a>(&self, types: Types<'a>, metadata: &Metadata) -> Result<FileLayout<'a>, String> {
         lay_out(types, metadata)
+    }
+    fn index(&self, path: &Path, shards: &[Shard]) -> Option<(PathBuf, String)> {
+        index(path, shards)
     }
     #[cfg(test)]
     fn sample(&self) -> crate::checkpoint::container::Sample {
@@ -284,7 +285,20 @@ fn lay_out<'a>(mut order: Types<'a>, metadata: &Metadata) -> Result<FileLayout<'
         let text = records::write_declared(declared).map_err(|error| error.to_string())?;
         header.metadata.insert(DECLARED_KEY.to_owned(), text);
     }
-    Ok(FileLayout { head: head(&header)?, order })
+    Ok(FileLayout { head: head(&header)?, order, alignment: 1 })
+}
+
+/// The index that Hugging Face's libraries look for: the file of each tensor.
+fn index(path: &Path, shards: &[Shard]) -> Option<(PathBuf, String)> {
+    let mut name = path.file_name()?.to_owned();
+    name.push(".index.json");
+    let mut weight_map = BTreeMap::new();
+    for (shard, tensors) in shards {
+        let file = shard.file_name()?.to_str()?;
+        weight_map.extend(tensors.iter().map(|tensor| (tensor.as_str(), file)));
+    }
+    let text = serde_json::to_string_pretty(&serde_json::json!({"metadata": {}, "weight_map": weight_map}));
+    Some((path.with_file_name(name), text.ok()?))
 }
 
 /// The element of a bool tensor with other bytes than 0 and 1.
