@@ -62,7 +62,10 @@ pub use checkpoint::{CheckpointError, TensorDict};
 pub use compile::{ExplainedNode, ExplainedOutput, Explanation, LoadError};
 pub use encoding::{Indices, QuantizeError, QuantizeWarning, Quantized, RowLoss, SquaredError};
 pub use error::Error;
-pub use graph::{Attention, Graph, GraphError, NodeBuilder, NodeProblem, Rope, RopePairing, Value};
+pub use graph::{
+    Attention, Graph, GraphError, GraphOutline, NodeBuilder, NodeProblem, OutlineNode, OutlineOutput,
+    OutlinePort, Rope, RopePairing, Value,
+};
 pub use model::Model;
 pub use plan::RunError;
 pub use quantize::{NamePattern, PatternError};

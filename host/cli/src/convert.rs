@@ -18,10 +18,10 @@ use crate::session::SessionArguments;
 /// or 3) or are encoded, while norms and biases stay. OUT is written beside its place and renamed; it may not be IN.
 #[derive(Args)]
 pub struct ConvertArguments {
-    /// A safetensors or GGUF file.
+    /// A safetensors, GGUF or .npz file.
     #[arg(value_name = "IN")]
     input: PathBuf,
-    /// The file to write: GGUF if its name ends in .gguf, otherwise safetensors.
+    /// The file to write: GGUF or .npz if its name ends so, otherwise safetensors.
     #[arg(value_name = "OUT")]
     output: PathBuf,
     /// The dtype that tensors are decoded or cast to.

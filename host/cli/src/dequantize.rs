@@ -17,10 +17,10 @@ use crate::session::SessionArguments;
 /// over bit for bit, and so is metadata. OUT is written beside its place and renamed; it may not be IN.
 #[derive(Args)]
 pub struct DequantizeArguments {
-    /// A safetensors or GGUF file.
+    /// A safetensors, GGUF or .npz file.
     #[arg(value_name = "IN")]
     input: PathBuf,
-    /// The file to write: GGUF if its name ends in .gguf, otherwise safetensors.
+    /// The file to write: GGUF or .npz if its name ends so, otherwise safetensors.
     #[arg(value_name = "OUT")]
     output: PathBuf,
     #[command(flatten)]

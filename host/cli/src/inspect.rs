@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use bitquilt::Graph;
+use bitquilt::{Graph, GraphOutline, OutlineNode, OutlineOutput, OutlinePort};
 use bitquilt::checkpoint::metadata::{Metadata, Value};
 use bitquilt::checkpoint::{Checkpoint, StoredTensor};
-use bitquilt::text::Brief;
+use bitquilt::text::{Brief, Passage};
 use clap::Args;
 use miette::IntoDiagnostic;
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
@@ -37,23 +37,32 @@ impl InspectArguments {
     /// Does it.
     pub fn execute(&self, _: &SessionArguments) -> miette::Result<()> {
         let file = Checkpoint::open(&self.file).into_diagnostic()?;
-        let format = match Graph::is_in(&file) {
-            true => format!("{} with a graph", file.format()),
-            false => file.format().to_string(),
+        let (graph, format) = match Graph::is_in(&file) {
+            true => (outline(&file), format!("{} with a graph", file.format())),
+            false => (None, file.format().to_string()),
         };
         if self.json {
-            return print_json(&Inspection { path: &self.file, format, file: &file });
+            return print_json(&Inspection { path: &self.file, format, graph, file: &file });
         }
-        print_with(|out| self.write(&file, &format, out))
+        print_with(|out| self.write(&file, &format, graph.as_ref(), out))
     }
 
-    fn write(&self, file: &Checkpoint, format: &str, out: &mut dyn Write) -> io::Result<()> {
+    fn write(
+        &self,
+        file: &Checkpoint,
+        format: &str,
+        graph: Option<&GraphOutline>,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
         let several = file.files().len() > 1;
         match several {
             true => writeln!(out, "{}: {format}, {} files", self.file.display(), file.files().len())?,
             false => writeln!(out, "{}: {format}", self.file.display())?,
         }
-        for (key, value) in file.metadata().iter() {
+        graph.map_or(Ok(()), |graph| write_graph(graph, out))?;
+        // The graph itself has been shown.
+        let shown = |(key, _): &(&str, &Value)| graph.is_none() || *key != Graph::METADATA_KEY;
+        for (key, value) in file.metadata().iter().filter(shown) {
             match value {
                 // The array is cut already, value by value.
                 Value::Array(array) => writeln!(out, "  {} = {array}", Brief(key))?,
@@ -80,6 +89,29 @@ impl InspectArguments {
     }
 }
 
+/// What a graph consists of. Of one that cannot be read the rest of the file is shown, after a warning.
+fn outline(file: &Checkpoint) -> Option<GraphOutline> {
+    GraphOutline::of(file).map_err(|error| tracing::warn!("{}", Passage(&error.to_string()))).ok()
+}
+
+/// Writes what a graph consists of; its constants are among the tensors.
+fn write_graph(graph: &GraphOutline, out: &mut dyn Write) -> io::Result<()> {
+    for (kind, ports) in [("input", &graph.inputs), ("state", &graph.states)] {
+        for OutlinePort { name, element, shape } in ports {
+            let kind_of = format!("{element} [{}]", shape.join(", "));
+            writeln!(out, "  {kind:6} {} {}", Brief(name), Brief(&kind_of))?;
+        }
+    }
+    for OutlineNode { name, op, inputs, attributes } in &graph.nodes {
+        let call = format!("{op}({})", inputs.iter().chain(attributes).map(String::as_str).collect::<Vec<_>>().join(", "));
+        writeln!(out, "  node   {} = {}", Brief(name), Brief(&call))?;
+    }
+    for OutlineOutput { name, value } in &graph.outputs {
+        writeln!(out, "  output {} = {}", Brief(name), Brief(value))?;
+    }
+    Ok(())
+}
+
 /// A file's name, without the directory.
 fn last_part(path: &Path) -> String {
     Brief(&path.file_name().unwrap_or(path.as_os_str()).to_string_lossy()).to_string()
@@ -89,6 +121,7 @@ fn last_part(path: &Path) -> String {
 struct Inspection<'a> {
     path: &'a Path,
     format: String,
+    graph: Option<GraphOutline>,
     file: &'a Checkpoint,
 }
 
@@ -100,6 +133,9 @@ impl Serialize for Inspection<'_> {
         let files: Vec<String> = file.files().map(|path| path.display().to_string()).collect();
         map.serialize_entry("files", &files)?;
         map.serialize_entry("format", &self.format)?;
+        if let Some(graph) = &self.graph {
+            map.serialize_entry("graph", graph)?;
+        }
         map.serialize_entry("metadata", &Entries(file.metadata()))?;
         map.serialize_entry("tensors", &Tensors(file))?;
         map.end()

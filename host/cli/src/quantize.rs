@@ -35,10 +35,10 @@ use crate::session::SessionArguments;
 #[derive(Args)]
 #[command(group(ArgGroup::new("what").required(true).multiple(true).args(["encoding", "recipe"])))]
 pub struct QuantizeArguments {
-    /// A safetensors or GGUF file.
+    /// A safetensors, GGUF or .npz file.
     #[arg(value_name = "IN")]
     input: PathBuf,
-    /// The file to write: GGUF if its name ends in .gguf, otherwise safetensors.
+    /// The file to write: GGUF or .npz if its name ends so, otherwise safetensors.
     #[arg(value_name = "OUT")]
     output: PathBuf,
     /// The encoding of all weights, such as q4_k, or of those whose names match a glob, such as 'blk.*.ffn_down.weight=q6_k'; may be

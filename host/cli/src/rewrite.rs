@@ -35,7 +35,7 @@ pub fn progress() -> ProgressBar {
 #[derive(Args)]
 pub struct OutputArguments {
     /// The format of OUT, whatever its name ends in.
-    #[arg(long, value_name = "NAME", value_parser = ["safetensors", "gguf"])]
+    #[arg(long, value_name = "NAME", value_parser = ["safetensors", "gguf", "npz"])]
     format: Option<String>,
     /// Splits OUT into files of at most so many bytes of tensors, such as 2G, 500M or 1GiB (G is 10^9, Gi is 2^30).
     #[arg(long, value_name = "SIZE", value_parser = bytes)]

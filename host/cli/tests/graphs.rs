@@ -57,9 +57,18 @@ fn a_saved_graph_is_inspected_explained_and_run() {
     let directory = directory();
     let path = directory.path();
     let printed = succeeds(path, &["inspect", "graph.safetensors"]);
-    assert!(printed.contains("q4_0"), "{printed}");
+    assert!(printed.contains("q4_0") && !printed.contains("bitquilt.graph"), "{printed}");
     let json = succeeds(path, &["inspect", "graph.safetensors", "--json"]);
-    serde_json::from_str::<serde_json::Value>(&json).unwrap();
+    let json = serde_json::from_str::<serde_json::Value>(&json).unwrap();
+    let graph = &json["graph"];
+    let (input, node, output) = (&graph["inputs"][0], &graph["nodes"][0], &graph["outputs"][0]);
+    for line in [
+        format!("  input  {} f32 [", input["name"].as_str().unwrap()),
+        format!("  node   {} = qmatmul(x, constant.0", node["name"].as_str().unwrap()),
+        format!("  output y = {}", output["value"].as_str().unwrap()),
+    ] {
+        assert!(printed.contains(&line), "{line}: {printed}");
+    }
     let plan = succeeds(path, &["explain", "graph.safetensors"]);
     assert!(plan.contains("qmatmul"), "{plan}");
 

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::error::Fault;
 use super::metadata::Metadata;
 use super::stored::StoredTensor;
-use crate::tensor::TensorElement;
+use crate::tensor::{Tensor, TensorElement};
 use crate::text::Brief;
 
 /// The format of a file.
@@ -27,7 +28,7 @@ impl Format {
         super::formats::of_extension(extension)
     }
 
-    /// Its name: `safetensors` or `GGUF`.
+    /// Its name: `safetensors`, `GGUF` or `npz`.
     pub fn name(&self) -> &'static str {
         self.name
     }
@@ -62,7 +63,7 @@ pub(super) trait Container: Sync {
     fn parse(&self, bytes: &[u8]) -> Result<Contents, Fault>;
 
     /// Lays out a file; or says what the format does not take, and of which tensors.
-    fn lay_out<'a>(&self, types: Types<'a>, metadata: &Metadata) -> Result<FileLayout<'a>, String>;
+    fn lay_out<'a>(&self, types: Types<'a>, metadata: &Metadata) -> Result<Box<dyn FileLayout + 'a>, String>;
 
     /// The metadata of one of several files that make a checkpoint, counted from 0; all is in the first.
     fn shard_metadata(&self, whole: &Metadata, index: usize, count: usize, tensors: usize) -> Metadata {
@@ -102,14 +103,36 @@ pub(super) struct Contents {
 /// Names, elements and logical shapes.
 pub(super) type Types<'a> = Vec<(&'a str, &'a TensorElement, &'a [usize])>;
 
-/// A file to be written: everything before the data, and the order in which the tensors' bytes follow.
-///
-/// It takes types alone, so that the bytes need not all be there when the first are written.
-pub(super) struct FileLayout<'a> {
+/// A file to be written. It takes types alone, so that the bytes need not all be there when the first are written.
+pub(super) trait FileLayout {
+    /// Writes the file, with the tensors that are asked for one at a time.
+    fn write(&self, out: &mut dyn Write, tensor: &mut NextTensor<'_>) -> io::Result<()>;
+}
+
+/// Answers the tensor of a name, an element and a logical shape.
+pub(super) type NextTensor<'a> = dyn FnMut(&str, &TensorElement, &[usize]) -> io::Result<Tensor> + 'a;
+
+/// A file that has everything else before the data.
+pub(super) struct HeadFirst<'a> {
     pub(super) head: Vec<u8>,
+    /// The tensors, in the order of their bytes.
     pub(super) order: Types<'a>,
     /// Zeros follow each tensor's bytes up to a multiple of it, counted from the first byte of the data.
     pub(super) alignment: usize,
+}
+
+impl FileLayout for HeadFirst<'_> {
+    fn write(&self, out: &mut dyn Write, tensor: &mut NextTensor<'_>) -> io::Result<()> {
+        out.write_all(&self.head)?;
+        for (name, element, shape) in &self.order {
+            let tensor = tensor(name, element, shape)?;
+            let bytes = tensor.bytes();
+            out.write_all(bytes)?;
+            let padding = bytes.len().next_multiple_of(self.alignment) - bytes.len();
+            io::copy(&mut io::repeat(0).take(padding as u64), out)?;
+        }
+        Ok(())
+    }
 }
 
 /// Names of tensors for a message: the first few, and how many more there are.

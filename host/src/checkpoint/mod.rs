@@ -22,11 +22,14 @@
 //!
 //! # The format of checkpoints
 //!
-//! Read are safetensors and GGUF files, and models that are split into several of either: any of the files, or the index beside them,
+//! Read are safetensors and GGUF files, archives of NumPy's arrays, and models that are split into several of either: any of the files, or the index beside them,
 //! opens all.
 //!
 //! Written are GGUF files of version 3, where a name ends in `.gguf` or the format is [set](CheckpointWriter::set_format): tensors of
 //! dtypes and encodings that have a number in ggml, and metadata with its types. All that is in such a file llama.cpp reads.
+//!
+//! Archives of NumPy's arrays, `.npz`, are read and written as well: dense tensors, by the names of their files, and nothing else. Those
+//! that are compressed are not read, since their values could not be used where they lie.
 //!
 //! Otherwise written are [safetensors](https://github.com/huggingface/safetensors) files, which other programs can read. A dense
 //! tensor has its dtype. An encoded one is `U8` of shape `[.., bytes a row]`, and what else is needed to read
@@ -128,7 +131,7 @@ pub fn save(tensors: &TensorDict, path: impl AsRef<Path>) -> Result<(), Checkpoi
     let path = path.as_ref();
     let types = tensors.iter().map(|(name, tensor)| (name, tensor.tensor_element(), tensor.shape()));
     let layout = writer::lay_out(path, None, types.collect(), tensors.metadata())?;
-    writer::write_file(path, &layout, |name, _, _| tensors.require(name).cloned())
+    writer::write_file(path, &*layout, |name, _, _| tensors.require(name).cloned())
 }
 
 /// Reads all tensors of a safetensors or GGUF file, with encodings from `registry`.

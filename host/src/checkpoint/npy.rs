@@ -47,40 +47,51 @@ pub fn read(path: impl AsRef<Path>) -> Result<Tensor, CheckpointError> {
 /// Writes a dense tensor, replacing the file if it is there. NumPy has no bf16; cast it first.
 pub fn write(tensor: &Tensor, path: impl AsRef<Path>) -> Result<(), CheckpointError> {
     let path = path.as_ref();
-    let unsupported = |problem| CheckpointError::Unsupported { path: path.to_owned(), problem };
-    let known = tensor.dtype().and_then(|dtype| DTYPES.iter().find(|(_, known)| *known == dtype));
-    let (descr, dtype) = known.ok_or_else(|| {
-        let hint = if tensor.dtype().is_some() { "cast" } else { "dequantize" };
-        unsupported(format!("NumPy has no dtype for {}; {hint} it to f32", tensor.element()))
-    })?;
-    if tensor.shape().len() > MAX_RANK {
-        let rank = tensor.shape().len();
-        return Err(unsupported(format!("it has {rank} dimensions, at most {MAX_RANK} are allowed")));
-    }
-    let order = if dtype.size() == Some(1) { '|' } else { '<' };
-    let dims: String = tensor.shape().iter().map(|dim| format!("{dim}, ")).collect();
-    let dims = if tensor.shape().len() > 1 { dims.trim_end_matches(", ") } else { dims.trim_end() };
-    let header = format!("{{'descr': '{order}{descr}', 'fortran_order': False, 'shape': ({dims}), }}");
-    let prefix = MAGIC.len() + 4;
-    // Ends with a line feed where the values begin, at a multiple of 64; with 32 dimensions it fits the u16.
-    let len = (prefix + header.len() + 1).next_multiple_of(ALIGNMENT) - prefix;
+    let head = head(tensor.tensor_element(), tensor.shape())
+        .map_err(|problem| CheckpointError::Unsupported { path: path.to_owned(), problem })?;
     Ok(replace(path, |out| {
-        out.write_all(MAGIC)?;
-        out.write_all(&[1, 0])?;
-        out.write_all(&(len as u16).to_le_bytes())?;
-        writeln!(out, "{header:<width$}", width = len - 1)?;
+        out.write_all(&head)?;
         out.write_all(tensor.bytes())
     })?)
 }
 
+/// What comes before the values of a tensor.
+pub(super) fn head(element: &TensorElement, shape: &[usize]) -> Result<Vec<u8>, String> {
+    let dtype = match element {
+        TensorElement::Dense(dtype) => Some(dtype),
+        TensorElement::Encoded(_) | TensorElement::Opaque(_) => None,
+    };
+    let known = DTYPES.iter().find(|(_, known)| Some(known) == dtype);
+    let (descr, dtype) = known.ok_or_else(|| {
+        let hint = if dtype.is_some() { "cast" } else { "dequantize" };
+        format!("NumPy has no dtype for {}; {hint} it to f32", Brief(&element.name().to_string()))
+    })?;
+    if shape.len() > MAX_RANK {
+        let rank = shape.len();
+        return Err(format!("it has {rank} dimensions, at most {MAX_RANK} are allowed"));
+    }
+    let order = if dtype.size() == Some(1) { '|' } else { '<' };
+    let dims: String = shape.iter().map(|dim| format!("{dim}, ")).collect();
+    let dims = if shape.len() > 1 { dims.trim_end_matches(", ") } else { dims.trim_end() };
+    let header = format!("{{'descr': '{order}{descr}', 'fortran_order': False, 'shape': ({dims}), }}");
+    let prefix = MAGIC.len() + 4;
+    // Ends with a line feed where the values begin, at a multiple of 64; with 32 dimensions it fits the u16.
+    let len = (prefix + header.len() + 1).next_multiple_of(ALIGNMENT) - prefix;
+    let mut head = MAGIC.to_vec();
+    head.extend([1, 0]);
+    head.extend((len as u16).to_le_bytes());
+    head.extend(format!("{header:<width$}\n", width = len - 1).into_bytes());
+    Ok(head)
+}
+
 #[derive(Debug, PartialEq)]
-struct ArrayHeader {
-    dtype: DType,
-    shape: Vec<usize>,
+pub(super) struct ArrayHeader {
+    pub(super) dtype: DType,
+    pub(super) shape: Vec<usize>,
 }
 
 /// The header, and where the values begin.
-fn parse(bytes: &[u8]) -> Result<(ArrayHeader, usize), Fault> {
+pub(super) fn parse(bytes: &[u8]) -> Result<(ArrayHeader, usize), Fault> {
     let Some([major, _minor]) = bytes.strip_prefix(MAGIC).and_then(|rest| rest.first_chunk::<2>()) else {
         return Err(Fault::File("this is no .npy file: it does not begin with \"\\x93NUMPY\"".to_owned()));
     };

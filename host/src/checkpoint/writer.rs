@@ -1,7 +1,7 @@
 //! Checkpoints that are written tensor by tensor.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -113,7 +113,7 @@ impl CheckpointWriter {
     ) -> Result<(), E> {
         let path = path.as_ref();
         let layout = lay_out(path, self.format, self.types(), &self.metadata)?;
-        let staged = stage_file(path, &layout, checked(path, &mut tensor))?;
+        let staged = stage_file(path, &*layout, checked(path, &mut tensor))?;
         finish()?;
         place(staged)
     }
@@ -135,7 +135,7 @@ impl CheckpointWriter {
         let mut staged = Vec::new();
         for (path, shard) in &shards {
             let layout = lay_out(path, shard.format, shard.types(), &shard.metadata)?;
-            staged.push(stage_file(path, &layout, checked(path, &mut tensor))?);
+            staged.push(stage_file(path, &*layout, checked(path, &mut tensor))?);
         }
         let tensors =
             |(path, shard): &(PathBuf, Self)| (path.clone(), shard.tensors.keys().cloned().collect());
@@ -208,7 +208,7 @@ pub(super) fn lay_out<'a>(
     format: Option<Format>,
     types: Types<'a>,
     metadata: &Metadata,
-) -> Result<FileLayout<'a>, CheckpointError> {
+) -> Result<Box<dyn FileLayout + 'a>, CheckpointError> {
     formats::to_write(path, format)?
         .lay_out(types, metadata)
         .map_err(|problem| CheckpointError::Unsupported { path: path.to_owned(), problem })
@@ -217,7 +217,7 @@ pub(super) fn lay_out<'a>(
 /// Writes a file, with the tensors that are asked for one at a time in the order of the layout.
 pub(super) fn write_file<E: From<CheckpointError>>(
     path: &Path,
-    layout: &FileLayout<'_>,
+    layout: &dyn FileLayout,
     tensor: impl FnMut(&str, &TensorElement, &[usize]) -> Result<Tensor, E>,
 ) -> Result<(), E> {
     place(stage_file(path, layout, tensor)?)
@@ -231,24 +231,17 @@ fn place<E: From<CheckpointError>>(staged: Option<Staged>) -> Result<(), E> {
 /// [`write_file`], but for putting the file in its place.
 fn stage_file<E: From<CheckpointError>>(
     path: &Path,
-    layout: &FileLayout<'_>,
+    layout: &dyn FileLayout,
     mut tensor: impl FnMut(&str, &TensorElement, &[usize]) -> Result<Tensor, E>,
 ) -> Result<Option<Staged>, E> {
-    let FileLayout { head, order, alignment } = layout;
     let mut failed = None;
     let staged = file::stage(path, |out| {
-        out.write_all(head)?;
-        for (name, element, shape) in order {
-            let tensor = tensor(name, element, shape).map_err(|error| {
+        layout.write(out, &mut |name, element, shape| {
+            tensor(name, element, shape).map_err(|error| {
                 failed = Some(error);
                 io::Error::other("a tensor was not there")
-            })?;
-            let bytes = tensor.bytes();
-            out.write_all(bytes)?;
-            let padding = bytes.len().next_multiple_of(*alignment) - bytes.len();
-            io::copy(&mut io::repeat(0).take(padding as u64), out)?;
-        }
-        Ok(())
+            })
+        })
     });
     match failed {
         Some(error) => Err(error),

@@ -22,48 +22,48 @@ const FORMAT: u32 = 2;
 /// The entry. Values are told by where they come from, and replayed in the order of the nodes.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct GraphRecord {
-    format: u32,
-    inputs: Vec<PortRecord>,
-    states: Vec<PortRecord>,
+pub(super) struct GraphRecord {
+    pub(super) format: u32,
+    pub(super) inputs: Vec<PortRecord>,
+    pub(super) states: Vec<PortRecord>,
     /// Names of tensors of the checkpoint.
-    constants: Vec<String>,
-    nodes: Vec<NodeRecord>,
-    outputs: Vec<OutputRecord>,
+    pub(super) constants: Vec<String>,
+    pub(super) nodes: Vec<NodeRecord>,
+    pub(super) outputs: Vec<OutputRecord>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PortRecord {
-    name: String,
+pub(super) struct PortRecord {
+    pub(super) name: String,
     /// A dtype, or `encoded:` and an encoding.
-    element: String,
-    shape: Vec<String>,
+    pub(super) element: String,
+    pub(super) shape: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct NodeRecord {
-    name: String,
-    op: String,
-    attributes: Vec<(String, AttributeRecord)>,
+pub(super) struct NodeRecord {
+    pub(super) name: String,
+    pub(super) op: String,
+    pub(super) attributes: Vec<(String, AttributeRecord)>,
     /// Those that are given by their places.
-    inputs: Vec<ValueRecord>,
+    pub(super) inputs: Vec<ValueRecord>,
     /// Those that are given by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    named: Vec<(String, ValueRecord)>,
+    pub(super) named: Vec<(String, ValueRecord)>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct OutputRecord {
-    name: String,
-    value: ValueRecord,
+pub(super) struct OutputRecord {
+    pub(super) name: String,
+    pub(super) value: ValueRecord,
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum ValueRecord {
+pub(super) enum ValueRecord {
     Input(usize),
     State(usize),
     Constant(usize),
@@ -73,7 +73,7 @@ enum ValueRecord {
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum AttributeRecord {
+pub(super) enum AttributeRecord {
     Int(i64),
     /// As text, which has infinities and is exact.
     Float(String),
@@ -85,7 +85,29 @@ enum AttributeRecord {
     Texts(Vec<String>),
 }
 
-const ENCODED: &str = "encoded:";
+pub(super) const ENCODED: &str = "encoded:";
+
+impl GraphRecord {
+    /// The record of a checkpoint that has one.
+    pub(super) fn of(file: &Checkpoint) -> Result<Self, GraphError> {
+        let path = file.path();
+        let text = file.metadata().text(KEY).ok_or_else(|| {
+            malformed(
+                path,
+                format_args!("it is a checkpoint without the metadata `{KEY}`; `Graph::save` writes it"),
+            )
+        })?;
+        let record: Self = serde_json::from_str(text)
+            .map_err(|error| malformed(path, Cut(&error.to_string(), PARSER_MESSAGE)))?;
+        match record.format {
+            FORMAT => Ok(record),
+            found => Err(malformed(
+                path,
+                format_args!("its graph is of format {found}, this version reads {FORMAT}"),
+            )),
+        }
+    }
+}
 
 impl Graph {
     /// Writes the graph with its constants into a file, which is replaced if it is there. The file is a checkpoint, too.
@@ -145,22 +167,7 @@ impl Graph {
     pub fn load(path: impl AsRef<Path>, registry: &Arc<Registry>) -> Result<Self, Error> {
         let path = path.as_ref();
         let file = Checkpoint::open(path)?;
-        let text = file.metadata().text(KEY).ok_or_else(|| {
-            malformed(
-                path,
-                format_args!("it is a checkpoint without the metadata `{KEY}`; `Graph::save` writes it"),
-            )
-        })?;
-        let record: GraphRecord = serde_json::from_str(text)
-            .map_err(|error| malformed(path, Cut(&error.to_string(), PARSER_MESSAGE)))?;
-        if record.format != FORMAT {
-            let found = record.format;
-            return Err(malformed(
-                path,
-                format_args!("its graph is of format {found}, this version reads {FORMAT}"),
-            )
-            .into());
-        }
+        let record = GraphRecord::of(&file)?;
         let mut graph = Graph::new(registry, [])?;
         let mut replay = Replay::default();
         for port in &record.inputs {
@@ -209,6 +216,9 @@ impl Graph {
             (by_name.map(|input| input.name.as_str()), *value)
         })
     }
+
+    /// The key of the metadata that makes a checkpoint a graph.
+    pub const METADATA_KEY: &str = KEY;
 
     /// Whether a file's metadata has a graph.
     pub fn is_in(checkpoint: &Checkpoint) -> bool {

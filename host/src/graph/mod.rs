@@ -9,6 +9,7 @@ mod limits;
 mod methods;
 mod node;
 mod options;
+mod outline;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -26,6 +27,7 @@ pub use error::{GraphError, NodeProblem};
 pub use node::NodeBuilder;
 pub(crate) use node::{NodeContext, Preparing, check_outputs};
 pub use options::{Attention, Rope, RopePairing};
+pub use outline::{GraphOutline, OutlineNode, OutlineOutput, OutlinePort};
 
 /// A static graph of ops over tensors.
 ///

@@ -229,8 +229,10 @@ impl<'a> Planning<'a> {
         let weights = || self.tensors.iter().filter(|(_, element, shape)| is_weight(element, shape));
         let is_match = |(name, ..): &&(&str, Element, &[usize])| glob.is_match(name);
         if let Some((name, ..)) = weights().find(is_match) {
-            let name = Brief(name);
-            return format!("what goes before it has taken all that it matches, such as `{name}`");
+            let (name, recipe) = (Brief(name), self.recipe);
+            let rules_alone = recipe.exclude.is_empty() && recipe.choices.is_empty();
+            let before = if rules_alone { "the rules before it have" } else { "what goes before it has" };
+            return format!("{before} taken all that it matches, such as `{name}`");
         }
         if self.tensors.iter().any(|tensor| is_match(&tensor)) {
             return "it matches no matrix; norms and biases are not encoded".to_owned();

@@ -23,6 +23,7 @@ macro_rules! formats {
 formats! {
     safetensors::SafeTensors,
     gguf::Gguf,
+    npz::Npz,
 }
 
 /// Reads what is in a file. The format is told by the first bytes.

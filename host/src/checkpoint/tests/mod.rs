@@ -6,6 +6,7 @@ mod gguf_written;
 mod hostile;
 mod models;
 mod npy_files;
+pub(super) mod npz_files;
 mod opaque;
 mod refusals;
 pub(super) mod round_trips;

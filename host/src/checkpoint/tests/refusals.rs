@@ -37,10 +37,10 @@ fn malformed_files_are_refused_with_a_sentence() {
     let ones = vec!["1"; 33].join(",");
     let huge = u64::MAX.to_string();
     let empty = format!("FILE {}: it is empty", neither());
-    let archive = format!(r#"FILE {}: it begins with "PK\x03\x04 a zip a""#, neither());
+    let program = format!(r#"FILE {}: it begins with "\x7fELF a prog""#, neither());
     let cases = [
         (b"".to_vec(), empty.as_str()),
-        (b"PK\x03\x04 a zip archive".to_vec(), &archive),
+        (b"\x7fELF a program".to_vec(), &program),
         (
             [&u64::MAX.to_le_bytes()[..], b"{}"].concat(),
             "FILE: the header has 18446744073709551615 bytes, at most 100000000 are allowed",

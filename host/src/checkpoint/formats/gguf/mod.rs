@@ -49,8 +49,8 @@ impl Container for Gguf {
     fn parse(&self, bytes: &[u8]) -> Result<Contents, Fault> {
         parse(bytes)
     }
-    fn lay_out<'a>(&self, types: Types<'a>, metadata: &Metadata) -> Result<FileLayout<'a>, String> {
-        write::lay_out(types, metadata)
+    fn lay_out<'a>(&self, types: Types<'a>, metadata: &Metadata) -> Result<Box<dyn FileLayout + 'a>, String> {
+        Ok(Box::new(write::lay_out(types, metadata)?))
     }
     fn shard_metadata(&self, whole: &Metadata, index: usize, count: usize, tensors: usize) -> Metadata {
         write::shard_metadata(whole, index, count, tensors)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{ALIGNMENT_KEY, MAGIC, MAX_RANK, alignment, types, value};
-use crate::checkpoint::container::{FileLayout, Names, Types};
+use crate::checkpoint::container::{HeadFirst, Names, Types};
 use crate::checkpoint::metadata::{Metadata, Value};
 use crate::checkpoint::shards::SPLIT_KEYS;
 use crate::text::Brief;
@@ -14,7 +14,7 @@ const VERSION: u32 = 3;
 const MAX_NAME: usize = 63;
 
 /// Lays out a file with its tensors in the order of their names.
-pub(super) fn lay_out<'a>(mut order: Types<'a>, metadata: &Metadata) -> Result<FileLayout<'a>, String> {
+pub(super) fn lay_out<'a>(mut order: Types<'a>, metadata: &Metadata) -> Result<HeadFirst<'a>, String> {
     order.sort_by_key(|(name, ..)| *name);
     let alignment = alignment(metadata).map_err(|problem| format!("{problem}; remove `{ALIGNMENT_KEY}`"))?;
     check_types(&order)?;
@@ -54,7 +54,7 @@ pub(super) fn lay_out<'a>(mut order: Types<'a>, metadata: &Metadata) -> Result<F
             .ok_or("the tensors have more bytes than a file can")?;
     }
     head.resize(head.len().next_multiple_of(alignment), 0);
-    Ok(FileLayout { head, order, alignment })
+    Ok(HeadFirst { head, order, alignment })
 }
 
 /// An error if ggml lacks the types of some tensors.

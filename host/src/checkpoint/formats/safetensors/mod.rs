@@ -16,7 +16,7 @@ use serde::de::{Deserialize, IntoDeserializer};
 
 use self::header::{Header, METADATA_KEY, TensorInfo};
 use self::records::{DECLARED_KEY, OPAQUE_KEY, OpaqueRecord, RECORDS_KEY, Record};
-use crate::checkpoint::container::{Container, Contents, FileLayout, Format, Shard, Types};
+use crate::checkpoint::container::{Container, Contents, FileLayout, Format, HeadFirst, Shard, Types};
 use crate::checkpoint::error::{Fault, MAX_RANK, TensorProblem};
 use crate::checkpoint::metadata::Metadata;
 use crate::checkpoint::stored::StoredTensor;
@@ -69,8 +69,8 @@ impl Container for SafeTensors {
     fn parse(&self, bytes: &[u8]) -> Result<Contents, Fault> {
         parse(bytes)
     }
-    fn lay_out<'a>(&self, types: Types<'a>, metadata: &Metadata) -> Result<FileLayout<'a>, String> {
-        lay_out(types, metadata)
+    fn lay_out<'a>(&self, types: Types<'a>, metadata: &Metadata) -> Result<Box<dyn FileLayout + 'a>, String> {
+        Ok(Box::new(lay_out(types, metadata)?))
     }
     fn index(&self, path: &Path, shards: &[Shard]) -> Option<(PathBuf, String)> {
         index(path, shards)
@@ -231,7 +231,7 @@ fn stored_element(info: &TensorInfo) -> Result<TensorElement, TensorProblem> {
 }
 
 /// Dtypes of larger values come first and the data begins at a multiple of 64, so that every value is aligned.
-fn lay_out<'a>(mut order: Types<'a>, metadata: &Metadata) -> Result<FileLayout<'a>, String> {
+fn lay_out<'a>(mut order: Types<'a>, metadata: &Metadata) -> Result<HeadFirst<'a>, String> {
     order.sort_by_key(|(name, element, _)| (Reverse(element.alignment()), *name));
     if let Some(key) =
         [RECORDS_KEY, OPAQUE_KEY, DECLARED_KEY, metadata::KEY].into_iter().find(|key| metadata.contains(key))
@@ -285,7 +285,7 @@ fn lay_out<'a>(mut order: Types<'a>, metadata: &Metadata) -> Result<FileLayout<'
         let text = records::write_declared(declared).map_err(|error| error.to_string())?;
         header.metadata.insert(DECLARED_KEY.to_owned(), text);
     }
-    Ok(FileLayout { head: head(&header)?, order, alignment: 1 })
+    Ok(HeadFirst { head: head(&header)?, order, alignment: 1 })
 }
 
 /// The index that Hugging Face's libraries look for: the file of each tensor.
