@@ -37,7 +37,7 @@ fn malformed_files_are_refused_with_a_sentence() {
     let ones = vec!["1"; 33].join(",");
     let huge = u64::MAX.to_string();
     let empty = format!("FILE {}: it is empty", neither());
-    let program = format!(r#"FILE {}: it begins with "\x7fELF a prog""#, neither());
+    let program = format!(r#"FILE {}: it begins with "\x7fELF a progr""#, neither());
     let cases = [
         (b"".to_vec(), empty.as_str()),
         (b"\x7fELF a program".to_vec(), &program),
