@@ -231,3 +231,57 @@ fn a_file_that_is_larger_than_the_machine_is_inspected() {
     }
     assert!(here.succeeds(&["inspect", "large.safetensors"]).contains("100000000000 bytes  w"));
 }
+
+/// A safetensors file of `count` f32 matrices of `bytes` zeros each, which take no room on the disk; none where files cannot be so.
+#[cfg(target_os = "linux")]
+fn sparse_model(here: &Workplace, name: &str, count: usize, bytes: usize) -> Option<()> {
+    let tensor = |index: usize| {
+        let (begin, rows) = (index * bytes, bytes / 4 / 4096);
+        format!(
+            r#""w{index:02}":{{"dtype":"F32","shape":[{rows},4096],"data_offsets":[{begin},{}]}}"#,
+            begin + bytes
+        )
+    };
+    let header = format!("{{{}}}", (0..count).map(tensor).collect::<Vec<_>>().join(","));
+    here.put(name, &[&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat());
+    let file = fs::File::options().write(true).open(here.path(name)).unwrap();
+    file.set_len((8 + header.len() + count * bytes) as u64).ok()
+}
+
+/// The most memory of its own that a process had, in bytes, until it ended well.
+#[cfg(target_os = "linux")]
+fn most_memory(child: &mut std::process::Child) -> u64 {
+    let status = format!("/proc/{}/status", child.id());
+    let mut most = 0;
+    loop {
+        if let Some(ended) = child.try_wait().unwrap() {
+            assert!(ended.success());
+            return most;
+        }
+        let status = fs::read_to_string(&status).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+        let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        most = most.max(1024 * kilobytes.unwrap_or_default());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+/// Memory is bounded by the largest tensor, not by the model: its pages and what becomes of it.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_model_of_1_gb_is_quantized_in_150_mb() {
+    let here = Workplace::new();
+    if sparse_model(&here, "model.safetensors", 16, 1 << 26).is_none() {
+        eprintln!("skipped: the file system has no files of 1 GB");
+        return;
+    }
+    for arguments in [
+        &["quantize", "model.safetensors", "out.gguf", "-e", "q4_0"][..],
+        &["convert", "out.gguf", "out.safetensors", "--split", "100M"],
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bitquilt"));
+        command.current_dir(here.path(".")).args(arguments).stdout(std::process::Stdio::null());
+        let most = most_memory(&mut command.spawn().unwrap());
+        assert!(most < 150_000_000, "{arguments:?}: {most} bytes");
+    }
+}
