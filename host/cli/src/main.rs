@@ -56,6 +56,7 @@ commands! {
     Inspect = inspect::InspectArguments,
     Quantize = quantize::QuantizeArguments,
     Dequantize = dequantize::DequantizeArguments,
+    Import = import::ImportArguments,
     Explain = explain::ExplainArguments,
     Run = run::RunArguments,
     #[command(subcommand)] Bench = bench::BenchCommand,
