@@ -154,6 +154,10 @@ impl Imported {
         Self { file, session }
     }
 
+    pub fn session(&self) -> &InferenceSession {
+        &self.session
+    }
+
     pub fn tensor(&self, name: &str) -> Tensor {
         self.file.tensor(name, self.session.registry()).unwrap()
     }

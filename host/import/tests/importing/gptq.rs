@@ -1,5 +1,6 @@
 //! GPTQ and AWQ, made by hand, against their formulas; models in several files.
 
+use bitquilt::{Graph, Tensor, TensorType};
 use serde_json::json;
 
 use crate::common::{self, File, Model, bits, code, float, stream, transposed};
@@ -83,6 +84,41 @@ fn gptq_in_the_order_of_importance_is_sorted_by_group() {
         gptq(rows, columns, columns / group, 4, |index| code(index, 3)).i32("l.g_idx", &[columns], &plain);
     let config = json!({"quant_method": "gptq", "bits": 4, "group_size": group, "desc_act": false});
     assert_eq!(Model::new(&file, Some(config)).import().names(), ["l.weight", "norm.weight"]);
+}
+
+#[test]
+fn a_gather_by_the_order_and_a_product_are_the_layer() {
+    let (rows, columns, group) = (32, 64, 16);
+    let of = |column: usize| column * 29 % columns / group;
+    let index: Vec<u32> = (0..columns).map(|column| of(column) as u32).collect();
+    let file =
+        gptq(rows, columns, columns / group, 4, |index| code(index, 3)).i32("l.g_idx", &[columns], &index);
+    let config = json!({"quant_method": "gptq", "bits": 4, "group_size": group, "desc_act": true});
+    let imported = Model::new(&file, Some(config)).import();
+    let session = imported.session();
+    let x = Tensor::new([3, columns], (0..3 * columns).map(|index| float(index + 7)).collect::<Vec<f32>>())
+        .unwrap();
+    let weight = |row: usize, column: usize| {
+        let at = of(column) * rows + row;
+        (f32::from(code(row * columns + column, 4)) - f32::from(code(at, 3) + 1)) * float(at)
+    };
+    for (precision, tolerance) in [("exact", 1e-5), ("fast", 0.05)] {
+        let mut graph = Graph::new(session.registry(), [TensorType::f32([3, columns])]).unwrap();
+        let [w, order] =
+            ["l.weight", "l.weight.perm"].map(|name| graph.constant(&imported.tensor(name)).unwrap());
+        let gathered =
+            graph.node("gather", [graph.input(0), order]).attribute("axis", -1i64).value().unwrap();
+        let product = graph.node("qmatmul", [gathered, w]).attribute("precision", precision).value().unwrap();
+        graph.output_named("y", product).unwrap();
+        let results = session.load(&graph).unwrap().execute([("input0", &x)]).unwrap();
+        let (found, x) = (results.get::<f32>("y").unwrap(), x.values::<f32>().unwrap());
+        for (index, found) in found.iter().enumerate() {
+            let (line, row) = (&x[index / rows * columns..], index % rows);
+            let terms = (0..columns).map(|column| f64::from(line[column]) * f64::from(weight(row, column)));
+            let expected: f64 = terms.sum();
+            assert!((f64::from(*found) - expected).abs() < tolerance, "{precision}: {found} {expected}");
+        }
+    }
 }
 
 /// A layer of AWQ: 8 outputs in a word, in the order of the places.
