@@ -57,6 +57,7 @@ commands! {
     Quantize = quantize::QuantizeArguments,
     Dequantize = dequantize::DequantizeArguments,
     Convert = convert::ConvertArguments,
+    Import = import::ImportArguments,
     Explain = explain::ExplainArguments,
     Run = run::RunArguments,
     #[command(subcommand)] Bench = bench::BenchCommand,

@@ -38,8 +38,10 @@ impl Draft {
             let reason = "a scale of bits is a multiple of it";
             return Err(self.error("scale", Problem::Needs { other: "super_scale", reason }));
         }
-        if min.is_some_and(|min| min.stored == Stored::Float(ScaleDType::E8M0)) {
-            return Err(self.error("min.dtype", Problem::MinDType));
+        for (key, what, entries) in [("min.dtype", "a minimum", min), ("zero.dtype", "a zero", zero)] {
+            if entries.is_some_and(|entries| entries.stored == Stored::Float(ScaleDType::E8M0)) {
+                return Err(self.error(key, Problem::NoSign { what }));
+            }
         }
         let conflict = |other, reason| Err(self.error("zero", Problem::Conflict { other, reason }));
         match meaning {

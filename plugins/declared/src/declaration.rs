@@ -55,6 +55,17 @@ pub struct Factors {
     pub min: f32,
 }
 
+/// The stored bits of a group's entries: those of a float of the entry's dtype, or a whole number of its bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoredFactors {
+    /// The scale.
+    pub scale: u32,
+    /// The zero, where one is declared.
+    pub zero: u32,
+    /// The minimum, where one is declared.
+    pub min: u32,
+}
+
 impl Factors {
     /// The value of a level. This order of operations, without a fused one, is the definition.
     #[inline(always)]
@@ -137,6 +148,11 @@ impl Declaration {
         self.zero.is_some()
     }
 
+    /// Whether a zero is taken that is, whatever the bytes, a whole number from 0 to 255.
+    pub fn zeros_are_bytes(&self) -> bool {
+        self.zero.is_some_and(|zero| zero.dtype().is_none()) && !self.is_signed()
+    }
+
     /// Whether every scale, whatever the bytes, is exactly a value of f16.
     pub fn scales_are_f16(&self) -> bool {
         let exact = [Stored::Float(ScaleDType::F16), Stored::Float(ScaleDType::F8E4M3)];
@@ -150,6 +166,42 @@ impl Declaration {
     pub fn codes(&self, block: &[u8], codes: &mut [u8]) {
         assert_eq!((block.len(), codes.len()), (self.block_bytes, self.block_len), "one block and its codes");
         field::unpack(self.code_bytes(block), self.codes.bits, self.codes.order, codes);
+    }
+
+    /// Writes a block of stored numbers: `super_scale` counts where there is one, `groups` has the entries of each group, `codes` a code
+    /// for each value.
+    ///
+    /// Bits that are too high for a field are left out, and entries of fields that are not declared do not count.
+    ///
+    /// # Panics
+    /// If there are not so many groups, codes, or bytes.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), bitquilt_declared::DeclarationError> {
+    /// use bitquilt_declared::{Declaration, ScaleDType, StoredFactors};
+    ///
+    /// let int4 = Declaration::builder("my.int4", 4, 5).codes(3, 4).scale(0, ScaleDType::F16).zero(2, 4).build()?;
+    /// let mut block = [0; 5];
+    /// int4.assemble(0, &[StoredFactors { scale: 0x3c00, zero: 8, min: 0 }], &[8, 9, 0, 15], &mut block);
+    /// assert_eq!(block, [0x00, 0x3c, 8, 0x98, 0xf0]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn assemble(&self, super_scale: u32, groups: &[StoredFactors], codes: &[u8], block: &mut [u8]) {
+        assert_eq!(groups.len(), self.groups, "the groups of a block");
+        assert_eq!((block.len(), codes.len()), (self.block_bytes, self.block_len), "one block and its codes");
+        block.fill(0);
+        let mut put = |entries: Option<Entries>, index, raw| {
+            entries.into_iter().for_each(|entries| entries.put(block, index, raw));
+        };
+        put(self.super_scale, 0, super_scale);
+        for (index, stored) in groups.iter().enumerate() {
+            put(Some(self.scale), index, stored.scale);
+            put(self.zero, index, stored.zero);
+            put(self.min, index, stored.min);
+        }
+        let place = &mut block[self.codes.at..][..self.codes.bytes(self.block_len)];
+        field::pack(codes, self.codes.bits, self.codes.order, place);
     }
 
     /// The bytes of the codes in a block.

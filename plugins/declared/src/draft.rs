@@ -181,6 +181,12 @@ impl Builder {
         self
     }
 
+    /// Floats, each taken from the codes of a group.
+    pub fn float_zero(mut self, at: usize, dtype: ScaleDType) -> Self {
+        self.0.zero = Some(DraftEntries::float(at, dtype));
+        self
+    }
+
     /// The declaration; an error says what is wrong with it.
     pub fn build(self) -> Result<Declaration, DeclarationError> {
         self.0.check()

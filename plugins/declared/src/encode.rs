@@ -2,8 +2,8 @@
 
 use bitquilt_plugin_api::Rows;
 
-use crate::declaration::Declaration;
-use crate::field::{self, Entries, Stored};
+use crate::declaration::{Declaration, StoredFactors};
+use crate::field::{Entries, Stored};
 use crate::float::ScaleDType;
 use crate::measure::Group;
 use crate::nearest::Nearest;
@@ -57,22 +57,11 @@ impl<'a> Encoder<'a> {
             None => self.groups_alone(&groups),
             Some(dtype) => self.groups_together(&groups, dtype),
         };
-        block.fill(0);
-        if let Some(entries) = declaration.super_scale {
-            entries.put(block, 0, choice.super_scale);
-        }
         for (index, (choice, group)) in choice.groups.iter().zip(&groups).enumerate() {
-            let put = |block: &mut [u8], entries: Option<Entries>, raw| {
-                entries.into_iter().for_each(|entries| entries.put(block, index, raw));
-            };
-            put(block, Some(declaration.scale), choice.raw.scale);
-            put(block, declaration.zero, choice.raw.zero);
-            put(block, declaration.min, choice.raw.min);
             self.nearest.codes(group.values, choice.factors, &mut codes[index * len..][..len]);
         }
-        let bytes = declaration.codes.bytes(declaration.block_len);
-        let place = &mut block[declaration.codes.at..][..bytes];
-        field::pack(codes, declaration.codes.bits, declaration.codes.order, place);
+        let stored: Vec<StoredFactors> = choice.groups.iter().map(|choice| choice.raw).collect();
+        declaration.assemble(choice.super_scale, &stored, codes, block);
     }
 
     /// Without a super scale each group is for itself.

@@ -163,11 +163,12 @@ pub enum Problem {
         /// The value.
         found: String,
     },
-    /// A minimum of a dtype without a sign.
-    #[error(
-        "e8m0 has neither zero nor negative values, which a minimum may be; take f32, f16, bf16 or f8_e4m3"
-    )]
-    MinDType,
+    /// A minimum or a zero of a dtype without a sign.
+    #[error("e8m0 has neither zero nor negative values, which {what} may be; take f32, f16, bf16 or f8_e4m3")]
+    NoSign {
+        /// What it is of.
+        what: &'static str,
+    },
     /// A field ends after the block.
     #[error(
         "its bytes are {at} to {end}, and a block has {block_bytes}; move it, or make `block_bytes` larger"

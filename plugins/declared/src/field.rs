@@ -90,7 +90,7 @@ impl Entries {
                 let size = dtype.size();
                 block[self.at + index * size..][..size].copy_from_slice(&raw.to_le_bytes()[..size]);
             }
-            Stored::Bits(bits) => put_bits(&mut block[self.at..], index, bits, raw),
+            Stored::Bits(bits) => put_bits(&mut block[self.at..], index, bits, raw & ((1 << bits) - 1)),
         }
     }
 }

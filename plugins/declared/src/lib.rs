@@ -45,7 +45,7 @@ mod parse;
 mod search;
 mod text;
 
-pub use declaration::{Declaration, Factors};
+pub use declaration::{Declaration, Factors, StoredFactors};
 pub use draft::Builder;
 pub use encoding::DeclaredEncoding;
 pub use error::{DeclarationError, Problem};

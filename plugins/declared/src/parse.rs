@@ -115,10 +115,10 @@ impl Reader<'_> {
             }
             "values" => self.draft.values = Some(self.values(key, value)?),
             "codes" => self.draft.codes = Some(self.codes(key, value)?),
-            "scale" => self.draft.scale = Some(self.entries(key, value, true, true)?),
-            "super_scale" => self.draft.super_scale = Some(self.entries(key, value, false, true)?),
-            "min" => self.draft.min = Some(self.entries(key, value, false, true)?),
-            "zero" => self.draft.zero = Some(self.entries(key, value, true, false)?),
+            "scale" => self.draft.scale = Some(self.entries(key, value, true)?),
+            "super_scale" => self.draft.super_scale = Some(self.entries(key, value, false)?),
+            "min" => self.draft.min = Some(self.entries(key, value, false)?),
+            "zero" => self.draft.zero = Some(self.entries(key, value, true)?),
             _ => return Err(self.draft.error(key, Problem::UnknownKey { known: list(&KEYS) })),
         }
         Ok(())
@@ -229,12 +229,11 @@ impl Reader<'_> {
         Ok(DraftCodes { at, kind: CodesKind::Bits { bits, order } })
     }
 
-    /// A field of bits, or of a dtype, or of either.
-    fn entries(&mut self, key: &str, value: Value<'_, '_>, bits: bool, dtype: bool) -> Parsed<DraftEntries> {
-        let known: &[&str] = match (bits, dtype) {
-            (true, true) => &["at", "bits", "dtype"],
-            (true, _) => &["at", "bits"],
-            _ => &["at", "dtype"],
+    /// A field of a dtype, or of bits, too.
+    fn entries(&mut self, key: &str, value: Value<'_, '_>, bits: bool) -> Parsed<DraftEntries> {
+        let known: &[&str] = match bits {
+            true => &["at", "bits", "dtype"],
+            false => &["at", "dtype"],
         };
         let fields = self.table(key, value, known)?;
         let at = self.at(key, &fields)?;
@@ -252,7 +251,9 @@ impl Reader<'_> {
                 EntriesKind::Float(dtype)
             }
             (None, None) => {
-                let (name, example) = if dtype { ("dtype", "dtype = \"f16\"") } else { ("bits", "bits = 4") };
+                let of_bits = key == "zero";
+                let (name, example) =
+                    if of_bits { ("bits", "bits = 4") } else { ("dtype", "dtype = \"f16\"") };
                 return Err(self.draft.error(&format!("{key}.{name}"), Problem::Missing { example }));
             }
         };

@@ -2,24 +2,16 @@
 //!
 //! `FORMAT.md` describes the search. It is a part of no definition: another encoder may choose otherwise.
 
-use crate::declaration::{Declaration, Factors};
+use crate::declaration::{Declaration, Factors, StoredFactors};
 use crate::field::{Entries, Stored};
 use crate::float::ScaleDType;
-use crate::measure::Group;
+use crate::measure::{Group, Moments};
 use crate::nearest::Nearest;
-
-/// The stored bits of a group's entries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Raw {
-    pub(crate) scale: u32,
-    pub(crate) zero: u32,
-    pub(crate) min: u32,
-}
 
 /// A choice, and what it leaves.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Choice {
-    pub(crate) raw: Raw,
+    pub(crate) raw: StoredFactors,
     pub(crate) factors: Factors,
     pub(crate) error: f64,
 }
@@ -49,7 +41,7 @@ pub(crate) struct Search<'a> {
     group: Group<'a>,
     range: Range,
     pub(crate) best: Choice,
-    tried: Vec<Raw>,
+    tried: Vec<StoredFactors>,
 }
 
 impl<'a> Searcher<'a> {
@@ -60,7 +52,7 @@ impl<'a> Searcher<'a> {
             (if *value < low { *value } else { low }, if *value > high { *value } else { high })
         });
         let range = Range { low: low.into(), high: high.into() };
-        let raw = Raw::default();
+        let raw = StoredFactors::default();
         let nothing =
             Choice { raw, factors: Factors { scale: 0.0, zero: 0.0, min: -0.0 }, error: f64::INFINITY };
         let mut search =
@@ -74,7 +66,16 @@ impl<'a> Searcher<'a> {
         self.declaration.min?.dtype()
     }
 
-    /// The least and the largest zero.
+    fn zero_dtype(self) -> Option<ScaleDType> {
+        self.declaration.zero?.dtype()
+    }
+
+    /// Whether values may be moved by any number: by a minimum, or by a zero that is a float.
+    fn is_affine(self) -> bool {
+        self.min_dtype().or(self.zero_dtype()).is_some()
+    }
+
+    /// The least and the largest zero, where zeros are whole numbers.
     fn zeros(self) -> Option<(f64, f64)> {
         let bits = match self.declaration.zero {
             Some(Entries { stored: Stored::Bits(bits), .. }) => bits,
@@ -102,7 +103,7 @@ impl<'a> Searcher<'a> {
         }
     }
 
-    fn factors(self, raw: Raw) -> Factors {
+    fn factors(self, raw: StoredFactors) -> Factors {
         let scale = self.scale.value(raw.scale);
         let scale = self.super_scale.map_or(scale, |factor| scale * factor);
         let zero = match self.declaration.zero {
@@ -121,13 +122,14 @@ impl Search<'_> {
     }
 
     fn attempt_stored(&mut self, scale: u32, zero: f64, min: f64) {
-        let zero = match self.searcher.zeros() {
+        let zero = match (self.searcher.zeros(), self.searcher.zero_dtype()) {
             // In two's complement.
-            Some((least, largest)) => zero.clamp(least, largest) as i32 as u32 & self.zero_mask(),
-            None => 0,
+            (Some((least, largest)), _) => zero.clamp(least, largest) as i32 as u32 & self.zero_mask(),
+            (None, Some(dtype)) => dtype.store(zero),
+            (None, None) => 0,
         };
         let min = self.searcher.min_dtype().map_or(0, |dtype| dtype.store(min));
-        let raw = Raw { scale, zero, min };
+        let raw = StoredFactors { scale, zero, min };
         if self.tried.contains(&raw) {
             return;
         }
@@ -197,7 +199,7 @@ impl Search<'_> {
     fn signs(&self) -> impl Iterator<Item = f64> + use<> {
         let both = self.searcher.takes_signs
             && !self.searcher.nearest.is_symmetric()
-            && self.searcher.min_dtype().is_none()
+            && !self.searcher.is_affine()
             && self.searcher.zeros().is_none();
         [1.0, -1.0].into_iter().take(if both { 2 } else { 1 })
     }
@@ -205,7 +207,12 @@ impl Search<'_> {
     /// Absmax scaling, or min-max where there is a minimum or a zero.
     pub(crate) fn run_baselines(&mut self) {
         let (low, high) = self.levels();
-        if self.searcher.min_dtype().is_some() {
+        let Range { low: least, high: most } = self.range;
+        if self.searcher.zero_dtype().is_some() && least == most {
+            // One value alone, and a scale of zero leaves it none.
+            return self.attempt(most.abs(), low - most.signum(), 0.0);
+        }
+        if self.searcher.is_affine() {
             return self.around(self.fitting(1.0));
         }
         if self.searcher.zeros().is_some() {
@@ -232,7 +239,7 @@ impl Search<'_> {
         let (low, high) = self.levels();
         let span = high - low;
         let Range { low: least, high: most } = self.range;
-        if self.searcher.min_dtype().is_some() {
+        if self.searcher.is_affine() {
             return if span > 0.0 { (most - least) / span } else { 0.0 };
         }
         if self.searcher.zeros().is_some() {
@@ -264,10 +271,13 @@ impl Search<'_> {
         let (low, high) = self.levels();
         let middle = f64::midpoint(self.range.low, self.range.high);
         let level = f64::midpoint(low, high);
+        let ideal = if scale > 0.0 { level - middle / scale } else { 0.0 };
+        if self.searcher.zero_dtype().is_some() {
+            return self.attempt(scale, ideal, 0.0);
+        }
         if self.searcher.zeros().is_none() {
             return self.attempt(scale, 0.0, middle - scale * level);
         }
-        let ideal = if scale > 0.0 { level - middle / scale } else { 0.0 };
         let below = ideal.clamp(-1e6, 1e6).floor();
         self.attempt(scale, below, 0.0);
         self.attempt(scale, below + 1.0, 0.0);
@@ -282,16 +292,14 @@ impl Search<'_> {
             let before = self.best.error;
             let m = self.searcher.nearest.moments(self.group, self.best.factors);
             let zero = f64::from(self.best.factors.zero);
-            if self.searcher.min_dtype().is_some() {
+            if self.searcher.is_affine() {
                 let (mean_l, mean_x) = (m.l / m.weight, m.x / m.weight);
                 let spread = m.ll - m.l * mean_l;
                 let scale = if spread > 0.0 { (m.lx - m.l * mean_x) / spread } else { 0.0 };
-                self.attempt(scale, zero, mean_x - scale * mean_l);
-                // What is stored is another number: the rest for the minimum that is, and for the scale that is.
-                let Factors { scale, min, .. } = self.best.factors;
-                self.attempt_stored(self.best.raw.scale, zero, mean_x - f64::from(scale) * mean_l);
-                if m.ll > 0.0 {
-                    self.attempt((m.lx - f64::from(min) * m.l) / m.ll, zero, min.into());
+                if self.searcher.zero_dtype().is_some() {
+                    self.refine_zero(scale, zero + mean_l, mean_x);
+                } else {
+                    self.refine_min(scale, mean_l, mean_x, m);
                 }
             } else if m.ll > 0.0 {
                 self.attempt(m.lx / m.ll, zero, 0.0);
@@ -306,13 +314,37 @@ impl Search<'_> {
         }
     }
 
+    /// Tries a scale with the minimum that leaves the mean of the values, and what is best for the stored numbers.
+    fn refine_min(&mut self, scale: f64, mean_l: f64, mean_x: f64, m: Moments) {
+        let zero = f64::from(self.best.factors.zero);
+        self.attempt(scale, zero, mean_x - scale * mean_l);
+        // What is stored is another number: the rest for the minimum that is, and for the scale that is.
+        let Factors { scale, min, .. } = self.best.factors;
+        self.attempt_stored(self.best.raw.scale, zero, mean_x - f64::from(scale) * mean_l);
+        if m.ll > 0.0 {
+            self.attempt((m.lx - f64::from(min) * m.l) / m.ll, zero, min.into());
+        }
+    }
+
+    /// Tries a scale with the zero that leaves the mean of the values, and the zero for the scale that is stored. `mean_level` is the
+    /// mean of the levels themselves.
+    fn refine_zero(&mut self, scale: f64, mean_level: f64, mean_x: f64) {
+        self.attempt(scale, zero_for(mean_level, mean_x, scale), 0.0);
+        let stored = f64::from(self.best.factors.scale);
+        self.attempt_stored(self.best.raw.scale, zero_for(mean_level, mean_x, stored), 0.0);
+    }
+
     /// Tries the best scale times a factor; a minimum moves so that the mean stays.
     fn beside(&mut self, factor: f64) {
         let Factors { scale, zero, min } = self.best.factors;
         let (scale, moved) = (f64::from(scale), f64::from(scale) * factor);
         let (low, high) = self.levels();
         let middle = f64::midpoint(low, high);
-        self.attempt(moved, zero.into(), f64::from(min) + (scale - moved) * middle);
+        let zero = match self.searcher.zero_dtype() {
+            Some(_) => zero_for(middle, (middle - f64::from(zero)) * scale, moved),
+            None => zero.into(),
+        };
+        self.attempt(moved, zero, f64::from(min) + (scale - moved) * middle);
     }
 
     /// Tries the stored scales beside the best, where they are far apart.
@@ -324,7 +356,7 @@ impl Search<'_> {
             Stored::Float(_) => return,
         };
         for _ in 0..2 {
-            let (before, Raw { scale, .. }) = (self.best.error, self.best.raw);
+            let (before, StoredFactors { scale, .. }) = (self.best.error, self.best.raw);
             let Factors { zero, min, .. } = self.best.factors;
             for other in [scale.wrapping_sub(1), scale + 1] {
                 if other <= last && !self.is_done() {
@@ -336,6 +368,11 @@ impl Search<'_> {
             }
         }
     }
+}
+
+/// The zero by which a level stands for a value.
+fn zero_for(level: f64, value: f64, scale: f64) -> f64 {
+    if scale == 0.0 { 0.0 } else { level - value / scale }
 }
 
 /// The factors of the coarse grid for so many levels: from a little above 1 down. Fewer levels reach over less of the extremes.

@@ -192,12 +192,14 @@ fn facts_of_declarations() {
         ("t.kquant", 16, 4, false, false, false),
         ("t.mxfp6", 32, 6, false, false, false),
         ("t.onnx8", 32, 8, false, true, true),
+        ("t.hqq4.zero", 64, 4, false, true, true),
     ] {
         let declaration = kinds().into_iter().find(|declaration| declaration.name() == name).unwrap();
         let found =
             (declaration.group_len(), declaration.bits(), declaration.has_min(), declaration.has_zero());
         assert_eq!(found, (group_len, bits, has_min, has_zero), "{name}");
         assert_eq!(declaration.scales_are_f16(), scales_are_f16, "{name}");
+        assert_eq!(declaration.zeros_are_bytes(), name == "t.gptq", "{name}");
         assert_eq!(declaration.groups() * group_len, declaration.block_len(), "{name}");
         let spec = DeclaredEncoding::new(declaration.clone()).spec();
         assert_eq!(spec, declaration.spec());

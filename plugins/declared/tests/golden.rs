@@ -14,7 +14,7 @@ use common::{KINDS, Random, dequantize, quantize, text};
 const UPDATE: &str = "BITQUILT_BLESS=1 cargo test -p bitquilt-declared --test golden";
 
 /// The kinds with vectors.
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     "nf4",
     "fp4",
     "int3",
@@ -22,6 +22,7 @@ const NAMES: [&str; 16] = [
     "int4.zero",
     "mlx4.bf16",
     "gptq",
+    "hqq4.zero",
     "onnx8",
     "ternary",
     "int5",

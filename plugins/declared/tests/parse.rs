@@ -87,6 +87,10 @@ fn a_builder_makes_what_a_text_says() {
             .offset(1)
             .scale(256, ScaleDType::F16)
             .zero(264, 4),
+        Declaration::builder("t.hqq4.zero", 64, 36)
+            .codes(4, 4)
+            .scale(0, ScaleDType::F16)
+            .float_zero(2, ScaleDType::F16),
         Declaration::builder("t.int4", 32, 18)
             .codes_in(2, 4, Order::Halves)
             .offset(8)
@@ -287,6 +291,10 @@ fn what_is_wrong_is_said_in_a_sentence() {
         (
             nf4("scale =", "min = { at = 0, dtype = 'e8m0' }\nscale ="),
             "line 8, `min.dtype`: e8m0 has neither zero nor negative values, which a minimum may be; take f32, f16, bf16 or f8_e4m3".into(),
+        ),
+        (
+            int4("at = 8, bits = 4", "at = 75, dtype = 'e8m0'"),
+            "line 9, `zero.dtype`: e8m0 has neither zero nor negative values, which a zero may be; take f32, f16, bf16 or f8_e4m3".into(),
         ),
         (
             int4("bits = 4, order = \"sequential\"", "bits = 3, order = 'halves'").replace("offset = 8", "offset = 4"),

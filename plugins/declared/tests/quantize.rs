@@ -100,6 +100,8 @@ fn nothing_is_worse_than_min_max() {
         ("t.mlx4.f16", F16),
         ("t.mlx4.bf16", BF16),
         ("t.hqq3", F16),
+        ("t.hqq4.zero", F16),
+        ("t.hqq2.zero", BF16),
     ] {
         let declaration = kinds().into_iter().find(|declaration| declaration.name() == name).unwrap();
         let levels: Vec<f32> = declaration.levels().to_vec();
@@ -114,6 +116,16 @@ fn nothing_is_worse_than_min_max() {
                 let ours = error(values, decoded, None);
                 let min_max = if declaration.has_min() {
                     left(values, &levels, store((most - least) / (high - low)), 0.0, store(least))
+                } else if name.ends_with(".zero") && name.starts_with("t.hqq") {
+                    // The middle of the extremes is in the middle of the levels, as far as what is stored allows.
+                    let scale = (most - least) / (high - low);
+                    let zero = (low + high) / 2.0 - (least + most) / 2.0 / scale.max(1e-300);
+                    let zero = if name == "t.hqq2.zero" {
+                        zero as f32 as f64
+                    } else {
+                        F16(zero.clamp(-65504.0, 65504.0))
+                    };
+                    left(values, &levels, store(scale), zero, 0.0)
                 } else {
                     let (least, most) = (least.min(0.0), most.max(0.0));
                     let scale = (most - least) / (high - low);
@@ -190,6 +202,7 @@ fn errors_of_normal_values() {
         ("t.int4.zero", 0.0935),
         ("t.mlx4.f16", 0.0825),
         ("t.gptq", 0.0935),
+        ("t.hqq4.zero", 0.0825),
         ("t.ternary", 0.4295),
         ("t.bit", 0.5970),
         ("t.int8", 0.0050),

@@ -38,6 +38,10 @@ impl Sets for Rounded {
         self.bf16.has_own(isa)
     }
 
+    fn rounds_weights(&self) -> bool {
+        true
+    }
+
     fn on(&self, isa: AnyDot) -> Arc<dyn Kernels> {
         Arc::new(Decoded { block: self.block, decode: Arc::clone(&self.decode), bf16: self.bf16.on_set(isa) })
     }

@@ -160,6 +160,10 @@ pub struct EncodingKernels {
 pub(crate) trait Sets: Send + Sync {
     /// Whether an instruction set has kernels that its base does not have.
     fn has_own(&self, isa: Isa) -> bool;
+    /// Whether weights lose some of their values when they are prepared, whatever the activations.
+    fn rounds_weights(&self) -> bool {
+        false
+    }
     /// The kernels for an instruction set that has some.
     fn on(&self, isa: AnyDot) -> Arc<dyn Kernels>;
 }
@@ -233,6 +237,12 @@ impl EncodingKernels {
     pub fn activations(&self, isa: Isa) -> Result<ActivationFormat, IsaError> {
         isa.check()?;
         Ok(self.on(isa).activations())
+    }
+
+    /// Whether prepared weights are other values than decoded ones, so that no product is exact.
+    #[must_use]
+    pub fn rounds_weights(&self) -> bool {
+        self.sets.rounds_weights()
     }
 
     /// Whether an instruction set has kernels that its base does not have.

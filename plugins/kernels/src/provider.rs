@@ -111,6 +111,9 @@ impl KernelProvider for Provider {
         if Precision::of(node) == Ok(Precision::Exact) && format.is_rounded() {
             return Support::no("it rounds `x`, and `precision` is \"exact\"");
         }
+        if Precision::of(node) == Ok(Precision::Exact) && self.kernels.rounds_weights() {
+            return Support::no("it rounds the weight, and `precision` is \"exact\"");
+        }
         if !node.is_constant(1) {
             return Support::no("the weight is not a constant");
         }

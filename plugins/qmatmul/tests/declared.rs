@@ -28,7 +28,7 @@ const NF4: &str = "values = [-1.0, -0.6961928, -0.52507305, -0.39491749, -0.2844
     0.1609302, 0.2461123, 0.33791524, 0.44070983, 0.562617, 0.72295684, 1.0]\n";
 
 /// Prepared as integers: by the width of codes, and by factors.
-const CASES: [Case; 18] = [
+const CASES: [Case; 20] = [
     exact(
         "block_len = 128\nblock_bytes = 34\ncodes = { at = 2, bits = 2 }\nvalues = [-1.0, 0.0, 1.0]\nunused = 0.0\nscale = { at = 0, dtype = \"f16\" }",
     ),
@@ -66,6 +66,13 @@ const CASES: [Case; 18] = [
     ),
     exact(
         "block_len = 32\nblock_bytes = 15\ncodes = { at = 3, bits = 3 }\nscale = { at = 0, dtype = \"f16\" }\nzero = { at = 2, bits = 3 }",
+    ),
+    // Zero points that are negative, or no whole numbers.
+    exact(
+        "block_len = 64\nblock_bytes = 67\ncodes = { at = 3, bits = 8 }\nsigned = true\nscale = { at = 0, dtype = \"f16\" }\nzero = { at = 2, bits = 8 }",
+    ),
+    exact(
+        "block_len = 64\nblock_bytes = 36\ncodes = { at = 4, bits = 4 }\nscale = { at = 0, dtype = \"f16\" }\nzero = { at = 2, dtype = \"f16\" }",
     ),
     // Minima, groups and scales of other types.
     exact(

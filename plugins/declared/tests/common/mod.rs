@@ -7,7 +7,7 @@ use bitquilt_declared::{Declaration, DeclaredEncoding};
 use bitquilt_plugin_api::{QuantizationEncoding, Rows};
 
 /// A name, the sizes of a block, and the other lines.
-pub const KINDS: [(&str, usize, usize, &str); 27] = [
+pub const KINDS: [(&str, usize, usize, &str); 29] = [
     ("nf4", 64, 34, "codes = { at = 2, bits = 4 }\nvalues = NF4\nscale = { at = 0, dtype = 'f16' }"),
     ("nf4.f32", 64, 36, "codes = { at = 4, bits = 4 }\nvalues = NF4\nscale = { at = 0, dtype = 'f32' }"),
     (
@@ -53,6 +53,18 @@ pub const KINDS: [(&str, usize, usize, &str); 27] = [
         128,
         56,
         "groups = 2\ncodes = { at = 8, bits = 3 }\nscale = { at = 0, dtype = 'f16' }\nmin = { at = 4, dtype = 'f16' }",
+    ),
+    (
+        "hqq4.zero",
+        64,
+        36,
+        "codes = { at = 4, bits = 4 }\nscale = { at = 0, dtype = 'f16' }\nzero = { at = 2, dtype = 'f16' }",
+    ),
+    (
+        "hqq2.zero",
+        64,
+        32,
+        "groups = 2\ncodes = { at = 16, bits = 2 }\noffset = 1\nscale = { at = 0, dtype = 'bf16' }\nzero = { at = 4, dtype = 'f32' }",
     ),
     (
         "onnx8",

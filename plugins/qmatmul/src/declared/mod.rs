@@ -67,7 +67,7 @@ fn with_codes<C: CodeField>(weight: Weight) -> EncodingKernels {
         weight.kernels::<C::OfParts, Halves>()
     } else if halves && !declaration.has_min() && !declaration.has_zero() {
         weight.kernels::<C, ScaleOnly>()
-    } else if halves && !declaration.has_min() {
+    } else if halves && declaration.zeros_are_bytes() {
         weight.kernels::<C, ScaleAndZero>()
     } else {
         weight.kernels::<C, ScaleAndMin>()
