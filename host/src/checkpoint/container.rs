@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
 
 use super::error::Fault;
 use super::metadata::Metadata;
@@ -106,7 +108,7 @@ pub(super) type Types<'a> = Vec<(&'a str, &'a TensorElement, &'a [usize])>;
 /// A file to be written. It takes types alone, so that the bytes need not all be there when the first are written.
 pub(super) trait FileLayout {
     /// Writes the file, with the tensors that are asked for one at a time.
-    fn write(&self, out: &mut dyn Write, tensor: &mut NextTensor<'_>) -> io::Result<()>;
+    fn write(&self, out: &mut (dyn Write + Send), tensor: &mut NextTensor<'_>) -> io::Result<()>;
 }
 
 /// Answers the tensor of a name, an element and a logical shape.
@@ -121,17 +123,38 @@ pub(super) struct HeadFirst<'a> {
     pub(super) alignment: usize,
 }
 
+impl HeadFirst<'_> {
+    /// Writes a tensor's bytes, and what they are padded with.
+    fn put(&self, bytes: &[u8], out: &mut dyn Write) -> io::Result<()> {
+        out.write_all(bytes)?;
+        let padding = bytes.len().next_multiple_of(self.alignment) - bytes.len();
+        io::copy(&mut io::repeat(0).take(padding as u64), out).map(drop)
+    }
+}
+
 impl FileLayout for HeadFirst<'_> {
-    fn write(&self, out: &mut dyn Write, tensor: &mut NextTensor<'_>) -> io::Result<()> {
+    /// A thread writes a tensor while the next one is made; there are no more than these two.
+    fn write(&self, out: &mut (dyn Write + Send), tensor: &mut NextTensor<'_>) -> io::Result<()> {
         out.write_all(&self.head)?;
-        for (name, element, shape) in &self.order {
-            let tensor = tensor(name, element, shape)?;
-            let bytes = tensor.bytes();
-            out.write_all(bytes)?;
-            let padding = bytes.len().next_multiple_of(self.alignment) - bytes.len();
-            io::copy(&mut io::repeat(0).take(padding as u64), out)?;
-        }
-        Ok(())
+        thread::scope(|scope| {
+            let (sender, tensors) = mpsc::sync_channel::<Tensor>(0);
+            let write = move || tensors.into_iter().try_for_each(|tensor| self.put(tensor.bytes(), out));
+            let writer = thread::Builder::new().spawn_scoped(scope, write)?;
+            let mut made = Ok(());
+            for (name, element, shape) in &self.order {
+                let sent = tensor(name, element, shape).map(|tensor| sender.send(tensor));
+                match sent {
+                    Ok(Ok(())) => continue,
+                    // The writer has failed, and says why.
+                    Ok(Err(_)) => {}
+                    Err(error) => made = Err(error),
+                }
+                break;
+            }
+            drop(sender);
+            let written = writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            made.and(written)
+        })
     }
 }
 

@@ -21,7 +21,7 @@ pub fn replace(
     path: impl AsRef<Path>,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), FileError> {
-    match stage(path.as_ref(), write)? {
+    match stage(path.as_ref(), |out| write(out))? {
         Some(staged) => staged.place(),
         None => Ok(()),
     }
@@ -38,7 +38,7 @@ pub(crate) struct Staged {
 /// The first half of [`replace`]; none if `path` is of a pipe or a device, which has taken the bytes.
 pub(crate) fn stage(
     path: &Path,
-    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    write: impl FnOnce(&mut (dyn Write + Send)) -> io::Result<()>,
 ) -> Result<Option<Staged>, FileError> {
     let failed = |error| FileError::write(path, error);
     let (target, old) = match Destination::of(path)? {
@@ -84,7 +84,7 @@ pub fn check_writable(path: impl AsRef<Path>) -> Result<(), FileError> {
     }
 }
 
-fn fill(file: &File, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+fn fill(file: &File, write: impl FnOnce(&mut (dyn Write + Send)) -> io::Result<()>) -> io::Result<()> {
     let mut writer = BufWriter::with_capacity(1 << 20, file);
     let written = write(&mut writer).and_then(|()| writer.flush());
     // What is left of a failed write goes nowhere.

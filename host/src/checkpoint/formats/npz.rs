@@ -120,7 +120,7 @@ impl<'a> Archive<'a> {
 }
 
 impl FileLayout for Archive<'_> {
-    fn write(&self, out: &mut dyn Write, tensor: &mut NextTensor<'_>) -> io::Result<()> {
+    fn write(&self, out: &mut (dyn Write + Send), tensor: &mut NextTensor<'_>) -> io::Result<()> {
         let mut archive = ZipArchiveWriter::new(out);
         for ((name, element, shape), head) in self.arrays.iter().zip(&self.heads) {
             let tensor = tensor(name, element, shape)?;
