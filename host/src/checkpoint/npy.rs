@@ -74,13 +74,13 @@ pub fn write(tensor: &Tensor, path: impl AsRef<Path>) -> Result<(), CheckpointEr
 }
 
 #[derive(Debug, PartialEq)]
-struct ArrayHeader {
-    dtype: DType,
-    shape: Vec<usize>,
+pub(super) struct ArrayHeader {
+    pub(super) dtype: DType,
+    pub(super) shape: Vec<usize>,
 }
 
 /// The header, and where the values begin.
-fn parse(bytes: &[u8]) -> Result<(ArrayHeader, usize), Fault> {
+pub(super) fn parse(bytes: &[u8]) -> Result<(ArrayHeader, usize), Fault> {
     let Some([major, _minor]) = bytes.strip_prefix(MAGIC).and_then(|rest| rest.first_chunk::<2>()) else {
         return Err(Fault::File("this is no .npy file: it does not begin with \"\\x93NUMPY\"".to_owned()));
     };
