@@ -9,6 +9,7 @@ mod limits;
 mod methods;
 mod node;
 mod options;
+mod reencode;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

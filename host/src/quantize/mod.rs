@@ -25,6 +25,7 @@
 //! Rules are for [weights](is_weight): norms, biases and the like are small and stay. `keep` leaves a weight as it is, `f32` decodes it; every other
 //! name is that of a registered encoding, a plugin's too.
 
+pub mod compare;
 mod pattern;
 mod recipe;
 mod rewrite;
