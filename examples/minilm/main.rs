@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use bitquilt::InferenceSession;
+use bitquilt::checkpoint::Checkpoint;
 use bitquilt::quantize::{Recipe, Sizes};
 use bitquilt::text::Passage;
 use bitquilt_models::sentence::config::EncoderConfig;
@@ -79,11 +80,11 @@ fn minilm(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     if let Some(threads) = arguments.threads {
         builder = builder.threads(threads.into());
     }
-    let session = builder.build()?;
     if !model.is_file() {
         let model = model.display();
         return Err(format!("there is no file {model}; tests/fetch_models.sh fetches the encoder").into());
     }
+    let session = builder.encodings_of(&Checkpoint::open(&model)?).build()?;
     let config = EncoderConfig::read(&beside(&arguments.config, "config.json"))?;
     let tokenizer = SentenceTokenizer::read(&beside(&arguments.tokenizer, "tokenizer.json"), &config)?;
     let tokens = tokens(&tokenizer, &arguments.sentences)?;

@@ -11,20 +11,47 @@
 //! | [`chat`], [`budget`] | the templates of conversations, and memory that a thread may have |
 //! | [`runner`] | a loaded model at work: tokens in, logits out |
 //! | [`generate`], [`sampler`], [`stream`] | continuing a text: choosing a token by its logits, and writing text as it comes |
+//! | [`conversation`] | a conversation, turn by turn |
 //! | [`perplexity`], [`scores`] | how well a model predicts a text, and how far it is from another |
+//! | [`loss`] | what one model has lost to another on a text |
+//! | [`bench`] | how fast a model is |
+//! | `arguments` | with the feature `clap`: the arguments of commands that do all this |
 //! | [`sentence`] | sentence encoders: a sentence in, its embedding out |
 //!
 //! Which weight gets which encoding is the caller's to say: a model's weights are a [`TensorDict`](bitquilt::TensorDict).
+//!
+//! ```no_run
+//! use bitquilt::{DType, InferenceSession};
+//! use bitquilt_models::blocks::decoder::Options;
+//! use bitquilt_models::model::DecoderModel;
+//! use bitquilt_models::runner::Runner;
+//! use bitquilt_models::tokenizer::Tokenizer;
+//!
+//! let session = InferenceSession::builder().build()?;
+//! let mut model = DecoderModel::open("model.gguf".as_ref(), None, session.registry())?;
+//! let tokenizer = Tokenizer::new(&model.take_vocabulary()?)?;
+//! let options = Options { context: 512, cache: DType::F16, precision: "fast".to_owned() };
+//! let mut runner = Runner::load(&session, &model, &options, |_, _| {})?;
+//! let tokens = tokenizer.encode_for_model("Once upon a time", true, |warning| eprintln!("{warning}"))?;
+//! let logits = runner.feed(&tokens)?;
+//! println!("{} logits of what follows", logits.len());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod arch;
 pub mod architecture;
+#[cfg(feature = "clap")]
+pub mod arguments;
+pub mod bench;
 pub mod blocks;
 pub mod budget;
 pub mod chat;
 pub mod config;
+pub mod conversation;
 pub mod files;
 pub mod generate;
 pub mod graph;
+pub mod loss;
 pub mod model;
 pub mod perplexity;
 pub mod runner;

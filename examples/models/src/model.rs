@@ -40,6 +40,11 @@ pub enum ModelError {
     },
 }
 
+/// A model has no vocabulary, which text needs.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[error("the model has no tokenizer; give --tokenizer")]
+pub struct NoTokenizer;
+
 impl ModelError {
     /// The error for a sentence about the file at `path`.
     pub fn contents(path: &Path, problem: impl ToString) -> Self {
@@ -48,6 +53,21 @@ impl ModelError {
 }
 
 impl DecoderModel {
+    /// What to say where a model is to look back on more tokens than it was trained for; `option` is what asks for so many.
+    pub fn beyond(&self, option: &str, context: usize) -> Option<String> {
+        let trained = self.config.context;
+        (context > trained).then(|| {
+            format!(
+                "{option} is {context}, and the model was trained for {trained} tokens: what it predicts beyond them means little"
+            )
+        })
+    }
+
+    /// Takes the vocabulary out of the model; an error if it has none.
+    pub fn take_vocabulary(&mut self) -> Result<Vocabulary, NoTokenizer> {
+        self.vocabulary.take().ok_or(NoTokenizer)
+    }
+
     /// Checks that the hyper-parameters make a model, and that every weight of it is there in its shape, and no other; the error is a
     /// sentence.
     pub(crate) fn check(&self) -> Result<(), String> {

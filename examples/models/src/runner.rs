@@ -1,9 +1,11 @@
 //! A loaded model at work: tokens in, logits out.
 
-use bitquilt::{Model, Profile, RunError, State, TensorView};
+use bitquilt::{Error, InferenceSession, Model, Profile, RunError, State, TensorView};
 
+use crate::blocks::decoder::Options;
 use crate::blocks::weighted::{POSITIONS, TOKENS};
-use crate::graph::{LOGITS, ROWS};
+use crate::graph::{self, LOGITS, ROWS};
+use crate::model::DecoderModel;
 
 /// The most tokens of a run. Longer texts are fed in pieces, so that memory does not grow with them.
 const BATCH: usize = 512;
@@ -17,7 +19,8 @@ pub struct Runner {
     state: State,
     context: usize,
     vocabulary: usize,
-    position: usize,
+    /// The tokens that were fed.
+    fed: Vec<i32>,
     /// The positions of a run's tokens, and the rows whose logits are wanted.
     positions: Vec<i32>,
     rows: Vec<i32>,
@@ -58,13 +61,25 @@ pub enum FeedError {
 }
 
 impl Runner {
+    /// A runner of a model's graph. `progress` is told, again and again, how many bytes of the weights are prepared, and of how many.
+    pub fn load(
+        session: &InferenceSession,
+        model: &DecoderModel,
+        options: &Options,
+        progress: impl FnMut(usize, usize),
+    ) -> Result<Self, Error> {
+        let graph = graph::build(session.registry(), model, options)?;
+        let loaded = session.load_with_progress(&graph, progress)?;
+        Ok(Self::new(&loaded, options.context, model.config.vocabulary)?)
+    }
+
     /// A runner of a model whose graph was built for `context` tokens, at the beginning of a text.
     pub fn new(model: &Model, context: usize, vocabulary: usize) -> Result<Self, RunError> {
         Ok(Self {
             state: model.new_state()?,
             context,
             vocabulary,
-            position: 0,
+            fed: Vec::with_capacity(context),
             positions: Vec::with_capacity(BATCH),
             rows: Vec::with_capacity(LOGIT_ROWS),
         })
@@ -72,7 +87,7 @@ impl Runner {
 
     /// The number of tokens that were fed.
     pub fn position(&self) -> usize {
-        self.position
+        self.fed.len()
     }
 
     /// The number of tokens that fit.
@@ -92,7 +107,15 @@ impl Runner {
 
     /// Begins a new text. What the caches hold need not be cleared: nothing behind the position is looked at.
     pub fn restart(&mut self) {
-        self.position = 0;
+        self.fed.clear();
+    }
+
+    /// Goes back to where the tokens that were fed begin to differ from these, or to the one before the last of these: the number of
+    /// tokens that need not be fed again.
+    pub fn resume(&mut self, tokens: &[i32]) -> usize {
+        let same = self.fed.iter().zip(tokens).take_while(|(fed, token)| fed == token).count();
+        self.fed.truncate(same.min(tokens.len().saturating_sub(1)));
+        self.fed.len()
     }
 
     /// Feeds tokens; the logits of what follows the last of them, `[vocabulary]`.
@@ -120,7 +143,7 @@ impl Runner {
         if tokens.is_empty() {
             return Err(FeedError::Empty);
         }
-        let &Self { position, context, vocabulary, .. } = self;
+        let (position, &Self { context, vocabulary, .. }) = (self.fed.len(), self);
         if tokens.len() > context - position {
             return Err(FeedError::Full { tokens: tokens.len(), position, context });
         }
@@ -136,7 +159,7 @@ impl Runner {
         // The graph was built with a context that an i32 counts.
         let ints = |range: std::ops::Range<usize>| range.map(|value| value as i32);
         self.positions.clear();
-        self.positions.extend(ints(self.position..self.position + tokens.len()));
+        self.positions.extend(ints(self.fed.len()..self.fed.len() + tokens.len()));
         self.rows.clear();
         self.rows.extend(ints(rows));
         let shapes = ([tokens.len()], [self.rows.len()]);
@@ -145,7 +168,7 @@ impl Runner {
             (POSITIONS, TensorView::dense(&shapes.0, &self.positions)),
             (ROWS, TensorView::dense(&shapes.1, &self.rows)),
         ])?;
-        self.position += tokens.len();
+        self.fed.extend_from_slice(tokens);
         Ok(results.get(LOGITS)?)
     }
 }

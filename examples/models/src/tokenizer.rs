@@ -150,6 +150,20 @@ impl Tokenizer {
         Ok(bos.into_iter().chain(encoding.get_ids().iter().copied()).collect())
     }
 
+    /// The tokens of a text, as models take them. `warn` is told if parts of it have none.
+    pub fn encode_for_model(
+        &self,
+        text: &str,
+        begins: bool,
+        warn: impl FnOnce(String),
+    ) -> Result<Vec<i32>, TokenizerError> {
+        let tokens = self.encode(text, begins)?;
+        if let Some(warning) = unknown_pieces(self.count_unknown(&tokens)) {
+            warn(warning);
+        }
+        Ok(tokens.iter().map(|id| *id as i32).collect())
+    }
+
     /// The number of tokens that stand for text which the vocabulary has no token for.
     pub fn count_unknown(&self, tokens: &[u32]) -> usize {
         tokens.iter().filter(|token| Some(**token) == self.unknown).count()
@@ -180,6 +194,15 @@ impl Tokenizer {
     pub fn is_stop(&self, token: u32) -> bool {
         self.stops.contains(&token)
     }
+}
+
+/// What to say of a text of which so many pieces have no tokens.
+pub fn unknown_pieces(count: usize) -> Option<String> {
+    (count > 0).then(|| {
+        format!(
+            "the model's vocabulary has no tokens for {count} pieces of the text; it sees its sign for the unknown instead"
+        )
+    })
 }
 
 /// SentencePiece's sign for a space.

@@ -86,7 +86,7 @@ fn the_scores_of_windows_are_those_of_their_logits() {
         score(&mut models, part).unwrap();
     }
 
-    let mut expected = [Scores::default(); 2];
+    let mut expected = [Scores::default(), Scores::default()];
     for part in [&window[..40], &window[40..]] {
         let [reference, predicted] =
             [&model, &other].map(|model| all_logits(&mut new_runner(model), &part[..part.len() - 1]));
@@ -109,4 +109,20 @@ fn the_scores_of_windows_are_those_of_their_logits() {
     assert_eq!(reference, same);
     assert_eq!((reference.0, reference.2), (58, 0.0));
     assert!(other.2 > 1e-3, "{other:?}");
+}
+
+#[test]
+fn a_text_goes_on_where_it_differs_from_the_one_before() {
+    let model = model();
+    let mut runner = new_runner(&model);
+    let [first, second] = [[1, 263, 264, 70, 80], [1, 263, 264, 71, 72]];
+    runner.feed(&first).unwrap();
+    for (tokens, known) in [(&second[..], 3), (&second[..4], 3), (&second[..], 4), (&first[..1], 0), (&[], 0)]
+    {
+        assert_eq!((runner.resume(tokens), runner.position()), (known, known), "{tokens:?}");
+        if known > 0 {
+            let found = runner.feed(&tokens[known..]).unwrap().to_vec();
+            assert_eq!(found, new_runner(&model).feed(tokens).unwrap(), "{tokens:?}");
+        }
+    }
 }

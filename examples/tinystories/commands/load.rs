@@ -4,16 +4,16 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use bitquilt::checkpoint::Checkpoint;
 use bitquilt::plugin::{PluginProbe, SearchPath};
 use bitquilt::quantize::{Recipe, Summary};
 use bitquilt::text::Passage;
-use bitquilt::{DType, InferenceSession, file};
+use bitquilt::{InferenceSession, file};
 use bitquilt_models::blocks::decoder::Options;
-use bitquilt_models::graph;
 use bitquilt_models::model::DecoderModel;
+use bitquilt_models::perplexity::Stage;
 use bitquilt_models::runner::Runner;
-use bitquilt_models::tokenizer::{Tokenizer, TokenizerError};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Done;
@@ -33,20 +33,6 @@ pub struct ModelArguments {
     /// Threads of a run; all of the machine's if it is not given.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-}
-
-/// The arguments that say how a model is run.
-#[derive(Args)]
-pub struct RunArguments {
-    /// Tokens that the model can look back on; by default what it was trained for, and at most 2048.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
-    context: Option<u32>,
-    /// What the key/value caches hold; by default f16, and f32 with --precision exact.
-    #[arg(long, value_enum)]
-    kv: Option<Cache>,
-    /// Whether activations may be quantized for faster products.
-    #[arg(long, value_enum, default_value = "fast")]
-    precision: Precision,
 }
 
 /// The arguments that ask for a profile.
@@ -81,34 +67,6 @@ impl ProfileArguments {
     }
 }
 
-/// The arguments that choose encodings.
-#[derive(Args)]
-pub struct RecipeArguments {
-    /// Encodes every matrix so, such as q4_0; without this or a recipe weights stay as the file has them.
-    #[arg(long, value_name = "NAME", conflicts_with = "recipe")]
-    encoding: Option<String>,
-    /// Encodes each matrix as the rules of a TOML file say.
-    #[arg(long, value_name = "FILE.toml")]
-    recipe: Option<PathBuf>,
-    /// With --encoding: the encoding of matrices whose rows are no multiple of its blocks.
-    #[arg(long, value_name = "NAME", requires = "encoding")]
-    fallback: Option<String>,
-}
-
-/// The dtypes of caches.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Cache {
-    F32,
-    F16,
-}
-
-/// The precisions of `qmatmul`.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Precision {
-    Fast,
-    Exact,
-}
-
 impl ModelArguments {
     /// The session. Plugins that are refused are reported.
     pub fn session(&self) -> Result<InferenceSession, Box<dyn Error>> {
@@ -118,6 +76,10 @@ impl ModelArguments {
         }
         if !self.plugin_dir.is_empty() {
             builder = builder.search_path(SearchPath::program(&self.plugin_dir)).probe(PluginProbe::new()?);
+        }
+        // What cannot be opened is said where the model is read.
+        if let Ok(checkpoint) = Checkpoint::open(&self.model) {
+            builder = builder.encodings_of(&checkpoint);
         }
         let session = builder.build()?;
         for refusal in session.refusals() {
@@ -137,83 +99,39 @@ impl ModelArguments {
     }
 }
 
-impl RecipeArguments {
-    /// The recipe's file.
-    pub fn file(&self) -> Option<&Path> {
-        self.recipe.as_deref()
-    }
-
-    /// The recipe, if there is one.
-    pub fn recipe(&self) -> Result<Option<Recipe>, Box<dyn Error>> {
-        Ok(match (&self.encoding, &self.recipe) {
-            (Some(encoding), _) => Some(Recipe::uniform(encoding, self.fallback.as_deref())?),
-            (None, Some(path)) => Some(Recipe::read(path)?),
-            (None, None) => None,
-        })
-    }
-}
-
-impl RunArguments {
-    /// The choices that the graph of a model is built with.
-    pub fn options(&self, model: &DecoderModel) -> Options {
-        const DEFAULT_CONTEXT: usize = 2048;
-        let context = match self.context {
-            Some(context) => {
-                warn_beyond("--context", context as usize, model);
-                context as usize
-            }
-            None => model.config.context.min(DEFAULT_CONTEXT),
-        };
-        let cache = match (self.kv, self.precision) {
-            (Some(Cache::F32), _) | (None, Precision::Exact) => DType::F32,
-            (Some(Cache::F16), _) | (None, Precision::Fast) => DType::F16,
-        };
-        let precision = match self.precision {
-            Precision::Fast => "fast",
-            Precision::Exact => "exact",
-        };
-        Options { context, cache, precision: precision.to_owned() }
-    }
-}
-
-/// Warns where a model is to look back on more tokens than it was trained for.
-pub fn warn_beyond(option: &str, context: usize, model: &DecoderModel) {
-    let trained = model.config.context;
-    if context > trained {
-        eprintln!(
-            "warning: {option} is {context}, and the model was trained for {trained} tokens: what it predicts beyond them means little"
-        );
-    }
-}
-
-/// The tokens of a text; a warning where a part of it has none.
-pub fn encode(tokenizer: &Tokenizer, text: &str, begins: bool) -> Result<Vec<i32>, TokenizerError> {
-    let tokens = tokenizer.encode(text, begins)?;
-    match tokenizer.count_unknown(&tokens) {
-        0 => {}
-        count => eprintln!(
-            "warning: the model's vocabulary has no tokens for {count} pieces of the text; it sees its sign for the unknown instead"
-        ),
-    }
-    Ok(tokens.iter().map(|id| *id as i32).collect())
+/// Warns on standard error.
+pub fn warn(warning: String) {
+    eprintln!("warning: {warning}");
 }
 
 /// A progress bar that appears if work takes long and a terminal looks on, and goes with the work.
-struct Progress {
-    template: &'static str,
+pub struct Progress {
+    stage: Stage,
     begin: Instant,
     bar: Option<ProgressBar>,
 }
 
 impl Progress {
-    fn new(template: &'static str) -> Self {
-        Self { template, begin: Instant::now(), bar: None }
+    /// One of a stage.
+    pub fn new(stage: Stage) -> Self {
+        Self { stage, begin: Instant::now(), bar: None }
+    }
+
+    /// Goes over to another stage, if it is one.
+    pub fn set_stage(&mut self, stage: Stage, done: usize, of: usize) {
+        if self.stage != stage {
+            *self = Self::new(stage);
+        }
+        self.set(done, of);
     }
 
     fn set(&mut self, done: usize, of: usize) {
         const LONG: Duration = Duration::from_millis(300);
         if self.begin.elapsed() >= LONG {
-            let template = self.template;
+            let template = match self.stage {
+                Stage::Quantizing => "quantizing {bar:40} {pos}/{len} weights, {eta} left",
+                Stage::Preparing => "preparing {bar:40} {bytes}/{total_bytes}, {eta} left",
+            };
             let new = || {
                 // Templates are constants that indicatif knows.
                 let style = ProgressStyle::with_template(template);
@@ -248,7 +166,7 @@ pub fn apply(
     model: &mut DecoderModel,
     session: &InferenceSession,
 ) -> Result<Summary, Box<dyn Error>> {
-    let mut progress = Progress::new("quantizing {bar:40} {pos}/{len} weights, {eta} left");
+    let mut progress = Progress::new(Stage::Quantizing);
     Ok(recipe.apply(&mut model.weights, session.registry(), |done, of| progress.set(done, of))?)
 }
 
@@ -258,9 +176,6 @@ pub fn load(
     session: &InferenceSession,
     options: &Options,
 ) -> Result<Runner, Box<dyn Error>> {
-    let graph = graph::build(session.registry(), model, options)?;
-    let mut progress = Progress::new("preparing {bar:40} {bytes}/{total_bytes}, {eta} left");
-    let loaded = session.load_with_progress(&graph, |done, of| progress.set(done, of))?;
-    drop(progress);
-    Ok(Runner::new(&loaded, options.context, model.config.vocabulary)?)
+    let mut progress = Progress::new(Stage::Preparing);
+    Ok(Runner::load(session, model, options, |done, of| progress.set(done, of))?)
 }

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use bitquilt::checkpoint::npy;
 use bitquilt::{DType, Tensor, file};
+use bitquilt_models::arguments::{RecipeArguments, RunArguments};
 use bitquilt_models::runner::FeedError;
 use clap::Args;
 
 use super::Done;
-use super::load::{ModelArguments, RecipeArguments, RunArguments, apply, check_not_read, load};
+use super::load::{ModelArguments, apply, check_not_read, load, warn};
 
 /// The arguments of `logits`.
 #[derive(Args)]
@@ -40,8 +41,7 @@ pub fn logits(arguments: &LogitsArguments) -> Done {
     if let Some(recipe) = arguments.recipe.recipe()? {
         eprintln!("{}", apply(&recipe, &mut model, &session)?);
     }
-    let mut options = arguments.run.options(&model);
-    options.context = options.context.max(tokens.len());
+    let options = arguments.run.options(&model, tokens.len(), warn);
     let mut runner = load(&model, &session, &options)?;
     let vocabulary = model.config.vocabulary;
     drop(model);

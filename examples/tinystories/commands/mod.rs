@@ -4,7 +4,6 @@ mod bench;
 mod generate;
 mod load;
 mod logits;
-mod memory;
 mod perplexity;
 mod quantize;
 

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use bitquilt::checkpoint;
+use bitquilt_models::arguments::RecipeArguments;
 use clap::Args;
 
 use super::Done;
-use super::load::{ModelArguments, RecipeArguments, apply, check_not_read};
+use super::load::{ModelArguments, apply, check_not_read};
 
 /// The arguments of `quantize`.
 #[derive(Args)]

@@ -1,5 +1,6 @@
 //! The command `bitquilt`. Data goes to standard output, everything else to standard error.
 
+mod model;
 mod output;
 mod rewrite;
 mod session;
@@ -8,8 +9,13 @@ use std::io::{IsTerminal, Write};
 use std::process::{ExitCode, Termination};
 
 use bitquilt::text::Passage;
+use bitquilt_models::budget::Budgeted;
 use clap::{Parser, Subcommand};
 use tracing::Level;
+
+/// A chat template gets no more memory than it may have.
+#[global_allocator]
+static ALLOCATOR: Budgeted = Budgeted;
 
 /// Quantizes weights, looks into models, graphs and plugins, and runs graphs whose weights may each have a different encoding.
 ///
@@ -58,8 +64,11 @@ commands! {
     Dequantize = dequantize::DequantizeArguments,
     Convert = convert::ConvertArguments,
     Import = import::ImportArguments,
+    Compare = compare::CompareArguments,
     Explain = explain::ExplainArguments,
     Run = run::RunArguments,
+    Chat = chat::ChatArguments,
+    Perplexity = perplexity::PerplexityArguments,
     #[command(subcommand)] Bench = bench::BenchCommand,
 }
 

@@ -86,10 +86,8 @@ impl SessionArguments {
     /// The session for checkpoints, whose declared encodings it has, too. Those that cannot be opened are left out here: who reads them
     /// says why.
     pub fn build_for(&self, files: &[&Path]) -> miette::Result<InferenceSession> {
-        let files: Vec<Checkpoint> = files.iter().filter_map(|file| Checkpoint::open(file).ok()).collect();
-        let with_files = |builder: SessionBuilder| files.iter().fold(builder, SessionBuilder::encodings_of);
         match self.threads[..] {
-            [] => self.build_with(with_files),
+            [] => self.build_with(|builder| with_encodings(builder, files)),
             [threads] => {
                 let threads = threads.into();
                 // Those that quantize and decode, which are started here, by their first use.
@@ -97,10 +95,19 @@ impl SessionArguments {
                 pool.map_err(|error| {
                     miette!("--threads {threads}: they could not be started: {error}; give fewer")
                 })?;
-                self.build_with(|builder| with_files(builder.threads(threads)))
+                self.build_for_threads(files, threads)
             }
             _ => Err(miette!("--threads: `bench` alone takes several numbers")),
         }
+    }
+
+    /// The session for checkpoints, as [`Self::build_for`] makes it, for one of several numbers of threads.
+    pub fn build_for_threads(
+        &self,
+        files: &[impl AsRef<Path>],
+        threads: usize,
+    ) -> miette::Result<InferenceSession> {
+        self.build_with(|builder| with_encodings(builder.threads(threads), files))
     }
 
     /// The session, with more that is set.
@@ -134,4 +141,10 @@ impl SessionArguments {
         }
         Ok(session)
     }
+}
+
+/// A session with the encodings that checkpoints declare, of those that can be opened.
+fn with_encodings(builder: SessionBuilder, files: &[impl AsRef<Path>]) -> SessionBuilder {
+    let files = files.iter().filter_map(|file| Checkpoint::open(file).ok());
+    files.fold(builder, |builder, file| builder.encodings_of(&file))
 }

@@ -93,6 +93,7 @@ mod formats;
 mod mapped;
 pub mod metadata;
 pub mod npy;
+pub mod npz;
 mod open;
 mod raw;
 mod shards;

@@ -1,5 +1,6 @@
 //! Quantizing and decoding tensors.
 
+mod decode;
 mod error;
 mod importance;
 mod loss;
@@ -17,6 +18,7 @@ use rayon::prelude::*;
 use crate::registry::{RegisteredEncoding, Registry};
 use crate::tensor::{Tensor, TensorElement, encoded_bytes};
 
+pub(crate) use decode::Decoder;
 pub use error::QuantizeError;
 pub use loss::SquaredError;
 pub use warning::{Indices, QuantizeWarning, Quantized, RowLoss};

@@ -115,13 +115,14 @@ impl Graph {
         let path = path.as_ref();
         let mut tensors = TensorDict::new();
         let mut constants = Vec::new();
+        let mut named = self.constants();
         let mut records = Vec::with_capacity(self.values.len());
         for value in &self.values {
             records.push(match &value.source {
                 Source::Input(input) => ValueRecord::Input(*input),
                 Source::State(state) => ValueRecord::State(*state),
                 Source::Constant(tensor) => {
-                    let name = format!("constant.{}", constants.len());
+                    let name = named.next().map(|(_, name, _)| name).unwrap_or_default();
                     tensors.insert(name.clone(), tensor.clone());
                     constants.push(name);
                     ValueRecord::Constant(constants.len() - 1)
@@ -208,7 +209,10 @@ impl Graph {
     }
 
     /// The values that a node is given, and the names of those that are given by name.
-    fn inputs_of<'a>(&'a self, node: &'a NodeData) -> impl Iterator<Item = (Option<&'a str>, usize)> {
+    pub(super) fn inputs_of<'a>(
+        &'a self,
+        node: &'a NodeData,
+    ) -> impl Iterator<Item = (Option<&'a str>, usize)> {
         let signature = self.registry.op(&node.op).map(RegisteredOp::signature);
         node.places.iter().zip(&node.inputs).map(move |(place, value)| {
             let input = signature.and_then(|signature| signature.inputs.get(*place));

@@ -10,6 +10,7 @@ mod methods;
 mod node;
 mod options;
 mod outline;
+mod reencode;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! `bitquilt bench`
 
+mod model;
 mod qmatmul;
 mod report;
 mod roofline;
@@ -8,11 +9,12 @@ use clap::Subcommand;
 
 use crate::session::SessionArguments;
 
-/// Times kernels, against what this machine can do at most.
+/// Times kernels, against what this machine can do at most, and whole models.
 #[derive(Subcommand)]
 pub enum BenchCommand {
     /// Times products with quantized weights, against what this machine can do at most.
     Qmatmul(qmatmul::QmatmulArguments),
+    Model(model::ModelBenchArguments),
 }
 
 impl BenchCommand {
@@ -20,6 +22,7 @@ impl BenchCommand {
     pub fn execute(&self, session: &SessionArguments) -> miette::Result<()> {
         match self {
             Self::Qmatmul(arguments) => arguments.execute(session),
+            Self::Model(arguments) => arguments.execute(session),
         }
     }
 }

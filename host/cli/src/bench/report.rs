@@ -25,6 +25,8 @@ pub enum Cell {
     Count(usize),
     /// A measured quantity, with the digits behind the point that a table shows.
     Measure(f64, usize),
+    /// What the system does not say: `-`, null, or nothing.
+    Unknown,
 }
 
 impl Cell {
@@ -33,6 +35,7 @@ impl Cell {
             Self::Text(text) => text.clone(),
             Self::Count(count) => count.to_string(),
             Self::Measure(value, digits) => format!("{value:.digits$}"),
+            Self::Unknown => "-".to_owned(),
         }
     }
 
@@ -41,12 +44,14 @@ impl Cell {
             Self::Text(text) => json!(text),
             Self::Count(count) => json!(count),
             Self::Measure(value, _) => json!(value),
+            Self::Unknown => Value::Null,
         }
     }
 
     fn csv(&self) -> String {
         match self {
             Self::Measure(value, _) => value.to_string(),
+            Self::Unknown => String::new(),
             _ => self.text(),
         }
     }

@@ -4,18 +4,16 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use rawzip::path::EntryPath;
-use rawzip::{CompressionMethod, ZipArchive, ZipArchiveWriter, ZipSliceEntry};
+use rawzip::{CompressionMethod, ZipArchiveWriter, ZipSliceEntry};
 
 use crate::checkpoint::container::{Container, Contents, FileLayout, Format, NextTensor, Types};
 use crate::checkpoint::error::Fault;
-use crate::checkpoint::metadata::{Escaped, Metadata};
+use crate::checkpoint::metadata::Metadata;
 use crate::checkpoint::npy::{self, ArrayHeader};
+use crate::checkpoint::npz::{self, ARRAY};
 use crate::checkpoint::stored::StoredTensor;
 use crate::tensor::TensorElement;
 use crate::text::Brief;
-
-/// What the names of arrays end in.
-const ARRAY: &str = ".npy";
 
 /// The format.
 pub(super) struct Npz;
@@ -48,42 +46,20 @@ impl Container for Npz {
 }
 
 fn parse(bytes: &[u8]) -> Result<Contents, Fault> {
-    let malformed = |error: rawzip::Error| format!("the ZIP archive is malformed: {}", Brief(&error.to_string()));
-    let archive = ZipArchive::from_slice(bytes).map_err(malformed)?;
     let mut tensors = BTreeMap::new();
-    let mut entries = archive.entries();
-    let mut count = 0;
-    while let Some(record) = entries.next_entry().map_err(malformed)? {
-        count += 1;
-        let path = record.file_path();
-        let file = match std::str::from_utf8(path.as_bytes()) {
-            Ok(name) => name.to_owned(),
-            Err(_) => Escaped(path.as_bytes()).to_string(),
-        };
-        let Some(name) = file.strip_suffix(ARRAY) else {
-            let file = Brief(&file);
-            return Err(format!(
-                "its file `{file}` is no array, whose name would end in {ARRAY}; of PyTorch's files save the tensors as safetensors"
-            )
-            .into());
-        };
-        if record.compression_method() != CompressionMethod::STORE || record.flags().is_encrypted() {
-            let name = Brief(name);
-            return Err(format!("the array `{name}` is compressed; save it by numpy.savez").into());
+    npz::for_each(bytes, |member| {
+        if member.method != CompressionMethod::STORE {
+            return Err(member.wrong("it is compressed, and cannot be used where it lies; save it by numpy.savez"));
         }
-        let entry = archive.get_entry(record.wayfinder()).map_err(malformed)?;
-        let tensor = array(&entry).map_err(|fault| match fault {
-            Fault::File(problem) => format!("array `{}`: {problem}", Brief(name)).into(),
+        let tensor = array(&member.entry).map_err(|fault| match fault {
+            Fault::File(problem) => member.wrong(problem),
             fault => fault,
         })?;
-        if tensors.insert(name.to_owned(), tensor).is_some() {
-            return Err(format!("there are two arrays `{}`", Brief(name)).into());
+        match tensors.insert(member.name.to_owned(), tensor) {
+            None => Ok(()),
+            Some(_) => Err(member.wrong("it is there twice")),
         }
-    }
-    if count != archive.entries_hint() {
-        let expected = archive.entries_hint();
-        return Err(format!("the ZIP archive has {count} files, and says that it has {expected}").into());
-    }
+    })?;
     Ok(Contents { format: Format::new("npz", None), metadata: Metadata::new(), tensors })
 }
 

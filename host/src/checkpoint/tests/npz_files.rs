@@ -96,13 +96,19 @@ fn other_archives_are_refused() {
         file
     };
     for (bytes, problem) in [
-        (member("w.npy", 8, b"x"), "the array `w` is compressed; save it by numpy.savez"),
+        (
+            member("w.npy", 8, b"x"),
+            "the array `w`: it is compressed, and cannot be used where it lies; save it by numpy.savez",
+        ),
         (
             member("a/data.pkl", 0, b"x"),
-            "its file `a/data.pkl` is no array, whose name would end in .npy; of PyTorch's files save the tensors as safetensors",
+            "`a/data.pkl` in it is no .npy file; of PyTorch's files save the tensors as safetensors",
         ),
-        (member("w.npy", 0, b"x"), "array `w`: this is no .npy file: it does not begin with \"\\x93NUMPY\""),
-        (b"PK\x03\x04".to_vec(), "the ZIP archive is malformed: "),
+        (
+            member("w.npy", 0, b"x"),
+            "the array `w`: this is no .npy file: it does not begin with \"\\x93NUMPY\"",
+        ),
+        (b"PK\x03\x04".to_vec(), "this is no .npz file: its ZIP archive is malformed: "),
     ] {
         let (_directory, path) = file(&bytes);
         let said = sentence(Checkpoint::open(&path), &path);

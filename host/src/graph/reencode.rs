@@ -1,0 +1,124 @@
+//! A graph whose weights are others.
+
+use std::collections::BTreeSet;
+
+use super::{Graph, Source, Value};
+use crate::checkpoint::TensorDict;
+use crate::error::Error;
+use crate::tensor::Tensor;
+
+/// The ops that take a weight in any encoding.
+const TAKERS: [&str; 2] = ["qmatmul", "qgather"];
+
+impl Graph {
+    /// The weights that may have any encoding: the encoded constants that `qmatmul` and `qgather` take, and nothing else does. The names
+    /// are those that [`Self::save`] gives them in a file.
+    pub fn weights(&self) -> Vec<(String, &Tensor)> {
+        let outputs = self.outputs.iter().map(|output| output.value);
+        let elsewhere = self.nodes.iter().filter(|node| !TAKERS.contains(&node.op.as_str()));
+        let taken: BTreeSet<usize> =
+            elsewhere.flat_map(|node| &node.inputs).copied().chain(outputs).collect();
+        let takers = self.nodes.iter().filter(|node| TAKERS.contains(&node.op.as_str()));
+        let weights: BTreeSet<usize> = takers.flat_map(|node| &node.inputs).copied().collect();
+        self.constants()
+            .filter(|(value, _, tensor)| {
+                tensor.encoding().is_some() && weights.contains(value) && !taken.contains(value)
+            })
+            .map(|(_, name, tensor)| (name, tensor))
+            .collect()
+    }
+
+    /// The constants, in order: index, name in a file, tensor.
+    pub(super) fn constants(&self) -> impl Iterator<Item = (usize, String, &Tensor)> {
+        let constants = self.values.iter().enumerate().filter_map(|(index, value)| match &value.source {
+            Source::Constant(tensor) => Some((index, tensor)),
+            _ => None,
+        });
+        constants
+            .enumerate()
+            .map(|(constant, (index, tensor))| (index, format!("constant.{constant}"), tensor))
+    }
+
+    /// The same graph with other tensors in the place of the constants of these [names](Self::weights). Every node is added as if the
+    /// program did it, so that types that do not fit are errors that name the node.
+    pub fn with_weights(&self, others: &TensorDict) -> Result<Self, Error> {
+        let mut graph = Self::new(self.registry(), [])?;
+        let mut constants = self.constants();
+        let mut values: Vec<Value> = Vec::with_capacity(self.values.len());
+        for data in &self.values {
+            let value = match &data.source {
+                Source::Input(input) => graph.add_input(&self.inputs[*input].name, data.tensor.clone())?,
+                Source::State(state) => graph.state(&self.states[*state].name, data.tensor.clone())?,
+                Source::Constant(tensor) => {
+                    let name = constants.next().map(|(_, name, _)| name).unwrap_or_default();
+                    graph.constant(others.get(&name).unwrap_or(tensor))?
+                }
+                Source::Node { node, output: 0, .. } => {
+                    let node = &self.nodes[*node];
+                    let inputs = self.inputs_of(node).filter(|(name, _)| name.is_none());
+                    let inputs: Vec<Value> = inputs.map(|(_, it)| values[it]).collect();
+                    let builder =
+                        graph.node(&node.op, inputs).named(node.name.clone()).attributes(&node.attributes);
+                    let named = self.inputs_of(node).filter_map(|(name, it)| Some((name?, values[it])));
+                    values
+                        .extend(named.fold(builder, |node, (name, value)| node.input(name, value)).values()?);
+                    continue;
+                }
+                // Made with the first output of its node.
+                Source::Node { .. } => continue,
+            };
+            values.push(value);
+        }
+        for output in &self.outputs {
+            graph.output_named(&output.name, values[output.value])?;
+        }
+        Ok(graph)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::InferenceSession;
+    use bitquilt_plugin_api::{DType, TensorType, dim};
+
+    #[test]
+    fn weights_are_replaced_and_the_rest_stays() {
+        let session = InferenceSession::builder().threads(1).build().unwrap();
+        let registry = session.registry();
+        let mut graph = Graph::new(registry, []).unwrap();
+        let rows = graph.add_input("rows", TensorType::dense(DType::I32, [dim("n")])).unwrap();
+        let state = graph.state("past", TensorType::f32([4, 32])).unwrap();
+        let weight = Tensor::new([3, 32], (0..96).map(|i| i as f32 / 96.0).collect::<Vec<_>>()).unwrap();
+        let scale = graph.constant(&Tensor::full([32], 2.0f32)).unwrap();
+        let (table, decoded) =
+            (graph.quantize("q8_0", &weight).unwrap(), graph.quantize("q8_0", &weight).unwrap());
+        let x = graph.qgather(table, rows).unwrap();
+        let x = graph.mul(x, scale).unwrap();
+        let past = graph.append(state, x, rows).unwrap();
+        let product =
+            graph.node("qmatmul", [past, table]).named("p").attribute("precision", "exact").value().unwrap();
+        let (top, _) = graph.top_k(product, 2).unwrap();
+        let whole = graph.dequantize(decoded).unwrap();
+        graph.output_named("top", top).unwrap();
+        graph.output_named("whole", whole).unwrap();
+        let names: Vec<String> = graph.weights().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["constant.1"]);
+
+        let same = graph.with_weights(&TensorDict::new()).unwrap();
+        let run = |graph: &Graph| {
+            let rows = Tensor::new([2], [0i32, 2]).unwrap();
+            session.load(graph).unwrap().execute([("rows", &rows)]).unwrap()
+        };
+        let (expected, found) = (run(&graph), run(&same));
+        assert!(expected.iter().eq(found.iter()));
+        let coarse = registry.require_encoding("q4_0").unwrap().quantize(&weight).unwrap().tensor;
+        let others = graph.with_weights(&[("constant.1", coarse)].into_iter().collect()).unwrap();
+        assert_eq!(others.weights()[0].1.encoding().unwrap().name, "q4_0");
+        let found = run(&others);
+        assert_ne!(found.tensor("top").unwrap(), expected.tensor("top").unwrap());
+        assert_eq!(found.tensor("whole").unwrap(), expected.tensor("whole").unwrap());
+        let narrow = Tensor::full([3, 16], 1.0f32);
+        assert!(graph.with_weights(&[("constant.1", narrow)].into_iter().collect()).is_err());
+    }
+}
