@@ -30,7 +30,7 @@ run_table() {
     # shellcheck disable=SC2086
     cargo test -q --workspace $line </dev/null
   done
-  cargo run -q --example quickstart
+  $CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER "${CARGO_TARGET_DIR:-target}/debug/examples/quickstart"
 }
 export -f run_table
 export table
@@ -40,7 +40,7 @@ grep . <<<"$table" | while read -r line; do
   # shellcheck disable=SC2086
   cargo test -q --workspace --no-run ${line%% -- *} </dev/null
 done
-cargo build -q --example quickstart
+cargo build -q --workspace --example quickstart
 
 as_machine() {
   export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="qemu-x86_64 -cpu $1"
