@@ -14,7 +14,7 @@
 //! | [`conversation`] | a conversation, turn by turn |
 //! | [`perplexity`], [`scores`] | how well a model predicts a text, and how far it is from another |
 //! | [`loss`] | what one model has lost to another on a text |
-//! | [`bench`] | how fast a model is |
+//! | [`bench`](mod@bench) | how fast a model is |
 //! | `arguments` | with the feature `clap`: the arguments of commands that do all this |
 //! | [`sentence`] | sentence encoders: a sentence in, its embedding out |
 //!

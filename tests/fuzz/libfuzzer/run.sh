@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fuzzes a target for some seconds: usage run.sh TARGET [SECONDS]. The targets are decode and quantize, whose new inputs join the
-# corpus that the tests replay, and the readers (safetensors, gguf, npy, graph, importance, plugin, llama2c, tokenizer, decoder, saved,
+# corpus that the tests replay, and the readers (safetensors, gguf, npy, npz, graph, importance, plugin, llama2c, tokenizer, decoder, saved,
 # recipe, template), whose inputs that fail belong into ../regressions/TARGET.
 #
 # libFuzzer with stable Rust: the coverage is LLVM's, and what a sanitizer would watch, the guard pages do.

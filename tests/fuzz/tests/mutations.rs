@@ -141,6 +141,7 @@ campaigns!(
     safetensors,
     gguf,
     npy,
+    npz,
     graph,
     importance,
     plugin,

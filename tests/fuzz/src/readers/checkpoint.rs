@@ -1,7 +1,11 @@
 //! Checkpoints, NumPy arrays, and vectors of importance.
 
-use bitquilt::checkpoint::{self, Checkpoint, npy};
+use std::io::{Cursor, Write};
+
+use bitquilt::checkpoint::{self, Checkpoint, npy, npz};
 use bitquilt::{DType, Element, Tensor, TensorDict};
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
 
 use crate::{Scratch, session};
 
@@ -107,6 +111,34 @@ pub(super) fn read_npy(scratch: &Scratch, bytes: &[u8]) {
     let copy = scratch.path("copy.npy");
     npy::write(&tensor, &copy).expect("what was read can be written");
     assert!(npy::read(&copy).expect("what was written can be read") == tensor, "an array changed");
+}
+
+/// Archives of such arrays, as numpy writes them: stored, and deflated.
+pub(super) fn npz(scratch: &Scratch) -> Vec<Vec<u8>> {
+    let arrays = npy(scratch);
+    let archive = |method| {
+        let options = SimpleFileOptions::default().compression_method(method);
+        let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+        for (index, bytes) in arrays.iter().enumerate() {
+            writer.start_file(format!("x{index}.npy"), options).expect("there is room for an entry");
+            writer.write_all(bytes).expect("memory can be written");
+        }
+        writer.finish().expect("there is room for the directory").into_inner()
+    };
+    [CompressionMethod::Stored, CompressionMethod::Deflated].map(archive).to_vec()
+}
+
+/// Every array of an archive is read through.
+pub(super) fn read_npz(scratch: &Scratch, bytes: &[u8]) {
+    let arrays = match npz::read(scratch.file("input.npz", bytes)) {
+        Ok(arrays) => arrays,
+        Err(error) => return say(&error),
+    };
+    for (name, tensor) in arrays.iter() {
+        let path = scratch.path("copy.npy");
+        npy::write(tensor, &path).expect("what was read can be written");
+        assert!(npy::read(&path).expect("what was written can be read") == *tensor, "`{name}` changed");
+    }
 }
 
 /// A vector for each of two weights.

@@ -12,7 +12,7 @@ use crate::Target;
 const MIB: usize = 1 << 20;
 
 /// All readers.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     Target {
         name: "safetensors",
         corpus: checkpoint::safetensors,
@@ -21,6 +21,8 @@ pub const TARGETS: [Target; 12] = [
     },
     Target { name: "gguf", corpus: gguf::corpus, read: checkpoint::read, memory: (16 * MIB, 2000) },
     Target { name: "npy", corpus: checkpoint::npy, read: checkpoint::read_npy, memory: (16 * MIB, 100) },
+    // A byte makes 1032 of it, which are held while they grow, and when they are an array.
+    Target { name: "npz", corpus: checkpoint::npz, read: checkpoint::read_npz, memory: (16 * MIB, 5000) },
     // What is folded may take 256 MiB, while it is computed and when it is kept.
     Target { name: "graph", corpus: graph::corpus, read: graph::read, memory: (640 * MIB, 2000) },
     Target {
