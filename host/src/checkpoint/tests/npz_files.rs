@@ -23,7 +23,7 @@ pub(in crate::checkpoint) fn sample() -> Sample {
 fn arrays_come_back_as_they_were() {
     let mut tensors = TensorDict::new();
     let without = [DType::BF16, DType::F8_E4M3, DType::F8_E5M2];
-    for dtype in DType::all().into_iter().filter(|dtype| !without.contains(dtype)) {
+    for dtype in DType::all().filter(|dtype| !without.contains(dtype)) {
         let bytes = vec![1; 6 * dtype.size().unwrap()];
         tensors.insert(format!("a/{dtype}"), Tensor::from_bytes(dtype, [2, 1, 3], &bytes).unwrap());
     }

@@ -1,11 +1,12 @@
 //! Checkpoints, NumPy arrays, and vectors of importance.
 
-use std::io::{Cursor, Write};
+use std::io::Write;
 
 use bitquilt::checkpoint::{self, Checkpoint, npy, npz};
 use bitquilt::{DType, Element, Tensor, TensorDict};
-use zip::write::SimpleFileOptions;
-use zip::{CompressionMethod, ZipWriter};
+use flate2::Compression;
+use flate2::write::DeflateEncoder;
+use rawzip::{CompressionMethod, ZipArchiveWriter};
 
 use crate::{Scratch, session};
 
@@ -82,6 +83,20 @@ pub(super) fn read(scratch: &Scratch, bytes: &[u8]) {
     }
     let again = checkpoint::load(&copy, registry).expect("what was saved can be read");
     assert!(dict.iter().eq(again.iter()), "what was saved is read as something else");
+    // The same in the other format, which may have no place for some of it.
+    let copy = scratch.path("copy.gguf");
+    if let Err(error) = checkpoint::save(&dict, &copy) {
+        return say(&error);
+    }
+    let again = checkpoint::load(&copy, registry).expect("what was saved can be read");
+    // f16 and bf16 are dtypes there, and bytes of a type that is not known reach up to the next tensor.
+    let is_same = |((name, tensor), (other, again)): ((&str, &Tensor), (&str, &Tensor))| {
+        name == other && tensor.shape() == again.shape() && again.bytes().starts_with(tensor.bytes())
+    };
+    assert!(
+        dict.iter().zip(again.iter()).all(is_same) && dict.len() == again.len(),
+        "what was saved is read as something else"
+    );
 }
 
 /// An error has a sentence that a person can read.
@@ -116,20 +131,32 @@ pub(super) fn read_npy(scratch: &Scratch, bytes: &[u8]) {
 /// Archives of such arrays, as numpy writes them: stored, and deflated.
 pub(super) fn npz(scratch: &Scratch) -> Vec<Vec<u8>> {
     let arrays = npy(scratch);
-    let archive = |method| {
-        let options = SimpleFileOptions::default().compression_method(method);
-        let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
-        for (index, bytes) in arrays.iter().enumerate() {
-            writer.start_file(format!("x{index}.npy"), options).expect("there is room for an entry");
-            writer.write_all(bytes).expect("memory can be written");
-        }
-        writer.finish().expect("there is room for the directory").into_inner()
+    let stored = |bytes: &[u8]| (CompressionMethod::STORE, bytes.to_vec());
+    let deflated = |bytes: &[u8]| {
+        let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(bytes).expect("memory can be written");
+        (CompressionMethod::DEFLATE, encoder.finish().expect("memory can be written"))
     };
-    [CompressionMethod::Stored, CompressionMethod::Deflated].map(archive).to_vec()
+    let packings: [&dyn Fn(&[u8]) -> (CompressionMethod, Vec<u8>); 2] = [&stored, &deflated];
+    let archive = |pack: &dyn Fn(&[u8]) -> (CompressionMethod, Vec<u8>)| {
+        let mut archive = ZipArchiveWriter::new(Vec::new());
+        for (index, bytes) in arrays.iter().enumerate() {
+            let (method, packed) = pack(bytes);
+            let name = format!("x{index}.npy");
+            let file = archive.new_file(name.as_str()).compression_method(method);
+            let (mut entry, _) = file.start().expect("there is room for an entry");
+            entry.write_all(&packed).expect("memory can be written");
+            let descriptor = rawzip::DataDescriptorOutput::new(rawzip::crc32(bytes), bytes.len() as u64);
+            entry.finish(descriptor).expect("there is room for an entry");
+        }
+        archive.finish().expect("there is room for the directory")
+    };
+    packings.map(archive).to_vec()
 }
 
 /// Every array of an archive is read through.
 pub(super) fn read_npz(scratch: &Scratch, bytes: &[u8]) {
+    read(scratch, bytes);
     let arrays = match npz::read(scratch.file("input.npz", bytes)) {
         Ok(arrays) => arrays,
         Err(error) => return say(&error),
