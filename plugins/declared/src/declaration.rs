@@ -152,6 +152,16 @@ impl Declaration {
         field::unpack(self.code_bytes(block), self.codes.bits, self.codes.order, codes);
     }
 
+    /// Packs the codes of one block over zeros, each of so many [bits](Self::bits): the inverse of [`Self::codes`].
+    ///
+    /// # Panics
+    /// If `codes` or `block` has another length.
+    pub fn put_codes(&self, codes: &[u8], block: &mut [u8]) {
+        assert_eq!((block.len(), codes.len()), (self.block_bytes, self.block_len), "one block and its codes");
+        let bytes = &mut block[self.codes.at..][..self.codes.bytes(self.block_len)];
+        field::pack(codes, self.codes.bits, self.codes.order, bytes);
+    }
+
     /// The bytes of the codes in a block.
     pub(crate) fn code_bytes<'a>(&self, block: &'a [u8]) -> &'a [u8] {
         &block[self.codes.at..][..self.codes.bytes(self.block_len)]
