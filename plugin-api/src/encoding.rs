@@ -2,6 +2,7 @@
 
 use std::any::Any;
 
+use crate::unpacking::{Unpacked, Unpacking};
 use crate::{Error, Result};
 
 /// A way to store f32 values as blocks of bytes.
@@ -25,6 +26,17 @@ pub trait QuantizationEncoding: Send + Sync + 'static {
     /// `blocks` are bytes from anywhere: what no encoder writes is decoded to some values or refused with an error.
     /// `dst` has exactly the values of the blocks and is wholly written.
     fn dequantize(&self, blocks: &[u8], dst: &mut [f32]) -> Result<()>;
+
+    /// Unpacks any whole number of blocks into codes, scales and minima, of which the host's kernels prepare weights: for an encoding
+    /// whose spec has an [`Unpacking`]. `[any-thread]`
+    ///
+    /// `blocks` are bytes from anywhere, as for [`Self::dequantize`], and what is unpacked says the same values: a host compares the two,
+    /// and refuses a weight of which they differ. It is called for many blocks at a time, when a weight is prepared. There is room for
+    /// exactly what the blocks unpack to; all of it is written.
+    fn unpack(&self, blocks: &[u8], unpacked: &mut Unpacked<'_>) -> Result<()> {
+        let _ = (blocks, unpacked);
+        Err(Error::unsupported("the encoding does not unpack its blocks"))
+    }
 }
 
 /// What an encoding is.
@@ -47,6 +59,8 @@ pub struct EncodingSpec {
     pub error_bound: Option<ErrorBound>,
     /// The layout of a block as canonical text, for a host that can read it, where the encoding is made of declared fields.
     pub layout: Option<String>,
+    /// What its blocks unpack to, where it has a function for that.
+    pub unpacking: Option<Unpacking>,
 }
 
 /// How far a decoded value is at most from the value that was encoded.
@@ -107,6 +121,7 @@ impl EncodingSpec {
             summary,
             error_bound: None,
             layout: None,
+            unpacking: None,
         }
     }
 
@@ -142,6 +157,13 @@ impl EncodingSpec {
     #[must_use]
     pub fn layout(mut self, layout: impl Into<String>) -> Self {
         self.layout = Some(layout.into());
+        self
+    }
+
+    /// Says what its blocks unpack to.
+    #[must_use]
+    pub fn unpacking(mut self, unpacking: Unpacking) -> Self {
+        self.unpacking = Some(unpacking);
         self
     }
 
@@ -291,5 +313,23 @@ impl<'a> Encoding<'a> {
             )));
         }
         self.encoding.dequantize(blocks, dst)
+    }
+
+    /// Unpacks whole blocks; there is room for exactly what they unpack to. What the author gave is checked.
+    pub fn unpack(&self, blocks: &[u8], unpacked: &mut Unpacked<'_>) -> Result<()> {
+        let spec = self.spec();
+        if self.block_bytes == 0 || !blocks.len().is_multiple_of(self.block_bytes) {
+            let bytes = blocks.len();
+            return Err(Error::invalid(format_args!(
+                "{bytes} bytes are no whole blocks: a block has {} bytes",
+                self.block_bytes
+            )));
+        }
+        let unpacking = spec
+            .unpacking
+            .ok_or_else(|| Error::unsupported(format_args!("`{}` does not unpack its blocks", spec.name)))?;
+        unpacked.check_room(&spec.name, unpacking, self.block_len, blocks.len() / self.block_bytes)?;
+        self.encoding.unpack(blocks, unpacked)?;
+        unpacked.check(&spec.name, unpacking, self.block_len)
     }
 }

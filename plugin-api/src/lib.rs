@@ -140,6 +140,7 @@ mod staged;
 mod tensor;
 pub mod text;
 mod tile;
+mod unpacking;
 
 #[doc(hidden)]
 pub use abi::export;
@@ -166,3 +167,4 @@ pub use tensor::{
     DType, Element, ElementView, Scalar, ShapeDisplay, TensorType, TensorView, TensorViewMut, WorkerScratch,
 };
 pub use tile::{Tile, Tiles};
+pub use unpacking::{Unpacked, Unpacking};

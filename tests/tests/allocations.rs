@@ -1,5 +1,7 @@
 //! A run whose binding was seen before allocates nothing.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap")]
+
 use bitquilt::plugin_api::{
     Executor, InferContext, Kernel, Op, OpSignature, OutputType, Result, RunContext, Scratch, Shapes,
     WorkerScratch,
@@ -63,5 +65,31 @@ fn steady_state_has_no_heap_allocation() {
             inputs.iter().for_each(|x| run(&mut state, x));
         }
         assert_eq!(Counting::allocations() - before, 0, "profile: {profile}");
+    }
+    compact_products();
+}
+
+/// Products with weights that are unpacked at each run. The count is that of the process, so that this is no test of its own.
+fn compact_products() {
+    let session = InferenceSession::builder().threads(2).option("prepare", "compact").build().unwrap();
+    for encoding in ["iq1_m", "iq1_s", "iq2_s", "iq2_xs", "iq2_xxs", "iq3_s", "iq3_xxs", "q1_0", "tq1_0"] {
+        let mut graph = Graph::new(session.registry(), [TensorType::f32([dim("rows"), dim(256)])]).unwrap();
+        let dense = Tensor::full([37, 256], 0.5f32);
+        let encoding = session.registry().require_encoding(encoding).unwrap();
+        let weight = encoding.quantize_with_importance(&dense, &[1.0; 256]).unwrap().tensor;
+        let weight = graph.constant(&weight).unwrap();
+        let product = graph.qmatmul(graph.input(0), weight).unwrap();
+        graph.output(product).unwrap();
+        let model = session.load(&graph).unwrap();
+        assert!(model.explain().unwrap().nodes[0].note.contains("unpacked at each run"));
+        let mut state = model.new_state().unwrap();
+        let inputs = [1, 9].map(|rows| Tensor::full([rows, 256], 1f32));
+        let run = |state: &mut State| {
+            inputs.iter().for_each(|x| assert!(state.run([("input0", x)]).is_ok()));
+        };
+        run(&mut state);
+        let before = Counting::allocations();
+        run(&mut state);
+        assert_eq!(Counting::allocations() - before, 0, "{}", encoding.spec().name);
     }
 }

@@ -262,7 +262,7 @@ fn a_weight_is_decoded_once_where_that_is_asked_for() {
     let wrong = session(Some("f64"));
     let error = wrong.load(&graph(&wrong, &weight, &[])).map(drop).unwrap_err().to_string();
     assert!(
-        error.contains("the option `decode` is \"f64\"; write \"f16\", \"f32\" or \"each run\""),
+        error.contains("the option `decode` is \"f64\"; write \"each run\", \"f16\" or \"f32\""),
         "{error}"
     );
 }

@@ -15,6 +15,7 @@ use crate::guard::{Guarded, guard, install_recording_hook};
 use crate::kernel::{InputTransform, Kernel, KernelKey, KernelProvider, Prepared, RowPart, Shapes, Support};
 use crate::op::{Op, OpSignature};
 use crate::plugin::Plugin;
+use crate::unpacking::Unpacked;
 
 /// An encoding and its spec, which is read once.
 pub(crate) struct EncodingAdapter {
@@ -55,6 +56,20 @@ impl AbiEncoding for EncodingAdapter {
     fn dequantize(&self, blocks: RSlice<'_, u8>, mut dst: RSliceMut<'_, f32>) -> AbiResult<()> {
         to_abi(guard("QuantizationEncoding::dequantize", || {
             self.encoding.dequantize(blocks.as_slice(), dst.as_mut_slice())
+        }))
+    }
+
+    fn unpack(
+        &self,
+        blocks: RSlice<'_, u8>,
+        mut codes: RSliceMut<'_, u8>,
+        mut scales: RSliceMut<'_, f32>,
+        mut mins: RSliceMut<'_, f32>,
+    ) -> AbiResult<()> {
+        to_abi(guard("QuantizationEncoding::unpack", || {
+            let (codes, scales) = (codes.as_mut_slice(), scales.as_mut_slice());
+            let mut unpacked = Unpacked { codes, scales, mins: mins.as_mut_slice() };
+            self.encoding.unpack(blocks.as_slice(), &mut unpacked)
         }))
     }
 }

@@ -10,6 +10,7 @@ use super::types::{AbiBlock, AbiEncodingSpec, AbiResult, from_abi};
 use crate::Result;
 use crate::control::in_default_control;
 use crate::encoding::{EncodingSpec, Erased, QuantizationEncoding, Rows};
+use crate::unpacking::Unpacked;
 
 /// An object that another library may have made: it is called, and dropped, in the default floating-point control.
 pub(crate) struct Foreign<T>(ManuallyDrop<T>);
@@ -70,6 +71,17 @@ impl AbiEncoding for LentEncoding {
     fn dequantize(&self, blocks: RSlice<'_, u8>, dst: RSliceMut<'_, f32>) -> AbiResult<()> {
         self.encoding.call("QuantizationEncoding::dequantize", |encoding| encoding.dequantize(blocks, dst))
     }
+
+    fn unpack(
+        &self,
+        blocks: RSlice<'_, u8>,
+        codes: RSliceMut<'_, u8>,
+        scales: RSliceMut<'_, f32>,
+        mins: RSliceMut<'_, f32>,
+    ) -> AbiResult<()> {
+        self.encoding
+            .call("QuantizationEncoding::unpack", |encoding| encoding.unpack(blocks, codes, scales, mins))
+    }
 }
 
 /// As a host's own code, and an author's, call it.
@@ -88,6 +100,14 @@ impl QuantizationEncoding for AbiEncodingBox {
     fn dequantize(&self, blocks: &[u8], dst: &mut [f32]) -> Result<()> {
         let (blocks, dst) = (RSlice::from_slice(blocks), RSliceMut::from_mut_slice(dst));
         from_abi(AbiEncoding_TO::dequantize(self, blocks, dst))
+    }
+
+    fn unpack(&self, blocks: &[u8], unpacked: &mut Unpacked<'_>) -> Result<()> {
+        let blocks = RSlice::from_slice(blocks);
+        let codes = RSliceMut::from_mut_slice(unpacked.codes);
+        let scales = RSliceMut::from_mut_slice(unpacked.scales);
+        let mins = RSliceMut::from_mut_slice(unpacked.mins);
+        from_abi(AbiEncoding_TO::unpack(self, blocks, codes, scales, mins))
     }
 }
 

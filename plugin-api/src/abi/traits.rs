@@ -7,6 +7,12 @@ use abi_stable::std_types::{RBox, ROption, RSlice, RSliceMut, RString, RVec};
 
 use super::lent::*;
 use super::types::*;
+use crate::Error;
+
+/// What a library answers that was built before encodings could unpack.
+fn no_unpack() -> AbiResult<()> {
+    to_abi(Err::<(), _>(Error::unsupported("the encoding does not unpack its blocks")))
+}
 
 /// The data of an author's objects.
 pub type AbiEncodingBox = AbiEncoding_TO<'static, RBox<()>>;
@@ -42,6 +48,17 @@ pub trait AbiEncoding: Send + Sync {
     /// `[any-thread]`
     #[sabi(last_prefix_field)]
     fn dequantize(&self, blocks: RSlice<'_, u8>, dst: RSliceMut<'_, f32>) -> AbiResult<()>;
+    /// `mins` is empty for none. `[any-thread]`
+    fn unpack(
+        &self,
+        blocks: RSlice<'_, u8>,
+        codes: RSliceMut<'_, u8>,
+        scales: RSliceMut<'_, f32>,
+        mins: RSliceMut<'_, f32>,
+    ) -> AbiResult<()> {
+        let _ = (blocks, codes, scales, mins);
+        no_unpack()
+    }
 }
 
 #[sabi_trait]

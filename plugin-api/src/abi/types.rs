@@ -10,6 +10,7 @@ use crate::kernel::{KernelKey, Selector};
 use crate::op::{Arity, AttributeSpec, Contraction, InputKind, InputSpec, OpSignature, OutputType, Split};
 use crate::tensor::{DType, Element, TensorType};
 use crate::text::Passage;
+use crate::unpacking::Unpacking;
 use crate::{Error, ErrorKind, Result};
 
 pub(crate) type AbiResult<T> = RResult<T, AbiError>;
@@ -152,6 +153,9 @@ fn extra(records: &[AbiAttribute], name: &str) -> Option<Attribute> {
 const ERROR_BOUND: &str = "error_bound";
 /// The name of the text of an encoding's layout among the `extra` of its spec.
 const LAYOUT: &str = "layout";
+/// The name of what an encoding's blocks unpack to among the `extra` of its spec: values of a group, bits of a code, what is taken from
+/// each, and 1 where there are minima.
+const UNPACKING: &str = "unpacking";
 /// The names of what an op means among the `extra` of its signature.
 const CONTRACTION: &str = "contraction";
 const SPLIT: &str = "split";
@@ -228,7 +232,7 @@ impl From<&EncodingSpec> for AbiEncodingSpec {
             },
             block_len: spec.block_len,
             block_bytes: spec.block_bytes,
-            extra: bound.into_iter().chain(layout).collect(),
+            extra: bound.into_iter().chain(layout).chain(unpacking_to_abi(spec.unpacking)).collect(),
         }
     }
 }
@@ -257,8 +261,28 @@ impl From<AbiEncodingSpec> for EncodingSpec {
             .version(spec.version)
             .importance(importance)
             .summary(Passage::of_bytes(spec.summary.as_bytes()));
-        Self { error_bound, layout, ..new }
+        Self { error_bound, layout, unpacking: unpacking_from_abi(&spec.extra), ..new }
     }
+}
+
+fn unpacking_to_abi(unpacking: Option<Unpacking>) -> Option<AbiAttribute> {
+    let Unpacking { group_len, code_bits, code_offset, has_min } = unpacking?;
+    // What does not fit makes no sense either way, and is refused as what it becomes.
+    let group_len = i64::try_from(group_len).unwrap_or(i64::MAX);
+    let ints = vec![group_len, code_bits.into(), code_offset.into(), has_min.into()];
+    Some(AbiAttribute::new(UNPACKING, &Attribute::Ints(ints)))
+}
+
+/// None where there is none, or where a newer version has another.
+fn unpacking_from_abi(records: &[AbiAttribute]) -> Option<Unpacking> {
+    let Some(Attribute::Ints(ints)) = extra(records, UNPACKING) else { return None };
+    let [group_len, code_bits, code_offset, min @ (0 | 1)] = ints[..] else { return None };
+    Some(Unpacking {
+        group_len: usize::try_from(group_len).ok()?,
+        code_bits: u32::try_from(code_bits).ok()?,
+        code_offset: u32::try_from(code_offset).ok()?,
+        has_min: min == 1,
+    })
 }
 
 /// Values and bytes of a block.

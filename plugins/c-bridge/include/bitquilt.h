@@ -146,6 +146,31 @@ typedef struct bitquilt_encoding {
      * the weights by them, so the layout has to decode to what `dequantize` gives. Where `quantize` and `dequantize` are NULL the
      * layout is all there is, and the host does both; `version`, `block_len` and `block_bytes` may then be 0. */
     const char *layout;
+
+    /* Unpacks `count` blocks, in order, into what the host's kernels multiply with; or NULL. It is for an encoding that no layout
+     * describes: where there is a layout that the host can read, that is what it goes by. A block is cut into groups of `group_len`
+     * values, and a value is
+     *
+     *     (code - code_offset) * scale + minimum
+     *
+     * with the scale and the minimum of its group. `codes` has room for a code of each value, `count * block_len` bytes, each from 0
+     * to 2^code_bits - 1; `scales` for a scale of each group, `count * block_len / group_len` floats, and `minima` for as many minima.
+     * Scales and minima are finite. Write all of what there is room for. Where `has_minima` is 0, `minima` is NULL, and none is added.
+     *
+     *     for (size_t i = 0; i < 32; i++) codes[i] = block[4 + i / 2] >> i % 2 * 4 & 15;
+     *     scales[0] = pow2_of(block[0]);
+     *
+     * Called for a row or more of a weight, when that is prepared and not when it is multiplied, so that it may take its time. It has
+     * to say the same values as `dequantize`, to within a few roundings: the host compares blocks of each row, and refuses a weight of
+     * which they differ. `blocks` may hold anything, as for `dequantize`. `scales` and `minima` are aligned for f32. [any-thread] */
+    int32_t (*unpack)(void *user, const uint8_t *blocks, size_t count, uint8_t *codes, float *scales, float *minima,
+                      bitquilt_error *error);
+    /* What `unpack` gives; all 0 where it is NULL. `block_len` is then a multiple of 32. */
+    size_t group_len;     /* values of a group: a multiple of 16 that divides `block_len` */
+    uint32_t code_bits;   /* 1 to 8; weights are prepared in so many bits, or a few more */
+    uint32_t code_offset; /* what is taken from each code: a code itself, such as 8 for 4 bits around 0 */
+    uint32_t has_minima;  /* 1 if groups have minima */
+    uint32_t reserved;
 } bitquilt_encoding;
 
 /* ---- Ops: what they take ---- */

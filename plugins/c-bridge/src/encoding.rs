@@ -1,10 +1,12 @@
 //! An encoding that C describes.
 
 use bitquilt_declared::{Declaration, DeclaredEncoding};
-use bitquilt_plugin_api::{EncodingSpec, Error, Importance, QuantizationEncoding, Result, Rows};
+use bitquilt_plugin_api::{
+    EncodingSpec, Error, Importance, QuantizationEncoding, Result, Rows, Unpacked, Unpacking,
+};
 
 use crate::call::{User, call};
-use crate::header::{DequantizeFn, QuantizeFn, RawEncoding};
+use crate::header::{DequantizeFn, QuantizeFn, RawEncoding, UnpackFn};
 use crate::read::{self, Item};
 
 /// The longest layout, in bytes, the zero at its end included.
@@ -28,6 +30,12 @@ impl AnyEncoding {
 
     /// The encoding that the layout alone says all of.
     fn declared(what: &str, raw: &RawEncoding) -> Result<DeclaredEncoding> {
+        if unpacking(what, raw)?.is_some() {
+            return Err(Error::invalid(format_args!(
+                "{what}->unpack is there, and {what}->dequantize, which it has to agree with, is NULL; leave it NULL: the layout says what \
+                 blocks unpack to"
+            )));
+        }
         let text = raw.layout.read_long(&format!("{what}->layout"), MAX_LAYOUT)?;
         let declaration = Declaration::parse(&text)
             .map_err(|error| Error::invalid(format_args!("{what}->layout: {error}")))?;
@@ -56,6 +64,30 @@ pub(crate) struct CEncoding {
     user: User,
     quantize: QuantizeFn,
     dequantize: DequantizeFn,
+    unpack: Option<UnpackFn>,
+}
+
+/// What blocks unpack to, if there is a function for it.
+fn unpacking(what: &str, raw: &RawEncoding) -> Result<Option<Unpacking>> {
+    let RawEncoding { group_len, code_bits, code_offset, .. } = *raw;
+    let has_minima = read::switch(&format!("{what}->has_minima"), raw.has_minima)?;
+    read::reserved(&format!("{what}->reserved"), raw.reserved)?;
+    if raw.unpack.is_none() {
+        return match (group_len, code_bits, code_offset, has_minima) {
+            (0, 0, 0, false) => Ok(None),
+            _ => Err(Error::invalid(format_args!(
+                "{what}->unpack is NULL, and group_len is {group_len}, code_bits {code_bits}, code_offset {code_offset}, has_minima {}, \
+                 which say what it gives; leave them 0",
+                raw.has_minima
+            ))),
+        };
+    }
+    let unpacking = Unpacking::new(group_len, code_bits).offset(code_offset);
+    let unpacking = if has_minima { unpacking.with_min() } else { unpacking };
+    match unpacking.problem(raw.block_len) {
+        Some(problem) => Err(Error::invalid(format_args!("{what}->unpack is there, but {problem}"))),
+        None => Ok(Some(unpacking)),
+    }
 }
 
 impl CEncoding {
@@ -81,8 +113,12 @@ impl CEncoding {
         if raw.layout.is_some() {
             spec = spec.layout(raw.layout.read_long(&format!("{what}->layout"), MAX_LAYOUT)?);
         }
+        if let Some(unpacking) = unpacking(what, &raw)? {
+            spec = spec.unpacking(unpacking);
+        }
         Ok(Self {
             spec,
+            unpack: raw.unpack,
             user: User(raw.user),
             quantize: read::function(&format!("{what}->quantize"), raw.quantize)?,
             dequantize: read::function(&format!("{what}->dequantize"), raw.dequantize)?,
@@ -111,6 +147,20 @@ impl QuantizationEncoding for CEncoding {
         call("dequantize", |error| {
             // SAFETY: as above.
             unsafe { (self.dequantize)(self.user.get(), blocks.as_ptr(), count, dst.as_mut_ptr(), error) }
+        })
+    }
+
+    fn unpack(&self, blocks: &[u8], unpacked: &mut Unpacked<'_>) -> Result<()> {
+        let unpack = self
+            .unpack
+            .ok_or_else(|| Error::unsupported(format_args!("`{}` has no `unpack`", self.spec.name)))?;
+        let count = blocks.len() / self.spec.block_bytes;
+        let (codes, scales) = (unpacked.codes.as_mut_ptr(), unpacked.scales.as_mut_ptr());
+        let has_min = self.spec.unpacking.is_some_and(|unpacking| unpacking.has_min);
+        let minima = if has_min { unpacked.mins.as_mut_ptr() } else { std::ptr::null_mut() };
+        call("unpack", |error| {
+            // SAFETY: as above; there are minima where the description says so.
+            unsafe { unpack(self.user.get(), blocks.as_ptr(), count, codes, scales, minima, error) }
         })
     }
 }

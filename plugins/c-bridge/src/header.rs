@@ -81,6 +81,8 @@ pub(crate) type QuantizeFn =
     unsafe extern "C" fn(*mut c_void, *const f32, usize, usize, *const f32, *mut u8, *mut RawError) -> i32;
 pub(crate) type DequantizeFn =
     unsafe extern "C" fn(*mut c_void, *const u8, usize, *mut f32, *mut RawError) -> i32;
+pub(crate) type UnpackFn =
+    unsafe extern "C" fn(*mut c_void, *const u8, usize, *mut u8, *mut f32, *mut f32, *mut RawError) -> i32;
 
 #[repr(C)]
 pub(crate) struct RawEncoding {
@@ -95,6 +97,12 @@ pub(crate) struct RawEncoding {
     pub(crate) quantize: Option<QuantizeFn>,
     pub(crate) dequantize: Option<DequantizeFn>,
     pub(crate) layout: Text<'static>,
+    pub(crate) unpack: Option<UnpackFn>,
+    pub(crate) group_len: usize,
+    pub(crate) code_bits: u32,
+    pub(crate) code_offset: u32,
+    pub(crate) has_minima: u32,
+    pub(crate) reserved: u32,
 }
 
 #[repr(C)]
@@ -390,6 +398,12 @@ mod tests {
                 quantize,
                 dequantize,
                 layout,
+                unpack,
+                group_len,
+                code_bits,
+                code_offset,
+                has_minima,
+                reserved,
             }
         );
         layout!(program, expected, RawInput = bitquilt_input { size, name, kind, arity });

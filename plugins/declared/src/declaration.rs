@@ -200,8 +200,17 @@ impl Declaration {
             put(self.zero, index, stored.zero);
             put(self.min, index, stored.min);
         }
-        let place = &mut block[self.codes.at..][..self.codes.bytes(self.block_len)];
-        field::pack(codes, self.codes.bits, self.codes.order, place);
+        self.put_codes(codes, block);
+    }
+
+    /// Packs the codes of one block over zeros, each of so many [bits](Self::bits): the inverse of [`Self::codes`].
+    ///
+    /// # Panics
+    /// If `codes` or `block` has another length.
+    pub fn put_codes(&self, codes: &[u8], block: &mut [u8]) {
+        assert_eq!((block.len(), codes.len()), (self.block_bytes, self.block_len), "one block and its codes");
+        let bytes = &mut block[self.codes.at..][..self.codes.bytes(self.block_len)];
+        field::pack(codes, self.codes.bits, self.codes.order, bytes);
     }
 
     /// The bytes of the codes in a block.

@@ -62,6 +62,17 @@ pub enum KernelError {
         /// Values that were passed.
         got: usize,
     },
+    /// Rows of the weight cannot be made.
+    #[error(transparent)]
+    Rows(bitquilt_plugin_api::Error),
+    /// A worker's memory for unpacked rows is too small.
+    #[error("a worker has {got} bytes for unpacked rows, expected {expected}")]
+    Scratch {
+        /// Bytes that rows of the weight unpack to.
+        expected: usize,
+        /// Bytes that a worker has.
+        got: usize,
+    },
     /// The system has no memory for the prepared weight.
     #[error(transparent)]
     Memory(bitquilt_plugin_api::Error),

@@ -70,6 +70,10 @@ impl<E: Unpack, I: DotIsa> Kernels for Strips<E, I> {
         n / record_len::<E>() * record_bytes::<E>() * I::LANES
     }
 
+    fn is_spread(&self) -> bool {
+        E::IS_SPREAD
+    }
+
     fn activations(&self) -> ActivationFormat {
         ActivationFormat::quantized::<E::Form>(sum::<E, I>(&self.unpack), I::COLUMNS)
     }

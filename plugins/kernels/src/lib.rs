@@ -56,6 +56,7 @@
 //! | when a graph is loaded, a weight is prepared for an instruction set | [`PackedWeight::pack`] |
 //! | activations are quantized once for all weights that take them | [`EncodingKernels::activations`], [`ActivationFormat::store`] |
 //! | a product | [`PackedWeight::multiply`] |
+//! | the same of a weight that stays as it is encoded | [`CompactWeight`] |
 //! | a product of what has no kernels, once it is decoded | [`F32Kernel`] |
 //! | the caller's threads | [`Par`] |
 //!
@@ -64,6 +65,8 @@
 
 mod activation;
 mod arch;
+mod choice;
+mod compact;
 mod decoded;
 mod drive;
 mod error;
@@ -79,13 +82,15 @@ mod widen;
 pub use activation::ActivationFormat;
 pub use arch::{AnyDot, Body, CodeSource, DotIsa, MAX_LANES, OwnKernels, STEP};
 pub use bitquilt_simd::{Isa, IsaError};
+pub use choice::{Preparation, chosen};
+pub use compact::CompactWeight;
 pub use error::KernelError;
 pub use f32_kernel::F32Kernel;
 pub use form::{
     BlockForm, Form, IntegerForm, MAX_STRIPS, STRIP_CODES, STRIP_LEN, ScaledForm, StripForm, WholeForm,
 };
 pub use kernels::EncodingKernels;
-pub use pack::PackedWeight;
+pub use pack::{PackedWeight, RowSource};
 pub use par::{Par, Serial};
-pub use provider::{Lent, Precision, Provider, QMATMUL, may_serve, prepared, priority, qmatmul};
+pub use provider::{Lent, Precision, Provider, QMATMUL, may_serve, prepared, priority, qmatmul, supports};
 pub use unpack::{Header, Strip, Unpack, fields};

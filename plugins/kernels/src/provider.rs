@@ -2,11 +2,13 @@
 
 use bitquilt_plugin_api::{
     Error, Executor, InputTransform, Kernel, KernelKey, KernelProvider, NodeView, PrepareContext, Prepared,
-    Result, RowPart, RunContext, Selector, Support, TensorType, TensorView,
+    Result, RowPart, RunContext, Scratch, Selector, Shapes, Support, TensorType, TensorView,
 };
 use bitquilt_simd::Isa;
 
 use crate::activation::ActivationFormat;
+use crate::choice::Preparation;
+use crate::compact::CompactWeight;
 use crate::kernels::EncodingKernels;
 use crate::pack::PackedWeight;
 use crate::par::Par;
@@ -81,6 +83,34 @@ pub fn may_serve(node: &NodeView<'_>, isa: Isa) -> Support {
     }
 }
 
+/// Whether kernels may serve a `qmatmul` on an instruction set, whatever the encoding of the weight: by the session's instruction set, the
+/// attribute `precision`, and the shape of the weight.
+pub fn supports(node: &NodeView<'_>, kernels: &EncodingKernels, isa: Isa) -> Support {
+    if let Support::No(reason) = may_serve(node, isa) {
+        return Support::No(reason);
+    }
+    let format = match kernels.activations(isa) {
+        Ok(format) => format,
+        Err(error) => return Support::no(error.to_string()),
+    };
+    if Precision::of(node) == Ok(Precision::Exact) && format.is_rounded() {
+        return Support::no("it rounds `x`, and `precision` is \"exact\"");
+    }
+    if Precision::of(node) == Ok(Precision::Exact) && kernels.rounds_weights() {
+        return Support::no("it rounds the weight, and `precision` is \"exact\"");
+    }
+    if !node.is_constant(1) {
+        return Support::no("the weight is not a constant");
+    }
+    match matrix(&node.inputs()[1]) {
+        Some([p, n]) if p == 0 || n == 0 => Support::no("the weight is empty"),
+        Some([_, n]) if !n.is_multiple_of(kernels.row_step()) => {
+            Support::no(format!("rows of {n} values are no multiple of {}", kernels.row_step()))
+        }
+        _ => Support::Yes,
+    }
+}
+
 /// The place of an instruction set's kernels among those of one encoding: its own in [`Isa::ALL`], where it stands behind all that it
 /// includes.
 #[must_use]
@@ -101,30 +131,8 @@ impl KernelProvider for Provider {
     }
 
     fn supports(&self, node: &NodeView<'_>) -> Support {
-        if let Support::No(reason) = may_serve(node, self.isa) {
+        if let Support::No(reason) = supports(node, &self.kernels, self.isa) {
             return Support::No(reason);
-        }
-        let format = match self.kernels.activations(self.isa) {
-            Ok(format) => format,
-            Err(error) => return Support::no(error.to_string()),
-        };
-        if Precision::of(node) == Ok(Precision::Exact) && format.is_rounded() {
-            return Support::no("it rounds `x`, and `precision` is \"exact\"");
-        }
-        if Precision::of(node) == Ok(Precision::Exact) && self.kernels.rounds_weights() {
-            return Support::no("it rounds the weight, and `precision` is \"exact\"");
-        }
-        if !node.is_constant(1) {
-            return Support::no("the weight is not a constant");
-        }
-        if let Some([p, n]) = matrix(&node.inputs()[1]) {
-            if p == 0 || n == 0 {
-                return Support::no("the weight is empty");
-            }
-            let step = self.kernels.row_step();
-            if !n.is_multiple_of(step) {
-                return Support::no(format!("rows of {n} values are no multiple of {step}"));
-            }
         }
         let layout = node.encoding(self.kernels.encoding()).map(|spec| (spec.block_len, spec.block_bytes));
         match layout.ok() == Some(self.kernels.block()) {
@@ -137,10 +145,48 @@ impl KernelProvider for Provider {
         let [p, n] =
             matrix(&cx.inputs()[1]).ok_or_else(|| Error::failed("the weight is no matrix of fixed size"))?;
         let weight = cx.constant(1).ok_or_else(|| Error::failed("the weight is not a constant"))?;
+        let compact = CompactWeight::new(&self.kernels, self.isa, n, p).map_err(Error::failed)?;
+        let mut said = String::new();
+        if let Some(compact) = compact {
+            if Preparation::of(cx)? == Preparation::Compact {
+                return Ok(prepared_compact(compact, self.isa));
+            }
+            let (from, to) = (compact.byte_len(), compact.prepared_len());
+            said = format!("; spread from {from} to {to} bytes, since `prepare` is not \"compact\"");
+        }
         let (bytes, par) = (weight.bytes(), Lent(cx.executor()));
         let memory = |bytes| cx.memory(bytes);
         let packed = PackedWeight::pack(&self.kernels, self.isa, n, p, bytes, &par, memory);
-        Ok(prepared(packed.map_err(Error::failed)?, self.isa))
+        let packed = packed.map_err(Error::failed)?;
+        let note = packed.paths() + &said;
+        Ok(prepared(packed, self.isa).note(note))
+    }
+}
+
+/// The kernel that multiplies with the encoded bytes of the constant, which stays.
+fn prepared_compact(weight: CompactWeight, isa: Isa) -> Prepared {
+    let activations = Activations { format: weight.activations(), isa };
+    let (from, to, paths) = (weight.byte_len(), weight.prepared_len(), weight.paths());
+    let note = format!(
+        "{paths}; unpacked at each run from its {from} bytes, not spread to {to}, since `prepare` is \"compact\""
+    );
+    Prepared::new(MultiplyCompact(weight)).note(note).transform(0, activations.key(), activations)
+}
+
+/// Multiplies with a weight as it is encoded.
+struct MultiplyCompact(CompactWeight);
+
+impl Kernel for MultiplyCompact {
+    fn scratch(&self, _: &Shapes<'_>) -> Scratch {
+        Scratch { shared: 0, per_worker: self.0.scratch_bytes() }
+    }
+
+    fn run(&self, cx: &mut RunContext<'_>) -> Result<()> {
+        let (weight, activations, scratch) = (cx.input(1)?, cx.transformed(0)?, cx.worker_scratch());
+        let out = cx.output(0)?.into_values::<f32>()?;
+        let (m, par) = (out.len() / self.0.p(), Lent(cx.executor()));
+        let multiplied = self.0.multiply(weight.bytes(), activations, m, out, &scratch, &par);
+        multiplied.map_err(Error::failed)
     }
 }
 

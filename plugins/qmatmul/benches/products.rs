@@ -1,10 +1,11 @@
-//! `fast` products in GFLOP/s for every encoding that has kernels, weights of 4096 rows of 4096 values, on one core. `bitquilt bench
+//! `fast` products in GFLOP/s for every encoding that has kernels, weights of 4096 rows of 4096 values, on one core; and with weights
+//! that stay `compact`, of those that are spread otherwise. `bitquilt bench
 //! qmatmul` measures sessions, other shapes, more threads, weights that come from memory, and rooflines.
 
 use std::time::Duration;
 
-use bitquilt_kernels::{Isa, PackedWeight, Serial};
-use bitquilt_plugin_api::PreparedMemory;
+use bitquilt_kernels::{CompactWeight, Isa, PackedWeight, Serial};
+use bitquilt_plugin_api::{PreparedMemory, WorkerScratch};
 use bitquilt_qmatmul::named;
 use criterion::{BenchmarkId, Criterion, Throughput};
 
@@ -53,6 +54,9 @@ fn products(criterion: &mut Criterion) {
         )
         .expect("valid");
         let layout = weight.activations();
+        let compact = CompactWeight::new(named(encoding).expect("it is listed"), Isa::detect(), SIZE, SIZE);
+        let compact = compact.expect("valid");
+        let mut memory = vec![0; compact.as_ref().map_or(0, CompactWeight::scratch_bytes)];
         let mut group = criterion.benchmark_group(encoding);
         for m in [1, 8, 32, 512] {
             let x = &values[..m * SIZE];
@@ -63,6 +67,16 @@ fn products(criterion: &mut Criterion) {
                 bencher.iter(|| {
                     layout.store(Isa::detect(), SIZE, x, &mut activations, &Serial).expect("valid");
                     weight.multiply(&activations, m, &mut out, &Serial).expect("valid");
+                });
+            });
+            let Some(compact) = &compact else { continue };
+            group.bench_function(BenchmarkId::new("compact m", m), |bencher| {
+                let bytes_of_worker = memory.len();
+                let scratch = WorkerScratch::new(&mut memory, bytes_of_worker, bytes_of_worker, 1)
+                    .expect("one worker's");
+                bencher.iter(|| {
+                    layout.store(Isa::detect(), SIZE, x, &mut activations, &Serial).expect("valid");
+                    compact.multiply(&bytes, &activations, m, &mut out, &scratch, &Serial).expect("valid");
                 });
             });
         }

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use crate::formats::{named, row_step};
-use bitquilt_kernels::{Isa, Lent, PackedWeight, Precision, QMATMUL, prepared};
+use bitquilt_kernels::{Isa, Lent, PackedWeight, Precision, QMATMUL, chosen, prepared};
 use bitquilt_plugin_api::{
     Error, KernelKey, KernelProvider, NodeView, PrepareContext, Prepared, PreparedMemory, Result, Selector,
     Support, WorkerScratch, bytemuck,
@@ -26,23 +26,9 @@ pub(crate) enum Decode {
 }
 
 impl Decode {
-    const ALL: [Self; 3] = [Self::EachRun, Self::F16, Self::F32];
-
     /// What a node is to do.
     pub(crate) fn of(node: &NodeView<'_>) -> Result<Self> {
-        let attributes = node.attributes();
-        match attributes.given("decode", |attributes, name| attributes.text(name))? {
-            Some(text) => Self::named("the attribute", text),
-            None => node.option("decode").map_or(Ok(Self::EachRun), |text| Self::named("the option", &text)),
-        }
-    }
-
-    fn named(whose: &str, text: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|decode| decode.to_string() == text).ok_or_else(|| {
-            Error::invalid(format_args!(
-                "{whose} `decode` is \"{text}\"; write \"f16\", \"f32\" or \"each run\""
-            ))
-        })
+        chosen(node, "decode", &[Self::EachRun, Self::F16, Self::F32])
     }
 }
 

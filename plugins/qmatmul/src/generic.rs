@@ -24,7 +24,7 @@ impl KernelProvider for Generic {
         Decode::of(cx)?;
         let encoding = cx.inputs()[1].encoding().unwrap_or_default();
         let remedy = match Precision::of(cx)? {
-            Precision::Fast => "declare its layout, write an unpacking, or decode it once: `decode`",
+            Precision::Fast => "declare its layout, unpack its blocks, or decode it once: `decode`",
             Precision::Exact => "to decode it once, set `decode`",
         };
         let note =

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | of the GGML encodings | `formats/`, a file and a line each |
 //! | of declared encodings | `declared/` |
+//! | of encodings that unpack their blocks into codes, scales and minima | `unpacked.rs` |
 //! | dense constants | `dense.rs` |
 //! | of other encodings, decoded once when a graph is loaded | `decode.rs` |
 //! | of other encodings, a tile of the weight decoded at a time | `generic.rs` |
@@ -14,17 +15,20 @@
 mod declared;
 mod decode;
 mod dense;
+mod described;
 mod formats;
 mod gather;
 mod generic;
 mod matrix;
 mod op;
 mod tiling;
+mod unpacked;
 
 use bitquilt_kernels::EncodingKernels;
 use bitquilt_plugin_api::Plugin;
 
-pub use declared::{DeclaredProvider, declared};
+pub use declared::declared;
+pub use described::DescribedProvider;
 pub use formats::{activations, all, block, encodings, named, row_step, serving};
 
 /// The plugin: the ops and their kernels, and kernels of the host's `matmul` for a constant matrix.
@@ -39,5 +43,5 @@ pub fn plugin() -> Plugin {
     plugin
         .kernels(encodings.cloned().flat_map(EncodingKernels::providers))
         .kernels(dense::providers())
-        .kernels(DeclaredProvider::all())
+        .kernels(DescribedProvider::all())
 }

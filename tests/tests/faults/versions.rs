@@ -1,5 +1,6 @@
 //! Plugins that were built against other versions of plugin-api, or in another profile.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -16,7 +17,10 @@ const PLUGIN: &str = "tests/plugins/good/src/lib.rs";
 
 /// The fixture `good` as the package and plugin `fixture-NAME`, beside plugin-api and whatever else is to be patched.
 fn copy(name: &str, members: &[&str]) -> PatchedCopy {
-    let members = [&["plugin-api", "tests/plugins/good"], members].concat();
+    // What the kit beside plugin-api depends on, once.
+    let members = [&["plugin-api", "plugins/declared", "tests/plugins/good"], members].concat();
+    let members: BTreeSet<&str> = members.into_iter().collect();
+    let members: Vec<&str> = members.into_iter().collect();
     let manifest = "tests/plugins/good/Cargo.toml";
     let prefix = |text: &str| text.replace("good", name);
     PatchedCopy::new(env!("CARGO_TARGET_TMPDIR"), name, &members)
@@ -46,7 +50,7 @@ fn newer(members: &[&str]) -> PatchedCopy {
     version(copy("newer", members), "1.1.0")
         .after(
             traits,
-            "fn dequantize(&self, blocks: RSlice<'_, u8>, dst: RSliceMut<'_, f32>) -> AbiResult<()>;\n",
+            "        let _ = (blocks, codes, scales, mins);\n        no_unpack()\n    }\n",
             "    /// `[any-thread]`\n    fn flavour(&self) -> u64 {\n        0\n    }\n",
         )
         .after(

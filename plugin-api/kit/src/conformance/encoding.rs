@@ -28,10 +28,13 @@ pub(super) fn check(host: &TestHost, handle: &EncodingHandle, check: Check, at: 
         Check::Blocks => probe.blocks().into(),
         Check::RoundTrip => probe.round_trip().into(),
         // What is called to see whether outputs are written is what is watched for changes of the control.
-        Check::Written | Check::Control => probe.written().into(),
+        Check::Written => probe.written().into(),
+        Check::Control => probe.control().into(),
         Check::Determinism => probe.determinism().into(),
         Check::Inputs => probe.inputs().into(),
         Check::Panics => probe.panics().into(),
+        Check::Layout => probe.layout(),
+        Check::Unpacking => probe.unpacking(),
         Check::Qmatmul => probe.qmatmul(host),
         Check::Bounds => probe.bounds().into(),
         Check::Types | Check::Joins => Verdict::Skipped("an encoding has no such check".to_owned()),
@@ -40,7 +43,7 @@ pub(super) fn check(host: &TestHost, handle: &EncodingHandle, check: Check, at: 
 
 /// An encoding, and the rows it is tried with.
 pub(super) struct Probe<'a> {
-    handle: &'a EncodingHandle,
+    pub(super) handle: &'a EncodingHandle,
     pub(super) spec: &'a EncodingSpec,
     pub(super) row_len: usize,
     /// A weight for each column, if the encoding takes some.
@@ -52,9 +55,9 @@ pub(super) struct Probe<'a> {
 pub(super) struct Called {
     pub(super) result: Result<Buffer>,
     /// What was written beside a buffer.
-    trespass: Option<String>,
+    pub(super) trespass: Option<String>,
     /// The input that is not what it was.
-    changed: Option<&'static str>,
+    pub(super) changed: Option<&'static str>,
 }
 
 impl<'a> Probe<'a> {
@@ -209,6 +212,15 @@ impl<'a> Probe<'a> {
         Ok(Some(if size > 0.0 { (error / size).sqrt() } else { error.sqrt() }))
     }
 
+    /// Calls each of its functions.
+    fn control(&self) -> Result<String, String> {
+        let said = self.written()?;
+        match self.unpacking() {
+            Verdict::Failed(reason) => Err(reason),
+            _ => Ok(said),
+        }
+    }
+
     fn written(&self) -> Result<String, String> {
         let values = normal(3 * self.row_len, 2);
         let fills = [0xA5, 0x5A].map(|fill| Memory { fill, ..Memory::default() });
@@ -312,6 +324,8 @@ impl<'a> Probe<'a> {
             (self.at)(&what);
             let blocks: Vec<u8> = (0..len).map(|_| random.bits() as u8).collect();
             survives(&what, self.dequantize(&blocks, memory))?;
+            (self.at)(&format!("unpack, random blocks {number}"));
+            survives("unpack", self.unpack(&blocks, memory))?;
         }
         (self.at)("dequantize, no blocks");
         survives("dequantize, no blocks", self.dequantize(&[], memory))?;
@@ -356,6 +370,10 @@ impl<'a> Probe<'a> {
                 (self.at)(&format!("dequantize, {rows_said}, {placement}"));
                 if let Some(place) = self.dequantize(blocks.as_ref(), memory).map_err(text)?.trespass {
                     return Err(format!("`dequantize` of {rows_said} writes outside {place}"));
+                }
+                (self.at)(&format!("unpack, {rows_said}, {placement}"));
+                if let Some(place) = self.unpack(blocks.as_ref(), memory).map_err(text)?.trespass {
+                    return Err(format!("`unpack` of {rows_said} writes outside {place}"));
                 }
             }
         }

@@ -56,6 +56,10 @@ pub enum Check {
     Inputs,
     /// Nothing panics, whatever the blocks, values or types.
     Panics,
+    /// A layout of the spec says of blocks what `dequantize` makes of them.
+    Layout,
+    /// What blocks unpack to, if they do, makes sense, is wholly written, and says what `dequantize` makes of them.
+    Unpacking,
     /// `qmatmul`'s generic kernel gives what multiplying the decoded weight does.
     Qmatmul,
     /// Nothing is read or written outside the buffers: they stand beside guard pages.
@@ -71,13 +75,24 @@ impl Check {
     /// The checks of a subject, in order.
     pub fn all_of(subject: &Subject) -> &'static [Self] {
         use Check::{
-            Blocks, Bounds, Control, Determinism, Inputs, Joins, Panics, Qmatmul, RoundTrip, Types, Written,
+            Blocks, Bounds, Control, Determinism, Inputs, Joins, Layout, Panics, Qmatmul, RoundTrip, Types,
+            Unpacking, Written,
         };
         match subject {
             Subject::Plugin => &[Control],
-            Subject::Encoding(_) => {
-                &[Blocks, RoundTrip, Written, Determinism, Inputs, Panics, Qmatmul, Bounds, Control]
-            }
+            Subject::Encoding(_) => &[
+                Blocks,
+                RoundTrip,
+                Layout,
+                Unpacking,
+                Written,
+                Determinism,
+                Inputs,
+                Panics,
+                Qmatmul,
+                Bounds,
+                Control,
+            ],
             Subject::Op(_) => &[Types, Panics, Control],
             Subject::Kernel { .. } => &[Written, Determinism, Inputs, Panics, Bounds, Joins, Control],
         }
@@ -93,6 +108,8 @@ impl Check {
             Self::Determinism => "determinism",
             Self::Inputs => "inputs left alone",
             Self::Panics => "panics",
+            Self::Layout => "layout",
+            Self::Unpacking => "unpacking",
             Self::Qmatmul => "qmatmul",
             Self::Bounds => "bounds",
             Self::Joins => "parts of rows",

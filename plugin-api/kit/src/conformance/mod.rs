@@ -39,11 +39,13 @@ mod claim;
 mod encoding;
 mod finding;
 mod kernel;
+mod layout;
 mod node;
 mod op;
 mod qmatmul;
 mod search;
 mod setup;
+mod unpacking;
 mod values;
 
 use bitquilt_plugin_api::host::{ControlChange, RegistrarHost, register, take_control_change};

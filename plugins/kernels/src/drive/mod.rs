@@ -17,6 +17,7 @@ use crate::{
 };
 
 mod block;
+pub(crate) mod compact;
 pub(crate) mod floats;
 pub(crate) mod strips;
 
@@ -47,6 +48,10 @@ pub(crate) trait Kernels: Send + Sync {
     fn group_bytes(&self, n: usize) -> usize;
     /// How the activations are stored.
     fn activations(&self) -> ActivationFormat;
+    /// Whether a prepared weight has considerably more bytes than an encoded one, and [`pack_group`](Self::pack_group) allocates nothing.
+    fn is_spread(&self) -> bool {
+        false
+    }
     /// Prepares a group of at most [`lanes`](Self::lanes) encoded rows of `n` values; `dst` is zeroed.
     fn pack_group(&self, n: usize, rows: &[u8], dst: &mut [u8]);
     /// Computes a part of a product, unpacking in registers.
@@ -83,8 +88,9 @@ pub(crate) fn most_in_registers(kernels: &dyn Kernels) -> usize {
 /// A product `out[c, r] = sum over k of weight[r, k] * x[c, k]`.
 #[derive(Clone, Copy)]
 pub(crate) struct Product<'a> {
-    /// `group_bytes` for each group of rows.
+    /// `group_bytes` for each group of rows, from `first_group` on.
     pub(crate) weight: &'a [u8],
+    pub(crate) first_group: usize,
     pub(crate) group_bytes: usize,
     /// What `format` makes of `m` columns of `n` values.
     pub(crate) activations: &'a [u8],
@@ -98,7 +104,7 @@ impl<'a> Product<'a> {
     /// Row group `group`.
     #[inline(always)]
     fn group(&self, group: usize) -> &'a [u8] {
-        &self.weight[group * self.group_bytes..][..self.group_bytes]
+        &self.weight[(group - self.first_group) * self.group_bytes..][..self.group_bytes]
     }
 
     /// The columns of a tile, and their activations.

@@ -33,6 +33,10 @@ pub trait Unpack: Send + Sync + 'static {
     /// of its own for each width of a tile, where slabs share theirs with all encodings of the form.
     const IS_STREAMED: bool = true;
 
+    /// Whether a prepared block has considerably more bytes than an encoded one. Then a weight may stay as it is encoded
+    /// ([`CompactWeight`](crate::CompactWeight)), and [`pack`](Self::pack) is called at each product: it allocates nothing.
+    const IS_SPREAD: bool = false;
+
     /// The number of values in an encoded block, a multiple of those in a record, and the number of its bytes.
     fn block(&self) -> (usize, usize);
 

@@ -59,6 +59,24 @@ impl<C: CodeField> FactorField<C> for ScaleOnly {
     }
 }
 
+/// A single-precision scale. The offset is in the sums of activations.
+pub(super) struct FloatScale;
+
+impl<C: CodeField> FactorField<C> for FloatScale {
+    type Form = C::Scaled;
+    const BYTES: usize = 4;
+
+    fn write(record: &mut FieldWriter<'_>, factor: &Factor, [factors, _]: [Factors; 2]) {
+        record.float(factors.scale * factor.unit);
+    }
+
+    #[inline(always)]
+    fn read<I: DotIsa>(fields: &mut FieldReader<'_, I>, _: &Factor) -> ([I::F32; 2], [I::F32; 2]) {
+        let zero = fields.isa.splat_f32(0.0);
+        ([fields.float(), zero], [zero; 2])
+    }
+}
+
 /// A half-precision scale, and a zero point of a byte.
 pub(super) struct ScaleAndZero;
 

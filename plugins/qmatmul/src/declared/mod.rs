@@ -7,7 +7,6 @@
 mod codes;
 mod factors;
 mod grid;
-mod provider;
 
 use std::sync::Arc;
 
@@ -17,10 +16,8 @@ use bitquilt_kernels::{DotIsa, EncodingKernels, Header, STRIP_LEN, Strip, Unpack
 use bitquilt_plugin_api::QuantizationEncoding;
 
 use codes::{CodeField, Eights, Fives, Fours, Indices, Sixes, Threes, Twos};
-use factors::{Factor, FactorField, Halves, ScaleAndMin, ScaleAndZero, ScaleOnly};
+use factors::{Factor, FactorField, FloatScale, Halves, ScaleAndMin, ScaleAndZero, ScaleOnly};
 use grid::Grid;
-
-pub use provider::DeclaredProvider;
 
 /// The kernels of a declared encoding.
 #[must_use]
@@ -65,9 +62,9 @@ fn with_codes<C: CodeField>(weight: Weight) -> EncodingKernels {
     let halves = declaration.scales_are_f16();
     if weight.part < STRIP_LEN {
         weight.kernels::<C::OfParts, Halves>()
-    } else if halves && !declaration.has_min() && !declaration.has_zero() {
-        weight.kernels::<C, ScaleOnly>()
-    } else if halves && declaration.zeros_are_bytes() {
+    } else if !declaration.has_min() && !declaration.has_zero() {
+        if halves { weight.kernels::<C, ScaleOnly>() } else { weight.kernels::<C, FloatScale>() }
+    } else if halves && declaration.zeros_are_bytes() && !declaration.has_min() {
         weight.kernels::<C, ScaleAndZero>()
     } else {
         weight.kernels::<C, ScaleAndMin>()

@@ -15,6 +15,7 @@ impl Unpack for Of<IQ1M> {
     const HEADER_BYTES: usize = levels::HALF_HEADER;
     const STRIP_BYTES: usize = 9;
     const IS_STREAMED: bool = false;
+    const IS_SPREAD: bool = true;
 
     fn block(&self) -> (usize, usize) {
         block_of::<IQ1M>()

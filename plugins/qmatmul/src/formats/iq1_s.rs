@@ -34,6 +34,7 @@ impl Unpack for Of<IQ1S> {
     const HEADER_BYTES: usize = levels::STRIP_HEADER;
     const STRIP_BYTES: usize = 8;
     const IS_STREAMED: bool = false;
+    const IS_SPREAD: bool = true;
 
     fn block(&self) -> (usize, usize) {
         block_of::<IQ1S>()

@@ -12,6 +12,7 @@ impl Unpack for Of<IQ2XXS> {
     const HEADER_BYTES: usize = levels::STRIP_HEADER;
     const STRIP_BYTES: usize = 12;
     const IS_STREAMED: bool = false;
+    const IS_SPREAD: bool = true;
 
     fn block(&self) -> (usize, usize) {
         block_of::<IQ2XXS>()

@@ -15,6 +15,7 @@ impl Unpack for Of<IQ3S> {
     const HEADER_BYTES: usize = levels::STRIP_HEADER;
     const STRIP_BYTES: usize = 16;
     const IS_STREAMED: bool = false;
+    const IS_SPREAD: bool = true;
 
     fn block(&self) -> (usize, usize) {
         block_of::<IQ3S>()

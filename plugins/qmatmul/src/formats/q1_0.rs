@@ -10,6 +10,7 @@ impl Unpack for Of<Q1_0> {
     type Form = StripForm<1, 0, 5>;
     const STRIP_BYTES: usize = 6;
     const IS_STREAMED: bool = false;
+    const IS_SPREAD: bool = true;
 
     fn block(&self) -> (usize, usize) {
         block_of::<Q1_0>()

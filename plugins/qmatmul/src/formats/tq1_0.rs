@@ -11,6 +11,7 @@ impl Unpack for Of<TQ1_0> {
     const HEADER_BYTES: usize = 2;
     const STRIP_BYTES: usize = 8;
     const IS_STREAMED: bool = false;
+    const IS_SPREAD: bool = true;
 
     fn block(&self) -> (usize, usize) {
         block_of::<TQ1_0>()
