@@ -25,11 +25,6 @@ impl Format {
         Self { name, version }
     }
 
-    /// The format whose files' names end in `extension`, such as `gguf`; none if there is no such format.
-    pub fn of_extension(extension: &str) -> Option<Self> {
-        super::formats::of_extension(extension)
-    }
-
     /// Its name: `safetensors`, `GGUF` or `npz`.
     pub fn name(&self) -> &'static str {
         self.name

@@ -64,10 +64,12 @@ pub(super) fn to_write(
     Ok(format)
 }
 
-/// The format whose files' names end so, with the version that is written.
-pub(super) fn of_extension(extension: &str) -> Option<Format> {
-    let format = FORMATS.iter().find(|format| extension.eq_ignore_ascii_case(format.extension()))?;
-    Some(Format::new(format.name(), None))
+impl Format {
+    /// The format whose files' names end in `extension`, such as `gguf`; none if there is no such format.
+    pub fn of_extension(extension: &str) -> Option<Self> {
+        let format = FORMATS.iter().find(|format| extension.eq_ignore_ascii_case(format.extension()))?;
+        Some(Self::new(format.name(), None))
+    }
 }
 
 fn of_bytes(bytes: &[u8]) -> Option<&'static dyn Container> {

@@ -131,27 +131,28 @@ pub(super) fn read_npy(scratch: &Scratch, bytes: &[u8]) {
 /// Archives of such arrays, as numpy writes them: stored, and deflated.
 pub(super) fn npz(scratch: &Scratch) -> Vec<Vec<u8>> {
     let arrays = npy(scratch);
-    let stored = |bytes: &[u8]| (CompressionMethod::STORE, bytes.to_vec());
-    let deflated = |bytes: &[u8]| {
-        let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
-        encoder.write_all(bytes).expect("memory can be written");
-        (CompressionMethod::DEFLATE, encoder.finish().expect("memory can be written"))
-    };
-    let packings: [&dyn Fn(&[u8]) -> (CompressionMethod, Vec<u8>); 2] = [&stored, &deflated];
-    let archive = |pack: &dyn Fn(&[u8]) -> (CompressionMethod, Vec<u8>)| {
+    let archive = |method: CompressionMethod| {
         let mut archive = ZipArchiveWriter::new(Vec::new());
         for (index, bytes) in arrays.iter().enumerate() {
-            let (method, packed) = pack(bytes);
             let name = format!("x{index}.npy");
             let file = archive.new_file(name.as_str()).compression_method(method);
             let (mut entry, _) = file.start().expect("there is room for an entry");
-            entry.write_all(&packed).expect("memory can be written");
+            match method {
+                CompressionMethod::STORE => entry.write_all(bytes),
+                _ => entry.write_all(&deflated(bytes)),
+            }
+            .expect("memory can be written");
             let descriptor = rawzip::DataDescriptorOutput::new(rawzip::crc32(bytes), bytes.len() as u64);
             entry.finish(descriptor).expect("there is room for an entry");
         }
         archive.finish().expect("there is room for the directory")
     };
-    packings.map(archive).to_vec()
+    [CompressionMethod::STORE, CompressionMethod::DEFLATE].map(archive).to_vec()
+}
+
+fn deflated(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("memory can be written")
 }
 
 /// Every array of an archive is read through.
