@@ -178,7 +178,7 @@ fn a_check_that_fails_is_named_and_is_the_exit_code() {
     for part in ["test.raw", "panics", "SIGABRT", "at: dequantize, blocks of bytes 0x2a"] {
         assert!(failed[0].contains(part), "no {part:?} in {said}");
     }
-    assert!(said.ends_with("test-c 1.0.0: 9 passed, 1 failed, 0 skipped\n"), "{said}");
+    assert!(said.ends_with("test-c 1.0.0: 11 passed, 1 failed, 0 skipped\n"), "{said}");
     assert!(fails(&["plugin", "check", "no_such_file.so"]).contains("there is no such file"));
 }
 

@@ -12,8 +12,8 @@ mod random;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bitquilt_ggml_blocks::Format;
-use bitquilt_kernels::{ActivationFormat, Isa, PackedWeight, Par, Serial};
-use bitquilt_plugin_api::PreparedMemory;
+use bitquilt_kernels::{ActivationFormat, CompactWeight, Isa, PackedWeight, Par, Serial};
+use bitquilt_plugin_api::{PreparedMemory, WorkerScratch};
 use bitquilt_qmatmul::named;
 
 /// Of the sum of the absolute values of the terms.
@@ -422,6 +422,29 @@ fn values_without_a_scale_are_marked() {
             let out = multiply(&weight, &vec![tiny; n], &Serial);
             assert!(out.iter().all(|x| x.abs() < 1e-34), "{encoding} {isa:?}: {tiny} gives {out:?}");
         }
+    }
+}
+
+#[test]
+fn wrong_lengths_of_a_compact_weight_are_errors() {
+    let compact = |encoding: &str, n, p| CompactWeight::new(named(encoding).unwrap(), Isa::detect(), n, p);
+    assert!(compact("q4_0", 64, 3).unwrap().is_none(), "it has one form");
+    assert!(compact("iq2_xs", 100, 3).err().unwrap().to_string().contains("100 values"));
+    let weight = compact("iq2_xs", 256, 3).unwrap().unwrap();
+    let (bytes, len) = (weight.scratch_bytes(), weight.activations().bytes(256, 1).unwrap());
+    for (encoded, stored, out, scratch, sentence) in [
+        (222, len, 3, bytes, ""),
+        (221, len, 3, bytes, "has 222 bytes, got 221"),
+        (222, len - 1, 3, bytes, "stored activations have"),
+        (222, len, 4, bytes, "the output has 4 values, expected 3"),
+        (222, len, 3, bytes - 1, "bytes for unpacked rows, expected"),
+    ] {
+        let mut memory = vec![0; scratch];
+        let memory = WorkerScratch::new(&mut memory, scratch, scratch, 1).unwrap();
+        let (encoded, stored, mut out) = (vec![0; encoded], vec![0; stored], vec![0.0; out]);
+        let multiplied = weight.multiply(&encoded, &stored, 1, &mut out, &memory, &Serial);
+        let said = multiplied.err().map_or_else(String::new, |error| error.to_string());
+        assert!(said.contains(sentence) && said.is_empty() == sentence.is_empty(), "{said}, not {sentence}");
     }
 }
 
