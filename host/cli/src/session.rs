@@ -37,6 +37,9 @@ pub struct SessionArguments {
     /// When weights are decoded whose encodings have no kernels of their own: `each run`, or once, into `f16` or `f32`.
     #[arg(long, value_name = "WHEN", global = true, help_heading = GLOBAL, value_parser = ["each run", "f16", "f32"])]
     decode: Option<String>,
+    /// What weights are made that kernels would spread to more bytes: `fast`, or `compact`, the file's own bytes, unpacked at each run.
+    #[arg(long, value_name = "HOW", global = true, help_heading = GLOBAL, value_parser = ["fast", "compact"])]
+    prepare: Option<String>,
 }
 
 fn isa_help() -> String {
@@ -125,6 +128,9 @@ impl SessionArguments {
         let mut builder = set(InferenceSession::builder().search_path(path));
         if let Some(decode) = &self.decode {
             builder = builder.option("decode", decode);
+        }
+        if let Some(prepare) = &self.prepare {
+            builder = builder.option("prepare", prepare);
         }
         if let Some(isa) = self.isa {
             builder = builder.option("isa", isa.name());

@@ -196,3 +196,19 @@ fn names_that_are_no_text_are_shown() {
     assert!(printed.contains(r"red \u{1b}[31m\nxxx"), "{printed}");
     assert!(printed.contains("x… (1010 characters)\n"), "{printed}");
 }
+
+#[test]
+fn weights_stay_compact_where_it_is_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let session = InferenceSession::builder().build().unwrap();
+    let mut graph = Graph::new(session.registry(), []).unwrap();
+    let x = graph.add_input("x", TensorType::f32([dim("rows"), dim(256)])).unwrap();
+    let weight = graph.quantize("tq1_0", &Tensor::full([3, 256], 0.5f32)).unwrap();
+    let y = graph.qmatmul(x, weight).unwrap();
+    graph.output_named("y", y).unwrap();
+    graph.save(directory.path().join("graph.safetensors")).unwrap();
+    let explain =
+        |more: &[&str]| succeeds(directory.path(), &[&["explain", "graph.safetensors"], more].concat());
+    assert!(explain(&[]).contains("spread from "));
+    assert!(!explain(&["--prepare", "compact"]).contains("spread from "));
+}

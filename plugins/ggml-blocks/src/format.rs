@@ -39,7 +39,8 @@ pub trait BlockFormat: Send + Sync + 'static {
     const BLOCK_LEN: usize;
     /// Use of an importance vector.
     const IMPORTANCE: Importance;
-    /// The largest error of a value that is quantized and decoded, as a fraction of the largest magnitude in its block.
+    /// What the error of a value that is quantized and decoded stays below, as a fraction of the largest magnitude in its block. Of formats that
+    /// search, it is no proof, but a good deal more than any error that was seen.
     ///
     /// It holds without importance and with the same for all columns, for blocks whose largest magnitude is from 2^-5 to
     /// 2^5: there no scale is rounded to zero or infinity, whatever its format.

@@ -69,7 +69,7 @@ impl BlockFormat for IQ1S {
     const GGML_TYPE: u32 = 19;
     const BLOCK_LEN: usize = grid::LEN;
     const IMPORTANCE: Importance = Importance::Required;
-    const ERROR_BOUND: f32 = 1.3;
+    const ERROR_BOUND: f32 = 1.6;
     const HALVES: &'static [usize] = &[offset_of!(BlockIQ1S, d)];
     type Block = BlockIQ1S;
 

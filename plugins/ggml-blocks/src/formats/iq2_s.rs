@@ -80,7 +80,7 @@ impl BlockFormat for IQ2S {
     const GGML_TYPE: u32 = 22;
     const BLOCK_LEN: usize = grid::LEN;
     const IMPORTANCE: Importance = Importance::Optional;
-    const ERROR_BOUND: f32 = 0.85;
+    const ERROR_BOUND: f32 = 1.05;
     const HALVES: &'static [usize] = &[offset_of!(BlockIQ2S, d)];
     type Block = BlockIQ2S;
 

@@ -71,7 +71,7 @@ impl BlockFormat for IQ2XS {
     const GGML_TYPE: u32 = 17;
     const BLOCK_LEN: usize = grid::LEN;
     const IMPORTANCE: Importance = Importance::Required;
-    const ERROR_BOUND: f32 = 1.05;
+    const ERROR_BOUND: f32 = 1.5;
     const HALVES: &'static [usize] = &[offset_of!(BlockIQ2XS, d)];
     type Block = BlockIQ2XS;
 

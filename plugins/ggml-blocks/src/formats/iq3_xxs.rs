@@ -77,7 +77,7 @@ impl BlockFormat for IQ3XXS {
     const GGML_TYPE: u32 = 18;
     const BLOCK_LEN: usize = grid::LEN;
     const IMPORTANCE: Importance = Importance::Optional;
-    const ERROR_BOUND: f32 = 1.05;
+    const ERROR_BOUND: f32 = 1.5;
     const HALVES: &'static [usize] = &[offset_of!(BlockIQ3XXS, d)];
     type Block = BlockIQ3XXS;
 
