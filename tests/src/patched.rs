@@ -35,12 +35,16 @@ impl PatchedCopy {
         let mut copy = Self { target: root.join("target"), root: root.join(name), files };
         let manifest = copy.text("Cargo.toml");
         let (head, rest) = manifest.split_once("members = [").expect("the manifest lists its members");
-        let (_, tail) = rest.split_once("]\n").expect("the list ends");
+        let package = "[workspace.package]\n";
+        let (_, tail) =
+            rest.split_once(package).expect("what packages share comes after the lists of members");
         let members: String = members.iter().map(|member| format!("{member:?}, ")).collect();
         let (tail, _) = tail.split_once("[profile.dev]\n").expect("the manifest ends with its profiles");
         let profile = "[profile.dev]\ndebug = false\n";
-        copy.files
-            .insert("Cargo.toml".into(), format!("{head}members = [{members}]\n{tail}{profile}").into());
+        copy.files.insert(
+            "Cargo.toml".into(),
+            format!("{head}members = [{members}]\n{package}{tail}{profile}").into(),
+        );
         copy
     }
 
