@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use bitquilt::{Graph, GraphOutline, OutlineNode, OutlineOutput, OutlinePort};
 use bitquilt::checkpoint::metadata::{Metadata, Value};
 use bitquilt::checkpoint::{Checkpoint, StoredTensor};
 use bitquilt::text::{Brief, Passage};
+use bitquilt::{Graph, GraphOutline, OutlineNode, OutlineOutput, OutlinePort};
 use clap::Args;
 use miette::IntoDiagnostic;
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
@@ -103,7 +103,10 @@ fn write_graph(graph: &GraphOutline, out: &mut dyn Write) -> io::Result<()> {
         }
     }
     for OutlineNode { name, op, inputs, attributes } in &graph.nodes {
-        let call = format!("{op}({})", inputs.iter().chain(attributes).map(String::as_str).collect::<Vec<_>>().join(", "));
+        let call = format!(
+            "{op}({})",
+            inputs.iter().chain(attributes).map(String::as_str).collect::<Vec<_>>().join(", ")
+        );
         writeln!(out, "  node   {} = {}", Brief(name), Brief(&call))?;
     }
     for OutlineOutput { name, value } in &graph.outputs {

@@ -491,6 +491,20 @@ fn explicit_choices_go_before_everything() {
     }
 }
 
+/// What has its encoding already is carried over, in whatever format.
+#[test]
+fn a_weight_that_has_its_encoding_stays() {
+    let here = Workplace::new();
+    for output in ["out", "out.gguf"] {
+        here.succeeds(&["quantize", "model", output, "-e", "q8_0"]);
+        assert_eq!(elements(&here, output)[3], "layer.1.done=q8_0");
+        assert_eq!(here.load(output).get("layer.1.done"), here.load("model").get("layer.1.done"));
+        let again = format!("again.{output}");
+        here.succeeds(&["quantize", output, &again, "-e", "q8_0"]);
+        assert_eq!(fs::read(here.path(output)).unwrap(), fs::read(here.path(&again)).unwrap());
+    }
+}
+
 #[test]
 fn choices_that_cannot_be_followed_are_refused() {
     let here = Workplace::new();
@@ -524,6 +538,10 @@ fn choices_that_cannot_be_followed_are_refused() {
         ),
         (
             &["-e", "q4_0", "--only", "layer.1.done"],
+            "model: there is nothing to do: `layer.1.done` is `q8_0` already and stays so; --requantize encodes it anew",
+        ),
+        (
+            &["-e", "q4_0", "--exclude", "{experts,layer.0.*,layer.1.up}"],
             "model: there is nothing to do: `layer.1.done` is `q8_0` already and stays so; --requantize encodes it anew",
         ),
         (&["-e", "*=q4_7"], "no encoding `q4_7` is registered"),

@@ -86,7 +86,7 @@ impl Conversion {
 
 impl Target {
     /// Whether tensors of an element are what they are to be.
-    fn is(&self, element: &Element) -> bool {
+    pub fn is(&self, element: &Element) -> bool {
         match (self, element) {
             (Self::Keep, _) => true,
             (Self::Dense(dtype), Element::Dense(is)) => dtype == is,

@@ -203,7 +203,10 @@ impl Rewrite {
     /// the format of the file has no place for.
     pub fn announce(&mut self, plan: &Plan, registry: &Registry) -> Result<Report, RewriteError> {
         for conversion in &plan.conversions {
+            let stored = self.file.require(&conversion.weight)?;
             match &conversion.target {
+                // It is carried over, as the file describes it.
+                target if target.is(&stored.element()) => {}
                 Target::Keep => {}
                 Target::Dense(dtype) => self.cast(&conversion.weight, *dtype)?,
                 Target::Encoding(name) => {

@@ -32,11 +32,7 @@ impl Container for Npz {
     fn parse(&self, bytes: &[u8]) -> Result<Contents, Fault> {
         parse(bytes)
     }
-    fn lay_out<'a>(
-        &self,
-        types: Types<'a>,
-        metadata: &Metadata,
-    ) -> Result<Box<dyn FileLayout + 'a>, String> {
+    fn lay_out<'a>(&self, types: Types<'a>, metadata: &Metadata) -> Result<Box<dyn FileLayout + 'a>, String> {
         Ok(Box::new(Archive::new(types, metadata)?))
     }
     #[cfg(test)]
@@ -49,7 +45,9 @@ fn parse(bytes: &[u8]) -> Result<Contents, Fault> {
     let mut tensors = BTreeMap::new();
     npz::for_each(bytes, |member| {
         if member.method != CompressionMethod::STORE {
-            return Err(member.wrong("it is compressed, and cannot be used where it lies; save it by numpy.savez"));
+            return Err(
+                member.wrong("it is compressed, and cannot be used where it lies; save it by numpy.savez")
+            );
         }
         let tensor = array(&member.entry).map_err(|fault| match fault {
             Fault::File(problem) => member.wrong(problem),
