@@ -136,8 +136,12 @@ impl QuantizeArguments {
             let remedy = if is_row_length { ", or leave it out with --exclude" } else { "" };
             miette!("{path}: {error}{remedy}")
         })?;
+        let stored = |conversion: &Conversion| rewrite.file().require(&conversion.weight);
+        let changes = |conversion: &Conversion| {
+            stored(conversion).is_ok_and(|stored| !conversion.target.is(&stored.element()))
+        };
         match still_encoded(&plan) {
-            Some(stay) if plan.conversions.is_empty() => {
+            Some(stay) if !plan.conversions.iter().any(changes) => {
                 Err(miette!("{path}: there is nothing to do: {stay}"))
             }
             _ => Ok(plan),

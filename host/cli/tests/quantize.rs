@@ -505,6 +505,19 @@ fn a_weight_that_has_its_encoding_stays() {
     }
 }
 
+/// Weights of another encoding that stay are no success of their own, be there one that has the wanted encoding already.
+#[test]
+fn a_file_in_which_nothing_would_change_is_refused() {
+    let here = Workplace::new();
+    here.succeeds(&["quantize", "model", "mixed", "-e", "q4_0"]);
+    let said = here.fails(&["quantize", "mixed", "out", "-e", "q8_0"]);
+    assert!(
+        said.starts_with("mixed: there is nothing to do: 4 weights are encoded already and stay so, such as"),
+        "{said}"
+    );
+    here.succeeds(&["quantize", "mixed", "out", "-e", "q8_0", "--requantize"]);
+}
+
 #[test]
 fn choices_that_cannot_be_followed_are_refused() {
     let here = Workplace::new();
