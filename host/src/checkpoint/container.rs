@@ -11,7 +11,6 @@ use super::error::Fault;
 use super::metadata::Metadata;
 use super::stored::StoredTensor;
 use crate::tensor::{Tensor, TensorElement};
-use crate::text::Brief;
 
 /// The format of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,21 +149,5 @@ impl FileLayout for HeadFirst<'_> {
             let written = writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             made.and(written)
         })
-    }
-}
-
-/// Names of tensors for a message: the first few, and how many more there are.
-pub(super) struct Names<'a>(pub(super) &'a [&'a str]);
-
-impl Display for Names<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        const FIRST: usize = 3;
-        for (index, name) in self.0.iter().take(FIRST).enumerate() {
-            write!(f, "{}`{}`", if index > 0 { ", " } else { "" }, Brief(name))?;
-        }
-        match self.0.len().saturating_sub(FIRST) {
-            0 => Ok(()),
-            more => write!(f, " and {more} more"),
-        }
     }
 }

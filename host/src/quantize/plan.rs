@@ -6,7 +6,7 @@ use super::pattern::NamePattern;
 use super::recipe::{Recipe, RecipeError, Rule, Target};
 use super::weight::is_weight;
 use crate::encoding::{QuantizeError, Quantized, SquaredError};
-use crate::registry::Registry;
+use crate::registry::{RegisteredEncoding, Registry};
 use crate::similar::similar;
 use crate::tensor::Tensor;
 use crate::text::Brief;
@@ -51,7 +51,12 @@ impl Conversion {
         registry: &Registry,
         importance: Option<&[f32]>,
     ) -> Result<Quantized, QuantizeError> {
-        self.convert_measured(tensor, registry, importance).map(|(quantized, _)| quantized)
+        self.convert_with(tensor, registry, |encoding, values, takes_importance| {
+            match importance.filter(|_| takes_importance) {
+                Some(importance) => encoding.quantize_with_importance(values, importance),
+                None => encoding.quantize(values),
+            }
+        })
     }
 
     /// As [`Self::convert`], with the error of all values; none for a weight that was as it is to be, or was decoded to f32.
@@ -61,25 +66,43 @@ impl Conversion {
         registry: &Registry,
         importance: Option<&[f32]>,
     ) -> Result<(Quantized, SquaredError), QuantizeError> {
-        let exact = |tensor| (Quantized { tensor, warnings: Vec::new() }, SquaredError::default());
+        let mut error = SquaredError::default();
+        let quantized = self.convert_with(tensor, registry, |encoding, values, takes_importance| {
+            let importance = importance.filter(|_| takes_importance);
+            let (quantized, of_all) = encoding.quantize_measured(values, importance)?;
+            error = of_all;
+            Ok(quantized)
+        })?;
+        Ok((quantized, error))
+    }
+
+    /// The weight as it is to be. `encode` is given the encoding, the values, and whether importance counts.
+    fn convert_with(
+        &self,
+        tensor: &Tensor,
+        registry: &Registry,
+        encode: impl FnOnce(&RegisteredEncoding, &Tensor, bool) -> Result<Quantized, QuantizeError>,
+    ) -> Result<Quantized, QuantizeError> {
+        let exact = |tensor| Quantized { tensor, warnings: Vec::new() };
         if self.target.is(&tensor.element()) {
             return Ok(exact(tensor.clone()));
         }
-        let encode = |name: &str, importance| {
+        let encode = |name: &str, takes_importance| {
             let encoding = registry.require_encoding(name)?;
-            let encoded = tensor.encoding().is_some();
-            let values = if encoded { registry.to_f32(tensor)? } else { tensor.clone() };
-            encoding.quantize_measured(&values, importance)
+            match tensor.encoding() {
+                Some(_) => encode(encoding, &registry.to_f32(tensor)?, takes_importance),
+                None => encode(encoding, tensor, takes_importance),
+            }
         };
         match &self.target {
             Target::Keep => Ok(exact(tensor.clone())),
             Target::Dense(DType::F32) => registry.to_f32(tensor).map(exact),
             Target::Dense(dtype) => {
-                let (mut quantized, error) = encode(&dtype.to_string(), None)?;
+                let mut quantized = encode(&dtype.to_string(), false)?;
                 quantized.tensor = quantized.tensor.as_dense().unwrap_or(quantized.tensor);
-                Ok((quantized, error))
+                Ok(quantized)
             }
-            Target::Encoding(name) => encode(name, importance),
+            Target::Encoding(name) => encode(name, true),
         }
     }
 }

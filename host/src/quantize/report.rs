@@ -9,7 +9,7 @@ use super::plan::Plan;
 use super::weight::is_weight;
 use crate::checkpoint::{Checkpoint, CheckpointWriter};
 use crate::encoding::SquaredError;
-use crate::text::Brief;
+use crate::text::{Brief, Columns};
 
 /// What becomes, or became, of the tensors of a checkpoint. Displayed, it is a table with a row for each encoding.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -119,16 +119,15 @@ impl Sums {
         self.error += weight.error;
     }
 
-    fn line(&self, f: &mut Formatter<'_>, kind: &str) -> fmt::Result {
-        let megabytes = |bytes: u64| bytes as f64 / 1e6;
-        let (before, after) = (megabytes(self.bytes_before), megabytes(self.bytes_after));
+    fn row(&self, kind: &str) -> [String; 6] {
+        let megabytes = |bytes: u64| format!("{:.2}", bytes as f64 / 1e6);
         let bits = 8.0 * self.bytes_after as f64 / self.values.max(1) as f64;
         let error = match self.error {
             SquaredError { norm: 0.0, .. } => "-".to_owned(),
             error => format!("{:.3}%", 100.0 * error.relative_rms()),
         };
-        let weights = self.weights;
-        write!(f, "{kind:<24} {weights:>7} {before:>11.2} {after:>11.2} {bits:>12.3} {error:>10}")
+        let (before, after) = (megabytes(self.bytes_before), megabytes(self.bytes_after));
+        [kind.to_owned(), self.weights.to_string(), before, after, format!("{bits:.3}"), error]
     }
 }
 
@@ -136,20 +135,19 @@ impl Display for Report {
     /// A row for each encoding: weights, MB (10^6 bytes) before and after, bits a value, and the error: the root mean square of the
     /// differences as a part of that of the values that were encoded.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let (kind, weights, before, after) = ("weights are", "number", "MB before", "MB after");
-        let (bits, error) = ("bits a value", "error");
-        writeln!(f, "{kind:<24} {weights:>7} {before:>11} {after:>11} {bits:>12} {error:>10}")?;
+        const HEADINGS: [&str; 6] =
+            ["weights are", "number", "MB before", "MB after", "bits a value", "error"];
         let mut kinds: BTreeMap<String, Sums> = BTreeMap::new();
         let mut all = Sums::default();
         for weight in &self.weights {
             kinds.entry(weight.kind()).or_default().add(weight);
             all.add(weight);
         }
-        for (kind, sums) in &kinds {
-            sums.line(f, kind)?;
-            writeln!(f)?;
-        }
-        all.line(f, "all weights")?;
+        let rows = kinds.iter().map(|(kind, sums)| sums.row(kind));
+        let rows: Vec<_> = rows.chain([all.row("all weights")]).collect();
+        let columns = Columns::new(1, HEADINGS, &rows);
+        f.write_str(&columns.line(&HEADINGS))?;
+        rows.iter().try_for_each(|row| write!(f, "\n{}", columns.line(row)))?;
         match self.other_tensors {
             0 => Ok(()),
             1 => write!(f, "\nand 1 other tensor of {:.2} MB", self.other_bytes as f64 / 1e6),

@@ -144,7 +144,7 @@ fn what_gguf_has_no_place_for_is_refused() {
     for (tensors, problem) in [
         (
             several,
-            "GGUF has no number for the type `my.int4`, which is that of `a`, `b`, `c` and 2 more, nor for `u8`, which is that of \
+            "GGUF has no number for the type `my.int4`, which is that of `a`, `b`, `c`, `d`, `e`, nor for `u8`, which is that of \
              `mask`; write a .safetensors file, or give them another type",
         ),
         (

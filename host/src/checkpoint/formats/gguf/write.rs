@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::{ALIGNMENT_KEY, MAGIC, MAX_RANK, alignment, types, value};
-use crate::checkpoint::container::{HeadFirst, Names, Types};
+use crate::checkpoint::container::{HeadFirst, Types};
 use crate::checkpoint::metadata::{Metadata, Value};
 use crate::checkpoint::shards::SPLIT_KEYS;
-use crate::text::Brief;
+use crate::text::{Brief, Quoted};
 
 /// The version that is written.
 const VERSION: u32 = 3;
@@ -59,12 +59,12 @@ pub(super) fn lay_out<'a>(mut order: Types<'a>, metadata: &Metadata) -> Result<H
 
 /// An error if ggml lacks the types of some tensors.
 fn check_types(order: &Types<'_>) -> Result<(), String> {
-    let mut without: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    let mut without: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, element, _) in order.iter().filter(|(_, element, _)| types::number(element).is_none()) {
-        without.entry(element.name().to_string()).or_default().push(name);
+        without.entry(element.name().to_string()).or_default().push((*name).to_owned());
     }
-    let sentence = |(element, names): (&String, &Vec<&str>)| {
-        format!("`{}`, which is that of {}", Brief(element), Names(names))
+    let sentence = |(element, names): (&String, &Vec<String>)| {
+        format!("`{}`, which is that of {}", Brief(element), Quoted(names))
     };
     match without.is_empty() {
         true => Ok(()),
