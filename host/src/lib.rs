@@ -63,14 +63,14 @@ pub use compile::{ExplainedNode, ExplainedOutput, Explanation, LoadError};
 pub use encoding::{Indices, QuantizeError, QuantizeWarning, Quantized, RowLoss, SquaredError};
 pub use error::Error;
 pub use graph::{
-    Attention, Graph, GraphError, GraphOutline, NodeBuilder, NodeProblem, OutlineNode, OutlineOutput,
+    Attention, Cut, Graph, GraphError, GraphOutline, NodeBuilder, NodeProblem, OutlineNode, OutlineOutput,
     OutlinePort, Rope, RopePairing, Value,
 };
 pub use model::Model;
 pub use plan::RunError;
 pub use quantize::{NamePattern, PatternError};
 pub use run::profile::{Profile, ProfiledNode, ProfiledOp};
-pub use session::{InferenceSession, SessionBuilder, SessionError};
+pub use session::{GraphLoader, InferenceSession, SessionBuilder, SessionError};
 pub use state::{OwnedResults, Results, State};
 pub use tensor::{Tensor, TensorError};
 

@@ -8,7 +8,7 @@ use bitquilt_plugin_api::{EncodingSpec, Executor, Kernel, KernelProvider, Op, Pl
 use bitquilt_simd::{Isa, IsaError};
 
 use crate::checkpoint::Checkpoint;
-use crate::compile::{LoadContext, LoadError, compile};
+use crate::compile::{LoadContext, LoadError, PreparedKernels, compile};
 use crate::graph::Graph;
 use crate::model::{Model, SessionCore};
 use crate::plugin::{Loader, PluginProbe, Refusal, SearchPath};
@@ -130,11 +130,47 @@ impl InferenceSession {
         graph: &Graph,
         mut progress: impl FnMut(usize, usize),
     ) -> Result<Model, LoadError> {
+        self.compile(graph, &mut PreparedKernels::default(), &mut progress)
+    }
+
+    /// Loads graphs that have constants in common: see [`GraphLoader`].
+    pub fn loader(&self) -> GraphLoader<'_> {
+        GraphLoader { session: self, prepared: PreparedKernels::default() }
+    }
+
+    fn compile(
+        &self,
+        graph: &Graph,
+        prepared: &mut PreparedKernels,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Model, LoadError> {
         let entered = self.core.pool.enter();
         let executor = Executor::of(&entered);
         let context = LoadContext { registry: &self.core.registry, options: &self.core.options, executor };
-        let program = compile(graph, &context, &mut progress)?;
+        let program = compile(graph, &context, prepared, progress)?;
         Ok(Model { program: Arc::new(program), core: Arc::clone(&self.core) })
+    }
+}
+
+/// Loads graphs that have nodes in common, such as the [parts](Graph::cut_before) of a graph, or a graph with one weight after another
+/// [in another encoding](Graph::with_weights).
+///
+/// What was prepared for a node, its repacked weights above all, serves every later graph that has a node of the same op, attributes and
+/// types over the same tensors in memory. The tensors stay in memory with the loader.
+pub struct GraphLoader<'s> {
+    session: &'s InferenceSession,
+    prepared: PreparedKernels,
+}
+
+impl GraphLoader<'_> {
+    /// Loads a graph; later ones share what is prepared for it.
+    pub fn load(&mut self, graph: &Graph) -> Result<Model, LoadError> {
+        self.session.compile(graph, &mut self.prepared, &mut |_, _| {})
+    }
+
+    /// Loads a graph with what was prepared before. What it needs besides is dropped with it.
+    pub fn load_apart(&self, graph: &Graph) -> Result<Model, LoadError> {
+        self.session.compile(graph, &mut self.prepared.branch(), &mut |_, _| {})
     }
 }
 
@@ -276,7 +312,41 @@ fn register(registry: &mut Registry, plugin: Plugin, origin: Origin) -> Result<(
 
 #[cfg(test)]
 mod tests {
+    use bitquilt_plugin_api::TensorType;
+
     use super::*;
+    use crate::checkpoint::TensorDict;
+    use crate::tensor::Tensor;
+
+    #[test]
+    fn a_loader_prepares_what_graphs_share_once() {
+        let session = InferenceSession::builder().threads(1).build().unwrap();
+        let mut graph = Graph::new(session.registry(), [TensorType::f32([3, 64])]).unwrap();
+        let weight =
+            Tensor::new([64, 64], (0..4096).map(|it| (it as f32).sin()).collect::<Vec<_>>()).unwrap();
+        let [first, second] = ["q8_0", "q4_0"].map(|encoding| graph.quantize(encoding, &weight).unwrap());
+        let x = graph.qmatmul(graph.input(0), first).unwrap();
+        let x = graph.node("qmatmul", [x, second]).named("second").value().unwrap();
+        graph.output(x).unwrap();
+        let other = session.registry().require_encoding("q5_0").unwrap().quantize(&weight).unwrap().tensor;
+        let changed = graph.with_weights(&TensorDict::from_iter([("constant.1", other)])).unwrap();
+        let rest = graph.cut_before("second").unwrap().after;
+
+        let mut loader = session.loader();
+        let whole = loader.load(&graph).unwrap();
+        let kernel = |model: &Model, step: usize| Arc::clone(&model.program.steps[step].kernels[0].kernel);
+        let is_shared = |model: &Model, step, of| Arc::ptr_eq(&kernel(model, step), &kernel(&whole, of));
+        let apart = loader.load_apart(&changed).unwrap();
+        assert_eq!((is_shared(&apart, 0, 0), is_shared(&apart, 1, 1)), (true, false));
+        assert!(is_shared(&loader.load_apart(&rest).unwrap(), 0, 1));
+        let again = loader.load(&changed).unwrap();
+        assert!(!Arc::ptr_eq(&kernel(&again, 1), &kernel(&apart, 1)));
+        let x = Tensor::full([3, 64], 0.25f32);
+        let run = |model: &Model| model.execute([("input0", &x)]).unwrap();
+        let expected = run(&session.load(&changed).unwrap());
+        assert!(expected.iter().eq(run(&apart).iter()) && expected.iter().eq(run(&again).iter()));
+        assert!(!expected.iter().eq(run(&whole).iter()));
+    }
 
     #[test]
     fn threads_that_no_system_has_are_refused() {

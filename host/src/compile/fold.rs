@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::context::{LoadContext, Part, is_pure};
 use super::error::LoadError;
-use super::prepare::program;
+use super::prepare::{PreparedKernels, program};
 use crate::graph::{Graph, NodeData, Source};
 use crate::ops::first_overflow;
 use crate::run::run_once;
@@ -72,7 +72,7 @@ pub(super) fn fold(graph: &Graph, live: &[usize], cx: &LoadContext<'_>) -> Resul
         outputs: frontier.iter().map(|value| (value.to_string(), *value)).collect(),
         constants: HashMap::new(),
     };
-    let mut constants = program(graph, part, cx, &mut |_, _| {})?;
+    let mut constants = program(graph, part, cx, &mut PreparedKernels::default(), &mut |_, _| {})?;
     // A folded node depends on no input, and so on no symbol.
     (constants.inputs, constants.symbols, constants.states) = (Vec::new(), Vec::new(), Vec::new());
     let tensors =

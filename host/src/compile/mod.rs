@@ -18,11 +18,14 @@ pub(crate) use context::LoadContext;
 pub use error::LoadError;
 pub(crate) use explain::explain;
 pub use explain::{ExplainedNode, ExplainedOutput, Explanation};
+pub(crate) use prepare::PreparedKernels;
 
-/// Makes a program of a graph. `progress` is told how many bytes of constants are prepared for kernels, and how many there are.
+/// Makes a program of a graph, with the kernels of `prepared` where nodes are equal; those that are prepared for it are added. `progress`
+/// is told how many bytes of constants are prepared for kernels, and how many there are.
 pub(crate) fn compile(
     graph: &Graph,
     cx: &LoadContext<'_>,
+    prepared: &mut PreparedKernels,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Program, LoadError> {
     if graph.outputs.is_empty() {
@@ -39,7 +42,7 @@ pub(crate) fn compile(
         outputs: graph.outputs.iter().map(|port| (port.name.clone(), port.value)).collect(),
         constants: constants.tensors,
     };
-    prepare::program(graph, part, cx, progress)
+    prepare::program(graph, part, cx, prepared, progress)
 }
 
 /// The nodes that an output needs, that write a state or that have an effect, in the order in which they were added.

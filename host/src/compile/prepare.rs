@@ -1,6 +1,7 @@
 //! Kernels for nodes, and what they prepare.
 
 use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -17,6 +18,25 @@ use crate::plan::{
 };
 use crate::registry::RegisteredKernel;
 use crate::tensor::{Tensor, dense_bytes};
+
+/// The kernels of nodes of loaded graphs, by all that providers were shown of the nodes.
+#[derive(Default)]
+pub(crate) struct PreparedKernels {
+    kernels: HashMap<String, Arc<Kept>>,
+}
+
+/// Kernels, and what keeps the constants that they were prepared of where they are: an address is a part of what providers are shown.
+struct Kept {
+    chosen: Chosen,
+    _constants: Vec<Tensor>,
+}
+
+impl PreparedKernels {
+    /// The same kernels; what is added to one is not in the other.
+    pub(crate) fn branch(&self) -> Self {
+        Self { kernels: self.kernels.clone() }
+    }
+}
 
 /// The kernels that were prepared, for every node that agrees in all that they were shown.
 struct Chosen {
@@ -46,16 +66,18 @@ struct Made {
     note: KernelNote,
 }
 
-/// Makes a program of a part of a graph. `progress` is told as [`compile`](super::compile)'s is.
+/// Makes a program of a part of a graph. `prepared` and `progress` are as for [`compile`](super::compile).
 pub(super) fn program(
     graph: &Graph,
     part: Part,
     cx: &LoadContext<'_>,
+    prepared: &mut PreparedKernels,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Program, LoadError> {
     let mut build =
         Build { graph, part: &part, cx, index: HashMap::new(), program: empty(graph)?, readers: Vec::new() };
-    let mut kernels: HashMap<String, Chosen> = HashMap::new();
+    let kernels = &mut prepared.kernels;
+    let mut used: HashSet<String> = HashSet::new();
     let mut slots: HashMap<(usize, String), usize> = HashMap::new();
     // A weight is there twice while it is prepared: the largest come first, when little else is there.
     let nodes = part.nodes.iter().map(|node| &graph.nodes[*node]);
@@ -64,12 +86,12 @@ pub(super) fn program(
     let all = order.iter().map(|(bytes, _)| bytes).sum();
     let mut done = 0;
     for (bytes, node) in order {
-        build.prepare(node, &mut kernels)?;
+        build.prepare(node, kernels, &mut used)?;
         done += bytes;
         progress(done, all);
     }
     for node in &part.nodes {
-        build.node(&graph.nodes[*node], &kernels, &mut slots)?;
+        build.node(&graph.nodes[*node], kernels, &mut slots)?;
     }
     for (name, value) in &part.outputs {
         let value = build.value(*value);
@@ -183,7 +205,7 @@ impl Build<'_> {
     fn node(
         &mut self,
         node: &NodeData,
-        kernels: &HashMap<String, Chosen>,
+        kernels: &HashMap<String, Arc<Kept>>,
         slots: &mut HashMap<(usize, String), usize>,
     ) -> Result<(), LoadError> {
         let writes = state_inputs(node, self.cx.registry);
@@ -202,7 +224,7 @@ impl Build<'_> {
             self.program.notes.push(note);
             return Ok(());
         }
-        let chosen = &kernels[&self.cache_key(node)];
+        let chosen = &kernels[&self.cache_key(node)].chosen;
         let step_index = self.program.steps.len();
         let step_kernels: Vec<StepKernel> =
             chosen.kernels.iter().map(|made| self.step_kernel(made, &inputs, slots)).collect();
@@ -246,15 +268,28 @@ impl Build<'_> {
         StepKernel { kernel: Arc::clone(&made.kernel), transforms }
     }
 
-    /// Chooses and prepares a node's kernels, unless an equal node has them already.
-    fn prepare(&mut self, node: &NodeData, kernels: &mut HashMap<String, Chosen>) -> Result<(), LoadError> {
+    /// Chooses and prepares a node's kernels, unless an equal node has them already. `used` has the nodes of this program.
+    fn prepare(
+        &mut self,
+        node: &NodeData,
+        kernels: &mut HashMap<String, Arc<Kept>>,
+        used: &mut HashSet<String>,
+    ) -> Result<(), LoadError> {
         let key = self.cache_key(node);
-        if !self.is_view(node) && !kernels.contains_key(&key) {
-            let chosen = self.choose(node)?;
-            let held = chosen.kernels.iter().map(|made| made.note.held_bytes);
-            self.program.held_bytes = held.fold(self.program.held_bytes, usize::saturating_add);
-            kernels.insert(key, chosen);
+        if self.is_view(node) || used.contains(&key) {
+            return Ok(());
         }
+        let kept = match kernels.entry(key.clone()) {
+            Entry::Occupied(kept) => Arc::clone(kept.get()),
+            Entry::Vacant(place) => {
+                let constants = node.inputs.iter().filter_map(|value| self.part.constant(self.graph, *value));
+                let kept = Kept { chosen: self.choose(node)?, _constants: constants.cloned().collect() };
+                Arc::clone(place.insert(Arc::new(kept)))
+            }
+        };
+        let held = kept.chosen.kernels.iter().map(|made| made.note.held_bytes);
+        self.program.held_bytes = held.fold(self.program.held_bytes, usize::saturating_add);
+        used.insert(key);
         Ok(())
     }
 

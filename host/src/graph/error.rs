@@ -74,6 +74,20 @@ pub enum GraphError {
         /// The node that wrote the state.
         writer: String,
     },
+    /// A graph has no node of a name.
+    #[error("the graph has no node `{}`", Brief(.node))]
+    NoSuchNode {
+        /// The name.
+        node: String,
+    },
+    /// A graph cannot be cut in two before a node.
+    #[error("the graph cannot be cut before node `{}`: the state `{}` is used on both sides", Brief(.node), Brief(.state))]
+    CutState {
+        /// The node.
+        node: String,
+        /// The state.
+        state: String,
+    },
     /// A file has no graph, or a malformed one.
     #[error("{} has no graph that can be read: {}", .path.display(), Passage(.problem))]
     File {

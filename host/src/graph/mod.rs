@@ -3,6 +3,8 @@
 //! A [`Graph`] is a list of nodes in an order in which they can run: a node's inputs exist before it does. Types are inferred as
 //! nodes are added, so that a wrong shape, dtype or encoding is an error at the call that made it.
 
+mod copy;
+mod cut;
 mod error;
 mod file;
 mod limits;
@@ -24,6 +26,7 @@ use crate::encoding::{QuantizeError, QuantizeWarning};
 use crate::registry::Registry;
 use crate::tensor::{Tensor, dense_bytes};
 use crate::text::Brief;
+pub use cut::Cut;
 pub use error::{GraphError, NodeProblem};
 pub use node::NodeBuilder;
 pub(crate) use node::{NodeContext, Preparing, check_outputs};

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{Graph, Source, Value};
+use super::copy::Copy;
+use super::{Graph, Source};
 use crate::checkpoint::TensorDict;
 use crate::error::Error;
 use crate::tensor::Tensor;
@@ -42,37 +43,22 @@ impl Graph {
     /// The same graph with other tensors in the place of the constants of these [names](Self::weights). Every node is added as if the
     /// program did it, so that types that do not fit are errors that name the node.
     pub fn with_weights(&self, others: &TensorDict) -> Result<Self, Error> {
-        let mut graph = Self::new(self.registry(), [])?;
         let mut constants = self.constants();
-        let mut values: Vec<Value> = Vec::with_capacity(self.values.len());
-        for data in &self.values {
-            let value = match &data.source {
-                Source::Input(input) => graph.add_input(&self.inputs[*input].name, data.tensor.clone())?,
-                Source::State(state) => graph.state(&self.states[*state].name, data.tensor.clone())?,
+        let mut copy = Copy::new(self)?;
+        for (index, data) in self.values.iter().enumerate() {
+            match &data.source {
+                Source::Input(_) => copy.input(index)?,
+                Source::State(_) => copy.state(index)?,
                 Source::Constant(tensor) => {
                     let name = constants.next().map(|(_, name, _)| name).unwrap_or_default();
-                    graph.constant(others.get(&name).unwrap_or(tensor))?
+                    copy.constant(index, others.get(&name).unwrap_or(tensor))?;
                 }
-                Source::Node { node, output: 0, .. } => {
-                    let node = &self.nodes[*node];
-                    let inputs = self.inputs_of(node).filter(|(name, _)| name.is_none());
-                    let inputs: Vec<Value> = inputs.map(|(_, it)| values[it]).collect();
-                    let builder =
-                        graph.node(&node.op, inputs).named(node.name.clone()).attributes(&node.attributes);
-                    let named = self.inputs_of(node).filter_map(|(name, it)| Some((name?, values[it])));
-                    values
-                        .extend(named.fold(builder, |node, (name, value)| node.input(name, value)).values()?);
-                    continue;
-                }
+                Source::Node { node, output: 0, .. } => copy.node(*node)?,
                 // Made with the first output of its node.
-                Source::Node { .. } => continue,
-            };
-            values.push(value);
+                Source::Node { .. } => {}
+            }
         }
-        for output in &self.outputs {
-            graph.output_named(&output.name, values[output.value])?;
-        }
-        Ok(graph)
+        copy.outputs()
     }
 }
 
