@@ -14,6 +14,7 @@
 //! | [`conversation`] | a conversation, turn by turn |
 //! | [`perplexity`], [`scores`] | how well a model predicts a text, and how far it is from another |
 //! | [`loss`] | what one model has lost to another on a text |
+//! | [`mod@subject`] | a model as what the best encodings are searched for |
 //! | [`bench`](mod@bench) | how fast a model is |
 //! | `arguments` | with the feature `clap`: the arguments of commands that do all this |
 //! | [`sentence`] | sentence encoders: a sentence in, its embedding out |
@@ -59,6 +60,7 @@ pub mod sampler;
 pub mod scores;
 pub mod sentence;
 pub mod stream;
+pub mod subject;
 pub mod tokenizer;
 pub mod vocabulary;
 pub mod yarn;

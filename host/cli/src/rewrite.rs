@@ -55,7 +55,7 @@ impl OutputArguments {
 }
 
 /// The number of bytes of a size such as 2G.
-fn bytes(text: &str) -> Result<u64, String> {
+pub fn bytes(text: &str) -> Result<u64, String> {
     let wrong = || "a size such as 2G, 500M or 1GiB was expected".to_owned();
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -72,7 +72,7 @@ fn bytes(text: &str) -> Result<u64, String> {
         _ => return Err(wrong()),
     };
     let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)).ok_or_else(wrong)?;
-    if bytes == 0 { Err("a file cannot have 0 bytes of tensors".to_owned()) } else { Ok(bytes) }
+    if bytes == 0 { Err("it cannot be 0 bytes".to_owned()) } else { Ok(bytes) }
 }
 
 /// Writes a checkpoint as a plan says, with progress and warnings on standard error.

@@ -46,7 +46,7 @@ pub(crate) fn compile(
 }
 
 /// The nodes that an output needs, that write a state or that have an effect, in the order in which they were added.
-fn live_nodes(graph: &Graph, registry: &Registry) -> Vec<usize> {
+pub(crate) fn live_nodes(graph: &Graph, registry: &Registry) -> Vec<usize> {
     let mut live = vec![false; graph.nodes.len()];
     let mut pending: Vec<usize> =
         graph.outputs.iter().filter_map(|port| producer(graph, port.value)).collect();

@@ -9,6 +9,7 @@ mod read;
 mod replace;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
+mod user;
 
 pub use destination::{is_replaced, is_same};
 pub use error::FileError;
@@ -16,3 +17,5 @@ pub(crate) use error::irregular;
 pub use read::{open, read, read_text};
 pub(crate) use replace::{Staged, stage};
 pub use replace::{check_writable, replace};
+pub use user::cache_directory;
+pub(crate) use user::is_elevated;

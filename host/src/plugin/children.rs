@@ -7,7 +7,7 @@ use std::path::Path;
 use super::child::{self, Limits};
 use super::loader::Loader;
 use super::probe::{BEGUN, CHILD_VARIABLE, MARK, PASSED};
-use super::search;
+use crate::file::is_elevated;
 use crate::registry::Registry;
 
 /// Loads the plugin that this process was started to probe or check, and exits; returns at once in any other process.
@@ -16,7 +16,7 @@ use crate::registry::Registry;
 /// `PluginCheck::new`) calls this before anything else. It returns at once in a process that has more rights than its user, too, who is not to say
 /// what such a process loads.
 pub fn child_main() {
-    if search::is_elevated() {
+    if is_elevated() {
         return;
     }
     #[cfg(feature = "plugin-check")]

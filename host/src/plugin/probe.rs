@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use super::child::{self, End};
 use super::preflight::{FileReport, PreflightError};
-use super::search;
 use super::verdicts::{self, Verdict};
+use crate::file::{cache_directory, is_elevated};
 
 /// Tells a child what to load. A process that has it set starts no children.
 pub(super) const CHILD_VARIABLE: &str = "BITQUILT_PROBE_CHILD";
@@ -85,7 +85,7 @@ impl PluginProbe {
 
     /// A probe whose children are another program, which has to call [`child_main`](super::child_main) before anything else.
     pub fn program(program: impl Into<PathBuf>) -> Self {
-        let cache = search::cache_directory().map(|base| base.join("probes"));
+        let cache = cache_directory().map(|base| base.join("probes"));
         let (program, time_limit) = (program.into(), Duration::from_secs(10));
         Self { program, arguments: Vec::new(), time_limit, cache }
     }
@@ -118,7 +118,7 @@ impl PluginProbe {
 
     /// Answers whether a file that passed the preflight can be loaded without harm.
     pub(super) fn check(&self, report: &FileReport) -> Result<(), ProbeError> {
-        let reason = if search::is_elevated() {
+        let reason = if is_elevated() {
             Some(
                 "this process has more rights than its user, so that a child could not trust what it is told",
             )

@@ -1,0 +1,190 @@
+//! What was found, as tables or JSON.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bitquilt::quantize::allocation::{Allocation, Choice, Measure, Subject, WeightAllocation};
+use bitquilt::text::{Brief, Columns};
+use serde_json::{Value, json};
+
+use super::measure::Source;
+use crate::output::{print, print_json};
+
+/// An allocation, and what it is of.
+pub struct Report<'a> {
+    /// What was found.
+    pub allocation: &'a Allocation,
+    /// The model.
+    pub subject: &'a Subject<'a>,
+    /// What it was measured on.
+    pub source: &'a Source,
+    /// The model's file.
+    pub input: &'a Path,
+}
+
+const HEADINGS: [&str; 8] = ["weight", "shape", "encoding", "bits", "bytes", "rel RMS", "loss", "why"];
+
+impl Report<'_> {
+    /// Prints tables.
+    pub fn print(&self, took: Duration, saved: Option<&Path>, quick: bool) -> miette::Result<()> {
+        let Allocation { budget, predicted, loss, candidates, best, .. } = self.allocation;
+        let rows: Vec<[String; 8]> = self.allocation.weights.iter().map(row).collect();
+        print(table(3, HEADINGS, &rows))?;
+        let mixes: Vec<[String; 5]> = candidates
+            .iter()
+            .enumerate()
+            .map(|(index, it)| {
+                let bits = 8.0 * it.bytes as f64 / self.allocation.values().max(1) as f64;
+                let mark = if index == *best { "*" } else { "" };
+                let (predicted, loss) = (figure(it.predicted), figure(it.loss));
+                [format!("{}{mark}", it.name), it.bytes.to_string(), format!("{bits:.3}"), predicted, loss]
+            })
+            .collect();
+        print(format_args!("\n{}", table(1, ["mix", "bytes", "bits", "predicted", "loss"], &mixes)))?;
+        let (bytes, bits, count) =
+            (self.allocation.bytes(), self.allocation.bits(), self.allocation.weights.len());
+        let measured = match self.allocation.measure {
+            Measure::Divergence { .. } => {
+                format!("nats a token on {} tokens of {}", self.source.count, self.source.name)
+            }
+            Measure::RelativeError => {
+                format!(
+                    "of the outputs' squares on {} sets of inputs of {}",
+                    self.source.count, self.source.name
+                )
+            }
+        };
+        let again = match self.allocation.weights.iter().any(|weight| self.is_encoded_anew(weight)) {
+            true => " --requantize",
+            false => "",
+        };
+        let use_it = saved.map_or_else(String::new, |path| {
+            format!("\nbitquilt quantize {} OUT --recipe {}{again}", self.input.display(), path.display())
+        });
+        let quick = if quick {
+            " Groups of weights were changed together: without --quick the plan is better."
+        } else {
+            ""
+        };
+        print(format_args!(
+            "\n{count} weights in {bytes} of {budget} bytes, {bits:.3} bits a value; loss {} {measured}, {} predicted ({:.2} of it). It took {:.0} s.{quick}{use_it}\n",
+            figure(*loss),
+            figure(*predicted),
+            predicted / loss,
+            took.as_secs_f64()
+        ))
+    }
+
+    /// Whether a weight that the file has encoded is encoded in another way.
+    fn is_encoded_anew(&self, weight: &WeightAllocation) -> bool {
+        let tensor = self.subject.weights.get(&weight.name);
+        tensor.is_some_and(|tensor| {
+            tensor.encoding().is_some() && !weight.choice().target.is(&tensor.element())
+        })
+    }
+
+    /// Prints what each encoding would do to a weight.
+    pub fn print_weight(&self, name: &str) -> miette::Result<()> {
+        let Some(weight) = self.allocation.weights.iter().find(|weight| weight.name == name) else {
+            return Ok(());
+        };
+        let rows: Vec<[String; 5]> = weight
+            .choices
+            .iter()
+            .enumerate()
+            .map(|(index, choice)| {
+                let mark = if index == weight.chosen { "*" } else { "" };
+                let loss = weight.loss(choice).map_or_else(String::new, figure);
+                let (bits, error) = (format!("{:.3}", weight.bits(choice)), figure(choice.error.sqrt()));
+                [format!("{}{mark}", choice.target), bits, choice.bytes.to_string(), error, loss]
+            })
+            .collect();
+        let headings = ["encoding", "bits", "bytes", "rel RMS", "loss"];
+        let (name, shape) = (Brief(&weight.name), &weight.shape);
+        print(format_args!("{name} {shape:?}: {}\n\n{}", weight.reason(), table(1, headings, &rows)))
+    }
+
+    /// Prints JSON.
+    pub fn print_json(&self) -> miette::Result<()> {
+        print_json(&self.json())
+    }
+
+    /// All of it.
+    pub fn json(&self) -> Value {
+        let Self { allocation, source, .. } = self;
+        let kind = match allocation.measure {
+            Measure::Divergence { .. } => "kl",
+            Measure::RelativeError => "outputs",
+        };
+        let values = allocation.values();
+        let bits = |bytes: u64| 8.0 * bytes as f64 / values.max(1) as f64;
+        let frontier = allocation.frontier.iter().map(|point| {
+            json!({ "bytes": point.bytes, "bits": bits(point.bytes), "predicted_loss": point.predicted })
+        });
+        let candidates = allocation.candidates.iter().map(|it| {
+            let (bytes, name) = (it.bytes, &it.name);
+            json!({ "name": name, "bytes": bytes, "bits": bits(bytes), "predicted_loss": it.predicted, "loss": it.loss })
+        });
+        json!({
+            "file": self.input.display().to_string(),
+            "measure": { "kind": kind, "source": source.name, "tokens": source.count },
+            "target": { "bytes": allocation.budget },
+            "total": {
+                "bytes": allocation.bytes(), "values": values, "bits": allocation.bits(),
+                "predicted_loss": allocation.predicted, "loss": allocation.loss,
+            },
+            "weights": allocation.weights.iter().map(weight).collect::<Vec<Value>>(),
+            "frontier": frontier.collect::<Vec<Value>>(),
+            "candidates": candidates.collect::<Vec<Value>>(),
+        })
+    }
+}
+
+fn weight(weight: &WeightAllocation) -> Value {
+    let of = |choice: &Choice| {
+        json!({
+            "encoding": choice.target.to_string(), "bits": weight.bits(choice), "bytes": choice.bytes,
+            "rel_error": choice.error, "loss": weight.loss(choice),
+        })
+    };
+    let mut json = of(weight.choice());
+    json["name"] = weight.name.clone().into();
+    json["shape"] = weight.shape.clone().into();
+    json["values"] = weight.values.into();
+    json["reason"] = weight.reason().into();
+    json["sensitivity"] = weight.sensitivity.into();
+    json["alternatives"] = weight.choices.iter().map(of).collect::<Vec<Value>>().into();
+    json
+}
+
+fn row(weight: &WeightAllocation) -> [String; 8] {
+    let choice = weight.choice();
+    [
+        weight.name.clone(),
+        format!("{:?}", weight.shape),
+        choice.target.to_string(),
+        format!("{:.3}", weight.bits(choice)),
+        choice.bytes.to_string(),
+        figure(choice.error.sqrt()),
+        weight.loss(choice).map_or_else(String::new, figure),
+        weight.reason(),
+    ]
+}
+
+/// A table with its headings.
+fn table<const N: usize>(left: usize, headings: [&str; N], rows: &[[String; N]]) -> String {
+    let columns = Columns::new(left, headings, rows);
+    let lines = rows.iter().map(|row| columns.line(row));
+    std::iter::once(columns.line(&headings))
+        .chain(lines)
+        .fold(String::new(), |text, line| text + &line + "\n")
+}
+
+/// A figure of four digits.
+fn figure(value: f64) -> String {
+    match value {
+        0.0 => "0".to_owned(),
+        _ if (1e-3..1e4).contains(&value.abs()) => format!("{value:.4}"),
+        _ => format!("{value:.3e}"),
+    }
+}

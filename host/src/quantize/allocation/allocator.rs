@@ -1,0 +1,492 @@
+//! The search: errors, sensitivities, the best mix by the linear model, and its loss as it is measured.
+
+use std::path::PathBuf;
+
+use super::allocation::{Allocation, CandidateLoss, FrontierPoint, WeightAllocation};
+use super::cache::{self, Cache};
+use super::candidates::{self, Mix};
+use super::choices::{Measuring, all_targets};
+use super::error::AllocationError;
+use super::groups::{groups, singly};
+use super::knapsack::{self, Cost};
+use super::loss::Reference;
+use super::options::Covered;
+use super::sensitivity::{Probe, Prober};
+use super::subject::Subject;
+use crate::checkpoint::TensorDict;
+use crate::quantize::recipe::Target;
+use crate::session::InferenceSession;
+
+/// The size that is to be reached, of all weights that encodings are chosen for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum TargetSize {
+    /// In bytes.
+    Bytes(u64),
+    /// In bits a value.
+    Bits(f64),
+}
+
+/// What a search is doing; each is told with how much of it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Weights are encoded, to measure their errors; counted in weights.
+    Errors,
+    /// The model is run with one weight after the other changed; counted in runs.
+    Sensitivities,
+    /// Whole mixes are run; counted in mixes.
+    Candidates,
+    /// The model is run again with one weight after the other changed, from the best mix.
+    Refinement,
+}
+
+/// How a weight's encoding was fixed before the search.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FixedWeight {
+    /// The weight.
+    pub weight: String,
+    /// What becomes of it.
+    pub target: Target,
+}
+
+/// Searches the mix of encodings of a [`Subject`]'s weights that loses least in a size.
+pub struct Allocator<'a> {
+    /// What runs the model.
+    pub session: &'a InferenceSession,
+    /// The model.
+    pub subject: &'a Subject<'a>,
+    /// The size.
+    pub target: TargetSize,
+    /// The encodings to choose from, beside keeping a weight as it is; all that need no importance if there are none.
+    pub encodings: Vec<String>,
+    /// The weights whose encodings are fixed.
+    pub fixed: Vec<FixedWeight>,
+    /// An f32 vector for each weight that has one, by the weight's name.
+    pub importance: TensorDict,
+    /// The directory of caches; none keeps figures in memory alone.
+    pub cache: Option<PathBuf>,
+    /// Whether weights of a kind are changed together, some layers at a time, and nothing is done again: quick, and less exact.
+    pub quick: bool,
+}
+
+/// Uniform encodings that are run beside the mix.
+const UNIFORM: usize = 3;
+/// Points of the frontier, at most.
+const FRONTIER: usize = 96;
+/// How many times smaller or larger a sensitivity may be that was found again.
+const MOST_CHANGED: f64 = 4.0;
+
+/// What is told of the progress: the stage, what is done, and of how much.
+pub type Progress<'p> = dyn FnMut(Stage, usize, usize) + 'p;
+
+/// What the stages of a search have found.
+struct Search<'a> {
+    allocator: &'a Allocator<'a>,
+    measuring: Measuring<'a>,
+    weights: Vec<Covered>,
+    budget: u64,
+    cache: Cache,
+    /// The hash of all that losses follow from, beside the weights' encodings.
+    identity: u128,
+}
+
+/// A linear model of the loss.
+struct Model {
+    costs: Vec<Vec<Cost>>,
+    /// What is added to the sum of the costs.
+    offset: f64,
+    sensitivities: Vec<Option<f64>>,
+}
+
+/// A mix and its loss.
+struct Measured {
+    mix: Mix,
+    bytes: u64,
+    predicted: f64,
+    loss: f64,
+}
+
+impl Allocator<'_> {
+    /// Searches. `progress` is told the stage, what is done of it, and how much it is.
+    ///
+    /// # Errors
+    /// If the target is below the least, or below what is fixed; if a weight or an output is not finite, or no output depends on a weight.
+    pub fn search(&self, progress: &mut Progress<'_>) -> Result<Allocation, AllocationError> {
+        if self.subject.weights.is_empty() {
+            return Err(AllocationError::NoWeights);
+        }
+        if self.subject.passages.iter().all(Vec::is_empty) {
+            return Err(AllocationError::NoInputs);
+        }
+        let measuring = Measuring { registry: self.session.registry(), importance: &self.importance };
+        let hashes: Vec<u128> =
+            self.subject.weights.iter().map(|(_, tensor)| cache::hash_of(tensor)).collect();
+        let mut cache = Cache::open(self.cache.as_deref(), cache::key(format_args!("{hashes:x?}")))?;
+        let weights = self.weights(&measuring, &hashes, &mut cache, progress)?;
+        let budget = self.budget(&weights)?;
+
+        let mut own = Prober::new(self.session, self.subject, TensorDict::new())?;
+        let reference = own.reference()?;
+        let identity = cache::key(format_args!("{hashes:x?} {:x}", reference.hash()));
+        let mut search = Search { allocator: self, measuring, weights, budget, cache, identity };
+        let model = search.first_model(&mut own, &reference, progress)?;
+        drop(own);
+        let (mut measured, best) = search.first_mixes(&model, &reference, progress)?;
+        let mut models = vec![model];
+        if !self.quick {
+            let again = search.second_model(&models[0], &measured[best], &reference, progress)?;
+            let chosen = knapsack::solve(&again.costs, budget).unwrap_or_default();
+            let mix = Mix { name: "searched again".to_owned(), chosen };
+            measured.push(search.measure(mix, &again, &reference)?);
+            models.push(again);
+        }
+        let index = least(&measured);
+        let by_again = index + 1 == measured.len() && models.len() == 2;
+        Ok(search.allocation(measured, index, &models[usize::from(by_again)], &models[0]))
+    }
+
+    /// The weights and what each may become.
+    fn weights(
+        &self,
+        measuring: &Measuring<'_>,
+        hashes: &[u128],
+        cache: &mut Cache,
+        progress: &mut Progress<'_>,
+    ) -> Result<Vec<Covered>, AllocationError> {
+        let registry = self.session.registry();
+        for name in &self.encodings {
+            if let Target::Encoding(name) = Target::of(name) {
+                registry.require_encoding(&name)?;
+            }
+        }
+        let all = match self.encodings.is_empty() {
+            true => all_targets(registry),
+            false => self.encodings.iter().map(|name| Target::of(name)).collect(),
+        };
+        let mut weights = Vec::with_capacity(hashes.len());
+        for ((name, tensor), hash) in self.subject.weights.iter().zip(hashes) {
+            progress(Stage::Errors, weights.len(), hashes.len());
+            let fixed = self.fixed.iter().find(|fixed| fixed.weight == name);
+            let mut choices = match fixed {
+                Some(fixed) => vec![measuring.choice(name, tensor, *hash, &fixed.target, cache)?],
+                None => measuring.choices(name, tensor, *hash, &all, cache)?,
+            };
+            if fixed.is_none() && !self.encodings.is_empty() && choices.len() > 1 {
+                // Where encodings are named, a weight that one of them fits becomes one of them.
+                choices.retain(|choice| choice.target != Target::Keep || all.contains(&Target::Keep));
+            }
+            weights.push(Covered {
+                name: name.to_owned(),
+                shape: tensor.shape().to_vec(),
+                values: tensor.len() as u64,
+                choices,
+                is_fixed: fixed.is_some(),
+            });
+        }
+        progress(Stage::Errors, hashes.len(), hashes.len());
+        Ok(weights)
+    }
+
+    /// The target in bytes, if it can be reached.
+    fn budget(&self, weights: &[Covered]) -> Result<u64, AllocationError> {
+        let values: u64 = weights.iter().map(|weight| weight.values).sum();
+        let target = match self.target {
+            TargetSize::Bytes(bytes) => bytes,
+            TargetSize::Bits(bits) => (bits * values as f64 / 8.0) as u64,
+        };
+        let fixed = weights.iter().filter(|weight| weight.is_fixed);
+        let (count, fixed) =
+            fixed.fold((0, 0), |(count, bytes), weight| (count + 1, bytes + weight.choices[0].bytes));
+        if fixed > target {
+            return Err(AllocationError::FixedTooLarge { weights: count, fixed, target });
+        }
+        let least: u64 = weights.iter().map(|weight| weight.choices[0].bytes).sum();
+        if least > target {
+            let mut counts: Vec<(String, usize)> = Vec::new();
+            for weight in weights {
+                let name = weight.choices[0].target.to_string();
+                match counts.iter_mut().find(|(known, _)| *known == name) {
+                    Some((_, count)) => *count += 1,
+                    None => counts.push((name, 1)),
+                }
+            }
+            let counts: Vec<String> =
+                counts.iter().map(|(name, count)| format!("{name} for {count}")).collect();
+            return Err(AllocationError::TooSmall {
+                target,
+                weights: weights.len(),
+                least,
+                bits: 8.0 * least as f64 / values.max(1) as f64,
+                encodings: counts.join(", "),
+            });
+        }
+        Ok(target)
+    }
+}
+
+/// The index of the one of the least loss, the first of equals.
+fn least(measured: &[Measured]) -> usize {
+    let less = |a: &usize, b: &usize| measured[*a].loss.total_cmp(&measured[*b].loss);
+    (0..measured.len()).min_by(less).unwrap_or_default()
+}
+
+impl Search<'_> {
+    /// The sensitivity of each weight in the model as it is.
+    fn first_model(
+        &mut self,
+        own: &mut Prober<'_>,
+        reference: &Reference<'_>,
+        progress: &mut Progress<'_>,
+    ) -> Result<Model, AllocationError> {
+        let values: u64 = self.weights.iter().map(|weight| weight.values).sum();
+        let bits = 8.0 * self.budget as f64 / values.max(1) as f64;
+        // The choice that each weight is probed in: near the target, and with an error.
+        let probed = |weight: &Covered| {
+            let lossy = (0..weight.choices.len()).filter(|index| weight.choices[*index].error > 0.0);
+            let distance = |index: &usize| (weight.bits(&weight.choices[*index]) - bits).abs();
+            lossy.min_by(|a, b| distance(a).total_cmp(&distance(b)))
+        };
+        let probed: Vec<Option<usize>> = self.weights.iter().map(probed).collect();
+        let open: Vec<usize> = (0..self.weights.len())
+            .filter(|index| probed[*index].is_some() && self.weights[*index].choices.len() > 1)
+            .collect();
+        let names: Vec<&str> = self.weights.iter().map(|weight| &weight.name[..]).collect();
+        let together = if self.allocator.quick { groups(&names, &open) } else { singly(&open) };
+        let change = |weights: &[Covered], index: usize| {
+            weights[index].choices[probed[index].unwrap_or_default()].target.clone()
+        };
+        let losses = self.losses(own, "", &together, &change, reference, Stage::Sensitivities, progress)?;
+        let mut sensitivities = vec![None; self.weights.len()];
+        for (group, loss) in together.iter().zip(losses) {
+            let error =
+                |index: &usize| self.weights[*index].choices[probed[*index].unwrap_or_default()].error;
+            let errors: f64 = group.iter().map(error).sum();
+            group.iter().for_each(|index| sensitivities[*index] = Some(loss / errors));
+        }
+        Ok(self.model(sensitivities, 0.0))
+    }
+
+    /// The linear model of these sensitivities.
+    fn model(&self, sensitivities: Vec<Option<f64>>, offset: f64) -> Model {
+        let costs =
+            |(weight, sensitivity): (&Covered, &Option<f64>)| weight.costs(sensitivity.unwrap_or(0.0));
+        Model { costs: self.weights.iter().zip(&sensitivities).map(costs).collect(), offset, sensitivities }
+    }
+
+    /// The loss of each group of weights changed to what `change` says.
+    #[expect(clippy::too_many_arguments, reason = "what is run, on what, and who is told")]
+    fn losses(
+        &mut self,
+        prober: &mut Prober<'_>,
+        base: &str,
+        together: &[Vec<usize>],
+        change: &dyn Fn(&[Covered], usize) -> Target,
+        reference: &Reference<'_>,
+        stage: Stage,
+        progress: &mut Progress<'_>,
+    ) -> Result<Vec<f64>, AllocationError> {
+        let Self { allocator, measuring, weights, cache, identity, .. } = self;
+        let key = |group: &Vec<usize>| {
+            let changes: Vec<String> = group
+                .iter()
+                .map(|index| {
+                    format!("{:?} = {}", weights[*index].name, described(&change(weights, *index), measuring))
+                })
+                .collect();
+            cache::key(format_args!("loss {identity:x} of [{base}] but {}", changes.join(", ")))
+        };
+        let keys: Vec<u128> = together.iter().map(key).collect();
+        let mut losses: Vec<Option<f64>> = keys.iter().map(|key| cache.known(*key)).collect();
+        let probe = |index: usize| Probe {
+            index,
+            weights: together[index].iter().map(|weight| weights[*weight].name.clone()).collect(),
+        };
+        let probes: Vec<Probe> =
+            (0..losses.len()).filter(|index| losses[*index].is_none()).map(probe).collect();
+        let mut done = losses.len() - probes.len();
+        progress(stage, done, losses.len());
+        let all = losses.len();
+        let make = |probe: &Probe| {
+            let encode = |index: &usize| {
+                let name = &weights[*index].name;
+                let Some(tensor) = allocator.subject.weights.get(name) else { return Ok(None) };
+                let converted = measuring.convert(name, tensor, &change(weights, *index));
+                let failed = |source| AllocationError::Weight { weight: name.clone(), source };
+                Ok(Some((name.clone(), converted.map_err(failed)?.0)))
+            };
+            together[probe.index].iter().filter_map(|index| encode(index).transpose()).collect()
+        };
+        prober.probe(&probes, reference, make, |index, loss| {
+            if !loss.is_finite() {
+                let weight = &weights[together[index][0]];
+                let encoding = change(weights, together[index][0]).to_string();
+                return Err(AllocationError::ProbeNotFinite { weight: weight.name.clone(), encoding });
+            }
+            losses[index] = Some(loss);
+            done += 1;
+            progress(stage, done, all);
+            cache.insert(keys[index], loss)
+        })?;
+        Ok(losses.into_iter().map(Option::unwrap_or_default).collect())
+    }
+
+    /// The losses of the best mix by the model and of simple ones, and the index of the best.
+    fn first_mixes(
+        &mut self,
+        model: &Model,
+        reference: &Reference<'_>,
+        progress: &mut Progress<'_>,
+    ) -> Result<(Vec<Measured>, usize), AllocationError> {
+        // The budget is above the least.
+        let chosen = knapsack::solve(&model.costs, self.budget).unwrap_or_default();
+        let mut mixes = vec![Mix { name: "searched".to_owned(), chosen }];
+        mixes.extend(candidates::q4_k_m(&self.weights));
+        mixes.extend(candidates::uniform(&self.weights, &model.costs, self.budget, UNIFORM));
+        mixes.retain(|mix| knapsack::sum(&model.costs, &mix.chosen).bytes <= self.budget);
+        let count = mixes.len();
+        let mut measured: Vec<Measured> = Vec::with_capacity(count);
+        for mix in mixes {
+            progress(Stage::Candidates, measured.len(), count);
+            if !measured.iter().any(|other| other.mix.chosen == mix.chosen) {
+                measured.push(self.measure(mix, model, reference)?);
+            }
+        }
+        progress(Stage::Candidates, count, count);
+        let best = least(&measured);
+        Ok((measured, best))
+    }
+
+    /// Runs a mix.
+    fn measure(
+        &mut self,
+        mix: Mix,
+        model: &Model,
+        reference: &Reference<'_>,
+    ) -> Result<Measured, AllocationError> {
+        let sum = knapsack::sum(&model.costs, &mix.chosen);
+        let key = cache::key(format_args!("loss {:x} of [{}]", self.identity, self.described(&mix)));
+        let loss = match self.cache.known(key) {
+            Some(loss) => loss,
+            None => {
+                let encoded = self.encoded(&mix)?;
+                let allocator = self.allocator;
+                let loss = Prober::new(allocator.session, allocator.subject, encoded)?.loss(reference)?;
+                self.cache.insert(key, loss)?;
+                loss
+            }
+        };
+        Ok(Measured { mix, bytes: sum.bytes, predicted: sum.loss + model.offset, loss })
+    }
+
+    /// The weights of a mix that do not stay as they are.
+    fn encoded(&self, mix: &Mix) -> Result<TensorDict, AllocationError> {
+        let mut encoded = TensorDict::new();
+        for ((weight, chosen), (_, tensor)) in
+            self.weights.iter().zip(&mix.chosen).zip(self.allocator.subject.weights.iter())
+        {
+            let target = &weight.choices[*chosen].target;
+            if *target != Target::Keep {
+                let failed = |source| AllocationError::Weight { weight: weight.name.clone(), source };
+                let (tensor, _) = self.measuring.convert(&weight.name, tensor, target).map_err(failed)?;
+                encoded.insert(&weight.name, tensor);
+            }
+        }
+        Ok(encoded)
+    }
+
+    /// All that a mix's loss follows from, beside the model.
+    fn described(&self, mix: &Mix) -> String {
+        let one = |(weight, chosen): (&Covered, &usize)| {
+            format!("{:?} = {}", weight.name, described(&weight.choices[*chosen].target, &self.measuring))
+        };
+        self.weights.iter().zip(&mix.chosen).map(one).collect::<Vec<String>>().join(", ")
+    }
+
+    /// The sensitivities around a mix: what the loss falls by where one weight is as it was.
+    fn second_model(
+        &mut self,
+        first: &Model,
+        base: &Measured,
+        reference: &Reference<'_>,
+        progress: &mut Progress<'_>,
+    ) -> Result<Model, AllocationError> {
+        let chosen = base.mix.chosen.clone();
+        let is_open = |index: &usize| {
+            let weight = &self.weights[*index];
+            weight.choices.len() > 1 && weight.choices[chosen[*index]].error > 0.0
+        };
+        let open: Vec<usize> = (0..self.weights.len()).filter(is_open).collect();
+        let description = self.described(&base.mix);
+        let mut prober =
+            Prober::new(self.allocator.session, self.allocator.subject, self.encoded(&base.mix)?)?;
+        prober.prepare()?;
+        let keep = |_: &[Covered], _: usize| Target::Keep;
+        let losses = self.losses(
+            &mut prober,
+            &description,
+            &singly(&open),
+            &keep,
+            reference,
+            Stage::Refinement,
+            progress,
+        )?;
+        let mut sensitivities = first.sensitivities.clone();
+        for (index, loss) in open.iter().zip(losses) {
+            if let Some(known) = sensitivities[*index] {
+                let found = (base.loss - loss) / self.weights[*index].choices[chosen[*index]].error;
+                sensitivities[*index] = Some(found.clamp(known / MOST_CHANGED, known * MOST_CHANGED));
+            }
+        }
+        let model = self.model(sensitivities, 0.0);
+        let offset = base.loss - knapsack::sum(&model.costs, &chosen).loss;
+        Ok(Model { offset, ..model })
+    }
+
+    /// What was found.
+    fn allocation(self, measured: Vec<Measured>, index: usize, model: &Model, first: &Model) -> Allocation {
+        let best = &measured[index];
+        let points = knapsack::frontier(&first.costs);
+        let step = points.len().div_ceil(FRONTIER).max(1);
+        let last = points.len() - 1;
+        let kept = points.iter().enumerate().filter(|(at, _)| at % step == 0 || *at == last);
+        let frontier = kept.map(|(_, point)| FrontierPoint { bytes: point.bytes, predicted: point.loss });
+        let candidate = |measured: &Measured| CandidateLoss {
+            name: measured.mix.name.clone(),
+            bytes: measured.bytes,
+            predicted: measured.predicted,
+            loss: measured.loss,
+        };
+        let (frontier, candidates) = (frontier.collect(), measured.iter().map(candidate).collect());
+        let (predicted, loss, chosen) = (best.predicted, best.loss, best.mix.chosen.clone());
+        let weights = self.weights.into_iter().zip(chosen).zip(&model.sensitivities);
+        let weights = weights.map(|((weight, chosen), sensitivity)| WeightAllocation {
+            name: weight.name,
+            shape: weight.shape,
+            values: weight.values,
+            chosen,
+            choices: weight.choices,
+            sensitivity: *sensitivity,
+            is_fixed: weight.is_fixed,
+        });
+        Allocation {
+            weights: weights.collect(),
+            budget: self.budget,
+            predicted,
+            loss,
+            best: index,
+            candidates,
+            frontier,
+            measure: self.allocator.subject.measure.clone(),
+        }
+    }
+}
+
+/// A target, and the version of its encoding.
+fn described(target: &Target, measuring: &Measuring<'_>) -> String {
+    match target {
+        Target::Encoding(name) => {
+            let spec = measuring.registry.encoding(name).map(|encoding| encoding.spec());
+            format!("{:x}", cache::key(format_args!("{spec:?}")))
+        }
+        Target::Keep | Target::Dense(_) => target.to_string(),
+    }
+}
