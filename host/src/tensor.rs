@@ -191,7 +191,9 @@ impl Tensor {
     /// The opposite of [`Self::as_encoded`]: data of an encoding of the name and size of a dtype as values of that. None for others.
     pub(crate) fn as_dense(&self) -> Option<Self> {
         let encoding = self.encoding()?;
-        let dtype = [DType::F16, DType::BF16].into_iter().find(|dtype| dtype.to_string() == encoding.name)?;
+        let dtype = [DType::F32, DType::F16, DType::BF16]
+            .into_iter()
+            .find(|dtype| dtype.to_string() == encoding.name)?;
         let is_own = encoding.block_len == 1 && dtype.size() == Some(encoding.block_bytes);
         let element = TensorElement::Dense(dtype);
         is_own.then(|| Self { element, shape: self.shape.clone(), storage: self.storage.clone() })

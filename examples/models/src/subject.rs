@@ -26,12 +26,14 @@ pub fn subject<'a>(
     most: usize,
 ) -> Result<Subject<'a>, TensorError> {
     let options = Options { context: window, cache: DType::F32, precision: "exact".to_owned() };
+    // A build copies the model: what it does not need is left out.
+    let bare = DecoderModel { vocabulary: None, ..model.clone() };
     let weights = model.weights.iter().filter(|(_, tensor)| is_weight(&tensor.element(), tensor.shape()));
     Ok(Subject {
         name: name.into(),
         weights: weights.map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect(),
         build: Box::new(move |others| {
-            let mut model = model.clone();
+            let mut model = bare.clone();
             model.weights.extend(others.iter().map(|(name, tensor)| (name.to_owned(), tensor.clone())));
             build(session.registry(), &model, &options)
         }),

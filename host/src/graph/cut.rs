@@ -34,6 +34,11 @@ impl Graph {
         self.nodes.iter().map(|node| node.name.as_str())
     }
 
+    /// The names of the inputs, in their order.
+    pub fn input_names(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.inputs.iter().map(|input| input.name.as_str())
+    }
+
     /// The nodes that take a constant with the memory of a tensor, in their order.
     pub fn takers<'a>(&'a self, tensor: &'a Tensor) -> impl Iterator<Item = &'a str> {
         let is_taken = |value: &usize| match &self.values[*value].source {

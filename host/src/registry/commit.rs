@@ -96,7 +96,7 @@ impl Merge<'_> {
             return Err(RegistryError::Block { encoding, block_len, block_bytes });
         }
         let name = spec.name.clone();
-        if RESERVED.contains(&&*name) {
+        if name == RESERVED {
             return Err(RegistryError::Reserved { encoding: name });
         }
         if let Some(first) = self.registry.encodings.get(&name).filter(|_| !replaces) {
@@ -160,8 +160,8 @@ impl Merge<'_> {
     }
 }
 
-/// Names that recipes give another meaning: to leave a weight as f32, and as it is.
-const RESERVED: [&str; 2] = ["f32", "keep"];
+/// The name to which recipes give another meaning: to leave a weight as it is.
+const RESERVED: &str = "keep";
 
 fn kernel_name(key: &KernelKey) -> String {
     let inputs = Brief(match &key.selector {

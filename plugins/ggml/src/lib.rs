@@ -13,9 +13,34 @@ pub fn plugin() -> Plugin {
 
 /// The plugin, whose encodings have the same bytes and values, and use the code for `isa`, which the machine has.
 pub fn plugin_for(isa: Isa) -> Plugin {
-    FORMATS.iter().fold(Plugin::new("ggml", env!("CARGO_PKG_VERSION")), |plugin, format| {
-        plugin.encoding(GgmlEncoding { format, isa })
-    })
+    let plugin = Plugin::new("ggml", env!("CARGO_PKG_VERSION")).encoding(Single);
+    FORMATS.iter().fold(plugin, |plugin, format| plugin.encoding(GgmlEncoding { format, isa }))
+}
+
+/// `f32` as an encoding, in little-endian bytes: a weight that is not encoded yet has a place in a graph where another one would be.
+struct Single;
+
+impl QuantizationEncoding for Single {
+    fn spec(&self) -> EncodingSpec {
+        EncodingSpec::new("f32", 1, 4)
+            .importance(Importance::Ignored)
+            .summary("f32 values as they are")
+            .error_bound(ErrorBound::new(0.0, 0.0, f32::MAX))
+    }
+
+    fn quantize(&self, rows: Rows<'_>, _: Option<&[f32]>, dst: &mut [u8]) -> Result<()> {
+        for (value, bytes) in rows.values().iter().zip(dst.chunks_exact_mut(4)) {
+            bytes.copy_from_slice(&value.to_le_bytes());
+        }
+        Ok(())
+    }
+
+    fn dequantize(&self, blocks: &[u8], dst: &mut [f32]) -> Result<()> {
+        for (bytes, value) in blocks.as_chunks::<4>().0.iter().zip(dst) {
+            *value = f32::from_le_bytes(*bytes);
+        }
+        Ok(())
+    }
 }
 
 /// A block format as an encoding.

@@ -38,10 +38,8 @@ pub fn plugin() -> Plugin {
         .kernel(generic::Generic)
         .kernel(decode::DecodeOnce)
         .simple_op(gather::QGather);
-    // f32 is no encoding: `dense.rs` uses its kernels.
-    let encodings = all().filter(|kernels| kernels.encoding() != "f32");
     plugin
-        .kernels(encodings.cloned().flat_map(EncodingKernels::providers))
+        .kernels(all().cloned().flat_map(EncodingKernels::providers))
         .kernels(dense::providers())
         .kernels(DescribedProvider::all())
 }

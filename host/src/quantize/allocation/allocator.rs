@@ -72,8 +72,6 @@ pub struct Allocator<'a> {
 const UNIFORM: usize = 3;
 /// Points of the frontier, at most.
 const FRONTIER: usize = 96;
-/// How many times smaller or larger a sensitivity may be that was found again.
-const MOST_CHANGED: f64 = 4.0;
 
 /// What is told of the progress: the stage, what is done, and of how much.
 pub type Progress<'p> = dyn FnMut(Stage, usize, usize) + 'p;
@@ -92,8 +90,6 @@ struct Search<'a> {
 /// A linear model of the loss.
 struct Model {
     costs: Vec<Vec<Cost>>,
-    /// What is added to the sum of the costs.
-    offset: f64,
     sensitivities: Vec<Option<f64>>,
 }
 
@@ -131,17 +127,12 @@ impl Allocator<'_> {
         let model = search.first_model(&mut own, &reference, progress)?;
         drop(own);
         let (mut measured, best) = search.first_mixes(&model, &reference, progress)?;
-        let mut models = vec![model];
         if !self.quick {
-            let again = search.second_model(&models[0], &measured[best], &reference, progress)?;
-            let chosen = knapsack::solve(&again.costs, budget).unwrap_or_default();
-            let mix = Mix { name: "searched again".to_owned(), chosen };
-            measured.push(search.measure(mix, &again, &reference)?);
-            models.push(again);
+            let again = search.refine(&model, &measured[best], &reference, progress)?;
+            measured.push(again);
         }
         let index = least(&measured);
-        let by_again = index + 1 == measured.len() && models.len() == 2;
-        Ok(search.allocation(measured, index, &models[usize::from(by_again)], &models[0]))
+        Ok(search.allocation(measured, index, &model))
     }
 
     /// The weights and what each may become.
@@ -223,6 +214,21 @@ impl Allocator<'_> {
     }
 }
 
+/// The choice that is nearest to another one at the price of a byte.
+fn next_to(costs: &[Cost], chosen: usize, price: f64) -> Option<usize> {
+    let at_price = |index: &usize| costs[*index].loss + price * costs[*index].bytes as f64;
+    (0..costs.len()).filter(|index| *index != chosen).min_by(|a, b| at_price(a).total_cmp(&at_price(b)))
+}
+
+/// The bits of the encodings that sensitivities are measured with. There are few, so that what was measured serves other targets, too.
+fn probed_bits(target: f64) -> f64 {
+    match target {
+        ..4.0 => 3.0,
+        4.0..6.5 => 4.5,
+        _ => 6.0,
+    }
+}
+
 /// The index of the one of the least loss, the first of equals.
 fn least(measured: &[Measured]) -> usize {
     let less = |a: &usize, b: &usize| measured[*a].loss.total_cmp(&measured[*b].loss);
@@ -238,8 +244,8 @@ impl Search<'_> {
         progress: &mut Progress<'_>,
     ) -> Result<Model, AllocationError> {
         let values: u64 = self.weights.iter().map(|weight| weight.values).sum();
-        let bits = 8.0 * self.budget as f64 / values.max(1) as f64;
-        // The choice that each weight is probed in: near the target, and with an error.
+        let bits = probed_bits(8.0 * self.budget as f64 / values.max(1) as f64);
+        // The choice that each weight is probed in: one with an error.
         let probed = |weight: &Covered| {
             let lossy = (0..weight.choices.len()).filter(|index| weight.choices[*index].error > 0.0);
             let distance = |index: &usize| (weight.bits(&weight.choices[*index]) - bits).abs();
@@ -262,14 +268,14 @@ impl Search<'_> {
             let errors: f64 = group.iter().map(error).sum();
             group.iter().for_each(|index| sensitivities[*index] = Some(loss / errors));
         }
-        Ok(self.model(sensitivities, 0.0))
+        Ok(self.model(sensitivities))
     }
 
     /// The linear model of these sensitivities.
-    fn model(&self, sensitivities: Vec<Option<f64>>, offset: f64) -> Model {
+    fn model(&self, sensitivities: Vec<Option<f64>>) -> Model {
         let costs =
             |(weight, sensitivity): (&Covered, &Option<f64>)| weight.costs(sensitivity.unwrap_or(0.0));
-        Model { costs: self.weights.iter().zip(&sensitivities).map(costs).collect(), offset, sensitivities }
+        Model { costs: self.weights.iter().zip(&sensitivities).map(costs).collect(), sensitivities }
     }
 
     /// The loss of each group of weights changed to what `change` says.
@@ -374,7 +380,7 @@ impl Search<'_> {
                 loss
             }
         };
-        Ok(Measured { mix, bytes: sum.bytes, predicted: sum.loss + model.offset, loss })
+        Ok(Measured { mix, bytes: sum.bytes, predicted: sum.loss, loss })
     }
 
     /// The weights of a mix that do not stay as they are.
@@ -401,50 +407,64 @@ impl Search<'_> {
         self.weights.iter().zip(&mix.chosen).map(one).collect::<Vec<String>>().join(", ")
     }
 
-    /// The sensitivities around a mix: what the loss falls by where one weight is as it was.
-    fn second_model(
+    /// Runs a mix with each weight in the choice that is next to its own at the price of a byte, and answers the mix of the best of these
+    /// moves, as far as they fit.
+    ///
+    /// What a move does beside all other weights is measured, and predicted by the weight's sensitivity. Half of each is what it is taken
+    /// for: the measured effect has in it how the move's errors and those of the other weights happen to meet, of which many moves together
+    /// leave little.
+    fn refine(
         &mut self,
         first: &Model,
         base: &Measured,
         reference: &Reference<'_>,
         progress: &mut Progress<'_>,
-    ) -> Result<Model, AllocationError> {
-        let chosen = base.mix.chosen.clone();
-        let is_open = |index: &usize| {
-            let weight = &self.weights[*index];
-            weight.choices.len() > 1 && weight.choices[chosen[*index]].error > 0.0
-        };
-        let open: Vec<usize> = (0..self.weights.len()).filter(is_open).collect();
-        let description = self.described(&base.mix);
+    ) -> Result<Measured, AllocationError> {
+        let chosen = &base.mix.chosen;
+        let price = knapsack::price(&first.costs, self.budget);
+        let next: Vec<Option<usize>> =
+            first.costs.iter().zip(chosen).map(|(costs, chosen)| next_to(costs, *chosen, price)).collect();
+        let open: Vec<usize> = (0..next.len()).filter(|index| next[*index].is_some()).collect();
         let mut prober =
             Prober::new(self.allocator.session, self.allocator.subject, self.encoded(&base.mix)?)?;
         prober.prepare()?;
-        let keep = |_: &[Covered], _: usize| Target::Keep;
+        let change = |weights: &[Covered], index: usize| {
+            weights[index].choices[next[index].unwrap_or(chosen[index])].target.clone()
+        };
+        let description = self.described(&base.mix);
         let losses = self.losses(
             &mut prober,
             &description,
             &singly(&open),
-            &keep,
+            &change,
             reference,
             Stage::Refinement,
             progress,
         )?;
-        let mut sensitivities = first.sensitivities.clone();
+        drop(prober);
+        // Each weight stays, or moves.
+        let stay = |index: usize| Cost { bytes: first.costs[index][chosen[index]].bytes, loss: 0.0 };
+        let mut moves: Vec<Vec<Cost>> = (0..next.len()).map(|index| vec![stay(index)]).collect();
         for (index, loss) in open.iter().zip(losses) {
-            if let Some(known) = sensitivities[*index] {
-                let found = (base.loss - loss) / self.weights[*index].choices[chosen[*index]].error;
-                sensitivities[*index] = Some(found.clamp(known / MOST_CHANGED, known * MOST_CHANGED));
-            }
+            let costs = &first.costs[*index];
+            let to = costs[next[*index].unwrap_or(chosen[*index])];
+            let predicted = to.loss - costs[chosen[*index]].loss;
+            moves[*index].push(Cost { bytes: to.bytes, loss: (loss - base.loss + predicted) / 2.0 });
         }
-        let model = self.model(sensitivities, 0.0);
-        let offset = base.loss - knapsack::sum(&model.costs, &chosen).loss;
-        Ok(Model { offset, ..model })
+        // The mix that all stay in fits.
+        let taken = knapsack::solve(&moves, self.budget).unwrap_or_else(|| vec![0; moves.len()]);
+        let moved = next.iter().zip(chosen).zip(&taken);
+        let moved =
+            moved.map(|((next, chosen), taken)| if *taken == 0 { *chosen } else { next.unwrap_or(*chosen) });
+        let mix = Mix { name: "searched again".to_owned(), chosen: moved.collect() };
+        let predicted = base.loss + knapsack::sum(&moves, &taken).loss;
+        Ok(Measured { predicted, ..self.measure(mix, first, reference)? })
     }
 
     /// What was found.
-    fn allocation(self, measured: Vec<Measured>, index: usize, model: &Model, first: &Model) -> Allocation {
+    fn allocation(self, measured: Vec<Measured>, index: usize, model: &Model) -> Allocation {
         let best = &measured[index];
-        let points = knapsack::frontier(&first.costs);
+        let points = knapsack::frontier(&model.costs);
         let step = points.len().div_ceil(FRONTIER).max(1);
         let last = points.len() - 1;
         let kept = points.iter().enumerate().filter(|(at, _)| at % step == 0 || *at == last);

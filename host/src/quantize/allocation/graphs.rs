@@ -10,7 +10,16 @@ impl<'a> Subject<'a> {
         Self {
             name: name.into(),
             weights: graph.weights().into_iter().map(|(name, tensor)| (name, tensor.clone())).collect(),
-            build: Box::new(|others| graph.with_weights(others)),
+            build: Box::new(|others| {
+                let registry = graph.registry();
+                // What an op takes encoded is encoded, if only as f16.
+                let encoded = others.iter().map(|(name, tensor)| {
+                    let encoding = tensor.dtype().and_then(|dtype| registry.encoding(&dtype.to_string()));
+                    let encoded = encoding.and_then(|encoding| tensor.as_encoded(encoding.spec()));
+                    (name, encoded.unwrap_or_else(|| tensor.clone()))
+                });
+                graph.with_weights(&encoded.collect())
+            }),
             passages: sets.into_iter().map(|set| vec![set]).collect(),
             measure: Measure::RelativeError,
         }

@@ -28,32 +28,39 @@ struct Step {
 /// no such choice. Of equal answers it is the one of the earlier choices of the earlier items. Each item has a choice at least, and losses
 /// are finite.
 pub(super) fn solve(items: &[Vec<Cost>], budget: u64) -> Option<Vec<usize>> {
+    let (mut chosen, price) = relax(items, budget)?;
+    if let Some(price) = price {
+        Search::new(items, budget, price, &chosen).run(&mut chosen);
+    }
+    Some(chosen)
+}
+
+/// The loss that another byte would save, about: zero where all fits.
+pub(super) fn price(items: &[Vec<Cost>], budget: u64) -> f64 {
+    relax(items, budget).and_then(|(_, price)| price).unwrap_or(0.0)
+}
+
+/// The choices that the relaxation ends with, filled up, and the price of a byte where it stops; none where all fits.
+fn relax(items: &[Vec<Cost>], budget: u64) -> Option<(Vec<usize>, Option<f64>)> {
     let mut chosen: Vec<usize> = items.iter().map(|choices| smallest(choices)).collect();
     let mut bytes: u64 = sum(items, &chosen).bytes;
     if bytes > budget {
         return None;
     }
-    // The price of a byte where the relaxation stops.
-    let mut price = 0.0;
-    let mut is_full = false;
+    let mut price = None;
     let mut stopped = vec![false; items.len()];
     for step in steps(items, &chosen) {
         let choices = &items[step.item];
         let more = choices[step.choice].bytes - choices[chosen[step.item]].bytes;
         if stopped[step.item] || bytes + more > budget {
-            if !is_full {
-                (is_full, price) = (true, step.slope);
-            }
+            price.get_or_insert(step.slope);
             stopped[step.item] = true;
             continue;
         }
         bytes += more;
         chosen[step.item] = step.choice;
     }
-    if is_full {
-        Search::new(items, budget, price, &chosen).run(&mut chosen);
-    }
-    Some(chosen)
+    Some((chosen, price))
 }
 
 /// The sums along the way from the fewest bytes to the least loss, a choice at a time, as the relaxation goes it.

@@ -88,7 +88,7 @@ impl<'a> Prober<'a> {
             if place > at {
                 let node = self.name(place).to_owned();
                 let Cut { before, after } = rest.as_ref().unwrap_or(&self.graph).cut_before(&node)?;
-                passages = self.run_before(&before, passages)?;
+                passages = self.run_before(&before, &after, passages)?;
                 (rest, at) = (Some(after), place);
             }
             let mut weights = self.base.clone();
@@ -103,8 +103,13 @@ impl<'a> Prober<'a> {
         Ok(())
     }
 
-    /// Adds what a part of the graph yields to its inputs.
-    fn run_before(&self, before: &Graph, mut passages: Passages) -> Result<Passages, AllocationError> {
+    /// The inputs of the part of the graph after a cut: those of the part before it, and what that yields.
+    fn run_before(
+        &self,
+        before: &Graph,
+        after: &Graph,
+        mut passages: Passages,
+    ) -> Result<Passages, AllocationError> {
         let model = self.loader.load_apart(before).map_err(Error::from)?;
         let mut yielded = Vec::new();
         run_all(&model, &passages, |results| {
@@ -116,14 +121,14 @@ impl<'a> Prober<'a> {
             yielded.push(outputs.collect::<Result<Vec<(String, Tensor)>, AllocationError>>()?);
             Ok(())
         })?;
-        // What only earlier nodes took is dropped: the inputs of the subject stay, and what crosses now.
-        let own: Vec<TensorDict> = self.subject.passages.iter().flatten().cloned().collect();
-        let mut runs = own.into_iter().zip(yielded);
-        for inputs in passages.iter_mut().flatten() {
-            if let Some((own, yielded)) = runs.next() {
-                *inputs = own;
-                inputs.extend(yielded);
-            }
+        let own: BTreeSet<&str> =
+            self.subject.passages.iter().flatten().flat_map(TensorDict::names).collect();
+        let taken: BTreeSet<&str> = after.input_names().chain(own).collect();
+        for (inputs, yielded) in passages.iter_mut().flatten().zip(yielded) {
+            inputs.extend(yielded);
+            let idle: Vec<String> =
+                inputs.names().filter(|name| !taken.contains(name)).map(str::to_owned).collect();
+            idle.iter().for_each(|name| drop(inputs.remove(name)));
         }
         Ok(passages)
     }

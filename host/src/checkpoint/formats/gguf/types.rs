@@ -9,7 +9,7 @@ use crate::tensor::TensorElement;
 
 /// The types whose values lie one by one; [`FORMATS`] has the others, by block.
 const DENSE: [(u32, DType); 8] = [
-    (0, DType::F32),
+    (F32, DType::F32),
     (1, DType::F16),
     (24, DType::I8),
     (25, DType::I16),
@@ -18,6 +18,9 @@ const DENSE: [(u32, DType); 8] = [
     (28, DType::F64),
     (30, DType::BF16),
 ];
+
+/// The number of f32.
+const F32: u32 = 0;
 
 /// What a tensor of this type is made of; none for types that this version does not know, that ggml has no more, or that it has in
 /// memory alone (`q8_1`, `q8_k`).
@@ -37,6 +40,8 @@ pub(super) fn element(type_id: u32) -> Option<TensorElement> {
 pub(super) fn number(element: &TensorElement) -> Option<u32> {
     match element {
         TensorElement::Dense(dtype) => DENSE.iter().find(|(_, known)| known == dtype).map(|(id, _)| *id),
+        // What is encoded as f32 is f32.
+        TensorElement::Encoded(spec) if (&spec.name[..], spec.block_len) == ("f32", 1) => Some(F32),
         TensorElement::Encoded(spec) => {
             let format = FORMATS.iter().find(|format| format.name == spec.name)?;
             let is_same = (format.block_len, format.block_bytes) == (spec.block_len, spec.block_bytes);
