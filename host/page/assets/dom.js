@@ -1,0 +1,87 @@
+// Elements. What comes from the data is written as text alone.
+
+const SVG = document.getElementById("shapes").namespaceURI;
+
+function fill(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes ?? {})) {
+    if (value === undefined || value === null || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  if (typeof children === "string") element.textContent = children;
+  else element.append(...(children ?? []).filter(Boolean));
+  return element;
+}
+
+/** An HTML element with a text, or with children. */
+function el(tag, attributes, children) {
+  return fill(document.createElement(tag), attributes, children);
+}
+
+/** An SVG element with a text, or with children. */
+function shape(tag, attributes, children) {
+  return fill(document.createElementNS(SVG, tag), attributes, children);
+}
+
+/** A choice of one of several; `choose` is told its id. */
+function choice(label, options, chosen, choose) {
+  const group = "choice-" + label.replace(/\W/g, "-");
+  const radios = options.map(({ id, label }) =>
+    el("label", {}, [
+      el("input", { type: "radio", name: group, value: id, checked: id === chosen, onchange: () => choose(id) }),
+      el("span", {}, label),
+    ]));
+  return el("div", { class: "switch", role: "radiogroup", "aria-label": label }, radios);
+}
+
+/** Figures with what they are, in a row; those that are undefined are left out. */
+function tiles(figures) {
+  const tile = ({ label, figure, note }) =>
+    el("div", { class: "tile" }, [
+      el("dt", {}, label),
+      el("dd", { class: "figure" }, figure),
+      note && el("dd", { class: "note" }, note),
+    ]);
+  return el("dl", { class: "tiles" }, figures.filter((it) => it && it.figure !== undefined).map(tile));
+}
+
+/** Names and figures below each other. */
+function facts(pairs) {
+  const rows = pairs.filter(Boolean).filter(([, text]) => text !== undefined);
+  return el("dl", { class: "facts" }, rows.flatMap(([name, text]) => [el("dt", {}, name), el("dd", {}, text)]));
+}
+
+/** A section with a heading. */
+function section(title, tools, children, attributes) {
+  const head = el("div", { class: "head" }, [el("h2", {}, title), tools]);
+  return el("section", { "aria-label": title, ...attributes }, [head, ...children]);
+}
+
+/** Has the arrow keys, Home and End move the focus among elements, of which only one is reached by Tab; `across` are to a row. */
+function rove(elements, across) {
+  elements.forEach((element, index) => element.setAttribute("tabindex", index === 0 ? "0" : "-1"));
+  const go = (from, to) => {
+    const next = elements[Math.max(0, Math.min(elements.length - 1, to))];
+    elements[from].setAttribute("tabindex", "-1");
+    next.setAttribute("tabindex", "0");
+    next.focus();
+  };
+  elements.forEach((element, index) => {
+    element.addEventListener("focus", () => {
+      elements.forEach((it) => it.setAttribute("tabindex", it === element ? "0" : "-1"));
+    });
+    element.addEventListener("keydown", (event) => {
+      const to = {
+        ArrowRight: index + 1, ArrowLeft: index - 1, ArrowDown: index + across, ArrowUp: index - across,
+        Home: 0, End: elements.length - 1,
+      }[event.key];
+      if (to === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
+      event.preventDefault();
+      if (to >= 0 && to < elements.length) go(index, to);
+    });
+  });
+}
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const list = (value) => (Array.isArray(value) ? value : []);
+const isNumber = (value) => typeof value === "number" && Number.isFinite(value);

@@ -1,0 +1,199 @@
+// The page of a plan.
+
+const weights = list(data.weights).map((weight) => ({ ...weight, name: String(weight.name ?? "") }));
+const total = data.total ?? {};
+const measure = data.measure ?? {};
+const isKl = measure.kind !== "outputs";
+const LOSS = isKl ? "KL divergence" : "Error of the outputs";
+const lossUnit = isKl ? " nats" : "";
+const loss = (value) => (isNumber(value) ? figure(value) + lossUnit : UNKNOWN);
+const rms = (weight) => (isNumber(weight.rel_error) ? Math.sqrt(weight.rel_error) : null);
+const short = (value) => (isNumber(value) && value > 0 && value < 0.01 ? value.toExponential(0) : figure(value, 2));
+const sum = (of) => weights.reduce((all, weight) => all + (of(weight) || 0), 0);
+
+function heading() {
+  const file = fileName(data.file) || "a model";
+  document.title = `A plan for ${shortened(file, 80)}`;
+  const measured = [
+    isKl ? "The loss is the Kullback-Leibler divergence of the next token\u2019s distribution from that of the file" : "The loss is the relative error of the outputs",
+    measure.source && ` on ${measure.source}`,
+    isNumber(measure.tokens) && `, ${many(measure.tokens, "token")}`,
+  ].filter(Boolean).join("");
+  return el("header", {}, [
+    el("h1", {}, `A plan for ${file}`),
+    el("p", { class: "soft" }, `${measured}. ${isKl ? "0 is no loss." : ""}`),
+  ]);
+}
+
+function summary() {
+  const target = data.target ?? {};
+  const aim = isNumber(target.bytes)
+    ? `of at most ${bytes(target.bytes)}${total.bytes <= target.bytes ? `, ${percent(total.bytes / target.bytes, 2)} used` : ""}`
+    : isNumber(target.bits) ? `for at most ${bits(target.bits)} bits a value` : undefined;
+  const ratio = isNumber(total.loss) && total.loss > 0 && isNumber(total.predicted_loss) ? total.predicted_loss / total.loss : null;
+  return tiles([
+    { label: "Size", figure: bytes(total.bytes), note: aim },
+    { label: "Bits a value", figure: bits(total.bits), note: `${many(weights.length, "weight")}, ${count(total.values ?? sum((it) => it.values))} values` },
+    { label: `${LOSS}, measured`, figure: loss(total.loss), note: isNumber(total.loss) ? "of the whole plan" : "not measured" },
+    { label: `${LOSS}, predicted`, figure: loss(total.predicted_loss), note: ratio === null ? undefined : `${ratio.toFixed(2)} times the measured` },
+  ]);
+}
+
+const isPlan = (candidate) => candidate.name === "plan";
+
+function candidates() {
+  const given = list(data.candidates).map((it) => ({ ...it, name: String(it.name ?? "") }));
+  const itself = { name: "plan", bytes: total.bytes, bits: total.bits, loss: total.loss ?? total.predicted_loss };
+  return given.some(isPlan) ? given : [itself, ...given];
+}
+
+function frontier() {
+  const known = list(data.frontier).filter((it) => isNumber(it.bytes) && isNumber(it.predicted_loss)).sort((a, b) => a.bytes - b.bytes);
+  const points = known.map((it) => ({
+    x: it.bytes, y: it.predicted_loss, className: "small", text: `${bytes(it.bytes)}, ${bits(it.bits)} bits\npredicted: ${loss(it.predicted_loss)}`,
+  }));
+  for (const it of candidates().filter((it) => it.bytes > 0)) {
+    points.push({
+      x: it.bytes, y: it.loss, label: it.name, className: isPlan(it) ? "main" : "other",
+      text: `${shortened(it.name, 80)}\n${bytes(it.bytes)}, ${bits(it.bits)} bits\n${loss(it.loss)}`,
+    });
+  }
+  const target = data.target?.bytes;
+  const drawing = chart({
+    label: "Loss over size", height: 380, points,
+    x: { label: "bytes of the weights", format: (value) => bytes(value, 3) },
+    y: { label: `${LOSS}${isKl ? ", nats" : ""} (logarithmic)`, log: true, format: (value) => figure(value, 1) },
+    line: known.map((it) => [it.bytes, it.predicted_loss]),
+    rule: isNumber(target) ? { x: target, label: `target, ${bytes(target)}` } : undefined,
+  });
+  const notes = known.length > 0 ? "The line is what plans of other sizes are predicted to lose; the circles were measured." : "The circles were measured.";
+  return section("Loss over size", null, [drawing, el("p", { class: "soft small" }, notes), compared()]);
+}
+
+function compared() {
+  const all = candidates();
+  const base = all.find(isPlan)?.loss;
+  const heads = [{ label: "Candidate" }, { label: "Size", number: true }, { label: "Bits", number: true }, { label: LOSS, number: true }, { label: "Against the plan", number: true }];
+  const row = (it) => ({
+    cells: [it.name, bytes(it.bytes), bits(it.bits), loss(it.loss), isNumber(it.loss) && base > 0 ? `${figure(it.loss / base)} \u00d7` : UNKNOWN],
+    selected: isPlan(it),
+  });
+  return smallTable("Candidates that were measured", heads, all.map(row));
+}
+
+function shares() {
+  const byEncoding = new Map();
+  for (const weight of weights) {
+    const name = String(weight.encoding ?? UNKNOWN);
+    const share = byEncoding.get(name) ?? { name, count: 0, bytes: 0, values: 0, loss: 0 };
+    share.count += 1;
+    share.bytes += weight.bytes || 0;
+    share.values += weight.values || 0;
+    share.loss += weight.loss || 0;
+    byEncoding.set(name, share);
+  }
+  const all = Math.max(1, sum((it) => it.bytes));
+  const largest = Math.max(1, ...[...byEncoding.values()].map((it) => it.bytes));
+  const rows = [...byEncoding.values()].sort((a, b) => b.bytes - a.bytes).slice(0, 40).map((it) => ({
+    cells: [it.name, String(it.count), it.values > 0 ? bits((8 * it.bytes) / it.values) : UNKNOWN, bytes(it.bytes), percent(it.bytes / all), figure(it.loss), { bar: it.bytes / largest }],
+  }));
+  const heads = [{ label: "Encoding" }, { label: "Weights", number: true }, { label: "Bits", number: true }, { label: "Size", number: true }, { label: "Part", number: true }, { label: "Loss", number: true }, { label: "" }];
+  return section("Where the bytes go", null, [smallTable("Bytes by encoding", heads, rows)]);
+}
+
+const said = (weight) => `${weight.encoding ?? UNKNOWN}, ${bits(weight.bits)} bits, error ${percent(rms(weight))}, sensitivity ${figure(weight.sensitivity)}`;
+
+const MODES = [
+  { id: "encoding", label: "Encoding", ramp: "bits", value: (it) => it.bits, text: (it) => String(it.encoding ?? UNKNOWN), say: said,
+    mixed: () => "mixed", format: bits, unit: "bits a value" },
+  { id: "error", label: "Error", ramp: "error", log: true, value: rms, text: (it) => (isNumber(rms(it)) ? short(100 * rms(it)) : UNKNOWN), say: said,
+    format: (value) => percent(value, 2), unit: "root of the mean squared error, as a part of the weight\u2019s; logarithmic" },
+  { id: "sensitivity", label: "Sensitivity", ramp: "sense", log: true, value: (it) => it.sensitivity, text: (it) => short(it.sensitivity), say: said,
+    format: (value) => figure(value, 2), unit: "loss for a relative squared error of 1; logarithmic" },
+  { id: "loss", label: "Loss", ramp: "error", log: true, value: (it) => it.loss, text: (it) => short(it.loss), say: said,
+    format: (value) => figure(value, 2), unit: "predicted loss of each weight; logarithmic" },
+];
+
+function alternatives(weight) {
+  const others = list(weight.alternatives).filter((it) => it.encoding !== weight.encoding);
+  if (others.length === 0) return [el("p", { class: "soft small" }, "No alternatives were measured.")];
+  const all = [...others, weight].sort((a, b) => (a.bytes ?? 0) - (b.bytes ?? 0));
+  const text = (it) => `${shortened(String(it.encoding), 60)}\n${bytes(it.bytes)}, ${bits(it.bits)} bits\nloss ${figure(it.loss)}`;
+  const point = (it) => ({ x: it.bytes, y: it.loss, label: String(it.encoding), className: it === weight ? "main" : "", text: text(it) });
+  const heads = [{ label: "Encoding" }, { label: "Bits", number: true }, { label: "Size", number: true }, { label: "Error", number: true }, { label: "Loss", number: true }];
+  const row = (it) => ({ cells: [String(it.encoding), bits(it.bits), bytes(it.bytes), percent(rms(it), 2), figure(it.loss)], selected: it === weight });
+  return [
+    el("h3", {}, "Its alternatives: predicted loss over size"),
+    chart({
+      label: "Loss of the alternatives over their size", height: 240, points: all.map(point),
+      x: { label: "bytes of this weight", format: (value) => bytes(value, 3) },
+      y: { label: "loss (logarithmic)", log: true, format: (value) => figure(value, 1) },
+    }),
+    smallTable("Alternatives", heads, all.map(row)),
+  ];
+}
+
+function details(place, weight, together, pick) {
+  const others = together.length > 1 && el("div", { class: "others", role: "group", "aria-label": "Weights of this cell" }, together.slice(0, 300).map((it) =>
+    el("button", { type: "button", class: "plain", "aria-pressed": String(it === weight), onclick: () => pick([it], together) }, shortened(it.name, 60))));
+  place.replaceChildren(...[
+    el("h2", { class: "name" }, weight.name),
+    others,
+    weight.reason && el("p", { class: "reason" }, String(weight.reason)),
+    facts([
+      ["Encoding", `${weight.encoding ?? UNKNOWN}, ${bits(weight.bits)} bits a value`],
+      ["Shape", shaped(weight.shape)],
+      ["Size", bytes(weight.bytes)],
+      ["Error", `${percent(rms(weight), 2)} (squared: ${figure(weight.rel_error)})`],
+      ["Sensitivity", figure(weight.sensitivity)],
+      ["Loss", `${figure(weight.loss)}${sum((it) => it.loss) > 0 && isNumber(weight.loss) ? `, ${percent(weight.loss / sum((it) => it.loss))} of all` : ""}`],
+    ]),
+    ...alternatives(weight),
+  ].filter(Boolean));
+  place.scrollTop = 0;
+}
+
+const COLUMNS = [
+  { key: "name", label: "Weight", value: (it) => it.name, text: (it) => it.name },
+  { key: "encoding", label: "Encoding", value: (it) => it.encoding, text: (it) => String(it.encoding ?? UNKNOWN) },
+  { key: "bits", label: "Bits", number: true, value: (it) => it.bits, text: (it) => bits(it.bits) },
+  { key: "bytes", label: "Size", number: true, value: (it) => it.bytes, text: (it) => bytes(it.bytes) },
+  { key: "error", label: "Error", number: true, value: rms, text: (it) => percent(rms(it), 2) },
+  { key: "sensitivity", label: "Sensitivity", number: true, value: (it) => it.sensitivity, text: (it) => figure(it.sensitivity) },
+  { key: "loss", label: "Loss", number: true, value: (it) => it.loss, text: (it) => figure(it.loss) },
+  { key: "shape", label: "Shape", number: true, value: (it) => it.values, text: (it) => shaped(it.shape) },
+  { key: "reason", label: "Why", long: true, value: (it) => it.reason, text: (it) => String(it.reason ?? "") },
+];
+
+function body() {
+  if (weights.length === 0) return [section("Weights", null, [el("p", { class: "soft" }, "The plan covers no weights.")])];
+  const panel = el("section", { class: "details", "aria-label": "The weight that was chosen" });
+  const first = weights.reduce((most, it) => ((it.loss ?? 0) > (most.loss ?? 0) ? it : most));
+  const pick = (picked, together = picked, isFirst = false) => {
+    details(panel, picked[0], together, pick);
+    map.mark(picked[0]);
+    table.mark(picked[0]);
+    if (!isFirst) panel.scrollIntoView({ block: "nearest" });
+  };
+  const map = heatmap(weights, MODES, (there) => pick(there));
+  const table = weightTable(weights, COLUMNS, { key: "loss", descending: true }, (row) => pick([row], map.at(row)));
+  pick([first], map.at(first), true);
+  return [
+    el("div", { class: "columns" }, [section("By layer and kind", map.tools, [map.box]), panel]),
+    shares(),
+    section("All weights", table.tools, table.parts, { class: "rows" }),
+  ];
+}
+
+function terms() {
+  return section("What the figures mean", null, [
+    facts([
+      ["Error", "the root of the mean squared error of a weight\u2019s values, as a part of their root mean square"],
+      ["Sensitivity", "what the model loses for each unit of relative squared error in this weight alone, as it was measured"],
+      ["Loss", "of a weight: its sensitivity times its relative squared error; the plan\u2019s prediction is the sum over the weights"],
+      ["Sizes", "are those of the weights that the plan covers, not of the file; MB is 10\u2076 bytes"],
+    ]),
+  ]);
+}
+
+document.getElementById("page").append(heading(), summary(), frontier(), ...body(), terms());
