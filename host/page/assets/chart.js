@@ -49,22 +49,27 @@ function axes(area, x, y, options) {
 
 /** Names beside points, where there is room for them. */
 function labels(points, area) {
-  const taken = points.map(({ px, py }) => ({ left: px - 6, right: px + 6, top: py - 6, bottom: py + 6 }));
-  const free = (box) =>
+  const around = ({ px, py }) => ({ left: px - 6, right: px + 6, top: py - 6, bottom: py + 6 });
+  const small = points.filter((it) => it.className === "small").map(around);
+  const taken = points.filter((it) => it.className !== "small").map(around);
+  const isFree = (box, taken) =>
     box.left >= area.left - 4 && box.right <= area.right + 12 && box.top >= area.top - 8 && box.bottom <= area.bottom &&
     taken.every((it) => box.right < it.left || box.left > it.right || box.bottom < it.top || box.top > it.bottom);
+  const near = [[10, 4, "start"], [10, -9, "start"], [-10, 4, "end"], [10, 18, "start"], [-10, -9, "end"], [-10, 18, "end"],
+    [0, -11, "middle"], [0, 22, "middle"]];
+  const further = [[10, -24, "start"], [-10, -24, "end"], [10, 32, "start"], [-10, 32, "end"]];
   const put = ({ px, py, label, className }) => {
     const text = shortened(label, 26);
     const wide = text.length * 6.7;
-    for (const [dx, dy, anchor] of [[10, 4, "start"], [10, -9, "start"], [-10, 4, "end"], [10, 18, "start"], [-10, -9, "end"],
-      [-10, 18, "end"], [0, -11, "middle"], [0, 22, "middle"], [10, -24, "start"], [-10, -24, "end"], [10, 32, "start"]]) {
+    const boxed = ([dx, dy, anchor]) => {
       const left = px + dx - { start: 0, end: wide, middle: wide / 2 }[anchor];
-      const box = { left, right: left + wide, top: py + dy - 11, bottom: py + dy + 3 };
-      if (!free(box)) continue;
-      taken.push(box);
-      return shape("text", { class: `label ${className ?? ""}`, x: px + dx, y: py + dy, "text-anchor": anchor }, text);
-    }
-    return null;
+      return { dx, dy, anchor, left, right: left + wide, top: py + dy - 11, bottom: py + dy + 3 };
+    };
+    const found =
+      near.map(boxed).find((box) => isFree(box, [...taken, ...small])) ?? [...near, ...further].map(boxed).find((box) => isFree(box, taken));
+    if (!found) return null;
+    taken.push(found);
+    return shape("text", { class: `label ${className ?? ""}`, x: px + found.dx, y: py + found.dy, "text-anchor": found.anchor }, text);
   };
   const named = points.filter((point) => point.label);
   named.sort((a, b) => (b.className === "main") - (a.className === "main"));
@@ -84,7 +89,7 @@ function chart({ label, height, x, y, points, line = [], rule }) {
   const tip = tipIn(figure);
   atWidth(place, (width) => {
     const area = { left: 58, right: width - 14, top: 26, bottom: height - 46 };
-    const about = Math.max(2, Math.floor((area.right - area.left) / 90));
+    const about = Math.max(2, Math.floor((area.right - area.left) / 76));
     const xs = [...known.map((it) => it.x), ...line.map((it) => it[0]), ...(rule ? [rule.x] : [])];
     const ys = [...known.map((it) => it.y), ...line.map((it) => it[1])];
     const across = scaleOf(xs, { ...x, from: area.left, to: area.right, about });

@@ -1,13 +1,13 @@
 // The page of a comparison.
 
 const isOne = isNumber(data.total?.bytes) || data.total === undefined;
-const candidates = isOne ? [null] : Object.keys(data.total);
+const candidates = isOne ? [null] : Object.keys(data.total).sort((a, b) => (data.total[a]?.bits ?? 0) - (data.total[b]?.bits ?? 0));
 /** What the JSON has under a key for a candidate. */
 const partOf = (key, candidate) => (candidate === null ? data[key] : data[key]?.[candidate]);
 
 const all = list(data.weights).map((weight) => {
-  const values = list(weight.shape).reduce((product, it) => product * it, 1);
-  return { ...weight, name: String(weight.name ?? ""), encoding: String(weight.encoding ?? UNKNOWN), values, bytes: isNumber(weight.bits) ? Math.round((weight.bits * values) / 8) : null };
+  const values = list(weight?.shape).reduce((product, it) => product * it, 1);
+  return { ...weight, name: String(weight?.name ?? ""), encoding: named(weight?.encoding), values, bytes: isNumber(weight?.bits) ? Math.round((weight.bits * values) / 8) : null };
 });
 const weightsOf = (candidate) => (candidate === null ? all : all.filter((weight) => weight.encoding === candidate));
 
@@ -32,7 +32,7 @@ function summary(candidate) {
     { label: "Bits a value", figure: bits(total?.bits), note: `${many(number, "weight")}, ${bytes(total?.bytes)}` },
     { label: "Error", figure: relative(total), note: `at most ${figure(total?.max_abs)}` },
     { label: "Signal to noise", figure: decibels(total), note: `cosine ${isNumber(total?.cosine) ? total.cosine.toFixed(6) : UNKNOWN}` },
-    kl && { label: "KL divergence", figure: `${figure(kl.mean)} nats`, note: `median ${figure(kl.median)}, 99 % up to ${figure(kl.p99)}` },
+    kl && { label: "KL divergence, nats", figure: figure(kl.mean), note: `median ${figure(kl.median)}, 99 % up to ${figure(kl.p99)}` },
     isNumber(top1) && { label: "Same best token", figure: percent(top1), note: "of the positions" },
     perplexity && { label: "Perplexity", figure: figure(perplexity.b, 4), note: `${figure(perplexity.a, 4)} in the reference` },
     outputs && { label: "Error of the outputs", figure: relative(outputs), note: `cosine ${isNumber(outputs.cosine) ? outputs.cosine.toFixed(6) : UNKNOWN}` },
@@ -50,32 +50,33 @@ function measures() {
 
 function encodings(pick) {
   const known = measures();
+  // Where they do not take the same weights, their sizes say nothing.
+  const alike = new Set(candidates.map((it) => weightsOf(it).length)).size === 1;
   const place = el("div");
   const draw = (measure) => {
     const points = candidates.map((it) => {
       const total = partOf("total", it) ?? {};
       const value = measure.of(it);
       return {
-        x: total.bytes, y: value, label: nameOf(it), className: "other", pick: () => pick(it),
+        x: alike ? total.bytes : total.bits, y: value, label: nameOf(it), className: "other", pick: () => pick(it),
         text: `${shortened(nameOf(it), 80)}\n${bytes(total.bytes)}, ${bits(total.bits)} bits\n${measure.text(value)}`,
       };
     });
     place.replaceChildren(chart({
       label: `${measure.label} over size`, height: 320, points,
-      x: { label: "bytes of the weights", format: (value) => bytes(value, 3) },
+      x: alike ? { label: "bytes of the weights", format: byteMark } : { label: "bits a value", format: (value) => figure(value, 2) },
       y: { label: measure.axis, log: true, format: measure.id === "kl" ? (value) => figure(value, 1) : (value) => `${figure(100 * value, 1)} %` },
     }));
   };
   if (known.length > 0) draw(known[0]);
   const tools = known.length > 1 && choice("Loss", known, known[0].id, (id) => draw(known.find((it) => it.id === id)));
-  const heads = [{ label: "Encoding" }, ...["Weights", "Size", "Bits", ...known.map((it) => it.label)].map((label) => ({ label, number: true }))];
+  const heads = [{ label: "Encoding" }, ...[...known.map((it) => it.label), "Size", "Bits", "Weights"].map((label) => ({ label, number: true }))];
   const row = (it) => {
     const total = partOf("total", it) ?? {};
     const losses = known.map((measure) => (isNumber(measure.of(it)) ? measure.text(measure.of(it)) : UNKNOWN));
-    return { cells: [nameOf(it), count(weightsOf(it).length), bytes(total.bytes), bits(total.bits), ...losses] };
+    return { cells: [nameOf(it), ...losses, bytes(total.bytes), bits(total.bits), count(weightsOf(it).length)] };
   };
-  const numbers = new Set(candidates.map((it) => weightsOf(it).length));
-  const note = numbers.size > 1 && el("p", { class: "soft small" }, "Not every encoding takes every weight: the sizes are those of the weights that it takes.");
+  const note = !alike && el("p", { class: "soft small" }, "Not every encoding takes every weight: figures are those of the weights that it takes.");
   return section("Loss over size", tools, [place, smallTable("Encodings", heads, candidates.map(row)), note]);
 }
 
@@ -144,8 +145,9 @@ function body(candidate) {
   pick([first], map.at(first), true);
   return [
     el("div", { class: "columns" }, [section("By layer and kind", map.tools, [map.box]), panel]),
+    new Set(weights.map((it) => it.encoding)).size > 1 && shares(weights, { label: "Mean error", of: (there) => percent(meanOf(there, (it) => it.rel_rms), 2) }),
     section("All weights", table.tools, table.parts, { class: "rows" }),
-  ];
+  ].filter(Boolean);
 }
 
 function outputs(candidate) {

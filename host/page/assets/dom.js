@@ -82,6 +82,7 @@ function rove(elements, across) {
   });
 }
 
-const data = JSON.parse(document.getElementById("data").textContent);
+const data = JSON.parse(document.getElementById("data").textContent) ?? {};
 const list = (value) => (Array.isArray(value) ? value : []);
+const named = (value) => (typeof value === "string" ? value : UNKNOWN);
 const isNumber = (value) => typeof value === "number" && Number.isFinite(value);

@@ -9,7 +9,7 @@ function figure(value, digits = 3) {
   const size = Math.abs(value);
   if (size < 1e-3 || size >= 1e6) {
     const [mantissa, exponent] = value.toExponential(digits - 1).split("e");
-    return `${mantissa}\u00b710${raised(Number(exponent))}`;
+    return `${mantissa === "1" ? "" : `${mantissa}\u00b7`}10${raised(Number(exponent))}`;
   }
   const whole = Math.floor(Math.log10(size)) + 1;
   return value.toFixed(Math.max(0, Math.min(6, digits - whole)));
@@ -30,9 +30,15 @@ function bytes(value, digits = 4) {
   return `${unit === 0 ? value : figure(value, digits)} ${units[unit]}`;
 }
 
+/** Bytes at a mark of an axis, without zeros at the end. */
+const byteMark = (value) => bytes(value, 3).replace(/(\.\d*?)0+ /, "$1 ").replace(". ", " ");
+
 function count(value) {
-  return isNumber(value) ? String(value).replace(/\B(?=(\d{3})+$)/g, "\u2009") : UNKNOWN;
+  return isNumber(value) ? String(value).replace(/\B(?=(\d{3})+$)/g, "\u202f") : UNKNOWN;
 }
+
+/** A count at a mark of an axis. */
+const countMark = (value) => (value >= 1e4 && Number.isInteger(Math.log10(value)) ? `10${raised(Math.log10(value))}` : value < 1 ? "" : count(value));
 
 const bits = (value) => (isNumber(value) ? value.toFixed(2) : UNKNOWN);
 const percent = (value, digits = 1) => (isNumber(value) ? `${(100 * value).toFixed(digits)} %` : UNKNOWN);

@@ -33,7 +33,7 @@ function heatmap(weights, modes, pick) {
   const cell = (there, share, children, title) => {
     const value = meanOf(there, mode.value);
     const part = isNumber(value) ? share(value) : 0;
-    const className = `cell ${isNumber(value) ? "" : "none"} ${part > 0.52 ? "strong" : ""}`;
+    const className = isNumber(value) ? "cell" : "cell none";
     const button = el("button", { type: "button", class: className, title, "aria-label": title, onclick: () => pick(there) }, children);
     button.style.setProperty("--share", `${(100 * part).toFixed(1)}%`);
     cells.push({ button, there });
@@ -46,7 +46,6 @@ function heatmap(weights, modes, pick) {
   const title = (there, what) => `${shortened(what, 200)}: ${mode.say?.(there[0]) && there.length === 1 ? mode.say(there[0]) : said(there)}`;
 
   const grid = (share) => {
-    const wide = places.kinds.length > 5 || places.kinds.some((kind) => kind.length > 12);
     const head = places.kinds.map((kind) => el("th", { scope: "col", title: kind }, [el("span", {}, shortened(kind, 34))]));
     const row = (layer) =>
       el("tr", {}, [
@@ -58,12 +57,15 @@ function heatmap(weights, modes, pick) {
           return el("td", {}, [cell(there, share, said(there), title(there, what))]);
         }),
       ]);
-    return el("div", { class: "scroll" }, [
-      el("table", { class: `heat ${wide ? "turned" : ""}`, "aria-label": `${mode.label} by layer and kind` }, [
-        el("thead", {}, [el("tr", {}, [el("th", { scope: "col" }, [el("span", {}, "layer")]), ...head])]),
-        el("tbody", {}, places.layers.map(row)),
-      ]),
+    const table = el("table", { class: "heat turned", "aria-label": `${mode.label} by layer and kind` }, [
+      el("thead", {}, [el("tr", {}, [el("td"), ...head])]),
+      el("tbody", {}, places.layers.map(row)),
     ]);
+    const scroll = el("div", { class: "scroll" }, [table]);
+    // Names stand upright where each has room.
+    const longest = Math.max(...places.kinds.map((kind) => kind.length));
+    atWidth(scroll, (width) => table.classList.toggle("turned", (width - 36) / places.kinds.length < 7 * longest + 4));
+    return scroll;
   };
   const rest = (share) => {
     const item = (weight) => {
@@ -77,7 +79,7 @@ function heatmap(weights, modes, pick) {
     cells.length = 0;
     const { share, low, high } = shareOf(mode, weights.map(mode.value));
     const legend = el("p", { class: `legend ${mode.ramp}` }, [
-      el("span", {}, mode.format(low)), el("i", { "aria-hidden": "true" }), el("span", {}, mode.format(high)), el("span", {}, mode.unit),
+      el("span", { class: "end" }, mode.format(low)), el("i", { "aria-hidden": "true" }), el("span", { class: "end" }, mode.format(high)), el("span", {}, mode.unit),
     ]);
     box.className = mode.ramp;
     box.replaceChildren(...[places.layers.length > 0 && grid(share), legend, ...(places.rest.length ? rest(share) : [])].filter(Boolean));

@@ -33,14 +33,14 @@ function histogram(label, given, className) {
       });
     });
     const reach = (middle + 0.5) * given.width;
-    const across = scaleOf([-reach, reach], { from: area.left, to: area.right, about: Math.max(2, Math.floor(width / 110)), room: 0 });
+    const across = scaleOf([-reach, reach], { from: area.left, to: area.right, about: Math.max(2, Math.floor(width / 76)), room: 0 });
     const cover = shape("rect", {
       x: area.left, y: area.top, width: area.right - area.left, height: area.bottom - area.top, fill: "transparent",
       tabindex: "0", role: "slider", "aria-label": label, "aria-valuemin": 1, "aria-valuemax": counts.length,
       "aria-valuenow": middle + 1, "aria-valuetext": say(middle),
     });
     const drawing = shape("svg", { viewBox: `0 0 ${width} ${height}`, height, role: "group", "aria-label": label }, [
-      axes(area, across, up, { x: { label: "", format: (it) => figure(it, 2) }, y: { label: "", format: (it) => (it < 1 ? "" : figure(it, 1)) } }),
+      axes(area, across, up, { x: { label: "", format: (it) => figure(it, 2) }, y: { label: "", format: countMark } }),
       ...bars,
       cover,
     ]);

@@ -1,6 +1,6 @@
 // The page of a plan.
 
-const weights = list(data.weights).map((weight) => ({ ...weight, name: String(weight.name ?? "") }));
+const weights = list(data.weights).map((weight) => ({ ...weight, name: String(weight?.name ?? ""), encoding: named(weight?.encoding) }));
 const total = data.total ?? {};
 const measure = data.measure ?? {};
 const isKl = measure.kind !== "outputs";
@@ -9,7 +9,7 @@ const lossUnit = isKl ? " nats" : "";
 const loss = (value) => (isNumber(value) ? figure(value) + lossUnit : UNKNOWN);
 const rms = (weight) => (isNumber(weight.rel_error) ? Math.sqrt(weight.rel_error) : null);
 const short = (value) => (isNumber(value) && value > 0 && value < 0.01 ? value.toExponential(0) : figure(value, 2));
-const sum = (of) => weights.reduce((all, weight) => all + (of(weight) || 0), 0);
+const allLoss = sumOf(weights, "loss");
 
 function heading() {
   const file = fileName(data.file) || "a model";
@@ -21,7 +21,7 @@ function heading() {
   ].filter(Boolean).join("");
   return el("header", {}, [
     el("h1", {}, `A plan for ${file}`),
-    el("p", { class: "soft" }, `${measured}. ${isKl ? "0 is no loss." : ""}`),
+    el("p", { class: "soft" }, `${measured}.`),
   ]);
 }
 
@@ -33,7 +33,7 @@ function summary() {
   const ratio = isNumber(total.loss) && total.loss > 0 && isNumber(total.predicted_loss) ? total.predicted_loss / total.loss : null;
   return tiles([
     { label: "Size", figure: bytes(total.bytes), note: aim },
-    { label: "Bits a value", figure: bits(total.bits), note: `${many(weights.length, "weight")}, ${count(total.values ?? sum((it) => it.values))} values` },
+    { label: "Bits a value", figure: bits(total.bits), note: `${many(weights.length, "weight")}, ${count(total.values ?? sumOf(weights, "values"))} values` },
     { label: `${LOSS}, measured`, figure: loss(total.loss), note: isNumber(total.loss) ? "of the whole plan" : "not measured" },
     { label: `${LOSS}, predicted`, figure: loss(total.predicted_loss), note: ratio === null ? undefined : `${ratio.toFixed(2)} times the measured` },
   ]);
@@ -61,7 +61,7 @@ function frontier() {
   const target = data.target?.bytes;
   const drawing = chart({
     label: "Loss over size", height: 380, points,
-    x: { label: "bytes of the weights", format: (value) => bytes(value, 3) },
+    x: { label: "bytes of the weights", format: byteMark },
     y: { label: `${LOSS}${isKl ? ", nats" : ""} (logarithmic)`, log: true, format: (value) => figure(value, 1) },
     line: known.map((it) => [it.bytes, it.predicted_loss]),
     rule: isNumber(target) ? { x: target, label: `target, ${bytes(target)}` } : undefined,
@@ -73,38 +73,18 @@ function frontier() {
 function compared() {
   const all = candidates();
   const base = all.find(isPlan)?.loss;
-  const heads = [{ label: "Candidate" }, { label: "Size", number: true }, { label: "Bits", number: true }, { label: LOSS, number: true }, { label: "Against the plan", number: true }];
+  const heads = [{ label: "Candidate" }, { label: "Loss", number: true }, { label: "Ratio", number: true }, { label: "Size", number: true }, { label: "Bits", number: true }];
   const row = (it) => ({
-    cells: [it.name, bytes(it.bytes), bits(it.bits), loss(it.loss), isNumber(it.loss) && base > 0 ? `${figure(it.loss / base)} \u00d7` : UNKNOWN],
+    cells: [it.name, figure(it.loss), isNumber(it.loss) && base > 0 ? `${figure(it.loss / base)} \u00d7` : UNKNOWN, bytes(it.bytes), bits(it.bits)],
     selected: isPlan(it),
   });
   return smallTable("Candidates that were measured", heads, all.map(row));
 }
 
-function shares() {
-  const byEncoding = new Map();
-  for (const weight of weights) {
-    const name = String(weight.encoding ?? UNKNOWN);
-    const share = byEncoding.get(name) ?? { name, count: 0, bytes: 0, values: 0, loss: 0 };
-    share.count += 1;
-    share.bytes += weight.bytes || 0;
-    share.values += weight.values || 0;
-    share.loss += weight.loss || 0;
-    byEncoding.set(name, share);
-  }
-  const all = Math.max(1, sum((it) => it.bytes));
-  const largest = Math.max(1, ...[...byEncoding.values()].map((it) => it.bytes));
-  const rows = [...byEncoding.values()].sort((a, b) => b.bytes - a.bytes).slice(0, 40).map((it) => ({
-    cells: [it.name, String(it.count), it.values > 0 ? bits((8 * it.bytes) / it.values) : UNKNOWN, bytes(it.bytes), percent(it.bytes / all), figure(it.loss), { bar: it.bytes / largest }],
-  }));
-  const heads = [{ label: "Encoding" }, { label: "Weights", number: true }, { label: "Bits", number: true }, { label: "Size", number: true }, { label: "Part", number: true }, { label: "Loss", number: true }, { label: "" }];
-  return section("Where the bytes go", null, [smallTable("Bytes by encoding", heads, rows)]);
-}
-
-const said = (weight) => `${weight.encoding ?? UNKNOWN}, ${bits(weight.bits)} bits, error ${percent(rms(weight))}, sensitivity ${figure(weight.sensitivity)}`;
+const said = (weight) => `${weight.encoding}, ${bits(weight.bits)} bits, error ${percent(rms(weight))}, sensitivity ${figure(weight.sensitivity)}`;
 
 const MODES = [
-  { id: "encoding", label: "Encoding", ramp: "bits", value: (it) => it.bits, text: (it) => String(it.encoding ?? UNKNOWN), say: said,
+  { id: "encoding", label: "Encoding", ramp: "bits", value: (it) => it.bits, text: (it) => it.encoding, say: said,
     mixed: () => "mixed", format: bits, unit: "bits a value" },
   { id: "error", label: "Error", ramp: "error", log: true, value: rms, text: (it) => (isNumber(rms(it)) ? short(100 * rms(it)) : UNKNOWN), say: said,
     format: (value) => percent(value, 2), unit: "root of the mean squared error, as a part of the weight\u2019s; logarithmic" },
@@ -115,18 +95,19 @@ const MODES = [
 ];
 
 function alternatives(weight) {
-  const others = list(weight.alternatives).filter((it) => it.encoding !== weight.encoding);
+  const given = list(weight.alternatives).map((it) => ({ ...it, encoding: named(it?.encoding) }));
+  const others = given.filter((it) => it.encoding !== weight.encoding);
   if (others.length === 0) return [el("p", { class: "soft small" }, "No alternatives were measured.")];
   const all = [...others, weight].sort((a, b) => (a.bytes ?? 0) - (b.bytes ?? 0));
-  const text = (it) => `${shortened(String(it.encoding), 60)}\n${bytes(it.bytes)}, ${bits(it.bits)} bits\nloss ${figure(it.loss)}`;
-  const point = (it) => ({ x: it.bytes, y: it.loss, label: String(it.encoding), className: it === weight ? "main" : "", text: text(it) });
+  const text = (it) => `${shortened(it.encoding, 60)}\n${bytes(it.bytes)}, ${bits(it.bits)} bits\nloss ${figure(it.loss)}`;
+  const point = (it) => ({ x: it.bytes, y: it.loss, label: it.encoding, className: it === weight ? "main" : "", text: text(it) });
   const heads = [{ label: "Encoding" }, { label: "Bits", number: true }, { label: "Size", number: true }, { label: "Error", number: true }, { label: "Loss", number: true }];
-  const row = (it) => ({ cells: [String(it.encoding), bits(it.bits), bytes(it.bytes), percent(rms(it), 2), figure(it.loss)], selected: it === weight });
+  const row = (it) => ({ cells: [it.encoding, bits(it.bits), bytes(it.bytes), percent(rms(it), 2), figure(it.loss)], selected: it === weight });
   return [
     el("h3", {}, "Its alternatives: predicted loss over size"),
     chart({
       label: "Loss of the alternatives over their size", height: 240, points: all.map(point),
-      x: { label: "bytes of this weight", format: (value) => bytes(value, 3) },
+      x: { label: "bytes of this weight", format: byteMark },
       y: { label: "loss (logarithmic)", log: true, format: (value) => figure(value, 1) },
     }),
     smallTable("Alternatives", heads, all.map(row)),
@@ -141,12 +122,12 @@ function details(place, weight, together, pick) {
     others,
     weight.reason && el("p", { class: "reason" }, String(weight.reason)),
     facts([
-      ["Encoding", `${weight.encoding ?? UNKNOWN}, ${bits(weight.bits)} bits a value`],
+      ["Encoding", `${weight.encoding}, ${bits(weight.bits)} bits a value`],
       ["Shape", shaped(weight.shape)],
       ["Size", bytes(weight.bytes)],
       ["Error", `${percent(rms(weight), 2)} (squared: ${figure(weight.rel_error)})`],
       ["Sensitivity", figure(weight.sensitivity)],
-      ["Loss", `${figure(weight.loss)}${sum((it) => it.loss) > 0 && isNumber(weight.loss) ? `, ${percent(weight.loss / sum((it) => it.loss))} of all` : ""}`],
+      ["Loss", `${figure(weight.loss)}${allLoss > 0 && isNumber(weight.loss) ? `, ${percent(weight.loss / allLoss)} of all` : ""}`],
     ]),
     ...alternatives(weight),
   ].filter(Boolean));
@@ -155,7 +136,7 @@ function details(place, weight, together, pick) {
 
 const COLUMNS = [
   { key: "name", label: "Weight", value: (it) => it.name, text: (it) => it.name },
-  { key: "encoding", label: "Encoding", value: (it) => it.encoding, text: (it) => String(it.encoding ?? UNKNOWN) },
+  { key: "encoding", label: "Encoding", value: (it) => it.encoding, text: (it) => it.encoding },
   { key: "bits", label: "Bits", number: true, value: (it) => it.bits, text: (it) => bits(it.bits) },
   { key: "bytes", label: "Size", number: true, value: (it) => it.bytes, text: (it) => bytes(it.bytes) },
   { key: "error", label: "Error", number: true, value: rms, text: (it) => percent(rms(it), 2) },
@@ -180,7 +161,7 @@ function body() {
   pick([first], map.at(first), true);
   return [
     el("div", { class: "columns" }, [section("By layer and kind", map.tools, [map.box]), panel]),
-    shares(),
+    shares(weights, { label: "Loss", of: (there) => figure(sumOf(there, "loss")) }),
     section("All weights", table.tools, table.parts, { class: "rows" }),
   ];
 }

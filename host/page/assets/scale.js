@@ -4,9 +4,10 @@ const extent = (values) => [Math.min(...values), Math.max(...values)];
 
 /** Round numbers from `low` to `high`, about so many. */
 function roundNumbers(low, high, about) {
-  const raw = (high - low) / Math.max(1, about);
-  const power = 10 ** Math.floor(Math.log10(raw));
-  const step = power * ([1, 2, 5].find((it) => it * power >= raw) ?? 10);
+  const wanted = (high - low) / Math.max(1, about);
+  const power = 10 ** Math.floor(Math.log10(wanted));
+  const far = (step) => Math.abs(Math.log((step * power) / wanted));
+  const step = power * [1, 2, 5, 10].reduce((best, it) => (far(it) < far(best) ? it : best));
   const first = Math.ceil(low / step - 1e-9);
   const marks = [];
   for (let i = first; i * step <= high * (1 + 1e-12) + 1e-12 * step && marks.length < 50; i++) {

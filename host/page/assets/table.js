@@ -74,7 +74,7 @@ function weightTable(rows, columns, first, pick) {
     },
   });
   draw();
-  const table = el("table", { class: "list" }, [el("thead", {}, [el("tr", {}, heads)]), body]);
+  const table = el("table", { class: "list", "aria-label": "All weights" }, [el("thead", {}, [el("tr", {}, heads)]), body]);
   const scroll = el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of all weights" }, [table]);
   const mark = (row) => {
     lines.get(picked)?.setAttribute("aria-current", "false");
@@ -88,7 +88,7 @@ const natural = (a, b) => collator.compare(a, b);
 
 /** A small table without sorting: labels, and rows of texts; `bar` is a part from 0 to 1 that is drawn. */
 function smallTable(label, heads, rows) {
-  const head = heads.map(({ label, number }) => el("th", { scope: "col", class: number ? "flat number" : "flat" }, label));
+  const head = heads.map(({ label, number }) => label === "" ? el("td") : el("th", { scope: "col", class: number ? "flat number" : "flat" }, label));
   const cell = (value, index) =>
     value && typeof value === "object"
       ? el("td", { class: "bar" }, [bar(value.bar)])

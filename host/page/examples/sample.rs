@@ -1,5 +1,7 @@
 //! Writes `plan.html` and `compare.html`, of made-up figures, into a directory: pages to look at.
 
+#![allow(clippy::unwrap_used, reason = "the figures are those of tests")]
+
 #[path = "../tests/fixtures/mod.rs"]
 mod fixtures;
 

@@ -18,7 +18,7 @@ mod data;
 use serde_json::Value;
 
 /// What all scripts use, in the order in which it is defined.
-const SHARED: [&str; 8] = [
+const SHARED: [&str; 9] = [
     include_str!("../assets/dom.js"),
     include_str!("../assets/format.js"),
     include_str!("../assets/names.js"),
@@ -27,6 +27,7 @@ const SHARED: [&str; 8] = [
     include_str!("../assets/histogram.js"),
     include_str!("../assets/heatmap.js"),
     include_str!("../assets/table.js"),
+    include_str!("../assets/shares.js"),
 ];
 
 /// The page of what `bitquilt compare --json` prints: how large each candidate is and what it has lost, error by layer and kind of

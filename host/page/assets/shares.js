@@ -1,0 +1,22 @@
+// What encodings take.
+
+/** The sum of a figure over weights that have it. */
+const sumOf = (weights, key) => weights.reduce((sum, weight) => sum + (isNumber(weight[key]) ? weight[key] : 0), 0);
+
+/** The bytes of weights by encoding, the most first, and one figure more of each encoding's weights. */
+function shares(weights, { label, of }) {
+  const byEncoding = new Map();
+  for (const weight of weights) {
+    if (!byEncoding.has(weight.encoding)) byEncoding.set(weight.encoding, []);
+    byEncoding.get(weight.encoding).push(weight);
+  }
+  const shared = [...byEncoding].map(([name, there]) => ({ name, there, bytes: sumOf(there, "bytes"), values: sumOf(there, "values") }));
+  shared.sort((a, b) => b.bytes - a.bytes || natural(a.name, b.name));
+  const all = Math.max(1, sumOf(weights, "bytes"));
+  const largest = Math.max(1, ...shared.map((it) => it.bytes));
+  const rows = shared.slice(0, 40).map(({ name, there, bytes: size, values }) => ({
+    cells: [name, count(there.length), values > 0 ? bits((8 * size) / values) : UNKNOWN, bytes(size), percent(size / all), of(there), { bar: size / largest }],
+  }));
+  const numbers = ["Weights", "Bits", "Size", "Part", label].map((label) => ({ label, number: true }));
+  return section("Where the bytes go", null, [smallTable("Bytes by encoding", [{ label: "Encoding" }, ...numbers, { label: "" }], rows)]);
+}
