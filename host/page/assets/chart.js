@@ -28,18 +28,25 @@ function tipIn(figure) {
   };
 }
 
+/** Texts of marks, with as many digits as all of them need. */
+function texts(marks, format) {
+  const digits = [1, 2, 3, 4].find((digits) => marks.every((mark) => Number(mark.toPrecision(digits)) === mark)) ?? 5;
+  return marks.map((mark) => format(mark, digits));
+}
+
 /** Axes with marks, lines and titles. */
 function axes(area, x, y, options) {
   const parts = [];
-  for (const mark of y.marks) {
+  const [across, up] = [texts(x.marks, options.x.format), texts(y.marks, options.y.format)];
+  for (const [index, mark] of y.marks.entries()) {
     const at = y.place(mark);
     parts.push(shape("line", { class: "grid", x1: area.left, x2: area.right, y1: at, y2: at }));
-    parts.push(shape("text", { x: area.left - 7, y: at + 4, "text-anchor": "end" }, options.y.format(mark)));
+    parts.push(shape("text", { x: area.left - 7, y: at + 4, "text-anchor": "end" }, up[index]));
   }
-  for (const mark of x.marks) {
+  for (const [index, mark] of x.marks.entries()) {
     const at = x.place(mark);
     parts.push(shape("line", { class: "axis", x1: at, x2: at, y1: area.bottom, y2: area.bottom + 4 }));
-    parts.push(shape("text", { x: at, y: area.bottom + 18, "text-anchor": "middle" }, options.x.format(mark)));
+    parts.push(shape("text", { x: at, y: area.bottom + 18, "text-anchor": "middle" }, across[index]));
   }
   parts.push(shape("line", { class: "axis", x1: area.left, x2: area.right, y1: area.bottom, y2: area.bottom }));
   parts.push(shape("text", { x: 0, y: 12 }, options.y.label));
@@ -163,5 +170,5 @@ function pointing(drawing, points, marks, tip, width) {
       }
     });
   });
-  rove(marks, 1);
+  rove(marks);
 }

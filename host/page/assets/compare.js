@@ -64,8 +64,8 @@ function encodings(pick) {
     });
     place.replaceChildren(chart({
       label: `${measure.label} over size`, height: 320, points,
-      x: alike ? { label: "bytes of the weights", format: byteMark } : { label: "bits a value", format: (value) => figure(value, 2) },
-      y: { label: measure.axis, log: true, format: measure.id === "kl" ? (value) => figure(value, 1) : (value) => `${figure(100 * value, 1)} %` },
+      x: alike ? { label: "bytes of the weights", format: byteMark } : { label: "bits a value", format: figure },
+      y: { label: measure.axis, log: true, format: measure.id === "kl" ? figure : (value, digits) => `${figure(100 * value, digits)} %` },
     }));
   };
   if (known.length > 0) draw(known[0]);
@@ -80,19 +80,19 @@ function encodings(pick) {
   return section("Loss over size", tools, [place, smallTable("Encodings", heads, candidates.map(row)), note]);
 }
 
-const short = (it) => (isNumber(it.rel_rms) ? (it.rel_rms === 0 ? "0" : figure(100 * it.rel_rms, 2)) : "\u221e");
+const short = (value) => (isNumber(value) ? figure(100 * value, 2) : "\u221e");
 const said = (it) => `${it.encoding}, ${bits(it.bits)} bits, error ${relative(it)}`;
 
 const MODES = [
-  { id: "error", label: "Error", ramp: "error", log: true, value: (it) => it.rel_rms, text: short, say: said,
+  { id: "error", label: "Error", ramp: "error", log: true, value: (it) => it.rel_rms, brief: short, say: said,
     format: (value) => percent(value, 2), unit: "root of the mean squared error, as a part of the weight\u2019s; logarithmic" },
   { id: "encoding", label: "Encoding", ramp: "bits", value: (it) => it.bits, text: (it) => it.encoding, say: said,
-    mixed: () => "mixed", format: bits, unit: "bits a value" },
+    format: bits, unit: "bits a value" },
 ];
 
 function details(place, weight, together, pick) {
   const others = together.length > 1 && el("div", { class: "others", role: "group", "aria-label": "Weights of this cell" }, together.slice(0, 300).map((it) =>
-    el("button", { type: "button", class: "plain", "aria-pressed": String(it === weight), onclick: () => pick([it], together) }, shortened(it.name, 60))));
+    el("button", { type: "button", class: "plain", "aria-pressed": String(it === weight), onclick: () => pick([it], together) }, shortened(it.name || NAMELESS, 60))));
   const { values, error } = weight.histograms ?? {};
   const counted = values || error
     ? [el("h3", {}, "Its values"), histogram("Histogram of the values", values, ""),
@@ -100,7 +100,7 @@ function details(place, weight, together, pick) {
       el("p", { class: "soft small" }, "Counts are on a logarithmic scale. The first and the last bin have all that is beyond them.")]
     : [];
   place.replaceChildren(...[
-    el("h2", { class: "name" }, weight.name),
+    el("h2", { class: "name" }, weight.name || NAMELESS),
     others,
     facts([
       ["Encoding", `${weight.encoding}, ${bits(weight.bits)} bits a value`],
@@ -128,12 +128,15 @@ const COLUMNS = [
   { key: "shape", label: "Shape", number: true, value: (it) => it.values, text: (it) => shaped(it.shape) },
 ];
 
-/** What is shown of one candidate. */
+let chosen;
+
+/** What is shown of one candidate: the weight that was chosen before, or the worst. */
 function body(candidate) {
   const weights = weightsOf(candidate);
   if (weights.length === 0) return [section("Weights", null, [el("p", { class: "soft" }, "No weights were compared.")])];
   const panel = el("section", { class: "details", "aria-label": "The weight that was chosen" });
   const pick = (picked, together = picked, isFirst = false) => {
+    chosen = picked[0].name;
     details(panel, picked[0], together, pick);
     map.mark(picked[0]);
     table.mark(picked[0]);
@@ -141,7 +144,7 @@ function body(candidate) {
   };
   const map = heatmap(weights, MODES, (there) => pick(there));
   const table = weightTable(weights, COLUMNS, { key: "error", descending: true }, (row) => pick([row], map.at(row)));
-  const first = weights.reduce((most, it) => (worst(it) > worst(most) ? it : most));
+  const first = weights.find((it) => it.name === chosen) ?? weights.reduce((most, it) => (worst(it) > worst(most) ? it : most));
   pick([first], map.at(first), true);
   return [
     el("div", { class: "columns" }, [section("By layer and kind", map.tools, [map.box]), panel]),

@@ -57,27 +57,37 @@ function section(title, tools, children, attributes) {
   return el("section", { "aria-label": title, ...attributes }, [head, ...children]);
 }
 
-/** Has the arrow keys, Home and End move the focus among elements, of which only one is reached by Tab; `across` are to a row. */
-function rove(elements, across) {
-  elements.forEach((element, index) => element.setAttribute("tabindex", index === 0 ? "0" : "-1"));
-  const go = (from, to) => {
-    const next = elements[Math.max(0, Math.min(elements.length - 1, to))];
-    elements[from].setAttribute("tabindex", "-1");
-    next.setAttribute("tabindex", "0");
-    next.focus();
+/**
+ * Has the arrow keys, Home and End move the focus among elements, of which only one is reached by Tab. `places` are their rows and columns,
+ * in this order.
+ */
+function rove(elements, places = elements.map((_, index) => [0, index])) {
+  const hold = (at) => elements.forEach((element, index) => element.setAttribute("tabindex", index === at ? "0" : "-1"));
+  const vertical = (index, way) => {
+    const [row, column] = places[index];
+    const beyond = places.map(([r, c], at) => ({ at, far: (r - row) * way, beside: Math.abs(c - column) })).filter((it) => it.far > 0);
+    beyond.sort((a, b) => a.far - b.far || a.beside - b.beside);
+    return beyond[0]?.at;
   };
+  const next = (key, index) => {
+    switch (key) {
+      case "ArrowRight": return index + 1;
+      case "ArrowLeft": return index - 1;
+      case "ArrowDown": return vertical(index, 1);
+      case "ArrowUp": return vertical(index, -1);
+      case "Home": return 0;
+      case "End": return elements.length - 1;
+    }
+  };
+  hold(0);
   elements.forEach((element, index) => {
-    element.addEventListener("focus", () => {
-      elements.forEach((it) => it.setAttribute("tabindex", it === element ? "0" : "-1"));
-    });
+    element.addEventListener("focus", () => hold(index));
     element.addEventListener("keydown", (event) => {
-      const to = {
-        ArrowRight: index + 1, ArrowLeft: index - 1, ArrowDown: index + across, ArrowUp: index - across,
-        Home: 0, End: elements.length - 1,
-      }[event.key];
-      if (to === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (event.ctrlKey || event.metaKey || event.altKey) return;
+      const to = elements[next(event.key, index)];
+      if (!to) return;
       event.preventDefault();
-      if (to >= 0 && to < elements.length) go(index, to);
+      to.focus();
     });
   });
 }

@@ -1,6 +1,7 @@
 // Figures as people read them. What is not known is a dash.
 
 const UNKNOWN = "\u2013";
+const NAMELESS = "(no name)";
 
 /** So many significant digits; very small and very large numbers with a power of ten. */
 function figure(value, digits = 3) {
@@ -31,7 +32,7 @@ function bytes(value, digits = 4) {
 }
 
 /** Bytes at a mark of an axis, without zeros at the end. */
-const byteMark = (value) => bytes(value, 3).replace(/(\.\d*?)0+ /, "$1 ").replace(". ", " ");
+const byteMark = (value, digits) => bytes(value, digits + 2).replace(/(\.\d*?)0+ /, "$1 ").replace(". ", " ");
 
 function count(value) {
   return isNumber(value) ? String(value).replace(/\B(?=(\d{3})+$)/g, "\u202f") : UNKNOWN;

@@ -8,19 +8,29 @@ function meanOf(weights, value) {
   return known.length === 0 ? null : known.reduce((sum, weight) => sum + value(weight) * values(weight), 0) / all;
 }
 
-/** Where each value of a mode is between the least and the largest, from 0 to 1. */
-function shareOf(mode, values) {
-  const known = values.filter((value) => isNumber(value) && (!mode.log || value > 0));
-  if (known.length === 0) return { share: () => 0, low: null, high: null };
-  const [low, high] = extent(known);
+/**
+ * Where each value of a mode is between the least and the largest of the weights in layers, from 0 to 1, and these two. Weights outside of
+ * layers can be beyond them: they would leave the others without a difference.
+ */
+function shareOf(mode, weights, rest) {
+  const isShown = (value) => isNumber(value) && (!mode.log || value > 0);
+  const all = weights.map(mode.value).filter(isShown);
+  if (all.length === 0) return { share: () => 0, low: UNKNOWN, high: UNKNOWN };
+  const outside = new Set(rest);
+  const inside = weights.filter((weight) => !outside.has(weight)).map(mode.value).filter(isShown);
+  const [low, high] = extent(inside.length > 0 ? inside : all);
+  const [least, most] = extent(all);
   const of = mode.log ? Math.log : (value) => value;
   const wide = of(high) - of(low);
-  const share = (value) => (mode.log && value <= 0 ? 0 : wide === 0 ? 0.5 : (of(value) - of(low)) / wide);
-  return { share, low, high };
+  const within = (value) => (wide === 0 ? 0.5 : Math.min(1, Math.max(0, (of(value) - of(low)) / wide)));
+  const ends = [`${least < low ? "\u2264 " : ""}${mode.format(low)}`, `${most > high ? "\u2265 " : ""}${mode.format(high)}`];
+  return { share: (value) => (mode.log && value <= 0 ? 0 : within(value)), low: ends[0], high: ends[1] };
 }
 
 /**
- * A heat map that shows one of several modes: `{id, label, ramp, log, value, text, format}`. `pick` is told the weights of a cell.
+ * A heat map that shows one of several modes: `{id, label, ramp, log, value, brief or text, say, format, unit}`:
+ * colors are those of `value`; a cell has the `brief` of the mean of its weights' values, or the `text` that they share; `say` is all of a
+ * weight, `format` a value in the legend. `pick` is told the weights of a cell.
  * Answers the element, and a function that marks the cell of a weight.
  */
 function heatmap(weights, modes, pick) {
@@ -30,37 +40,39 @@ function heatmap(weights, modes, pick) {
   let picked = null;
   let mode = modes[0];
 
-  const cell = (there, share, children, title) => {
+  const cell = (there, share, children, title, place) => {
     const value = meanOf(there, mode.value);
     const part = isNumber(value) ? share(value) : 0;
     const className = isNumber(value) ? "cell" : "cell none";
     const button = el("button", { type: "button", class: className, title, "aria-label": title, onclick: () => pick(there) }, children);
     button.style.setProperty("--share", `${(100 * part).toFixed(1)}%`);
-    cells.push({ button, there });
+    cells.push({ button, there, place });
     return button;
   };
   const said = (there) => {
+    if (mode.brief) return mode.brief(meanOf(there, mode.value));
     const texts = new Set(there.map(mode.text));
-    return texts.size === 1 ? [...texts][0] : mode.mixed?.(there) ?? mode.format(meanOf(there, mode.value));
+    return texts.size === 1 ? shortened([...texts][0], 24) : mode.format(meanOf(there, mode.value));
   };
-  const title = (there, what) => `${shortened(what, 200)}: ${mode.say?.(there[0]) && there.length === 1 ? mode.say(there[0]) : said(there)}`;
+  const title = (there, what) => `${shortened(what, 200)}: ${there.length === 1 ? mode.say(there[0]) : said(there)}`;
 
   const grid = (share) => {
     const head = places.kinds.map((kind) => el("th", { scope: "col", title: kind }, [el("span", {}, shortened(kind, 34))]));
-    const row = (layer) =>
+    const row = (layer, line) =>
       el("tr", {}, [
         el("th", { scope: "row" }, String(layer)),
-        ...places.kinds.map((kind) => {
+        ...places.kinds.map((kind, column) => {
           const there = places.at(layer, kind);
           if (there.length === 0) return el("td");
           const what = there.length === 1 ? there[0].name : `layer ${layer}, ${kind}, ${there.length} weights`;
-          return el("td", {}, [cell(there, share, said(there), title(there, what))]);
+          return el("td", {}, [cell(there, share, said(there), title(there, what), [line, column])]);
         }),
       ]);
     const table = el("table", { class: "heat turned", "aria-label": `${mode.label} by layer and kind` }, [
       el("thead", {}, [el("tr", {}, [el("td"), ...head])]),
       el("tbody", {}, places.layers.map(row)),
     ]);
+    table.style.minWidth = `${36 + 36 * places.kinds.length}px`;
     const scroll = el("div", { class: "scroll" }, [table]);
     // Names stand upright where each has room.
     const longest = Math.max(...places.kinds.map((kind) => kind.length));
@@ -68,22 +80,25 @@ function heatmap(weights, modes, pick) {
     return scroll;
   };
   const rest = (share) => {
-    const item = (weight) => {
-      const children = [el("span", { class: "name" }, shortened(weight.name, 80)), el("span", {}, mode.text(weight))];
-      return el("li", {}, [cell([weight], share, children, title([weight], weight.name))]);
+    const item = (weight, index) => {
+      const children = [el("span", { class: "name" }, shortened(weight.name || NAMELESS, 80)), el("span", {}, said([weight]))];
+      return el("li", {}, [cell([weight], share, children, title([weight], weight.name), [places.layers.length + index, 0])]);
     };
     return [el("h3", {}, places.layers.length ? "Outside of the layers" : "Weights"), el("ul", { class: "rest" }, places.rest.slice(0, 300).map(item)),
       places.rest.length > 300 && el("p", { class: "soft small" }, `and ${count(places.rest.length - 300)} more, in the table`)];
   };
   const draw = () => {
     cells.length = 0;
-    const { share, low, high } = shareOf(mode, weights.map(mode.value));
+    const { share, low, high } = shareOf(mode, weights, places.rest);
     const legend = el("p", { class: `legend ${mode.ramp}` }, [
-      el("span", { class: "end" }, mode.format(low)), el("i", { "aria-hidden": "true" }), el("span", { class: "end" }, mode.format(high)), el("span", {}, mode.unit),
+      el("span", { class: "end" }, low),
+      low !== high && el("i", { "aria-hidden": "true" }),
+      low !== high && el("span", { class: "end" }, high),
+      el("span", {}, mode.unit),
     ]);
     box.className = mode.ramp;
     box.replaceChildren(...[places.layers.length > 0 && grid(share), legend, ...(places.rest.length ? rest(share) : [])].filter(Boolean));
-    rove(cells.map((it) => it.button), Math.max(1, places.kinds.length));
+    rove(cells.map((it) => it.button), cells.map((it) => it.place));
     mark(picked);
   };
   const mark = (weight) => {

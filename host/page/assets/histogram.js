@@ -40,7 +40,7 @@ function histogram(label, given, className) {
       "aria-valuenow": middle + 1, "aria-valuetext": say(middle),
     });
     const drawing = shape("svg", { viewBox: `0 0 ${width} ${height}`, height, role: "group", "aria-label": label }, [
-      axes(area, across, up, { x: { label: "", format: (it) => figure(it, 2) }, y: { label: "", format: countMark } }),
+      axes(area, across, up, { x: { label: "", format: figure }, y: { label: "", format: countMark } }),
       ...bars,
       cover,
     ]);

@@ -3,8 +3,8 @@
 const weights = list(data.weights).map((weight) => ({ ...weight, name: String(weight?.name ?? ""), encoding: named(weight?.encoding) }));
 const total = data.total ?? {};
 const measure = data.measure ?? {};
-const isKl = measure.kind !== "outputs";
-const LOSS = isKl ? "KL divergence" : "Error of the outputs";
+const isKl = measure.kind === "kl";
+const LOSS = isKl ? "KL divergence" : measure.kind === "outputs" ? "Error of the outputs" : "Loss";
 const lossUnit = isKl ? " nats" : "";
 const loss = (value) => (isNumber(value) ? figure(value) + lossUnit : UNKNOWN);
 const rms = (weight) => (isNumber(weight.rel_error) ? Math.sqrt(weight.rel_error) : null);
@@ -14,14 +14,14 @@ const allLoss = sumOf(weights, "loss");
 function heading() {
   const file = fileName(data.file) || "a model";
   document.title = `A plan for ${shortened(file, 80)}`;
-  const measured = [
-    isKl ? "The loss is the Kullback-Leibler divergence of the next token\u2019s distribution from that of the file" : "The loss is the relative error of the outputs",
-    measure.source && ` on ${measure.source}`,
-    isNumber(measure.tokens) && `, ${many(measure.tokens, "token")}`,
-  ].filter(Boolean).join("");
+  const what = {
+    kl: "The loss is the Kullback-Leibler divergence of the next token\u2019s distribution from that of the file",
+    outputs: "The loss is the relative error of the outputs",
+  }[measure.kind];
+  const parts = [what, measure.source && ` on ${measure.source}`, isNumber(measure.tokens) && `, ${many(measure.tokens, "token")}`];
   return el("header", {}, [
     el("h1", {}, `A plan for ${file}`),
-    el("p", { class: "soft" }, `${measured}.`),
+    what && el("p", { class: "soft" }, `${parts.filter(Boolean).join("")}.`),
   ]);
 }
 
@@ -42,38 +42,42 @@ function summary() {
 const isPlan = (candidate) => candidate.name === "plan";
 
 function candidates() {
-  const given = list(data.candidates).map((it) => ({ ...it, name: String(it.name ?? "") }));
-  const itself = { name: "plan", bytes: total.bytes, bits: total.bits, loss: total.loss ?? total.predicted_loss };
-  return given.some(isPlan) ? given : [itself, ...given];
+  const given = list(data.candidates).map((it) => ({ ...it, name: String(it?.name ?? "") }));
+  const itself = { ...total, name: "plan" };
+  const all = given.some(isPlan) ? given : [itself, ...given];
+  return all.map((it) => (isPlan(it) && !isNumber(it.loss) ? { ...it, loss: total.predicted_loss, predicted: true } : it));
 }
+
+const measured = () => candidates().filter((it) => isNumber(it.loss) && !it.predicted);
 
 function frontier() {
   const known = list(data.frontier).filter((it) => isNumber(it.bytes) && isNumber(it.predicted_loss)).sort((a, b) => a.bytes - b.bytes);
-  const points = known.map((it) => ({
+  const every = Math.ceil(known.length / 150);
+  const points = known.filter((_, index) => index % every === 0).map((it) => ({
     x: it.bytes, y: it.predicted_loss, className: "small", text: `${bytes(it.bytes)}, ${bits(it.bits)} bits\npredicted: ${loss(it.predicted_loss)}`,
   }));
   for (const it of candidates().filter((it) => it.bytes > 0)) {
     points.push({
       x: it.bytes, y: it.loss, label: it.name, className: isPlan(it) ? "main" : "other",
-      text: `${shortened(it.name, 80)}\n${bytes(it.bytes)}, ${bits(it.bits)} bits\n${loss(it.loss)}`,
+      text: `${shortened(it.name, 80)}\n${bytes(it.bytes)}, ${bits(it.bits)} bits\n${it.predicted ? "predicted: " : ""}${loss(it.loss)}`,
     });
   }
   const target = data.target?.bytes;
   const drawing = chart({
     label: "Loss over size", height: 380, points,
     x: { label: "bytes of the weights", format: byteMark },
-    y: { label: `${LOSS}${isKl ? ", nats" : ""} (logarithmic)`, log: true, format: (value) => figure(value, 1) },
+    y: { label: `${LOSS}${isKl ? ", nats" : ""} (logarithmic)`, log: true, format: figure },
     line: known.map((it) => [it.bytes, it.predicted_loss]),
     rule: isNumber(target) ? { x: target, label: `target, ${bytes(target)}` } : undefined,
   });
-  const notes = known.length > 0 ? "The line is what plans of other sizes are predicted to lose; the circles were measured." : "The circles were measured.";
-  return section("Loss over size", null, [drawing, el("p", { class: "soft small" }, notes), compared()]);
+  const notes = [known.length > 0 && "The line is what plans of other sizes are predicted to lose.", measured().length > 0 && "The circles were measured."];
+  return section("Loss over size", null, [drawing, el("p", { class: "soft small" }, notes.filter(Boolean).join(" ")), compared()]);
 }
 
 function compared() {
   const all = candidates();
   const base = all.find(isPlan)?.loss;
-  const heads = [{ label: "Candidate" }, { label: "Loss", number: true }, { label: "Ratio", number: true }, { label: "Size", number: true }, { label: "Bits", number: true }];
+  const heads = [{ label: "Candidate" }, ...["Loss", "Ratio", "Size", "Bits"].map((label) => ({ label, number: true }))];
   const row = (it) => ({
     cells: [it.name, figure(it.loss), isNumber(it.loss) && base > 0 ? `${figure(it.loss / base)} \u00d7` : UNKNOWN, bytes(it.bytes), bits(it.bits)],
     selected: isPlan(it),
@@ -85,12 +89,12 @@ const said = (weight) => `${weight.encoding}, ${bits(weight.bits)} bits, error $
 
 const MODES = [
   { id: "encoding", label: "Encoding", ramp: "bits", value: (it) => it.bits, text: (it) => it.encoding, say: said,
-    mixed: () => "mixed", format: bits, unit: "bits a value" },
-  { id: "error", label: "Error", ramp: "error", log: true, value: rms, text: (it) => (isNumber(rms(it)) ? short(100 * rms(it)) : UNKNOWN), say: said,
+    format: bits, unit: "bits a value" },
+  { id: "error", label: "Error", ramp: "error", log: true, value: rms, brief: (value) => (isNumber(value) ? short(100 * value) : UNKNOWN), say: said,
     format: (value) => percent(value, 2), unit: "root of the mean squared error, as a part of the weight\u2019s; logarithmic" },
-  { id: "sensitivity", label: "Sensitivity", ramp: "sense", log: true, value: (it) => it.sensitivity, text: (it) => short(it.sensitivity), say: said,
+  { id: "sensitivity", label: "Sensitivity", ramp: "sense", log: true, value: (it) => it.sensitivity, brief: short, say: said,
     format: (value) => figure(value, 2), unit: "loss for a relative squared error of 1; logarithmic" },
-  { id: "loss", label: "Loss", ramp: "error", log: true, value: (it) => it.loss, text: (it) => short(it.loss), say: said,
+  { id: "loss", label: "Loss", ramp: "error", log: true, value: (it) => it.loss, brief: short, say: said,
     format: (value) => figure(value, 2), unit: "predicted loss of each weight; logarithmic" },
 ];
 
@@ -101,14 +105,14 @@ function alternatives(weight) {
   const all = [...others, weight].sort((a, b) => (a.bytes ?? 0) - (b.bytes ?? 0));
   const text = (it) => `${shortened(it.encoding, 60)}\n${bytes(it.bytes)}, ${bits(it.bits)} bits\nloss ${figure(it.loss)}`;
   const point = (it) => ({ x: it.bytes, y: it.loss, label: it.encoding, className: it === weight ? "main" : "", text: text(it) });
-  const heads = [{ label: "Encoding" }, { label: "Bits", number: true }, { label: "Size", number: true }, { label: "Error", number: true }, { label: "Loss", number: true }];
-  const row = (it) => ({ cells: [it.encoding, bits(it.bits), bytes(it.bytes), percent(rms(it), 2), figure(it.loss)], selected: it === weight });
+  const heads = [{ label: "Encoding" }, ...["Loss", "Error", "Size", "Bits"].map((label) => ({ label, number: true }))];
+  const row = (it) => ({ cells: [it.encoding, figure(it.loss), percent(rms(it), 2), bytes(it.bytes), bits(it.bits)], selected: it === weight });
   return [
     el("h3", {}, "Its alternatives: predicted loss over size"),
     chart({
       label: "Loss of the alternatives over their size", height: 240, points: all.map(point),
       x: { label: "bytes of this weight", format: byteMark },
-      y: { label: "loss (logarithmic)", log: true, format: (value) => figure(value, 1) },
+      y: { label: "loss (logarithmic)", log: true, format: figure },
     }),
     smallTable("Alternatives", heads, all.map(row)),
   ];
@@ -116,9 +120,9 @@ function alternatives(weight) {
 
 function details(place, weight, together, pick) {
   const others = together.length > 1 && el("div", { class: "others", role: "group", "aria-label": "Weights of this cell" }, together.slice(0, 300).map((it) =>
-    el("button", { type: "button", class: "plain", "aria-pressed": String(it === weight), onclick: () => pick([it], together) }, shortened(it.name, 60))));
+    el("button", { type: "button", class: "plain", "aria-pressed": String(it === weight), onclick: () => pick([it], together) }, shortened(it.name || NAMELESS, 60))));
   place.replaceChildren(...[
-    el("h2", { class: "name" }, weight.name),
+    el("h2", { class: "name" }, weight.name || NAMELESS),
     others,
     weight.reason && el("p", { class: "reason" }, String(weight.reason)),
     facts([

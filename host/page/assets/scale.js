@@ -1,6 +1,6 @@
 // Scales from values to pixels, and where their marks are.
 
-const extent = (values) => [Math.min(...values), Math.max(...values)];
+const extent = (values) => values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
 
 /** Round numbers from `low` to `high`, about so many. */
 function roundNumbers(low, high, about) {

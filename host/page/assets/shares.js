@@ -15,8 +15,8 @@ function shares(weights, { label, of }) {
   const all = Math.max(1, sumOf(weights, "bytes"));
   const largest = Math.max(1, ...shared.map((it) => it.bytes));
   const rows = shared.slice(0, 40).map(({ name, there, bytes: size, values }) => ({
-    cells: [name, count(there.length), values > 0 ? bits((8 * size) / values) : UNKNOWN, bytes(size), percent(size / all), of(there), { bar: size / largest }],
+    cells: [name, bytes(size), { bar: size / largest }, percent(size / all), values > 0 ? bits((8 * size) / values) : UNKNOWN, count(there.length), of(there)],
   }));
-  const numbers = ["Weights", "Bits", "Size", "Part", label].map((label) => ({ label, number: true }));
-  return section("Where the bytes go", null, [smallTable("Bytes by encoding", [{ label: "Encoding" }, ...numbers, { label: "" }], rows)]);
+  const heads = ["Encoding", "Size", "", "Part", "Bits", "Weights", label].map((label, index) => ({ label, number: index > 0 }));
+  return section("Where the bytes go", null, [smallTable("Bytes by encoding", heads, rows)]);
 }

@@ -31,7 +31,7 @@ function weightTable(rows, columns, first, pick) {
         return el("td", { class: className || null, title: column.long ? shortened(column.text(row), 1000) : null }, shortened(column.text(row), 300));
       }
       return el("th", { scope: "row" }, [
-        el("button", { type: "button", title: row.name, onclick: () => pick(row) }, shortened(row.name, 120)),
+        el("button", { type: "button", title: row.name, onclick: () => pick(row) }, shortened(row.name || NAMELESS, 120)),
       ]);
     });
     const line = el("tr", { "aria-current": String(row === picked) }, cells);
