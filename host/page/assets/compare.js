@@ -9,6 +9,8 @@ const all = list(data.weights).map((weight) => {
   const values = list(weight?.shape).reduce((product, it) => product * it, 1);
   return { ...weight, name: String(weight?.name ?? ""), encoding: named(weight?.encoding), values, bytes: isNumber(weight?.bits) ? Math.round((weight.bits * values) / 8) : null };
 });
+/** The histogram of each weight's values, which are the same in every encoding. */
+const valuesOf = new Map(all.filter((it) => it.histograms?.values).reverse().map((it) => [it.name, it.histograms.values]));
 const weightsOf = (candidate) => (candidate === null ? all : all.filter((weight) => weight.encoding === candidate));
 
 const nameOf = (candidate) => candidate ?? (data.b ? fileName(data.b) : all[0]?.encoding ?? UNKNOWN);
@@ -93,7 +95,8 @@ const MODES = [
 function details(place, weight, together, pick) {
   const others = together.length > 1 && el("div", { class: "others", role: "group", "aria-label": "Weights of this cell" }, together.slice(0, 300).map((it) =>
     el("button", { type: "button", class: "plain", "aria-pressed": String(it === weight), onclick: () => pick([it], together) }, shortened(it.name || NAMELESS, 60))));
-  const { values, error } = weight.histograms ?? {};
+  const error = weight.histograms?.error;
+  const values = weight.histograms?.values ?? (error && valuesOf.get(weight.name));
   const counted = values || error
     ? [el("h3", {}, "Its values"), histogram("Histogram of the values", values, ""),
       el("h3", {}, "Their errors"), histogram("Histogram of the errors", error, "other"),

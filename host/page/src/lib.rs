@@ -35,7 +35,7 @@ const SHARED: [&str; 9] = [
 ///
 /// Figures that are missing or null are shown as such; so is a comparison of no weights.
 pub fn compare(report: &Value) -> String {
-    page("bitquilt compare", include_str!("../assets/compare.js"), report)
+    page("bitquilt compare", include_str!("../assets/compare.js"), &data::with_values_once(report))
 }
 
 /// The page of what `bitquilt plan --json` prints: loss over size, the encoding, error and sensitivity of each weight by layer and kind,

@@ -227,7 +227,28 @@ fn a_comparison_shows_encodings_and_histograms() {
     let count = |bin: usize| counts[bin].as_f64().unwrap();
     let step = |a: usize, b: usize| (heights[a] - heights[b]) / (count(a).ln() - count(b).ln());
     assert!((step(31, 20) - step(31, 14)).abs() < 1e-3 * step(31, 20), "{heights:?}");
+    // The weight stays where the encoding changes.
+    browser.tap(r#".candidates input[value="iq4_nl"]"#);
+    assert_eq!(browser.text(".details h2"), "blk.12.ffn_up.weight");
+    assert!(browser.text(".details dl").contains("iq4_nl, 4.50 bits a value"));
     assert!(browser.complaints().is_empty(), "{:?}", browser.complaints());
+}
+
+#[test]
+fn what_is_wrong_with_a_page_is_noticed() {
+    let Some(mut browser) = Browser::start() else { return };
+    let page = bitquilt_page::plan(&fixtures::plan());
+    for (place, wrong) in [
+        ("<main", r#"<img src="https://localhost/x.png"><main"#),
+        ("<main", r#"<b onclick="1">x</b><main"#),
+        ("\"use strict\";", "\"use strict\"; null.x;"),
+        ("\"use strict\";", "\"use strict\"; console.error(1);"),
+    ] {
+        let changed = page.replacen(place, wrong, 1);
+        assert_ne!(changed, page);
+        browser.open(&changed, DESK);
+        assert!(!browser.complaints().is_empty(), "{wrong}");
+    }
 }
 
 #[test]
