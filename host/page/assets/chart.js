@@ -72,8 +72,8 @@ function labels(points, area) {
       const left = px + dx - { start: 0, end: wide, middle: wide / 2 }[anchor];
       return { dx, dy, anchor, left, right: left + wide, top: py + dy - 11, bottom: py + dy + 3 };
     };
-    const found =
-      near.map(boxed).find((box) => isFree(box, [...taken, ...small])) ?? [...near, ...further].map(boxed).find((box) => isFree(box, taken));
+    const first = (places, taken) => places.map(boxed).find((box) => isFree(box, taken));
+    const found = first(near, [...taken, ...small]) ?? first([...near, ...further], taken);
     if (!found) return null;
     taken.push(found);
     return shape("text", { class: `label ${className ?? ""}`, x: px + found.dx, y: py + found.dy, "text-anchor": found.anchor }, text);

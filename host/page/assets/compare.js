@@ -7,7 +7,8 @@ const partOf = (key, candidate) => (candidate === null ? data[key] : data[key]?.
 
 const all = list(data.weights).map((weight) => {
   const values = list(weight?.shape).reduce((product, it) => product * it, 1);
-  return { ...weight, name: String(weight?.name ?? ""), encoding: named(weight?.encoding), values, bytes: isNumber(weight?.bits) ? Math.round((weight.bits * values) / 8) : null };
+  const bytes = isNumber(weight?.bits) ? Math.round((weight.bits * values) / 8) : null;
+  return { ...weight, name: String(weight?.name ?? ""), encoding: named(weight?.encoding), values, bytes };
 });
 /** The histogram of each weight's values, which are the same in every encoding. */
 const valuesOf = new Map(all.filter((it) => it.histograms?.values).reverse().map((it) => [it.name, it.histograms.values]));
@@ -16,11 +17,13 @@ const weightsOf = (candidate) => (candidate === null ? all : all.filter((weight)
 const nameOf = (candidate) => candidate ?? (data.b ? fileName(data.b) : all[0]?.encoding ?? UNKNOWN);
 /** An error; null stands for one that is infinite. */
 const relative = (it, digits = 2) => (it?.rel_rms === null ? "infinite" : percent(it?.rel_rms, digits));
+const cosine = (it) => (isNumber(it?.cosine) ? it.cosine.toFixed(6) : UNKNOWN);
 const decibels = (it) => (isNumber(it?.snr_db) ? `${it.snr_db.toFixed(1)} dB` : it?.max_abs === 0 ? "exact" : UNKNOWN);
 
 function heading() {
   const a = fileName(data.a) || "The reference";
-  const what = data.b ? `${fileName(data.b)} beside ${a}` : `${a} in ${candidates[0] === null ? nameOf(null) : many(candidates.length, "encoding")}`;
+  const encoding = candidates[0] === null ? nameOf(null) : many(candidates.length, "encoding");
+  const what = data.b ? `${fileName(data.b)} beside ${a}` : `${a} in ${encoding}`;
   document.title = shortened(what, 120);
   const paths = data.b ? `A, the reference, is ${data.a}; B is ${data.b}.` : data.a ? `The reference is ${data.a}.` : "";
   return el("header", {}, [el("h1", {}, what), paths && el("p", { class: "soft" }, paths)]);
@@ -33,20 +36,24 @@ function summary(candidate) {
   return tiles([
     { label: "Bits a value", figure: bits(total?.bits), note: `${many(number, "weight")}, ${bytes(total?.bytes)}` },
     { label: "Error", figure: relative(total), note: `at most ${figure(total?.max_abs)}` },
-    { label: "Signal to noise", figure: decibels(total), note: `cosine ${isNumber(total?.cosine) ? total.cosine.toFixed(6) : UNKNOWN}` },
+    { label: "Signal to noise", figure: decibels(total), note: `cosine ${cosine(total)}` },
     kl && { label: "KL divergence, nats", figure: figure(kl.mean), note: `median ${figure(kl.median)}, 99 % up to ${figure(kl.p99)}` },
     isNumber(top1) && { label: "Same best token", figure: percent(top1), note: "of the positions" },
     perplexity && { label: "Perplexity", figure: figure(perplexity.b, 4), note: `${figure(perplexity.a, 4)} in the reference` },
-    outputs && { label: "Error of the outputs", figure: relative(outputs), note: `cosine ${isNumber(outputs.cosine) ? outputs.cosine.toFixed(6) : UNKNOWN}` },
+    outputs && { label: "Error of the outputs", figure: relative(outputs), note: `cosine ${cosine(outputs)}` },
   ]);
 }
 
 /** Measures of loss that the candidates have: what was measured first. */
 function measures() {
+  const ofWeights = (it) => partOf("total", it)?.rel_rms;
+  const ofOutputs = (it) => partOf("outputs", it)?.rel_rms;
+  const ofText = (it) => partOf("kl", it)?.mean;
+  const part = (value) => percent(value, 2);
   return [
-    { id: "kl", label: "KL divergence", axis: "KL divergence, nats (logarithmic)", of: (it) => partOf("kl", it)?.mean, text: (value) => `${figure(value)} nats` },
-    { id: "outputs", label: "Error of outputs", axis: "error of the outputs (logarithmic)", of: (it) => partOf("outputs", it)?.rel_rms, text: (value) => percent(value, 2) },
-    { id: "weights", label: "Error of weights", axis: "error of the weights (logarithmic)", of: (it) => partOf("total", it)?.rel_rms, text: (value) => percent(value, 2) },
+    { id: "kl", label: "KL divergence", axis: "KL divergence, nats (logarithmic)", of: ofText, text: (value) => `${figure(value)} nats` },
+    { id: "outputs", label: "Error of outputs", axis: "error of the outputs (logarithmic)", of: ofOutputs, text: part },
+    { id: "weights", label: "Error of weights", axis: "error of the weights (logarithmic)", of: ofWeights, text: part },
   ].filter((measure) => candidates.some((it) => isNumber(measure.of(it))));
 }
 
@@ -72,13 +79,14 @@ function encodings(pick) {
   };
   if (known.length > 0) draw(known[0]);
   const tools = known.length > 1 && choice("Loss", known, known[0].id, (id) => draw(known.find((it) => it.id === id)));
-  const heads = [{ label: "Encoding" }, ...[...known.map((it) => it.label), "Size", "Bits", "Weights"].map((label) => ({ label, number: true }))];
+  const heads = headings("Encoding", ...known.map((it) => it.label), "Size", "Bits", "Weights");
   const row = (it) => {
     const total = partOf("total", it) ?? {};
     const losses = known.map((measure) => (isNumber(measure.of(it)) ? measure.text(measure.of(it)) : UNKNOWN));
     return { cells: [nameOf(it), ...losses, bytes(total.bytes), bits(total.bits), count(weightsOf(it).length)] };
   };
-  const note = !alike && el("p", { class: "soft small" }, "Not every encoding takes every weight: figures are those of the weights that it takes.");
+  const few = "Not every encoding takes every weight: figures are those of the weights that it takes.";
+  const note = !alike && el("p", { class: "soft small" }, few);
   return section("Loss over size", tools, [place, smallTable("Encodings", heads, candidates.map(row)), note]);
 }
 
@@ -92,30 +100,28 @@ const MODES = [
     format: bits, unit: "bits a value" },
 ];
 
-function details(place, weight, together, pick) {
-  const others = together.length > 1 && el("div", { class: "others", role: "group", "aria-label": "Weights of this cell" }, together.slice(0, 300).map((it) =>
-    el("button", { type: "button", class: "plain", "aria-pressed": String(it === weight), onclick: () => pick([it], together) }, shortened(it.name || NAMELESS, 60))));
+function describe(weight) {
   const error = weight.histograms?.error;
   const values = weight.histograms?.values ?? (error && valuesOf.get(weight.name));
-  const counted = values || error
-    ? [el("h3", {}, "Its values"), histogram("Histogram of the values", values, ""),
-      el("h3", {}, "Their errors"), histogram("Histogram of the errors", error, "other"),
-      el("p", { class: "soft small" }, "Counts are on a logarithmic scale. The first and the last bin have all that is beyond them.")]
-    : [];
-  place.replaceChildren(...[
-    el("h2", { class: "name" }, weight.name || NAMELESS),
-    others,
+  const note = "Counts are on a logarithmic scale. The first and the last bin have all that is beyond them.";
+  const counted = [
+    el("h3", {}, "Its values"),
+    histogram("Histogram of the values", values, ""),
+    el("h3", {}, "Their errors"),
+    histogram("Histogram of the errors", error, "other"),
+    el("p", { class: "soft small" }, note),
+  ];
+  return [
     facts([
       ["Encoding", `${weight.encoding}, ${bits(weight.bits)} bits a value`],
       ["Shape", shaped(weight.shape)],
       ["Size", bytes(weight.bytes)],
       ["Error", `${relative(weight)}, at most ${figure(weight.max_abs)}`],
       ["Signal to noise", decibels(weight)],
-      ["Cosine", isNumber(weight.cosine) ? weight.cosine.toFixed(6) : UNKNOWN],
+      ["Cosine", cosine(weight)],
     ]),
-    ...counted,
-  ].filter(Boolean));
-  place.scrollTop = 0;
+    ...(values || error ? counted : []),
+  ];
 }
 
 const worst = (it) => (it.rel_rms === null ? Infinity : it.rel_rms);
@@ -127,7 +133,7 @@ const COLUMNS = [
   { key: "error", label: "Error", number: true, value: worst, text: (it) => relative(it) },
   { key: "largest", label: "Largest error", number: true, value: (it) => it.max_abs, text: (it) => figure(it.max_abs) },
   { key: "snr", label: "Signal to noise", number: true, value: (it) => it.snr_db, text: decibels },
-  { key: "cosine", label: "Cosine", number: true, value: (it) => it.cosine, text: (it) => (isNumber(it.cosine) ? it.cosine.toFixed(6) : UNKNOWN) },
+  { key: "cosine", label: "Cosine", number: true, value: (it) => it.cosine, text: (it) => (cosine(it)) },
   { key: "shape", label: "Shape", number: true, value: (it) => it.values, text: (it) => shaped(it.shape) },
 ];
 
@@ -137,30 +143,24 @@ let chosen;
 function body(candidate) {
   const weights = weightsOf(candidate);
   if (weights.length === 0) return [section("Weights", null, [el("p", { class: "soft" }, "No weights were compared.")])];
-  const panel = el("section", { class: "details", "aria-label": "The weight that was chosen" });
-  const pick = (picked, together = picked, isFirst = false) => {
-    chosen = picked[0].name;
-    details(panel, picked[0], together, pick);
-    map.mark(picked[0]);
-    table.mark(picked[0]);
-    if (!isFirst) panel.scrollIntoView({ block: "nearest" });
-  };
-  const map = heatmap(weights, MODES, (there) => pick(there));
-  const table = weightTable(weights, COLUMNS, { key: "error", descending: true }, (row) => pick([row], map.at(row)));
-  const first = weights.find((it) => it.name === chosen) ?? weights.reduce((most, it) => (worst(it) > worst(most) ? it : most));
-  pick([first], map.at(first), true);
-  return [
-    el("div", { class: "columns" }, [section("By layer and kind", map.tools, [map.box]), panel]),
-    new Set(weights.map((it) => it.encoding)).size > 1 && shares(weights, { label: "Mean error", of: (there) => percent(meanOf(there, (it) => it.rel_rms), 2) }),
-    section("All weights", table.tools, table.parts, { class: "rows" }),
-  ].filter(Boolean);
+  const meanError = (there) => percent(meanOf(there, (it) => it.rel_rms), 2);
+  const isMixed = new Set(weights.map((it) => it.encoding)).size > 1;
+  return explorer(weights, {
+    modes: MODES,
+    columns: COLUMNS,
+    sort: { key: "error", descending: true },
+    first: weights.find((it) => it.name === chosen) ?? weights.reduce((most, it) => (worst(it) > worst(most) ? it : most)),
+    describe,
+    chose: (weight) => (chosen = weight.name),
+    between: isMixed && shares(weights, { label: "Mean error", of: meanError }),
+  });
 }
 
 function outputs(candidate) {
   const byName = Object.entries(partOf("outputs", candidate)?.by_name ?? {});
   if (byName.length < 2) return null;
-  const heads = [{ label: "Output" }, { label: "Error", number: true }, { label: "Cosine", number: true }];
-  const row = ([name, it]) => ({ cells: [name, relative(it), isNumber(it.cosine) ? it.cosine.toFixed(6) : UNKNOWN] });
+  const heads = headings("Output", "Error", "Cosine");
+  const row = ([name, it]) => ({ cells: [name, relative(it), cosine(it)] });
   return section("Outputs", null, [smallTable("Outputs", heads, byName.map(row))]);
 }
 

@@ -51,6 +51,9 @@ function facts(pairs) {
   return el("dl", { class: "facts" }, rows.flatMap(([name, text]) => [el("dt", {}, name), el("dd", {}, text)]));
 }
 
+/** The columns of a table, the first of which has texts and the others numbers. */
+const headings = (first, ...others) => [{ label: first }, ...others.map((label) => ({ label, number: true }))];
+
 /** A section with a heading. */
 function section(title, tools, children, attributes) {
   const head = el("div", { class: "head" }, [el("h2", {}, title), tools]);

@@ -39,7 +39,11 @@ function count(value) {
 }
 
 /** A count at a mark of an axis. */
-const countMark = (value) => (value >= 1e4 && Number.isInteger(Math.log10(value)) ? `10${raised(Math.log10(value))}` : value < 1 ? "" : count(value));
+function countMark(value) {
+  if (value < 1) return "";
+  const power = Math.log10(value);
+  return power >= 4 && Number.isInteger(power) ? `10${raised(power)}` : count(value);
+}
 
 const bits = (value) => (isNumber(value) ? value.toFixed(2) : UNKNOWN);
 const percent = (value, digits = 1) => (isNumber(value) ? `${(100 * value).toFixed(digits)} %` : UNKNOWN);

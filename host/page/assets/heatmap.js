@@ -1,5 +1,8 @@
 // Heat maps of weights by layer and kind.
 
+/** The most weights outside of layers that are drawn. */
+const MOST_REST = 300;
+
 /** The mean of a figure over weights, by their number of values; null where it is not known. */
 function meanOf(weights, value) {
   const known = weights.filter((weight) => isNumber(value(weight)));
@@ -84,8 +87,12 @@ function heatmap(weights, modes, pick) {
       const children = [el("span", { class: "name" }, shortened(weight.name || NAMELESS, 80)), el("span", {}, said([weight]))];
       return el("li", {}, [cell([weight], share, children, title([weight], weight.name), [places.layers.length + index, 0])]);
     };
-    return [el("h3", {}, places.layers.length ? "Outside of the layers" : "Weights"), el("ul", { class: "rest" }, places.rest.slice(0, 300).map(item)),
-      places.rest.length > 300 && el("p", { class: "soft small" }, `and ${count(places.rest.length - 300)} more, in the table`)];
+    const more = places.rest.length - MOST_REST;
+    return [
+      el("h3", {}, places.layers.length ? "Outside of the layers" : "Weights"),
+      el("ul", { class: "rest" }, places.rest.slice(0, MOST_REST).map(item)),
+      more > 0 && el("p", { class: "soft small" }, `and ${count(more)} more, in the table`),
+    ];
   };
   const draw = () => {
     cells.length = 0;

@@ -6,6 +6,7 @@ const measure = data.measure ?? {};
 const isKl = measure.kind === "kl";
 const LOSS = isKl ? "KL divergence" : measure.kind === "outputs" ? "Error of the outputs" : "Loss";
 const lossUnit = isKl ? " nats" : "";
+const shortPercent = (value) => (isNumber(value) ? short(100 * value) : UNKNOWN);
 const loss = (value) => (isNumber(value) ? figure(value) + lossUnit : UNKNOWN);
 const rms = (weight) => (isNumber(weight.rel_error) ? Math.sqrt(weight.rel_error) : null);
 const short = (value) => (isNumber(value) && value > 0 && value < 0.01 ? value.toExponential(0) : figure(value, 2));
@@ -31,11 +32,13 @@ function summary() {
     ? `of at most ${bytes(target.bytes)}${total.bytes <= target.bytes ? `, ${percent(total.bytes / target.bytes, 2)} used` : ""}`
     : isNumber(target.bits) ? `for at most ${bits(target.bits)} bits a value` : undefined;
   const ratio = isNumber(total.loss) && total.loss > 0 && isNumber(total.predicted_loss) ? total.predicted_loss / total.loss : null;
+  const covered = `${many(weights.length, "weight")}, ${count(total.values ?? sumOf(weights, "values"))} values`;
+  const against = ratio === null ? undefined : `${ratio.toFixed(2)} times the measured`;
   return tiles([
     { label: "Size", figure: bytes(total.bytes), note: aim },
-    { label: "Bits a value", figure: bits(total.bits), note: `${many(weights.length, "weight")}, ${count(total.values ?? sumOf(weights, "values"))} values` },
+    { label: "Bits a value", figure: bits(total.bits), note: covered },
     { label: `${LOSS}, measured`, figure: loss(total.loss), note: isNumber(total.loss) ? "of the whole plan" : "not measured" },
-    { label: `${LOSS}, predicted`, figure: loss(total.predicted_loss), note: ratio === null ? undefined : `${ratio.toFixed(2)} times the measured` },
+    { label: `${LOSS}, predicted`, figure: loss(total.predicted_loss), note: against },
   ]);
 }
 
@@ -54,7 +57,10 @@ function frontier() {
   const known = list(data.frontier).filter((it) => isNumber(it.bytes) && isNumber(it.predicted_loss)).sort((a, b) => a.bytes - b.bytes);
   const every = Math.ceil(known.length / 150);
   const points = known.filter((_, index) => index % every === 0).map((it) => ({
-    x: it.bytes, y: it.predicted_loss, className: "small", text: `${bytes(it.bytes)}, ${bits(it.bits)} bits\npredicted: ${loss(it.predicted_loss)}`,
+    x: it.bytes,
+    y: it.predicted_loss,
+    className: "small",
+    text: `${bytes(it.bytes)}, ${bits(it.bits)} bits\npredicted: ${loss(it.predicted_loss)}`,
   }));
   for (const it of candidates().filter((it) => it.bytes > 0)) {
     points.push({
@@ -70,27 +76,32 @@ function frontier() {
     line: known.map((it) => [it.bytes, it.predicted_loss]),
     rule: isNumber(target) ? { x: target, label: `target, ${bytes(target)}` } : undefined,
   });
-  const notes = [known.length > 0 && "The line is what plans of other sizes are predicted to lose.", measured().length > 0 && "The circles were measured."];
+  const notes = [
+    known.length > 0 && "The line is what plans of other sizes are predicted to lose.",
+    measured().length > 0 && "The circles were measured.",
+  ];
   return section("Loss over size", null, [drawing, el("p", { class: "soft small" }, notes.filter(Boolean).join(" ")), compared()]);
 }
 
 function compared() {
   const all = candidates();
   const base = all.find(isPlan)?.loss;
-  const heads = [{ label: "Candidate" }, ...["Loss", "Ratio", "Size", "Bits"].map((label) => ({ label, number: true }))];
+  const heads = headings("Candidate", "Loss", "Ratio", "Size", "Bits");
+  const ratio = (it) => (isNumber(it.loss) && base > 0 ? `${figure(it.loss / base)} \u00d7` : UNKNOWN);
   const row = (it) => ({
-    cells: [it.name, figure(it.loss), isNumber(it.loss) && base > 0 ? `${figure(it.loss / base)} \u00d7` : UNKNOWN, bytes(it.bytes), bits(it.bits)],
+    cells: [it.name, figure(it.loss), ratio(it), bytes(it.bytes), bits(it.bits)],
     selected: isPlan(it),
   });
   return smallTable("Candidates that were measured", heads, all.map(row));
 }
 
-const said = (weight) => `${weight.encoding}, ${bits(weight.bits)} bits, error ${percent(rms(weight))}, sensitivity ${figure(weight.sensitivity)}`;
+const said = (weight) =>
+  `${weight.encoding}, ${bits(weight.bits)} bits, error ${percent(rms(weight))}, sensitivity ${figure(weight.sensitivity)}`;
 
 const MODES = [
   { id: "encoding", label: "Encoding", ramp: "bits", value: (it) => it.bits, text: (it) => it.encoding, say: said,
     format: bits, unit: "bits a value" },
-  { id: "error", label: "Error", ramp: "error", log: true, value: rms, brief: (value) => (isNumber(value) ? short(100 * value) : UNKNOWN), say: said,
+  { id: "error", label: "Error", ramp: "error", log: true, value: rms, brief: shortPercent, say: said,
     format: (value) => percent(value, 2), unit: "root of the mean squared error, as a part of the weight\u2019s; logarithmic" },
   { id: "sensitivity", label: "Sensitivity", ramp: "sense", log: true, value: (it) => it.sensitivity, brief: short, say: said,
     format: (value) => figure(value, 2), unit: "loss for a relative squared error of 1; logarithmic" },
@@ -105,8 +116,11 @@ function alternatives(weight) {
   const all = [...others, weight].sort((a, b) => (a.bytes ?? 0) - (b.bytes ?? 0));
   const text = (it) => `${shortened(it.encoding, 60)}\n${bytes(it.bytes)}, ${bits(it.bits)} bits\nloss ${figure(it.loss)}`;
   const point = (it) => ({ x: it.bytes, y: it.loss, label: it.encoding, className: it === weight ? "main" : "", text: text(it) });
-  const heads = [{ label: "Encoding" }, ...["Loss", "Error", "Size", "Bits"].map((label) => ({ label, number: true }))];
-  const row = (it) => ({ cells: [it.encoding, figure(it.loss), percent(rms(it), 2), bytes(it.bytes), bits(it.bits)], selected: it === weight });
+  const heads = headings("Encoding", "Loss", "Error", "Size", "Bits");
+  const row = (it) => ({
+    cells: [it.encoding, figure(it.loss), percent(rms(it), 2), bytes(it.bytes), bits(it.bits)],
+    selected: it === weight,
+  });
   return [
     el("h3", {}, "Its alternatives: predicted loss over size"),
     chart({
@@ -118,12 +132,9 @@ function alternatives(weight) {
   ];
 }
 
-function details(place, weight, together, pick) {
-  const others = together.length > 1 && el("div", { class: "others", role: "group", "aria-label": "Weights of this cell" }, together.slice(0, 300).map((it) =>
-    el("button", { type: "button", class: "plain", "aria-pressed": String(it === weight), onclick: () => pick([it], together) }, shortened(it.name || NAMELESS, 60))));
-  place.replaceChildren(...[
-    el("h2", { class: "name" }, weight.name || NAMELESS),
-    others,
+function describe(weight) {
+  const part = allLoss > 0 && isNumber(weight.loss) ? `, ${percent(weight.loss / allLoss)} of all` : "";
+  return [
     weight.reason && el("p", { class: "reason" }, String(weight.reason)),
     facts([
       ["Encoding", `${weight.encoding}, ${bits(weight.bits)} bits a value`],
@@ -131,11 +142,10 @@ function details(place, weight, together, pick) {
       ["Size", bytes(weight.bytes)],
       ["Error", `${percent(rms(weight), 2)} (squared: ${figure(weight.rel_error)})`],
       ["Sensitivity", figure(weight.sensitivity)],
-      ["Loss", `${figure(weight.loss)}${allLoss > 0 && isNumber(weight.loss) ? `, ${percent(weight.loss / allLoss)} of all` : ""}`],
+      ["Loss", `${figure(weight.loss)}${part}`],
     ]),
     ...alternatives(weight),
-  ].filter(Boolean));
-  place.scrollTop = 0;
+  ];
 }
 
 const COLUMNS = [
@@ -152,22 +162,14 @@ const COLUMNS = [
 
 function body() {
   if (weights.length === 0) return [section("Weights", null, [el("p", { class: "soft" }, "The plan covers no weights.")])];
-  const panel = el("section", { class: "details", "aria-label": "The weight that was chosen" });
-  const first = weights.reduce((most, it) => ((it.loss ?? 0) > (most.loss ?? 0) ? it : most));
-  const pick = (picked, together = picked, isFirst = false) => {
-    details(panel, picked[0], together, pick);
-    map.mark(picked[0]);
-    table.mark(picked[0]);
-    if (!isFirst) panel.scrollIntoView({ block: "nearest" });
-  };
-  const map = heatmap(weights, MODES, (there) => pick(there));
-  const table = weightTable(weights, COLUMNS, { key: "loss", descending: true }, (row) => pick([row], map.at(row)));
-  pick([first], map.at(first), true);
-  return [
-    el("div", { class: "columns" }, [section("By layer and kind", map.tools, [map.box]), panel]),
-    shares(weights, { label: "Loss", of: (there) => figure(sumOf(there, "loss")) }),
-    section("All weights", table.tools, table.parts, { class: "rows" }),
-  ];
+  return explorer(weights, {
+    modes: MODES,
+    columns: COLUMNS,
+    sort: { key: "loss", descending: true },
+    first: weights.reduce((most, it) => ((it.loss ?? 0) > (most.loss ?? 0) ? it : most)),
+    describe,
+    between: shares(weights, { label: "Loss", of: (there) => figure(sumOf(there, "loss")) }),
+  });
 }
 
 function terms() {

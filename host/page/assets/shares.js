@@ -14,9 +14,10 @@ function shares(weights, { label, of }) {
   shared.sort((a, b) => b.bytes - a.bytes || natural(a.name, b.name));
   const all = Math.max(1, sumOf(weights, "bytes"));
   const largest = Math.max(1, ...shared.map((it) => it.bytes));
-  const rows = shared.slice(0, 40).map(({ name, there, bytes: size, values }) => ({
-    cells: [name, bytes(size), { bar: size / largest }, percent(size / all), values > 0 ? bits((8 * size) / values) : UNKNOWN, count(there.length), of(there)],
-  }));
-  const heads = ["Encoding", "Size", "", "Part", "Bits", "Weights", label].map((label, index) => ({ label, number: index > 0 }));
-  return section("Where the bytes go", null, [smallTable("Bytes by encoding", heads, rows)]);
+  const row = ({ name, there, bytes: size, values }) => {
+    const each = values > 0 ? bits((8 * size) / values) : UNKNOWN;
+    return { cells: [name, bytes(size), { bar: size / largest }, percent(size / all), each, count(there.length), of(there)] };
+  };
+  const heads = headings("Encoding", "Size", "", "Part", "Bits", "Weights", label);
+  return section("Where the bytes go", null, [smallTable("Bytes by encoding", heads, shared.slice(0, 40).map(row))]);
 }

@@ -28,7 +28,8 @@ function weightTable(rows, columns, first, pick) {
     const cells = columns.map((column, index) => {
       if (index > 0) {
         const className = [column.number && "number", column.long && "long"].filter(Boolean).join(" ");
-        return el("td", { class: className || null, title: column.long ? shortened(column.text(row), 1000) : null }, shortened(column.text(row), 300));
+        const text = column.text(row);
+        return el("td", { class: className || null, title: column.long ? shortened(text, 1000) : null }, shortened(text, 300));
       }
       return el("th", { scope: "row" }, [
         el("button", { type: "button", title: row.name, onclick: () => pick(row) }, shortened(row.name || NAMELESS, 120)),
@@ -44,7 +45,7 @@ function weightTable(rows, columns, first, pick) {
     const found = rows.filter((row) => words.every((word) => texts.get(row).includes(word))).sort(order);
     lines = new Map(found.slice(0, shown).map((row) => [row, rowOf(row)]));
     body.replaceChildren(...lines.values());
-    status.textContent = found.length === rows.length ? many(rows.length, "weight") : `${count(found.length)} of ${many(rows.length, "weight")}`;
+    status.textContent = `${found.length === rows.length ? "" : `${count(found.length)} of `}${many(rows.length, "weight")}`;
     more.hidden = found.length <= shown;
     more.replaceChildren(el("button", {
       type: "button", class: "plain", onclick: () => {
@@ -68,7 +69,12 @@ function weightTable(rows, columns, first, pick) {
       }, column.label),
     ]));
   const input = el("input", {
-    type: "search", placeholder: "Filter: names, encodings", "aria-label": "Filter the table", autocomplete: "off", spellcheck: "false", oninput: () => {
+    type: "search",
+    placeholder: "Filter: names, encodings",
+    "aria-label": "Filter the table",
+    autocomplete: "off",
+    spellcheck: "false",
+    oninput: () => {
       query = input.value;
       draw();
     },
@@ -88,7 +94,8 @@ const natural = (a, b) => collator.compare(a, b);
 
 /** A small table without sorting: labels, and rows of texts; `bar` is a part from 0 to 1 that is drawn. */
 function smallTable(label, heads, rows) {
-  const head = heads.map(({ label, number }) => label === "" ? el("td") : el("th", { scope: "col", class: number ? "flat number" : "flat" }, label));
+  const titled = ({ label, number }) => el("th", { scope: "col", class: number ? "flat number" : "flat" }, label);
+  const head = heads.map((it) => (it.label === "" ? el("td") : titled(it)));
   const cell = (value, index) =>
     value && typeof value === "object"
       ? el("td", { class: "bar" }, [bar(value.bar)])

@@ -18,7 +18,7 @@ mod data;
 use serde_json::Value;
 
 /// What all scripts use, in the order in which it is defined.
-const SHARED: [&str; 9] = [
+const SHARED: [&str; 10] = [
     include_str!("../assets/dom.js"),
     include_str!("../assets/format.js"),
     include_str!("../assets/names.js"),
@@ -28,6 +28,7 @@ const SHARED: [&str; 9] = [
     include_str!("../assets/heatmap.js"),
     include_str!("../assets/table.js"),
     include_str!("../assets/shares.js"),
+    include_str!("../assets/explorer.js"),
 ];
 
 /// The page of what `bitquilt compare --json` prints: how large each candidate is and what it has lost, error by layer and kind of
@@ -41,7 +42,18 @@ pub fn compare(report: &Value) -> String {
 /// The page of what `bitquilt plan --json` prints: loss over size, the encoding, error and sensitivity of each weight by layer and kind,
 /// the reasons, and what the alternatives would have cost.
 ///
-/// Figures that are missing or null are shown as such; so is a plan of no weights, or without a frontier.
+/// ```json
+/// {"file": "model.gguf", "measure": {"kind": "kl", "source": "text.txt", "tokens": 384}, "target": {"bytes": 90000000},
+///  "total": {"bytes": 89990000, "values": 134479872, "bits": 5.35, "predicted_loss": 0.0338, "loss": 0.0343},
+///  "weights": [{"name": "blk.0.attn_q.weight", "shape": [576, 576], "values": 331776, "encoding": "q5_0", "reason": "why",
+///               "sensitivity": 1.21, "bits": 5.5, "bytes": 228096, "rel_error": 0.0016, "loss": 0.0019,
+///               "alternatives": [{"encoding": "q8_0", "bits": 8.5, "bytes": 352512, "rel_error": 0.00002, "loss": 0.00003}]}],
+///  "frontier": [{"bytes": 60000000, "bits": 3.6, "predicted_loss": 0.21}],
+///  "candidates": [{"name": "plan", "bytes": 89990000, "bits": 5.35, "loss": 0.0343}]}
+/// ```
+///
+/// A measure is of kind `kl` or `outputs`; `rel_error` is the squared error as a part of the squared values; the candidate `plan` is the plan
+/// itself. Figures that are missing or null are shown as such; so is a plan of no weights, or without a frontier.
 pub fn plan(report: &Value) -> String {
     page("bitquilt plan", include_str!("../assets/plan.js"), report)
 }

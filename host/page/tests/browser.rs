@@ -386,7 +386,9 @@ fn texts_have_contrast_and_controls_have_names() {
 fn dark_pages_are_dark_and_paper_is_white() {
     let Some(mut browser) = Browser::start() else { return };
     browser.open(&bitquilt_page::plan(&fixtures::plan()), PHONE);
-    let light = "['section', 'body', 'html'].every((it) => getComputedStyle(document.querySelector(it)).backgroundColor.match(/\\d+/g).slice(0, 3).every((it) => it > 200))";
+    let light = "['section', 'body', 'html'].every((it) => { \
+                 const color = getComputedStyle(document.querySelector(it)).backgroundColor; \
+                 return color.match(/\\d+/g).slice(0, 3).every((part) => part > 200); })";
     assert_eq!(browser.evaluate(light), json!(false));
     browser.media("print", true);
     assert_eq!(browser.evaluate(light), json!(true));

@@ -108,7 +108,10 @@ impl CompareArguments {
             read.extend(inputs::files(sets).into_diagnostic()?);
         }
         if read.iter().any(|path| file::is_same(path, page)) {
-            return Err(miette!("--html: {} is what is read, which would be lost; name another", page.display()));
+            return Err(miette!(
+                "--html: {} is what is read, which would be lost; name another",
+                page.display()
+            ));
         }
         file::check_writable(page).into_diagnostic()
     }
