@@ -270,3 +270,48 @@ fn what_cannot_be_compared_is_a_sentence() {
         "blind, tensor `w`: `iq2_xxs` needs an importance vector: one weight for each of the 256 columns"
     );
 }
+
+#[test]
+fn histograms_count_what_is_compared_and_only_where_they_are_asked_for() {
+    let here = Workplace::new();
+    // More than is encoded at a time.
+    let (rows, columns) = (2100, 2048);
+    let a = here.save("a", &[("w", noise([rows, columns])), ("zeros", Tensor::full([2, 32], 0f32))]);
+    let registry = here.registry();
+    let without = Reference::new(&a, registry).encode("q4_0", None, |_| {}).unwrap();
+    assert!(without.weights.iter().all(|weight| weight.histograms.is_none()));
+    let asked = || Reference::new(&a, registry).with_histograms(true);
+    let with = asked().encode("q4_0", None, |_| {}).unwrap();
+    let encoded = |name: &str| {
+        let rows = a.tensor(name, registry).unwrap();
+        let decoded = registry.to_f32(&here.encode("q4_0", &rows)).unwrap();
+        (rows.values::<f32>().unwrap().to_vec(), decoded.values::<f32>().unwrap().to_vec())
+    };
+    for (weight, plain) in with.weights.iter().zip(&without.weights) {
+        assert_eq!(weight.difference, plain.difference);
+        let (values, decoded) = encoded(&weight.name);
+        let errors: Vec<f32> = values.iter().zip(&decoded).map(|(a, b)| a - b).collect();
+        let found = weight.histograms.clone().unwrap();
+        for (histogram, values) in [(&found.values, &values), (&found.error, &errors)] {
+            let side = histogram.counts.len() / 2;
+            let mut expected = vec![0u64; 2 * side + 1];
+            for value in values {
+                let steps =
+                    (f64::from(value.abs()) / histogram.width + 0.5).floor().min(side as f64) as usize;
+                expected[if *value < 0.0 { side - steps } else { side + steps }] += 1;
+            }
+            assert_eq!(histogram.counts, expected, "{}", weight.name);
+        }
+    }
+    // The same for every number of threads, and of one file beside another.
+    let (b, c) =
+        (here.save("b", &[("w", noise([8, 32]))]), here.save("c", &[("w", Tensor::full([8, 32], 0.25f32))]));
+    for threads in [1, 5] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        assert_eq!(pool.install(|| asked().encode("q4_0", None, |_| {})).unwrap(), with);
+        let beside =
+            pool.install(|| Reference::new(&b, registry).with_histograms(true).compare(&c, |_| {})).unwrap();
+        let found = beside.weights[0].histograms.clone().unwrap();
+        assert_eq!([found.values.counts.iter().sum::<u64>(), found.error.counts.iter().sum()], [256, 256]);
+    }
+}

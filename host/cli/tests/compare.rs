@@ -402,3 +402,75 @@ fn an_archive_of_numpy_is_a_set_of_inputs() {
     let lacking = here.fails(&["compare", "graph", "graph", "--inputs", "inputs"]);
     assert_eq!(lacking, "graph on inputs/other.npz: the graph has no input `z`; it has `x`");
 }
+
+/// The data of a page.
+fn page(path: &Path) -> Value {
+    let page = fs::read_to_string(path).unwrap();
+    let (_, data) = page.split_once(r#"<script id="data" type="application/json" nonce="page">"#).unwrap();
+    serde_json::from_str(data.split_once("</script>").unwrap().0).unwrap()
+}
+
+#[test]
+fn a_page_has_what_is_printed() {
+    let here = Workplace::new();
+    here.save("in", &[("blk.0.up.weight", noise([3, 512])), ("norm", Tensor::full([32], 1f32))]);
+    let printed = here.json(&["compare", "in", "--encodings", "q8_0,q4_0", "--html", "page.html"]);
+    let shown = page(&here.path("page.html"));
+    assert_eq!((&shown["a"], &shown["b"]), (&json!("in"), &Value::Null));
+    assert_eq!(keys(&shown["total"]), keys(&printed["total"]));
+    let [first, _] = &printed["weights"].as_array().unwrap()[..] else { panic!("{printed}") };
+    let counts = |histogram: &str| {
+        first["histograms"][histogram]["counts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| it.as_u64().unwrap())
+            .sum::<u64>()
+    };
+    assert_eq!((counts("values"), counts("error")), (3 * 512, 3 * 512));
+    assert_eq!(
+        shown["weights"][0]["histograms"]["values"]["counts"],
+        first["histograms"]["values"]["counts"]
+    );
+    // Without a page, neither it nor histograms; and the same figures.
+    let plain = here.json(&["compare", "in", "--encodings", "q8_0,q4_0"]);
+    assert_eq!((&plain["total"], &plain["weights"][0]["histograms"]), (&printed["total"], &Value::Null));
+
+    // The table is printed all the same; an older page is replaced; so it is if the two are not alike, which is said.
+    here.save("other", &[("blk.0.up.weight", noise([3, 512])), ("more", noise([1, 2]))]);
+    let output = here.run(&["compare", "in", "other", "--html", "page.html"]);
+    assert!(String::from_utf8(output.stdout.clone()).unwrap().contains("all 1"), "{}", said(&output));
+    assert!(said(&output).contains("other lacks `norm`"), "{}", said(&output));
+    let shown = page(&here.path("page.html"));
+    assert_eq!((&shown["b"], &shown["total"]["rel_rms"]), (&json!("other"), &json!(0.0)));
+}
+
+#[test]
+fn a_page_takes_the_place_of_nothing_that_is_read() {
+    let here = Workplace::new();
+    for name in ["a", "b"] {
+        here.save(name, &[("w", noise([2, 32]))]);
+    }
+    here.save("importance", &[("w", Tensor::full([32], 1f32))]);
+    fs::write(here.path("text"), "Once upon a time").unwrap();
+    fs::create_dir_all(here.path("sets/first")).unwrap();
+    npy::write(&Tensor::full([2], 1f32), here.path("sets/first/x.npy")).unwrap();
+    let encodings = ["compare", "a", "--encodings", "q4_0", "--html"];
+    let lost = "which would be lost; name another";
+    for (arguments, page) in [
+        (&["compare", "a", "b", "--html"][..], "a"),
+        (&["compare", "a", "b", "--html"], "b"),
+        (&encodings, "a"),
+        (&["compare", "a", "--encodings", "q4_0", "--importance", "importance", "--html"], "importance"),
+        (&["compare", "a", "b", "--text", "text", "--html"], "text"),
+        (&["compare", "a", "b", "--inputs", "sets", "--html"], "sets/first/x.npy"),
+    ] {
+        let before = fs::read(here.path(page)).unwrap();
+        let said = here.fails(&[arguments, &[page]].concat());
+        assert!(said.contains(&format!("--html: {page} is what is read, {lost}")), "{said}");
+        assert_eq!(fs::read(here.path(page)).unwrap(), before);
+    }
+    assert!(here.fails(&[&encodings[..], &["sets"]].concat()).contains("sets is a directory"));
+    assert!(here.fails(&[&encodings[..], &["none/page.html"]].concat()).contains("none/page.html"));
+    assert!(!here.path("page.html").exists());
+}

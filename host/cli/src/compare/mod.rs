@@ -4,14 +4,14 @@ mod outputs;
 mod report;
 mod text;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bitquilt::checkpoint::Checkpoint;
 use bitquilt::quantize::NamePattern;
-use bitquilt::quantize::compare::{Comparison, Reference};
+use bitquilt::quantize::compare::{Comparison, Reference, inputs};
 use bitquilt::registry::Registry;
 use bitquilt::text::Quoted;
-use bitquilt::{Graph, InferenceSession};
+use bitquilt::{Graph, InferenceSession, file};
 use clap::{ArgGroup, Args};
 use miette::{IntoDiagnostic, miette};
 
@@ -33,6 +33,10 @@ use crate::session::SessionArguments;
 /// "rel_rms", "max_abs", "snr_db", "cosine"}}. With --text there are "kl": {"mean", "median", "p99", "max"} in nats, "top1" and
 /// "perplexity": {"a", "b"}, too; with --inputs "outputs": {"rel_rms", "cosine", "by_name": {NAME: {"rel_rms", "cosine"}}}. Where
 /// --encodings names several, each of these but "weights" is an object by encoding.
+///
+/// --html writes a page of all this for a browser, with heat maps of error by layer and kind, and a histogram of each weight and of its
+/// error. These are then in the JSON, too: each weight has "histograms": {"values", "error"}, each {"width", "counts"}: bins of one width,
+/// the middle one around 0, the first and the last with all that is beyond.
 ///
 /// If one of the two lacks a weight of the other, or has it in another shape, what they share is compared, and the exit code is 1.
 #[derive(Args)]
@@ -60,6 +64,9 @@ pub struct CompareArguments {
     /// NAME.npy, is one, with an array for each input.
     #[arg(long, value_name = "DIR", conflicts_with = "text")]
     inputs: Option<PathBuf>,
+    /// Writes a page that shows it in a browser, without a network.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Prints JSON.
     #[arg(long)]
     json: bool,
@@ -71,6 +78,7 @@ impl CompareArguments {
         let reference = Checkpoint::open(&self.reference).into_diagnostic()?;
         let other = self.other.as_ref().map(Checkpoint::open).transpose().into_diagnostic()?;
         let importance = self.importance.as_ref().map(Checkpoint::open).transpose().into_diagnostic()?;
+        self.check_page([Some(&reference), other.as_ref(), importance.as_ref()].into_iter().flatten())?;
         let paths: Vec<_> = [Some(&self.reference), self.other.as_ref()].into_iter().flatten().collect();
         let session = session.build_for(&paths.iter().map(|path| path.as_path()).collect::<Vec<_>>())?;
         let registry = session.registry();
@@ -84,8 +92,28 @@ impl CompareArguments {
         };
         let mut report = Report::new(compared);
         self.add_outputs(&mut report, &weights, importance.as_ref(), &session)?;
+        if let Some(page) = &self.html {
+            report.write_page(page, &self.reference, self.other.as_deref())?;
+        }
         report.print(self.json)?;
         self.check_like(&report)
+    }
+
+    /// Whether the page can be written, and takes the place of nothing that is read.
+    fn check_page<'a>(&self, checkpoints: impl Iterator<Item = &'a Checkpoint>) -> miette::Result<()> {
+        let Some(page) = &self.html else { return Ok(()) };
+        let mut read: Vec<PathBuf> = checkpoints.flat_map(Checkpoint::files).map(Path::to_owned).collect();
+        read.extend(self.text.files().map(Path::to_owned));
+        if let Some(sets) = &self.inputs {
+            read.extend(inputs::files(sets).into_diagnostic()?);
+        }
+        if read.iter().any(|path| file::is_same(path, page)) {
+            return Err(miette!(
+                "--html: {} is what is read, which would be lost; name another",
+                page.display()
+            ));
+        }
+        file::check_writable(page).into_diagnostic()
     }
 
     /// The weights that are compared.
@@ -95,6 +123,7 @@ impl CompareArguments {
         session: &'a InferenceSession,
     ) -> miette::Result<Reference<'a>> {
         let reference = Reference::new(file, session.registry()).only(self.only.as_ref());
+        let reference = reference.with_histograms(self.html.is_some());
         if self.encodings.is_empty() || !Graph::is_in(file) {
             return Ok(reference);
         }

@@ -1,8 +1,12 @@
 //! What was found, as tables or JSON.
 
-use bitquilt::quantize::compare::{Comparison, Difference, Unlike};
+use std::path::Path;
+
+use bitquilt::file;
+use bitquilt::quantize::compare::{Comparison, Difference, Histogram, Histograms, Unlike};
 use bitquilt::text::{Brief, Columns};
 use bitquilt_models::loss::TextLoss;
+use miette::IntoDiagnostic;
 use serde_json::{Map, Value, json};
 
 use crate::output::{print, print_json};
@@ -61,11 +65,26 @@ impl Report {
         self.candidates.iter().find_map(|candidate| candidate.comparison.unlike.as_ref())
     }
 
+    fn is_empty(&self) -> bool {
+        self.candidates.iter().all(|it| it.comparison.weights.is_empty() && it.outputs.is_none())
+    }
+
+    /// Writes it as a page, unless nothing was compared; `a` and `b` are what was.
+    pub fn write_page(&self, page: &Path, a: &Path, b: Option<&Path>) -> miette::Result<()> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        let mut json = self.json();
+        json["a"] = a.display().to_string().into();
+        json["b"] = b.map(|path| path.display().to_string()).into();
+        let text = bitquilt_page::compare(&json);
+        file::replace(page, |out| out.write_all(text.as_bytes())).into_diagnostic()
+    }
+
     /// Prints it, unless nothing was compared.
     pub fn print(&self, json: bool) -> miette::Result<()> {
-        let nothing = |it: &Candidate| it.comparison.weights.is_empty() && it.outputs.is_none();
         match json {
-            _ if self.candidates.iter().all(nothing) => Ok(()),
+            _ if self.is_empty() => Ok(()),
             true => print_json(&self.json()),
             false => self.candidates.iter().try_for_each(|candidate| print(candidate.table())),
         }
@@ -102,6 +121,9 @@ impl Candidate {
                 "name": weight.name, "shape": weight.shape, "encoding": weight.encoding, "bits": weight.bits(),
             });
             add_figures(&mut json, &weight.difference);
+            if let Some(Histograms { values, error }) = &weight.histograms {
+                json["histograms"] = json!({ "values": histogram(values), "error": histogram(error) });
+            }
             json
         })
     }
@@ -173,6 +195,10 @@ fn add_figures(json: &mut Value, difference: &Difference) {
     json["max_abs"] = json!(difference.max_abs());
     json["snr_db"] = json!(difference.snr_db());
     json["cosine"] = json!(difference.cosine());
+}
+
+fn histogram(histogram: &Histogram) -> Value {
+    json!({ "width": histogram.width, "counts": histogram.counts })
 }
 
 fn kl(text: &TextLoss) -> Value {

@@ -44,6 +44,11 @@ impl TextArguments {
         self.text.as_deref()
     }
 
+    /// What is read.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        [&self.text, &self.tokenizer].into_iter().flatten().map(PathBuf::as_path)
+    }
+
     /// The loss of the model at `other` to the one at `reference`.
     pub fn with_other(
         &self,

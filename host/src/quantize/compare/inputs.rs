@@ -28,6 +28,12 @@ pub fn list(path: &Path) -> Result<Vec<PathBuf>, CompareError> {
     }
 }
 
+/// The files of all sets in a directory.
+pub fn files(path: &Path) -> Result<Vec<PathBuf>, CompareError> {
+    let of = |set: PathBuf| if is_archive(&set) { Ok(vec![set]) } else { arrays_in(&set) };
+    Ok(list(path)?.into_iter().map(of).collect::<Result<Vec<_>, _>>()?.concat())
+}
+
 /// The arrays of a set, by the names of the inputs.
 pub fn read(set: &Path) -> Result<TensorDict, CompareError> {
     if is_archive(set) {

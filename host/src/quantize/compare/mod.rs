@@ -2,7 +2,7 @@
 //!
 //! A [`Reference`] is compared [with another checkpoint](Reference::compare) or with [its own weights in an encoding](Reference::encode),
 //! a weight at a time, of which a part is decoded at a time. [`OutputComparison`] compares the outputs of two loaded graphs on
-//! [sets of inputs](inputs).
+//! [sets of inputs](inputs). Where [histograms](Histogram) are asked for, each weight's values and errors are counted, too.
 //!
 //! # The figures of a [`Difference`]
 //!
@@ -17,6 +17,7 @@
 
 mod difference;
 mod error;
+mod histogram;
 pub mod inputs;
 mod outputs;
 mod streamed;
@@ -25,6 +26,7 @@ mod weights;
 
 pub use difference::Difference;
 pub use error::CompareError;
+pub use histogram::{Histogram, Histograms};
 pub use outputs::{NamedModel, OutputComparison};
 pub use unlike::{Mismatch, Unlike};
 pub use weights::{Comparison, Reference, WeightDifference};

@@ -4,6 +4,7 @@ use bitquilt_plugin_api::host::in_default_control;
 use rayon::prelude::*;
 
 use super::difference::Difference;
+use super::histogram::Tally;
 use crate::encoding::{Decoder, QuantizeError};
 
 /// Values that a thread takes at a time, at least.
@@ -17,11 +18,12 @@ pub(super) enum Fault {
     Decode { of_reference: bool, source: QuantizeError },
 }
 
-/// The difference of two weights of so many values.
+/// The difference of two weights of so many values, which are also counted if there is a tally.
 pub(super) fn difference(
     reference: &Decoder<'_>,
     other: &Decoder<'_>,
     values: usize,
+    tally: Option<&Tally>,
 ) -> Result<Difference, Fault> {
     // Rows are whole blocks of both, so that this is no longer than a row.
     let together = lcm(reference.block_len(), other.block_len());
@@ -32,10 +34,13 @@ pub(super) fn difference(
         let a = reference.read(range.clone(), a).map_err(decode(true))?;
         let b = other.read(range.clone(), b).map_err(decode(false))?;
         let sums = Difference::of(a, b);
-        match sums.is_finite() {
-            true => Ok(sums),
-            false => Err(first_not_finite(a, b, range.start)),
+        if !sums.is_finite() {
+            return Err(first_not_finite(a, b, range.start));
         }
+        if let Some(tally) = tally {
+            tally.add(a, b);
+        }
+        Ok(sums)
     };
     let parts: Vec<_> = (0..values.div_ceil(step))
         .into_par_iter()

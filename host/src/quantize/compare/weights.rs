@@ -8,6 +8,7 @@ use bitquilt_plugin_api::{DType, Element};
 
 use super::difference::Difference;
 use super::error::CompareError;
+use super::histogram::{Histograms, Tally};
 use super::streamed::{self, Fault};
 use super::unlike::{Mismatch, Unlike};
 use crate::checkpoint::{Checkpoint, CheckpointError, StoredTensor, TensorDict};
@@ -29,6 +30,7 @@ pub struct Reference<'a> {
     registry: &'a Registry,
     only: Option<&'a NamePattern>,
     named: Option<BTreeSet<String>>,
+    histograms: bool,
 }
 
 /// A weight that was compared.
@@ -44,6 +46,8 @@ pub struct WeightDifference {
     pub bytes: u64,
     /// How far the other weight is from the reference's.
     pub difference: Difference,
+    /// How its values and their errors are spread, if [that was asked for](Reference::with_histograms).
+    pub histograms: Option<Histograms>,
 }
 
 impl WeightDifference {
@@ -103,7 +107,7 @@ fn bits(bytes: u64, difference: &Difference) -> f64 {
 impl<'a> Reference<'a> {
     /// A checkpoint all of whose weights are compared. Encodings come from `registry`.
     pub fn new(file: &'a Checkpoint, registry: &'a Registry) -> Self {
-        Self { file, registry, only: None, named: None }
+        Self { file, registry, only: None, named: None, histograms: false }
     }
 
     /// The same, of which only the weights are compared whose names match.
@@ -115,6 +119,15 @@ impl<'a> Reference<'a> {
     /// [can have encoded anew](crate::Graph::weights).
     pub fn named(self, names: impl IntoIterator<Item = String>) -> Self {
         Self { named: Some(names.into_iter().collect()), ..self }
+    }
+
+    /// The same, of whose weights histograms are made.
+    pub fn with_histograms(self, histograms: bool) -> Self {
+        Self { histograms, ..self }
+    }
+
+    fn tally(&self) -> Option<Tally> {
+        self.histograms.then(Tally::new)
     }
 
     /// The weights that are compared with those of an encoding, and the values of their rows: of rank 2 and 3, dense or encoded.
@@ -194,10 +207,11 @@ impl<'a> Reference<'a> {
             Decoder::of(tensor, self.registry).map_err(|source| weight_error(file.path(), name, source))
         };
         let (reference, others) = (decoder(self.file, &a)?, decoder(other, &b)?);
-        let difference = streamed::difference(&reference, &others, a.len())
+        let tally = self.tally();
+        let difference = streamed::difference(&reference, &others, a.len(), tally.as_ref())
             .map_err(|fault| self.fault(name, row_len(&a), 0, fault, other.path()))?;
         [&a, &b].iter().for_each(|tensor| tensor.forget_pages());
-        Ok(weight_difference(name, a.shape(), &b.element(), b.bytes().len(), difference))
+        Ok(weight_difference(name, a.shape(), &b.element(), b.bytes().len(), difference, tally))
     }
 
     /// Compares with what an encoding makes of the [weights](Self::weights), some rows of one at a time.
@@ -257,9 +271,10 @@ impl<'a> Reference<'a> {
         let (spec, row_len, count) = (encoding.spec(), row_len(&tensor), tensor.len());
         let decoder = Decoder::of(&tensor, self.registry).map_err(failed)?;
         let fault = |fault, first_row| self.fault(name, row_len, first_row, fault, self.file.path());
-        let mut difference = Difference::default();
+        let (mut difference, tally) = (Difference::default(), self.tally());
         if tensor.encoding().is_some_and(|found| found.name == spec.name) {
-            difference = streamed::difference(&decoder, &decoder, count).map_err(|found| fault(found, 0))?;
+            let itself = streamed::difference(&decoder, &decoder, count, tally.as_ref());
+            difference = itself.map_err(|found| fault(found, 0))?;
         } else {
             let rows_a_group = GROUP_VALUES.div_ceil(row_len.max(1));
             let step = rows_a_group * row_len.max(1);
@@ -273,14 +288,15 @@ impl<'a> Reference<'a> {
                 let encoded = encoded.map_err(|source| failed(further_down(source, first_row)))?.tensor;
                 let decoders = (Decoder::of(&rows, self.registry), Decoder::of(&encoded, self.registry));
                 let (rows, encoded) = (decoders.0.map_err(failed)?, decoders.1.map_err(failed)?);
-                let part = streamed::difference(&rows, &encoded, count.min(begin + step) - begin);
+                let values = count.min(begin + step) - begin;
+                let part = streamed::difference(&rows, &encoded, values, tally.as_ref());
                 difference = difference.and(&part.map_err(|found| fault(found, first_row))?);
             }
         }
         tensor.forget_pages();
         let bytes = count / spec.block_len * spec.block_bytes;
         let element = Element::Encoded(spec.name.clone());
-        Ok(weight_difference(name, tensor.shape(), &element, bytes, difference))
+        Ok(weight_difference(name, tensor.shape(), &element, bytes, difference, tally))
     }
 
     /// The [weights](Self::weights) that fit, in an encoding, whole. `importance` is as for [`Self::encode`].
@@ -387,6 +403,7 @@ fn weight_difference(
     element: &Element,
     bytes: usize,
     difference: Difference,
+    tally: Option<Tally>,
 ) -> WeightDifference {
     WeightDifference {
         name: name.to_owned(),
@@ -394,5 +411,6 @@ fn weight_difference(
         encoding: element.to_string(),
         bytes: bytes as u64,
         difference,
+        histograms: tally.map(Tally::histograms),
     }
 }
