@@ -14,6 +14,7 @@
 //! | [`conversation`] | a conversation, turn by turn |
 //! | [`perplexity`], [`scores`] | how well a model predicts a text, and how far it is from another |
 //! | [`loss`] | what one model has lost to another on a text |
+//! | [`importance`] | how much each column of a model's weights matters, recorded on a text |
 //! | [`bench`](mod@bench) | how fast a model is |
 //! | `arguments` | with the feature `clap`: the arguments of commands that do all this |
 //! | [`sentence`] | sentence encoders: a sentence in, its embedding out |
@@ -51,6 +52,7 @@ pub mod conversation;
 pub mod files;
 pub mod generate;
 pub mod graph;
+pub mod importance;
 pub mod loss;
 pub mod model;
 pub mod perplexity;

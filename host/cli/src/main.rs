@@ -65,6 +65,7 @@ commands! {
     Convert = convert::ConvertArguments,
     Import = import::ImportArguments,
     Compare = compare::CompareArguments,
+    Importance = importance::ImportanceArguments,
     Explain = explain::ExplainArguments,
     Run = run::RunArguments,
     Chat = chat::ChatArguments,

@@ -1,6 +1,6 @@
 //! A graph whose weights are others.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::{Graph, Source, Value};
 use crate::checkpoint::TensorDict;
@@ -39,6 +39,15 @@ impl Graph {
             .map(|(constant, (index, tensor))| (index, format!("constant.{constant}"), tensor))
     }
 
+    /// What constants are called where something is said of them, by value: the name that they were [given](Self::constant_named), or that
+    /// [`Self::save`] gives them.
+    pub(crate) fn constant_names(&self) -> HashMap<usize, String> {
+        let mut names: HashMap<usize, String> =
+            self.constants().map(|(value, name, _)| (value, name)).collect();
+        names.extend(self.constant_names.iter().map(|(value, name)| (*value, name.clone())));
+        names
+    }
+
     /// The same graph with other tensors in the place of the constants of these [names](Self::weights). Every node is added as if the
     /// program did it, so that types that do not fit are errors that name the node.
     pub fn with_weights(&self, others: &TensorDict) -> Result<Self, Error> {
@@ -51,7 +60,11 @@ impl Graph {
                 Source::State(state) => graph.state(&self.states[*state].name, data.tensor.clone())?,
                 Source::Constant(tensor) => {
                     let name = constants.next().map(|(_, name, _)| name).unwrap_or_default();
-                    graph.constant(others.get(&name).unwrap_or(tensor))?
+                    let constant = graph.constant(others.get(&name).unwrap_or(tensor))?;
+                    if let Some(name) = self.constant_names.get(&values.len()) {
+                        graph.constant_names.insert(constant.index, name.clone());
+                    }
+                    constant
                 }
                 Source::Node { node, output: 0, .. } => {
                     let node = &self.nodes[*node];

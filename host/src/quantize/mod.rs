@@ -51,6 +51,7 @@
 //! ```
 
 pub mod compare;
+pub mod importance;
 mod pattern;
 mod plan;
 mod recipe;
