@@ -42,8 +42,28 @@ impl Kernel for Pair {
     }
 }
 
+/// `test.any(x, w)`: zeros, for `x`, `[m, k]` of any dtype, and `w`, f32 `[n, k]`.
+struct AnyOf;
+
+impl Op for AnyOf {
+    fn signature(&self) -> OpSignature {
+        OpSignature::new("test.any").dense("x").dense("w").contracts("x", "w")
+    }
+    fn infer(&self, cx: &InferContext<'_>) -> Result<Vec<OutputType>> {
+        let [x, w] = cx.inputs() else { return Err(Error::invalid("two inputs are expected")) };
+        Ok(vec![TensorType::f32([x.shape[0].clone(), w.shape[0].clone()]).into()])
+    }
+}
+
+impl Kernel for AnyOf {
+    fn run(&self, cx: &mut RunContext<'_>) -> Result<()> {
+        cx.output(0)?.into_values::<f32>()?.fill(0.0);
+        Ok(())
+    }
+}
+
 fn session(threads: usize) -> InferenceSession {
-    InferenceSession::builder().threads(threads).simple_op(Pair).build().unwrap()
+    InferenceSession::builder().threads(threads).simple_op(Pair).simple_op(AnyOf).build().unwrap()
 }
 
 /// Numbers of both signs and many magnitudes.
@@ -166,7 +186,7 @@ fn any_number_of_threads_gives_the_same_bits() {
     let importance = |threads| {
         let mut state = recording(&session(threads), 1056);
         for n in [1, 300, 7] {
-            drop(state.run([("x", &noise([n, 2, 1056], n as u64))]).unwrap());
+            assert!(state.run([("x", &noise([n, 2, 1056], n as u64))]).is_ok());
         }
         state.importance().unwrap()
     };
@@ -177,6 +197,40 @@ fn any_number_of_threads_gives_the_same_bits() {
     for threads in [2, 3, 5] {
         assert_eq!(importance(threads), one, "{threads} threads");
     }
+}
+
+#[test]
+fn narrow_activations_are_widened_and_others_refused() {
+    // Columns that are no multiple of what is in registers.
+    let values: Vec<f32> = (0..3 * 21).map(|i| (i as f32 - 30.0) / 4.0).collect();
+    let session = session(2);
+    let sums = |x: &Tensor| {
+        let mut graph = Graph::new(session.registry(), [x.tensor_type()]).unwrap();
+        let weight = graph.constant_named("w", &noise([2, 21], 1)).unwrap();
+        let y = graph.node("test.any", [graph.input(0), weight]).named("any").value().unwrap();
+        graph.output(y).unwrap();
+        let mut state = session.load(&graph).unwrap().new_state().unwrap();
+        state.set_record_importance(true);
+        state.run([("input0", x)]).map(drop).map_err(|error| error.to_string())?;
+        let columns = state.importance().unwrap().get("w").unwrap().clone();
+        Ok::<_, String>((columns.sums().to_vec(), columns.rows()))
+    };
+    let x = Tensor::new([3, 21], values).unwrap();
+    let expected = Ok(self::sums([&x]));
+    let narrow = |encoding: &str, dtype: DType| {
+        let encoded = session.registry().require_encoding(encoding).unwrap().quantize(&x).unwrap().tensor;
+        Tensor::from_bytes(dtype, [3, 21], encoded.bytes()).unwrap()
+    };
+    assert_eq!(sums(&x), expected);
+    assert_eq!(sums(&narrow("f16", DType::F16)), expected);
+    assert_eq!(sums(&narrow("bf16", DType::BF16)), expected);
+    assert_eq!(sums(&Tensor::full([0, 21], 1f32)), Ok((vec![0.0; 21], 0.0)));
+    let largest = (vec![2.0 * f64::from(f32::MAX).powi(2); 21], 2.0);
+    assert_eq!(sums(&Tensor::full([2, 21], f32::MAX)), Ok(largest));
+    assert_eq!(
+        sums(&Tensor::full([2, 21], 1i32)).unwrap_err(),
+        "node `any` (test.any): importance is recorded of activations in f32, f16 and bf16, and this one holds other values"
+    );
 }
 
 #[test]
@@ -207,7 +261,7 @@ fn every_op_that_multiplies_by_weights_says_so() {
     let ops = session.registry().ops().filter(|op| !op.signature().contractions.is_empty());
     let mut names: Vec<&str> = ops.map(|op| op.signature().name.as_str()).collect();
     names.sort_unstable();
-    assert_eq!(names, ["matmul", "qmatmul", "test.pair"]);
+    assert_eq!(names, ["matmul", "qmatmul", "test.any", "test.pair"]);
 }
 
 #[test]
@@ -303,7 +357,7 @@ fn rows_count_alike_whatever_is_merged() {
     let part = |runs: &[u64]| {
         let mut state = recording(&session, 96);
         for seed in runs {
-            drop(state.run([("x", &noise([1 + *seed as usize, 2, 96], *seed))]).unwrap());
+            assert!(state.run([("x", &noise([1 + *seed as usize, 2, 96], *seed))]).is_ok());
         }
         let mut importance = state.importance().unwrap();
         importance.set_source(format!("{runs:?}"), Chunks { count: runs.len() as u64, size: 10 });
@@ -320,7 +374,7 @@ fn rows_count_alike_whatever_is_merged() {
     assert_eq!(merged.datasets(), ["[1, 2]", "[5]"]);
     assert_eq!(merged.chunks(), Chunks { count: 3, size: 10 });
     let mut other = recording(&session, 128);
-    drop(other.run([("x", &noise([1, 2, 128], 1))]).unwrap());
+    assert!(other.run([("x", &noise([1, 2, 128], 1))]).is_ok());
     let before = ImportanceMatrix::default().merge(&merged);
     assert!(before.is_ok());
     let error = merged.merge(&other.importance().unwrap()).unwrap_err();

@@ -41,13 +41,13 @@ pub struct ImportanceArguments {
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
     /// Tokens of a window. The windows follow each other.
-    #[arg(long, value_name = "N", default_value_t = 512, requires = "text", value_parser = clap::value_parser!(u32).range(2..=1 << 20))]
+    #[arg(long, value_name = "N", default_value_t = 512, requires = "text", conflicts_with = "inputs", value_parser = clap::value_parser!(u32).range(2..=1 << 20))]
     window: u32,
     /// Tokens of the text to take, at most.
-    #[arg(long, value_name = "N", requires = "text", value_parser = clap::value_parser!(u32).range(2..))]
+    #[arg(long, value_name = "N", requires = "text", conflicts_with = "inputs", value_parser = clap::value_parser!(u32).range(2..))]
     tokens: Option<u32>,
     /// The tokenizer.bin of a llama2.c checkpoint, if it is not beside it.
-    #[arg(long, value_name = "FILE", requires = "text")]
+    #[arg(long, value_name = "FILE", requires = "text", conflicts_with = "inputs")]
     tokenizer: Option<PathBuf>,
     #[command(flatten)]
     precision: PrecisionArguments,

@@ -159,35 +159,3 @@ fn add_columns<T>(sums: &mut [f64], values: &[T], columns: usize, first: usize, 
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tensor::Tensor;
-
-    #[test]
-    fn narrow_activations_are_widened_and_others_refused() {
-        // Columns that are no multiple of what is in registers.
-        let values: Vec<f32> = (0..3 * 21).map(|i| (i as f32 - 30.0) / 4.0).collect();
-        let squares = |columns: usize| -> Vec<f64> {
-            (0..columns)
-                .map(|column| (0..3).map(|row| f64::from(values[row * columns + column]).powi(2)).sum())
-                .collect()
-        };
-        let sums = |tensor: &Tensor| {
-            let mut sums = Sums { squares: vec![0.0; 21], rows: 0 };
-            sums.add(&tensor.view(), Executor::serial()).map(|()| (sums.squares, sums.rows))
-        };
-        let narrow: Vec<f16> = values.iter().map(|x| f16::from_f32(*x)).collect();
-        let brain: Vec<bf16> = values.iter().map(|x| bf16::from_f32(*x)).collect();
-        let expected = Ok((squares(21), 3));
-        assert_eq!(sums(&Tensor::new([3, 21], values.clone()).unwrap()), expected);
-        assert_eq!(sums(&Tensor::new([3, 1, 21], narrow).unwrap()), expected);
-        assert_eq!(sums(&Tensor::new([1, 3, 21], brain).unwrap()), expected);
-        assert_eq!(sums(&Tensor::full([0, 21], 1f32)), Ok((vec![0.0; 21], 0)));
-        let largest = Tensor::full([2, 21], f32::MAX);
-        assert_eq!(sums(&largest), Ok((vec![2.0 * f64::from(f32::MAX).powi(2); 21], 2)));
-        let refused = sums(&Tensor::full([2, 21], 1i32)).unwrap_err().to_string();
-        assert!(refused.contains("importance is recorded of activations in f32, f16 and bf16"), "{refused}");
-    }
-}

@@ -50,7 +50,7 @@ fn entry(rest: &mut Rest<'_>, index: u64, of: u64) -> Result<(String, ColumnImpo
     let wrong = |problem| (Some(name.clone()), problem);
     let chunks = rest.count("its number of chunks").map_err(wrong)?;
     let columns = rest.count("its number of columns").map_err(wrong)?;
-    let values = rest.take(columns.saturating_mul(4), "its sums").map_err(wrong)?;
+    let values = rest.take(columns.saturating_mul(4), "the list of its sums").map_err(wrong)?;
     let rows = CHUNK_SIZE as f64;
     let (values, _) = values.as_chunks();
     let sums = values.iter().map(|value| f64::from(f32::from_le_bytes(*value)) * rows).collect();
