@@ -10,7 +10,9 @@ use bitquilt_plugin_api::{Dim, Element, ElementView, Executor, Scalar, TensorVie
 use crate::memory::{ALIGNMENT, AlignedBytes};
 use crate::model::Model;
 use crate::plan::{Layout, Location, OutputPort, Place, Program, RunError, bindings_of};
+use crate::quantize::importance::{ColumnImportance, ImportanceMatrix};
 use crate::run::profile::{Profile, Profiler};
+use crate::run::recorder::Recorder;
 use crate::run::{InputBytes, Run};
 use crate::tensor::{Tensor, describe};
 use crate::text::Brief;
@@ -35,6 +37,7 @@ pub struct State {
     shapes: Vec<Vec<usize>>,
     bindings: Vec<usize>,
     profiler: Option<Box<Profiler>>,
+    recorder: Option<Box<Recorder>>,
 }
 
 // SAFETY: the pointers are to memory that the state owns, and to inputs that are used only while a run borrows them.
@@ -90,6 +93,7 @@ impl State {
             shapes: program.inputs.iter().map(|port| Vec::with_capacity(port.tensor.rank())).collect(),
             bindings: vec![UNBOUND; program.symbols.len()],
             profiler: None,
+            recorder: None,
             model,
         })
     }
@@ -119,7 +123,7 @@ impl State {
             }
         }
         let (arena, inputs, states) = (&mut self.arena, &self.inputs, &self.state_pointers);
-        let profiler = &mut self.profiler;
+        let (profiler, recorder) = (&mut self.profiler, &mut self.recorder);
         program.effects.alone(|| {
             let entered = core.pool.enter();
             // SAFETY: the inputs are borrowed for `'t`, which lives through this call, and have the bytes of their values in the
@@ -128,11 +132,15 @@ impl State {
                 let executor = Executor::of(&entered);
                 Run::new(program, layout, &core.registry, arena, inputs, states, executor)
             };
-            match profiler {
-                None => run.steps(&mut ()),
-                Some(profiler) => {
+            match (profiler, recorder) {
+                (None, None) => run.steps(&mut ()),
+                (None, Some(recorder)) => run.steps(&mut **recorder),
+                (Some(profiler), recorder) => {
                     let begin = Instant::now();
-                    run.steps(&mut **profiler)?;
+                    match recorder {
+                        None => run.steps(&mut **profiler)?,
+                        Some(recorder) => run.steps(&mut (&mut **profiler, &mut **recorder))?,
+                    }
                     profiler.run(begin);
                     Ok(())
                 }
@@ -151,6 +159,28 @@ impl State {
     /// Where the time of the runs since [`Self::set_profile`] went; none if nothing was noted.
     pub fn profile(&self) -> Option<Profile> {
         self.profiler.as_ref().map(|profiler| profiler.profile(&self.model.program))
+    }
+
+    /// Begins to record the importance of weights' columns, anew if it was recorded before, or stops and forgets.
+    ///
+    /// What is recorded has its memory from now on: runs still allocate nothing. A run whose activations are not all finite fails, with the
+    /// name of the node; what its earlier nodes multiplied is recorded.
+    pub fn set_record_importance(&mut self, on: bool) {
+        self.recorder = on.then(|| Box::new(Recorder::new(&self.model.program)));
+    }
+
+    /// What the runs since [`Self::set_record_importance`] have multiplied weights with, by the names of the weights: those that constants
+    /// were [given](crate::Graph::constant_named), or that [`Graph::weights`](crate::Graph::weights) has. None if nothing was recorded.
+    ///
+    /// A weight is a constant of rank 2 and more that an op's signature has a [contraction](bitquilt_plugin_api::Contraction) for. Each of
+    /// its columns has the sum of the squares of what it was multiplied with, over all rows of all runs and all nodes that take the weight.
+    /// Sums are in f64, and the same bits for any number of threads.
+    pub fn importance(&self) -> Option<ImportanceMatrix> {
+        let weights = self.recorder.as_ref()?.weights(&self.model.program);
+        let weights = weights
+            .into_iter()
+            .map(|weight| (weight.name.to_owned(), ColumnImportance::recorded(weight.squares, weight.rows)));
+        Some(ImportanceMatrix::recorded(weights))
     }
 
     /// Sets every state to zero.

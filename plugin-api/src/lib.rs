@@ -159,7 +159,10 @@ pub use kernel::{
     Selector, Shapes, Support,
 };
 pub use name::{MAX_NAME, name_problem};
-pub use op::{Arity, AttributeSpec, Contraction, InputKind, InputSpec, Op, OpSignature, OutputType, Split};
+pub use op::{
+    Arity, AttributeSpec, ContractedAxis, Contraction, InputKind, InputSpec, Op, OpSignature, OutputType,
+    Split,
+};
 pub use plugin::{IntoPlugin, Plugin};
 pub use prepared::{Next, PreparedMemory};
 pub use signature::SignatureError;

@@ -35,21 +35,34 @@ pub struct OpSignature {
     pub effect: Option<String>,
     /// Whether the same inputs and attributes give the same outputs each time.
     pub pure: bool,
-    /// A dense input and the encoded input whose columns it is multiplied with.
-    pub contraction: Option<Contraction>,
+    /// The weights among its inputs, each with the activation that is multiplied with its columns.
+    pub contractions: Vec<Contraction>,
     /// How the work of a node may be divided among ranks.
     pub split: Split,
 }
 
 /// Two inputs of an op of which one's values are multiplied with the other's columns, and summed: the product of an activation
-/// `[.., n]` and a weight `[p, n]`. How much a column of the weight matters is recorded at the dense input.
+/// `[.., n]` and a weight `[p, n]`. How much a column of the weight matters is recorded at the activation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Contraction {
-    /// Index of the dense input.
-    pub dense: usize,
-    /// Index of the encoded input.
-    pub encoded: usize,
+    /// Index of the activation, which is dense.
+    pub activation: usize,
+    /// Index of the weight, dense or encoded.
+    pub weight: usize,
+    /// The dimension of the weight that is as long as the activation's last one.
+    pub axis: ContractedAxis,
+}
+
+/// The dimension of a weight over which its products with an activation are summed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ContractedAxis {
+    /// The last: the weight is `[.., p, n]`, as encodings have their rows.
+    #[default]
+    Last,
+    /// The last but one: the weight is `[.., n, p]`, and dense.
+    LastButOne,
 }
 
 /// How a node may be divided, so that each rank computes a part of the outputs from a part of the inputs.
@@ -130,7 +143,7 @@ impl OpSignature {
             kernel_input: None,
             effect: None,
             pure: true,
-            contraction: None,
+            contractions: Vec::new(),
             split: Split::No,
         }
     }
@@ -230,12 +243,26 @@ impl OpSignature {
         self
     }
 
-    /// Says that the values of the dense input of one name are multiplied with the columns of the encoded input of another, and summed.
+    /// Says that the values of the dense input `activation`, `[.., n]`, are multiplied with the columns of the input `weight`,
+    /// `[.., p, n]`, dense or encoded, and summed.
+    ///
+    /// An op of several weights says it of each. Where importance is recorded, it is that of these weights' columns.
     #[must_use]
-    pub fn contracts(mut self, dense: &str, encoded: &str) -> Self {
+    pub fn contracts(self, activation: &str, weight: &str) -> Self {
+        self.contraction(activation, weight, ContractedAxis::Last)
+    }
+
+    /// As [`Self::contracts`], for a dense `weight` that is transposed: `[.., n, p]`.
+    #[must_use]
+    pub fn contracts_transposed(self, activation: &str, weight: &str) -> Self {
+        self.contraction(activation, weight, ContractedAxis::LastButOne)
+    }
+
+    fn contraction(mut self, activation: &str, weight: &str, axis: ContractedAxis) -> Self {
         let index =
             |name: &str| self.inputs.iter().position(|input| input.name == name).unwrap_or(usize::MAX);
-        self.contraction = Some(Contraction { dense: index(dense), encoded: index(encoded) });
+        let contraction = Contraction { activation: index(activation), weight: index(weight), axis };
+        self.contractions.push(contraction);
         self
     }
 

@@ -69,7 +69,7 @@ fn steady_state_has_no_heap_allocation() {
     compact_products();
 }
 
-/// Products with weights that are unpacked at each run. The count is that of the process, so that this is no test of its own.
+/// Products with weights that are unpacked at each run, whose importance is recorded. The count is that of the process, so that this is no test of its own.
 fn compact_products() {
     let session = InferenceSession::builder().threads(2).option("prepare", "compact").build().unwrap();
     for encoding in ["iq1_m", "iq1_s", "iq2_s", "iq2_xs", "iq2_xxs", "iq3_s", "iq3_xxs", "q1_0", "tq1_0"] {
@@ -83,6 +83,7 @@ fn compact_products() {
         let model = session.load(&graph).unwrap();
         assert!(model.explain().unwrap().nodes[0].note.contains("unpacked at each run"));
         let mut state = model.new_state().unwrap();
+        state.set_record_importance(true);
         let inputs = [1, 9].map(|rows| Tensor::full([rows, 256], 1f32));
         let run = |state: &mut State| {
             inputs.iter().for_each(|x| assert!(state.run([("input0", x)]).is_ok()));

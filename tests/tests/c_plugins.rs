@@ -203,7 +203,7 @@ const DESCRIPTIONS: &[(&str, &str)] = &[
         "contraction of nobody",
         "plugin->ops[0]->contraction->encoded is 18446744073709551615; the op has 1 inputs",
     ),
-    ("contraction of one input", "contracts inputs that are not one dense and one encoded tensor"),
+    ("contraction of one input", "contracts inputs that are not an activation"),
     (
         "encodings of a dense input",
         "plugin->ops[0]->inputs[0]->encodings are 2, and the input is not encoded",
@@ -645,15 +645,29 @@ fn a_kernel_for_other_memory_is_refused() {
     }
 }
 
+/// The importance that is recorded of a weight that `full.dot` multiplies with the numbers from 0 to 31.
+fn importance_of_dot(session: &InferenceSession) -> Vec<f32> {
+    let mut graph = Graph::new(session.registry(), [TensorType::f32([32])]).unwrap();
+    let weight = graph.quantize("q8_0", &Tensor::full([3, 32], 1f32)).unwrap();
+    let product = graph.op("full.dot", [graph.input(0), weight]).unwrap();
+    graph.output(product).unwrap();
+    let mut state = session.load(&graph).unwrap().new_state().unwrap();
+    state.set_record_importance(true);
+    let x = Tensor::new([32], (0..32).map(|i| i as f32).collect::<Vec<_>>()).unwrap();
+    assert!(state.run([("input0", &x)]).is_ok());
+    state.importance().unwrap().get("constant.0").unwrap().means()
+}
+
 #[test]
 fn what_is_said_of_ops_and_encodings_reaches_the_registry() {
     for dir in full(&[]) {
         let session = session(&dir);
         let signature = |op: &str| session.registry().op(op).unwrap().signature().clone();
         let dot = signature("full.dot");
-        let contraction = dot.contraction.unwrap();
-        assert_eq!((contraction.dense, contraction.encoded, dot.split), (0, 1, Split::Rows(1)));
+        let contraction = dot.contractions[0];
+        assert_eq!((contraction.activation, contraction.weight, dot.split), (0, 1, Split::Rows(1)));
         assert!(dot.pure && dot.effect.is_none());
+        assert_eq!(importance_of_dot(&session), (0..32).map(|i| (i * i) as f32).collect::<Vec<_>>());
         let count = signature("full.count");
         assert_eq!((count.effect.as_deref(), count.pure), (Some("full.counter"), false));
         assert!(!signature("full.destroyed").pure);

@@ -239,9 +239,38 @@ fn what_a_plugin_says_of_itself_arrives() {
     assert_eq!((tick.effect.as_deref(), tick.pure), (Some("wide.ticks"), false));
     assert_eq!(signature("wide.mix").split, Split::Elementwise);
     let product = signature("qmatmul");
-    let contraction = product.contraction.unwrap();
-    assert_eq!((contraction.dense, contraction.encoded, product.split), (0, 1, Split::Rows(1)));
+    let contraction = product.contractions[0];
+    assert_eq!((contraction.activation, contraction.weight, product.split), (0, 1, Split::Rows(1)));
     assert!(product.pure && product.effect.is_none());
+}
+
+#[test]
+fn importance_is_recorded_of_both_weights_of_a_plugins_op() {
+    let session = session();
+    let mut graph = graph(&session, [TensorType::f32([dim("rows"), dim(32)])]);
+    let encoding = session.registry().require_encoding("q8_0").unwrap();
+    let encoded = encoding.quantize(&Tensor::full([3, 32], 0.5f32)).unwrap().tensor;
+    let w = graph.constant_named("w", &encoded).unwrap();
+    let v = graph.constant(&Tensor::full([3, 32], 1f32)).unwrap();
+    let pair = graph.op("wide.pair", [graph.input(0), w, v]).unwrap();
+    graph.output(pair).unwrap();
+    let mut state = session.load(&graph).unwrap().new_state().unwrap();
+    state.set_record_importance(true);
+    let x = Tensor::new([2, 32], (0..64).map(|i| i as f32).collect::<Vec<_>>()).unwrap();
+    let products = state.run([("input0", &x)]).unwrap().get::<f32>("output0").unwrap().to_vec();
+    assert!(
+        products
+            .iter()
+            .zip([496.0, 1520.0].iter().flat_map(|x| [1.5 * x; 3]))
+            .all(|(a, b)| (a - b).abs() < 0.1)
+    );
+    let importance = state.importance().unwrap();
+    let expected: Vec<f32> = (0..32).map(|i| (i * i + (i + 32) * (i + 32)) as f32 / 2.0).collect();
+    for name in ["w", "constant.1"] {
+        let columns = importance.get(name).unwrap();
+        assert_eq!((columns.means(), columns.rows()), (expected.clone(), 2.0), "{name}");
+    }
+    assert_eq!(importance.len(), 2);
 }
 
 /// An op and its kernel, which are what a test makes of them.
@@ -302,10 +331,7 @@ fn what_cannot_be_is_refused_when_it_is_registered() {
             plugin(in_space(1)),
             "the kernel `test.made for dense inputs at priority 0` is for memory space 1; this host has space 0, its own memory, and no other",
         ),
-        (
-            plugin(made(plain().contracts("x", "w"))),
-            "contracts inputs that are not one dense and one encoded tensor",
-        ),
+        (plugin(made(plain().contracts("x", "w"))), "contracts inputs that are not an activation"),
         (
             plugin(made(plain().split(Split::Rows(7)))),
             "is split by the rows of an input that is not one tensor",

@@ -15,6 +15,7 @@
 //! | [`perplexity`], [`scores`] | how well a model predicts a text, and how far it is from another |
 //! | [`loss`] | what one model has lost to another on a text |
 //! | [`mod@subject`] | a model as what the best encodings are searched for |
+//! | [`importance`] | how much each column of a model's weights matters, recorded on a text |
 //! | [`bench`](mod@bench) | how fast a model is |
 //! | `arguments` | with the feature `clap`: the arguments of commands that do all this |
 //! | [`sentence`] | sentence encoders: a sentence in, its embedding out |
@@ -52,6 +53,7 @@ pub mod conversation;
 pub mod files;
 pub mod generate;
 pub mod graph;
+pub mod importance;
 pub mod loss;
 pub mod model;
 pub mod perplexity;

@@ -1,5 +1,6 @@
 //! A loaded model at work: tokens in, logits out.
 
+use bitquilt::quantize::importance::ImportanceMatrix;
 use bitquilt::{Error, InferenceSession, Model, Profile, RunError, State, TensorView};
 
 use crate::blocks::decoder::Options;
@@ -103,6 +104,16 @@ impl Runner {
     /// The time that each node took in the runs since [`Self::set_profile`].
     pub fn profile(&self) -> Option<Profile> {
         self.state.profile()
+    }
+
+    /// Begins to record the importance of the weights' columns, or stops and forgets.
+    pub fn set_record_importance(&mut self, on: bool) {
+        self.state.set_record_importance(on);
+    }
+
+    /// What the runs since [`Self::set_record_importance`] have multiplied the weights with, by the weights' names.
+    pub fn importance(&self) -> Option<ImportanceMatrix> {
+        self.state.importance()
     }
 
     /// Begins a new text. What the caches hold need not be cleared: nothing behind the position is looked at.

@@ -65,6 +65,7 @@ commands! {
     Convert = convert::ConvertArguments,
     Import = import::ImportArguments,
     Compare = compare::CompareArguments,
+    Importance = importance::ImportanceArguments,
     Plan = plan::PlanArguments,
     Explain = explain::ExplainArguments,
     Run = run::RunArguments,

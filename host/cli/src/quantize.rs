@@ -4,17 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use bitquilt::checkpoint::Checkpoint;
+use bitquilt::checkpoint::StoredTensor;
+use bitquilt::quantize::importance::ImportanceMatrix;
 use bitquilt::quantize::{
     Conversion, NamePattern, Plan, Recipe, RecipeError, Report, Rewrite, Target, WEIGHTS, is_dense_weight,
     is_weight,
 };
 use bitquilt::registry::Registry;
 use bitquilt::text::Brief;
-use bitquilt::{DType, Element, EncodingSpec, Importance, TensorDict, file};
+use bitquilt::{Element, EncodingSpec, Importance, TensorDict, file};
 use clap::{ArgGroup, Args};
 use miette::{IntoDiagnostic, miette};
 
+use crate::importance::warn_of;
 use crate::output::print_with;
 use crate::rewrite::{self, OutputArguments};
 use crate::session::SessionArguments;
@@ -51,10 +53,11 @@ pub struct QuantizeArguments {
     /// The encoding for weights whose rows are no whole number of blocks of theirs; without it they are an error.
     #[arg(long, value_name = "NAME")]
     fallback: Option<String>,
-    /// A safetensors file with an f32 vector for each weight that is encoded, of the weight's name: how much an error costs in each
-    /// column. Some encodings demand it.
+    /// How much an error costs in each column of each weight: an importance matrix of llama.cpp or what `bitquilt importance` wrote, or a
+    /// safetensors file with an f32 vector for each weight, of the weight's name; several are merged. Some encodings demand it. Weights that
+    /// it lacks are encoded without, and named.
     #[arg(long, value_name = "FILE")]
-    importance: Option<PathBuf>,
+    importance: Vec<PathBuf>,
     /// The weights that the --encoding without a glob is for, such as 'blk.*.ffn_{up,down}.weight'; all if it is not given.
     #[arg(long, value_name = "GLOB", value_parser = NamePattern::new)]
     only: Option<NamePattern>,
@@ -101,14 +104,14 @@ impl QuantizeArguments {
         let registry = session.registry();
         let mut rewrite = Rewrite::open(&self.input, &self.output).into_diagnostic()?;
         self.out.set(&mut rewrite);
-        if let Some(importance) = self.importance.as_ref().filter(|path| file::is_same(path, &self.output)) {
+        if let Some(importance) = self.importance.iter().find(|path| file::is_same(path, &self.output)) {
             return Err(miette!(
                 "{} is the importance, which would be lost; name another OUT",
                 importance.display()
             ));
         }
         let plan = self.plan(&rewrite, registry)?;
-        let importance = self.importance(&plan, registry)?;
+        let importance = self.importance(&plan, &mut rewrite, registry)?;
         if self.dry_run {
             return preview(&rewrite.announce(&plan, registry).into_diagnostic()?, &plan);
         }
@@ -217,8 +220,13 @@ impl QuantizeArguments {
         })
     }
 
-    /// The importance of each weight that gets an encoding, by name: of all of them, or of none.
-    fn importance(&self, plan: &Plan, registry: &Registry) -> miette::Result<TensorDict> {
+    /// The importance of the weights that get an encoding, by name, which is said in the file that is written.
+    fn importance(
+        &self,
+        plan: &Plan,
+        rewrite: &mut Rewrite,
+        registry: &Registry,
+    ) -> miette::Result<TensorDict> {
         let encoded = |conversion: &Conversion| match &conversion.target {
             Target::Encoding(name) => {
                 Some((conversion.weight.clone(), registry.encoding(name)?.spec().clone()))
@@ -226,33 +234,31 @@ impl QuantizeArguments {
             Target::Keep | Target::Dense(_) => None,
         };
         let encoded: Vec<(String, EncodingSpec)> = plan.conversions.iter().filter_map(encoded).collect();
-        let Some(path) = &self.importance else {
+        if self.importance.is_empty() {
             let needs = encoded.iter().find(|(_, spec)| spec.importance == Importance::Required);
             return match needs {
                 Some((_, EncodingSpec { name, .. })) => Err(miette!(
-                    "`{name}` needs importance: give --importance FILE, a safetensors file with an f32 vector for each weight"
+                    "`{name}` needs importance: give --importance FILE, which `bitquilt importance` records"
                 )),
                 None => Ok(TensorDict::new()),
             };
-        };
+        }
         let ignored = encoded.iter().filter(|(_, spec)| spec.importance == Importance::Ignored);
         for name in ignored.map(|(_, spec)| &spec.name).collect::<BTreeSet<_>>() {
             tracing::warn!("`{name}` takes no account of importance: its bytes are the same without");
         }
-        let file = Checkpoint::open(path).into_diagnostic()?;
-        let vector = |(weight, _): &(String, EncodingSpec)| {
-            let vector = file.as_stored(weight).map_err(|error| miette!("{}: {error}", path.display()))?;
-            match (vector.dtype(), vector.shape()) {
-                (Some(DType::F32), [_]) => Ok((weight.clone(), vector)),
-                _ => Err(miette!(
-                    "{}, tensor `{}`: it is {}, an f32 vector was expected",
-                    path.display(),
-                    Brief(weight),
-                    vector.tensor_type()
-                )),
-            }
-        };
-        encoded.iter().map(vector).collect()
+        let matrix = ImportanceMatrix::read(&self.importance).into_diagnostic()?;
+        let file = rewrite.file();
+        let shape = |name: &str| file.require(name).map(StoredTensor::shape).unwrap_or_default();
+        let weights = encoded.iter().map(|(name, _)| (name.as_str(), shape(name)));
+        let (vectors, coverage) =
+            matrix.vectors(weights, |name| file.require(name).is_ok()).into_diagnostic()?;
+        warn_of(&coverage);
+        if encoded.iter().any(|(name, spec)| spec.importance != Importance::Ignored && vectors.contains(name))
+        {
+            rewrite.describe_importance(&matrix);
+        }
+        Ok(vectors)
     }
 }
 

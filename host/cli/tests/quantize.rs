@@ -245,37 +245,37 @@ fn wrong_importance_is_refused() {
         values[7] = value;
         Tensor::new([512], values).unwrap()
     };
-    let tail = "`q4_0` wants 512 finite weights that are not negative";
+    let not = |value: &str| {
+        let expected = "finite numbers that are not negative were expected";
+        format!("importance, tensor `layer.0.up`: it has {value} at column 7; {expected}")
+    };
+    let wide =
+        |columns| format!("importance: `layer.0.up` has {columns} columns there, and 512 in the model");
     for (vector, sentence) in [
-        (
-            Tensor::full([511], 1f32),
-            format!("model, tensor `layer.0.up`: the importance vector has 511 weights; {tail}"),
-        ),
-        (
-            with(f32::NAN),
-            format!("model, tensor `layer.0.up`: the importance vector has NaN at column 7; {tail}"),
-        ),
-        (with(-1.0), format!("model, tensor `layer.0.up`: the importance vector has -1 at column 7; {tail}")),
-        (
-            with(f32::INFINITY),
-            format!("model, tensor `layer.0.up`: the importance vector has inf at column 7; {tail}"),
-        ),
+        (Tensor::full([511], 1f32), wide(511)),
+        (Tensor::full([2, 512], 1f32), wide(1024)),
+        (with(f32::NAN), not("NaN")),
+        (with(-1.0), not("-1")),
+        (with(f32::INFINITY), not("inf")),
         (
             Tensor::full([512], 1f64),
             "importance, tensor `layer.0.up`: it is f64 [512], an f32 vector was expected".to_owned(),
         ),
         (
-            Tensor::full([1, 512], 1f32),
-            "importance, tensor `layer.0.up`: it is f32 [1, 512], an f32 vector was expected".to_owned(),
+            Tensor::full([1, 1, 512], 1f32),
+            "importance, tensor `layer.0.up`: it is f32 [1, 1, 512], an f32 vector was expected".to_owned(),
         ),
     ] {
         assert_eq!(says(vector), sentence);
     }
     let own = here.fails(&["quantize", "model", "importance", "-e", "q4_0", "--importance", "./importance"]);
     assert_eq!(own, "./importance is the importance, which would be lost; name another OUT");
-    let only = ["--only", "layer.*", "--importance", "importance"];
-    let missing = here.fails(&[&["quantize", "model", "out", "-e", "q4_0"], &only[..]].concat());
-    assert_eq!(missing, "importance: there is no tensor `layer.0.down`; did you mean `layer.0.up`?");
+    here.save("other", &[("blk.0.up", Tensor::full([512], 1f32))].into_iter().collect());
+    assert_eq!(
+        here.fails(&["quantize", "model", "out", "-e", "q4_0", "--importance", "other"]),
+        "other has importance for weights such as `blk.0.up`, and none for a weight of the model, such as `experts`; record it from this \
+         model, or from a file with the same names"
+    );
     let needed = here.fails(&["quantize", "model", "out", "-e", "iq1_s"]);
     assert!(needed.starts_with("`iq1_s` needs importance: give --importance FILE"), "{needed}");
 }

@@ -9,6 +9,7 @@ mod explain;
 mod fold;
 mod prepare;
 mod validate;
+mod weights;
 
 use self::context::{Part, acts};
 use crate::graph::{Graph, Source};

@@ -11,6 +11,7 @@ use bitquilt_plugin_api::host::{KernelHandle, TransformHandle};
 
 use super::context::{LoadContext, Part, effect, state_inputs};
 use super::error::LoadError;
+use super::weights::Weights;
 use crate::graph::{Graph, NodeContext, NodeData, Preparing, Source};
 use crate::plan::{
     Effects, InputPort, KernelNote, NodeNote, OutputPort, Place, PortIndex, Program, StateSlot, Step,
@@ -74,8 +75,15 @@ pub(super) fn program(
     prepared: &mut PreparedKernels,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Program, LoadError> {
-    let mut build =
-        Build { graph, part: &part, cx, index: HashMap::new(), program: empty(graph)?, readers: Vec::new() };
+    let mut build = Build {
+        graph,
+        part: &part,
+        cx,
+        index: HashMap::new(),
+        program: empty(graph)?,
+        readers: Vec::new(),
+        weights: Weights::of(graph),
+    };
     let kernels = &mut prepared.kernels;
     let mut used: HashSet<String> = HashSet::new();
     let mut slots: HashMap<(usize, String), usize> = HashMap::new();
@@ -141,6 +149,8 @@ fn empty(graph: &Graph) -> Result<Program, LoadError> {
         steps: Vec::new(),
         transforms: Vec::new(),
         held_bytes: 0,
+        activations: Vec::new(),
+        weights: Vec::new(),
         effects: Effects::default(),
         notes: Vec::new(),
     })
@@ -173,6 +183,7 @@ struct Build<'a> {
     program: Program,
     /// For each value, how many steps and outputs read its bytes in a run.
     readers: Vec<usize>,
+    weights: Weights,
 }
 
 impl Build<'_> {
@@ -234,6 +245,7 @@ impl Build<'_> {
             kernels: step_kernels,
             inputs: inputs.iter().copied().zip(writes).collect(),
             outputs,
+            records: self.weights.add(self.graph, self.cx.registry, node, &inputs, &mut self.program),
         };
         for (index, input) in inputs.iter().enumerate() {
             if !chosen.released.contains(&index) {

@@ -3,6 +3,9 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use bitquilt_plugin_api::host::in_default_control;
+use bitquilt_plugin_api::{EncodingSpec, Importance};
+
 use super::warning::Indices;
 
 /// What the largest weight of a vector may be: `2^-10` to `2^10`. Encodings that search for scales compare products of several weights and
@@ -17,6 +20,65 @@ const GROUP: usize = 16;
 
 /// The least that the largest weight of a group may be, as a part of the block's: `2^-30`.
 const FAINT_GROUP: f32 = 9.313_226e-10;
+
+/// The importance of a tensor's columns: of all its rows, or of those of each of its matrices.
+pub(super) struct MatrixImportance<'a> {
+    /// One for all, or one for each. None where there is no importance.
+    vectors: Vec<Option<Tamed<'a>>>,
+}
+
+impl<'a> MatrixImportance<'a> {
+    /// Weights that were checked: as many as columns, or as many for each matrix.
+    pub(super) fn of(spec: &EncodingSpec, shape: &[usize], weights: Option<&'a [f32]>) -> Self {
+        let weights = weights.filter(|weights| spec.importance != Importance::Ignored && !weights.is_empty());
+        let Some(weights) = weights else { return Self { vectors: vec![None] } };
+        let vectors = vectors_of(shape, weights.len());
+        let vector = |vector| {
+            vector_of(spec, Some(weights), vectors, vector).map(|weights| tame(weights, spec.block_len))
+        };
+        Self { vectors: in_default_control("the importance", || (0..vectors).map(vector).collect()) }
+    }
+
+    /// The number of vectors: 1, or that of the matrices.
+    pub(super) fn len(&self) -> usize {
+        self.vectors.len()
+    }
+
+    /// A weight for each column.
+    pub(super) fn of_matrix(&self, matrix: usize) -> Option<&[f32]> {
+        self.vectors.get(matrix)?.as_ref().map(|tamed| &*tamed.weights)
+    }
+
+    /// The first blocks that had no weight above zero.
+    pub(super) fn zero_blocks(self) -> Option<Indices> {
+        self.vectors.into_iter().flatten().find_map(|tamed| tamed.zero_blocks)
+    }
+}
+
+/// One of several vectors for the columns of a tensor. None for a matrix that is encoded without importance, since it has no weight but
+/// zeros and the encoding does not demand any.
+pub(crate) fn vector_of<'a>(
+    spec: &EncodingSpec,
+    weights: Option<&'a [f32]>,
+    vectors: usize,
+    index: usize,
+) -> Option<&'a [f32]> {
+    let weights = weights?;
+    let columns = weights.len() / vectors;
+    let vector = &weights[index * columns..][..columns];
+    let is_plain = vectors > 1 && spec.importance != Importance::Required && greatest(vector) == 0.0;
+    (!is_plain).then_some(vector)
+}
+
+/// How many vectors for the columns of a tensor `weights` weights are: 1, or as many as it has matrices.
+pub(crate) fn vectors_of(shape: &[usize], weights: usize) -> usize {
+    match shape {
+        [matrices, _, columns] if *matrices > 1 && columns.checked_mul(*matrices) == Some(weights) => {
+            *matrices
+        }
+        _ => 1,
+    }
+}
 
 /// Importance, and where it was silent.
 pub(super) struct Tamed<'a> {

@@ -20,10 +20,11 @@ use crate::tensor::{Tensor, TensorElement, encoded_bytes};
 
 pub(crate) use decode::Decoder;
 pub use error::QuantizeError;
+pub(crate) use importance::{vector_of, vectors_of};
 pub use loss::SquaredError;
 pub use warning::{Indices, QuantizeWarning, Quantized, RowLoss};
 
-use importance::tame;
+use importance::MatrixImportance;
 use loss::{Encoded, Look, LostRows, NotDecodable, PIECE, Verdict};
 use values::{CHUNK_VALUES, Values, first_not_finite, widen};
 
@@ -55,6 +56,9 @@ impl RegisteredEncoding {
     ///
     /// Weights are finite and not negative; only their ratios count. A vector of very small or large weights is multiplied by a power of
     /// four first. The columns of a block that has no weight but zero count alike, which is a warning.
+    ///
+    /// For a tensor `[matrices, rows, columns]` there may be as many weights for each matrix, one after the other. A matrix that has none
+    /// but zeros is then encoded without importance, or, where the encoding demands it, as if all columns counted alike.
     pub fn quantize_with_importance(
         &self,
         tensor: &Tensor,
@@ -94,7 +98,7 @@ impl RegisteredEncoding {
     ) -> Result<Values<'a>, QuantizeError> {
         let values = Values::of(tensor)?;
         encoded_bytes(self.spec(), tensor.shape())?;
-        self.check_importance(row_len(tensor), importance)?;
+        self.check_importance(tensor, importance)?;
         Ok(values)
     }
 
@@ -107,31 +111,38 @@ impl RegisteredEncoding {
         let spec = self.spec();
         let values = self.check_types(tensor, importance)?;
         let mut data = TensorElement::Encoded(Arc::new(spec.clone())).memory(tensor.shape())?;
-        let importance = importance
-            .filter(|_| spec.importance != Importance::Ignored)
-            .map(|weights| in_default_control("the importance", || tame(weights, spec.block_len)));
-        let weights = importance.as_ref().map(|tamed| &*tamed.weights);
+        let importance = MatrixImportance::of(spec, tensor.shape(), importance);
         let (mut lost, mut squared) = (LostRows::default(), SquaredError::default());
         if !data.is_empty() {
             let row_len = row_len(tensor);
             let row_bytes = row_len / spec.block_len * spec.block_bytes;
             let rows_a_chunk = CHUNK_VALUES.div_ceil(row_len);
-            let chunks = data.par_chunks_mut(rows_a_chunk * row_bytes).enumerate();
+            let rows_a_matrix = tensor.len() / row_len / importance.len();
+            // Rows of one chunk have one importance.
+            let matrices = data.chunks_mut(rows_a_matrix * row_bytes).enumerate();
+            let chunks: Vec<(usize, usize, &mut [u8])> = matrices
+                .flat_map(|(matrix, data)| {
+                    let chunks = data.chunks_mut(rows_a_chunk * row_bytes).enumerate();
+                    chunks
+                        .map(move |(chunk, dst)| (matrix, matrix * rows_a_matrix + chunk * rows_a_chunk, dst))
+                })
+                .collect();
             // The first chunk that cannot be encoded, as far as is known. Those after it need not be.
             let failed = AtomicUsize::new(usize::MAX);
             // A thread keeps its buffers from chunk to chunk.
             let parts: Vec<_> = chunks
-                .map_init(Buffers::default, |buffers, (chunk, dst)| {
-                    if chunk > failed.load(Ordering::Relaxed) {
+                .into_par_iter()
+                .map_init(Buffers::default, |buffers, (matrix, first_row, dst)| {
+                    if first_row > failed.load(Ordering::Relaxed) {
                         return Ok((LostRows::default(), SquaredError::default()));
                     }
                     // Threads of the pool have the control of whoever used it first.
                     let part = in_default_control("encoding", || {
-                        let first_row = chunk * rows_a_chunk;
+                        let weights = importance.of_matrix(matrix);
                         self.encode_rows(tensor, values, first_row, weights, measure, dst, buffers)
                     });
                     if part.is_err() {
-                        failed.fetch_min(chunk, Ordering::Relaxed);
+                        failed.fetch_min(first_row, Ordering::Relaxed);
                     }
                     part
                 })
@@ -143,7 +154,7 @@ impl RegisteredEncoding {
             }
         }
         tensor.forget_pages();
-        let warnings = self.warnings(tensor, lost, importance.and_then(|tamed| tamed.zero_blocks));
+        let warnings = self.warnings(tensor, lost, importance.zero_blocks());
         let tensor = Tensor::from_encoded_memory(Arc::new(spec.clone()), tensor.shape().to_vec(), data)?;
         Ok((Quantized { tensor, warnings }, squared))
     }
@@ -240,8 +251,9 @@ impl RegisteredEncoding {
         QuantizeError::NotFinite { encoding, row: index / row_len, column: index % row_len, value }
     }
 
-    fn check_importance(&self, columns: usize, importance: Option<&[f32]>) -> Result<(), QuantizeError> {
+    fn check_importance(&self, tensor: &Tensor, importance: Option<&[f32]>) -> Result<(), QuantizeError> {
         let (encoding, wanted) = (self.spec().name.clone(), self.spec().importance);
+        let columns = row_len(tensor);
         let Some(weights) = importance else {
             return match wanted {
                 Importance::Required => Err(QuantizeError::ImportanceMissing { encoding, columns }),
@@ -252,8 +264,9 @@ impl RegisteredEncoding {
         let bad = in_default_control("the importance", || {
             weights.iter().position(|weight| !weight.is_finite() || *weight < 0.0)
         });
+        let is_fit = weights.len() == columns || vectors_of(tensor.shape(), weights.len()) > 1;
         let problem = match bad {
-            _ if weights.len() != columns => format!("has {} weights", weights.len()),
+            _ if !is_fit => format!("has {} weights", weights.len()),
             Some(index) => format!("has {} at column {index}", weights[index]),
             None => return Ok(()),
         };

@@ -46,7 +46,11 @@ impl<'a> Copy<'a> {
 
     /// Adds a constant in the place of a value.
     pub(super) fn constant(&mut self, value: usize, tensor: &Tensor) -> Result<(), Error> {
-        self.values[value] = Some(self.graph.constant(tensor)?);
+        let added = self.graph.constant(tensor)?;
+        if let Some(name) = self.from.constant_names.get(&value) {
+            self.graph.constant_names.insert(added.index, name.clone());
+        }
+        self.values[value] = Some(added);
         Ok(())
     }
 

@@ -67,6 +67,8 @@ pub struct Graph {
     state_names: HashSet<String>,
     output_names: HashSet<String>,
     node_names: HashSet<String>,
+    /// The names that constants were given, by value.
+    constant_names: HashMap<usize, String>,
     quantize_warnings: Vec<(Value, QuantizeWarning)>,
 }
 
@@ -142,6 +144,7 @@ impl Graph {
             state_names: HashSet::new(),
             output_names: HashSet::new(),
             node_names: HashSet::new(),
+            constant_names: HashMap::new(),
             quantize_warnings: Vec::new(),
         };
         for (index, tensor) in inputs.into_iter().enumerate() {
@@ -191,6 +194,14 @@ impl Graph {
         }
         check_rank("the constant", tensor.shape().len())?;
         Ok(self.push(tensor.tensor_type(), Source::Constant(tensor.clone()), None))
+    }
+
+    /// As [`Self::constant`], with the name that the tensor has elsewhere, in a checkpoint for instance: what is recorded of a weight is
+    /// found by it. Constants that are one weight have one name.
+    pub fn constant_named(&mut self, name: impl Into<String>, tensor: &Tensor) -> Result<Value, GraphError> {
+        let value = self.constant(tensor)?;
+        self.constant_names.insert(value.index, name.into());
+        Ok(value)
     }
 
     /// Encodes a tensor and adds it as a constant: `encoding.quantize(tensor)` and [`Self::constant`] in one. Rows that are lost are

@@ -1,6 +1,6 @@
 //! A graph whose weights are others.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::copy::Copy;
 use super::{Graph, Source};
@@ -38,6 +38,15 @@ impl Graph {
         constants
             .enumerate()
             .map(|(constant, (index, tensor))| (index, format!("constant.{constant}"), tensor))
+    }
+
+    /// What constants are called where something is said of them, by value: the name that they were [given](Self::constant_named), or that
+    /// [`Self::save`] gives them.
+    pub(crate) fn constant_names(&self) -> HashMap<usize, String> {
+        let mut names: HashMap<usize, String> =
+            self.constants().map(|(value, name, _)| (value, name)).collect();
+        names.extend(self.constant_names.iter().map(|(value, name)| (*value, name.clone())));
+        names
     }
 
     /// The same graph with other tensors in the place of the constants of these [names](Self::weights). Every node is added as if the

@@ -80,7 +80,7 @@ pub(super) fn broadcast_dims<'a>(a: &'a [Dim], b: &'a [Dim]) -> Result<Vec<Dim>,
 }
 
 /// The index of `axis`, which counts from the end where it is negative.
-pub(super) fn axis_index(axis: i64, rank: usize) -> Option<usize> {
+pub(crate) fn axis_index(axis: i64, rank: usize) -> Option<usize> {
     let from_end = |axis: i64| rank.checked_sub(usize::try_from(axis.unsigned_abs()).ok()?);
     let index = if axis < 0 { from_end(axis)? } else { usize::try_from(axis).ok()? };
     (index < rank).then_some(index)

@@ -29,6 +29,7 @@ impl Op for Matmul {
         OpSignature::new("matmul")
             .dense("x")
             .dense("y")
+            .contracts_transposed("x", "y")
             .summary("the product of f32 matrices, x [.., m, k] and y [.., k, n]")
     }
 

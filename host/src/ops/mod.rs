@@ -16,6 +16,7 @@ mod walk;
 use bitquilt_plugin_api::Plugin;
 
 pub(crate) use cast::first_overflow;
+pub(crate) use check::axis_index;
 
 /// Takes in the files of ops, and registers what each has.
 macro_rules! ops {

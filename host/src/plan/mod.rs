@@ -13,5 +13,6 @@ pub use error::RunError;
 pub(crate) use layout::{Layout, Location, PlacedValue, bindings_of};
 pub(crate) use note::{KernelNote, NodeNote};
 pub(crate) use program::{
-    InputPort, OutputPort, Place, PortIndex, Program, StateSlot, Step, StepKernel, TransformSlot, ValueSlot,
+    Activation, InputPort, NamedWeight, OutputPort, Place, PortIndex, Program, StateSlot, Step, StepKernel,
+    TransformSlot, ValueSlot,
 };

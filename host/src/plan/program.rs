@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Display;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bitquilt_plugin_api::TensorType;
@@ -26,10 +27,29 @@ pub(crate) struct Program {
     pub(crate) transforms: Vec<TransformSlot>,
     /// Bytes that kernels hold, shared ones once.
     pub(crate) held_bytes: usize,
+    /// The activations that weights are multiplied with, in the order of the first step that takes them.
+    pub(crate) activations: Vec<Activation>,
+    /// The weights that are multiplied with them.
+    pub(crate) weights: Vec<NamedWeight>,
     /// The groups of its nodes' effects.
     pub(crate) effects: Effects,
     /// What `explain` says of each node, steps or not.
     pub(crate) notes: Vec<NodeNote>,
+}
+
+/// A value that is multiplied with the columns of weights.
+pub(crate) struct Activation {
+    pub(crate) value: usize,
+    /// Its last dimension.
+    pub(crate) columns: usize,
+}
+
+/// A constant whose rows are multiplied with activations.
+pub(crate) struct NamedWeight {
+    /// Its name in the graph, or in a file of the graph.
+    pub(crate) name: String,
+    /// Those activations: one for each node that takes the weight.
+    pub(crate) activations: Vec<usize>,
 }
 
 /// The position of each input, output and state by its name.
@@ -104,6 +124,8 @@ pub(crate) struct Step {
     pub(crate) inputs: Vec<(usize, bool)>,
     /// The value of each output, and whether it is another's memory.
     pub(crate) outputs: Vec<(usize, bool)>,
+    /// Those of the program's activations that no step before takes.
+    pub(crate) records: Range<usize>,
 }
 
 /// A kernel that may run a step.

@@ -26,6 +26,11 @@
 //! matches. `keep` leaves a weight as it is; `f32`, `f16` and `bf16` decode or cast it; every other name is that of a registered encoding,
 //! a plugin's too.
 //!
+//! # Importance
+//!
+//! Errors do not cost alike in all columns of a weight: an [`ImportanceMatrix`](importance::ImportanceMatrix), which is recorded in runs, says
+//! how much each matters.
+//!
 //! # Files
 //!
 //! A [`Rewrite`] makes a checkpoint of another, tensor by tensor, so that memory is bounded by the largest of them:
@@ -52,6 +57,7 @@
 
 pub mod allocation;
 pub mod compare;
+pub mod importance;
 mod pattern;
 mod plan;
 mod recipe;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bitquilt_plugin_api::{DType, Element, EncodingSpec};
 
+use super::importance::ImportanceMatrix;
 use super::plan::{Conversion, Plan};
 use super::recipe::Target;
 use super::report::Report;
@@ -159,6 +160,11 @@ impl Rewrite {
         self.writer.metadata_mut().clear();
     }
 
+    /// Has the file say [that and from what](ImportanceMatrix::describe) importance was used.
+    pub fn describe_importance(&mut self, importance: &ImportanceMatrix) {
+        importance.describe(self.writer.metadata_mut());
+    }
+
     /// The bytes of all tensors of the checkpoint that is read.
     pub fn bytes(&self) -> u64 {
         self.file.tensors().map(|(_, stored)| stored.byte_range().len() as u64).sum()
@@ -223,7 +229,7 @@ impl Rewrite {
 
     /// Writes the file with the weights as a plan says. Each is checked before anything is written.
     ///
-    /// `importance` has an f32 vector for each weight whose errors do not count alike.
+    /// `importance` has [vectors](ImportanceMatrix::vectors) for the weights whose errors do not count alike in all columns.
     pub fn quantize(
         mut self,
         plan: &Plan,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bitquilt_plugin_api::host::{Registration, Staged};
 use bitquilt_plugin_api::{
-    Arity, Contraction, EncodingHandle, InputKind, KernelKey, KernelProviderHandle, MAX_NAME, OpHandle,
-    OpSignature, Selector, Split, name_problem,
+    Arity, ContractedAxis, Contraction, EncodingHandle, InputKind, KernelKey, KernelProviderHandle, MAX_NAME,
+    OpHandle, OpSignature, Selector, Split, name_problem,
 };
 
 use super::error::RegistryError;
@@ -247,10 +247,18 @@ fn check_meaning(signature: &OpSignature) -> Result<(), &'static str> {
     let is_kind = |index: usize, kind: InputKind| {
         signature.inputs.get(index).is_some_and(|input| input.kind == kind && input.arity == Arity::One)
     };
-    if let Some(Contraction { dense, encoded, .. }) = signature.contraction
-        && !(is_kind(dense, InputKind::Dense) && is_kind(encoded, InputKind::Encoded))
-    {
-        return Err("contracts inputs that are not one dense and one encoded tensor");
+    for Contraction { activation, weight, axis, .. } in &signature.contractions {
+        let is_weight = match axis {
+            ContractedAxis::Last => {
+                is_kind(*weight, InputKind::Dense) || is_kind(*weight, InputKind::Encoded)
+            }
+            _ => is_kind(*weight, InputKind::Dense),
+        };
+        if !is_kind(*activation, InputKind::Dense) || !is_weight || activation == weight {
+            return Err(
+                "contracts inputs that are not an activation, which is one dense tensor, and another tensor",
+            );
+        }
     }
     match signature.split {
         Split::Rows(input) if !(is_kind(input, InputKind::Dense) || is_kind(input, InputKind::Encoded)) => {

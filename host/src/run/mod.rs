@@ -1,14 +1,16 @@
 //! One run of a program: each step's kernel, over memory that is all laid out before.
 
 pub(crate) mod executor;
+pub(crate) mod observe;
 pub(crate) mod profile;
+pub(crate) mod recorder;
 
 use std::ptr::NonNull;
 
 use bitquilt_plugin_api::host::{RunHost, WorkerMemory};
 use bitquilt_plugin_api::{ElementView, Encoding, Executor, TensorView, TensorViewMut};
 
-use self::profile::Observer;
+use self::observe::{Observer, Values};
 use crate::memory::AlignedBytes;
 use crate::plan::{Layout, Location, PlacedValue, Program, RunError, Step, StepKernel};
 use crate::registry::Registry;
@@ -73,6 +75,7 @@ impl<'a> Run<'a> {
     pub(crate) fn steps(&self, observer: &mut impl Observer) -> Result<(), RunError> {
         for (index, step) in self.program.steps.iter().enumerate() {
             self.prefetch(index);
+            observer.inputs(index, self)?;
             for slot in self.layout.begins(index) {
                 let begin = observer.begin();
                 self.transform(*slot).map_err(|source| step.failed(source))?;
@@ -197,6 +200,18 @@ impl<'a> Run<'a> {
         // the caller is the only user.
         let bytes = unsafe { std::slice::from_raw_parts_mut(data.as_ptr(), len) };
         Some(TensorViewMut::from_parts(self.element(value), self.layout.shape(value), bytes))
+    }
+}
+
+impl Values for Run<'_> {
+    fn program(&self) -> &Program {
+        self.program
+    }
+    fn value(&self, value: usize) -> Option<TensorView<'_>> {
+        self.view(value)
+    }
+    fn executor(&self) -> Executor<'_> {
+        self.executor
     }
 }
 

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::observe::{Observer, Values};
 use crate::file::{FileError, replace};
-use crate::plan::{Layout, Program, Step};
+use crate::plan::{Layout, Program, RunError, Step};
 use crate::text::Columns;
 
 /// The most spans that a trace has: a profile keeps the first ones.
@@ -17,29 +18,6 @@ const MAX_SPANS: usize = 1 << 16;
 
 /// Calls of a node that its median is of: the last ones.
 const SAMPLES: usize = 64;
-
-/// What a run tells of its steps.
-pub(crate) trait Observer {
-    /// What is noted when something begins.
-    type Mark: Copy;
-    /// Something begins.
-    fn begin(&self) -> Self::Mark;
-    /// A step's kernel has run since the mark.
-    fn step(&mut self, step: usize, begin: Self::Mark, program: &Program, layout: &Layout);
-    /// A transform has run since the mark.
-    fn transform(&mut self, slot: usize, begin: Self::Mark, program: &Program, layout: &Layout);
-}
-
-/// Nobody looks.
-impl Observer for () {
-    type Mark = ();
-    #[inline(always)]
-    fn begin(&self) {}
-    #[inline(always)]
-    fn step(&mut self, _: usize, (): (), _: &Program, _: &Layout) {}
-    #[inline(always)]
-    fn transform(&mut self, _: usize, (): (), _: &Program, _: &Layout) {}
-}
 
 /// The times of a state's runs so far. Its memory is allocated when it is made.
 pub(crate) struct Profiler {
@@ -153,6 +131,10 @@ impl Observer for Profiler {
 
     fn begin(&self) -> Instant {
         Instant::now()
+    }
+
+    fn inputs(&mut self, _: usize, _: &impl Values) -> Result<(), RunError> {
+        Ok(())
     }
 
     fn step(&mut self, index: usize, begin: Instant, program: &Program, layout: &Layout) {

@@ -7,7 +7,9 @@ use crate::attributes::{Attribute, AttributeKind, Attributes};
 use crate::dim::Dim;
 use crate::encoding::{EncodingSpec, ErrorBound, Importance};
 use crate::kernel::{KernelKey, Selector};
-use crate::op::{Arity, AttributeSpec, Contraction, InputKind, InputSpec, OpSignature, OutputType, Split};
+use crate::op::{
+    Arity, AttributeSpec, ContractedAxis, Contraction, InputKind, InputSpec, OpSignature, OutputType, Split,
+};
 use crate::tensor::{DType, Element, TensorType};
 use crate::text::Passage;
 use crate::unpacking::Unpacking;
@@ -156,7 +158,8 @@ const LAYOUT: &str = "layout";
 /// The name of what an encoding's blocks unpack to among the `extra` of its spec: values of a group, bits of a code, what is taken from
 /// each, and 1 where there are minima.
 const UNPACKING: &str = "unpacking";
-/// The names of what an op means among the `extra` of its signature.
+/// The names of what an op means among the `extra` of its signature. There is a record for each contraction: the activation, the weight, and
+/// the axis where it is not the last one. The first versions read the first record, of two numbers, alone.
 const CONTRACTION: &str = "contraction";
 const SPLIT: &str = "split";
 
@@ -409,7 +412,7 @@ impl AbiSignature {
             kernel_input: usize::try_from(self.kernel_input).ok(),
             effect: self.effect.as_ref().into_option().map(ToString::to_string),
             pure: self.pure,
-            contraction: contraction_from_abi(&self.extra),
+            contractions: self.extra.iter().filter_map(contraction_from_abi).collect(),
             split: split_from_abi(&self.extra),
         })
     }
@@ -418,23 +421,39 @@ impl AbiSignature {
 /// What an op means to tools; what later versions say more is passed over.
 fn meaning_to_abi(signature: &OpSignature) -> RVec<AbiAttribute> {
     let ints = |name: &str, ints: Vec<i64>| AbiAttribute::new(name, &Attribute::Ints(ints));
-    let contraction = signature.contraction.map(|Contraction { dense, encoded }| {
+    let contraction = |&Contraction { activation, weight, axis }: &Contraction| {
         let index = |input: usize| i64::try_from(input).unwrap_or(i64::MAX);
-        ints(CONTRACTION, vec![index(dense), index(encoded)])
-    });
+        let mut numbers = vec![index(activation), index(weight)];
+        match axis {
+            ContractedAxis::Last => {}
+            ContractedAxis::LastButOne => numbers.push(1),
+        }
+        ints(CONTRACTION, numbers)
+    };
     let split = match signature.split {
         Split::No => None,
         Split::Elementwise => Some(vec![1]),
         Split::Rows(input) => Some(vec![2, i64::try_from(input).unwrap_or(i64::MAX)]),
         Split::Heads => Some(vec![3]),
     };
-    contraction.into_iter().chain(split.map(|code| ints(SPLIT, code))).collect()
+    signature.contractions.iter().map(contraction).chain(split.map(|code| ints(SPLIT, code))).collect()
 }
 
-fn contraction_from_abi(records: &[AbiAttribute]) -> Option<Contraction> {
-    let Some(Attribute::Ints(ints)) = extra(records, CONTRACTION) else { return None };
-    let [dense, encoded] = ints[..] else { return None };
-    Some(Contraction { dense: usize::try_from(dense).ok()?, encoded: usize::try_from(encoded).ok()? })
+/// The contraction of a record; none for a record of something else, and for what a later version may say.
+fn contraction_from_abi(record: &AbiAttribute) -> Option<Contraction> {
+    let Some(Attribute::Ints(numbers)) = (record.name == CONTRACTION).then(|| record.value().ok())? else {
+        return None;
+    };
+    let (activation, weight, axis) = match numbers[..] {
+        [activation, weight] => (activation, weight, ContractedAxis::Last),
+        [activation, weight, 1] => (activation, weight, ContractedAxis::LastButOne),
+        _ => return None,
+    };
+    Some(Contraction {
+        activation: usize::try_from(activation).ok()?,
+        weight: usize::try_from(weight).ok()?,
+        axis,
+    })
 }
 
 fn split_from_abi(records: &[AbiAttribute]) -> Split {

@@ -407,12 +407,12 @@ typedef struct bitquilt_scratch {
 
 /* ---- Ops ---- */
 
-/* Two inputs of which one's values are multiplied with the other's columns, and summed: the product of an activation and a
- * weight. */
+/* Two inputs of which one's values are multiplied with the other's columns, and summed: the product of an activation [.., n] and
+ * a weight [.., p, n]. The importance of the weight's columns is recorded at the activation. */
 typedef struct bitquilt_contraction {
     size_t size;
-    size_t dense;   /* index of one dense input */
-    size_t encoded; /* index of one encoded input */
+    size_t dense;   /* index of the activation, one dense input */
+    size_t encoded; /* index of the weight, one encoded input, or another dense one */
 } bitquilt_contraction;
 
 /* How a node may be divided, so that each rank computes a part of the outputs from a part of the inputs. */

@@ -10,7 +10,7 @@ pub const TOKENS: &str = "tokens";
 /// The input of their positions.
 pub const POSITIONS: &str = "positions";
 
-/// A graph that is being built, and the weights that its constants are taken from. A weight that is encoded stays so; the encoding
+/// A graph that is being built, and the weights that its constants are taken from, with their names. A weight that is encoded stays so; the encoding
 /// decides which kernel multiplies by it.
 pub struct WeightedGraph<'a> {
     /// The graph.
@@ -28,7 +28,7 @@ impl<'a> WeightedGraph<'a> {
 
     /// A weight as it is.
     pub fn constant(&mut self, name: &str) -> Result<Value, Error> {
-        Ok(self.graph.constant(self.weights.require(name)?)?)
+        Ok(self.graph.constant_named(name, self.weights.require(name)?)?)
     }
 
     /// A matrix. One whose dtype is an encoding, too, is taken as encoded.
@@ -37,7 +37,7 @@ impl<'a> WeightedGraph<'a> {
         let dtype = tensor.dtype().map(|dtype| dtype.to_string());
         let encoding = dtype.and_then(|dtype| self.graph.registry().encoding(&dtype));
         let encoded = encoding.and_then(|encoding| tensor.as_encoded(encoding.spec()));
-        Ok(self.graph.constant(encoded.as_ref().unwrap_or(tensor))?)
+        Ok(self.graph.constant_named(name, encoded.as_ref().unwrap_or(tensor))?)
     }
 
     /// `x` times the transpose of the matrix `weight`.

@@ -9,13 +9,15 @@ use std::path::{Path, PathBuf};
 use bitquilt::checkpoint::Checkpoint;
 use bitquilt::quantize::NamePattern;
 use bitquilt::quantize::compare::{Comparison, Reference, inputs};
+use bitquilt::quantize::importance::ImportanceMatrix;
 use bitquilt::registry::Registry;
 use bitquilt::text::Quoted;
-use bitquilt::{Graph, InferenceSession, file};
+use bitquilt::{Graph, InferenceSession, TensorDict, file};
 use clap::{ArgGroup, Args};
 use miette::{IntoDiagnostic, miette};
 
 use self::report::{Candidate, Report};
+use crate::importance::warn_of;
 use crate::rewrite;
 use crate::session::SessionArguments;
 
@@ -54,10 +56,9 @@ pub struct CompareArguments {
     /// Compares only the weights whose names match, such as 'blk.*.ffn_{up,down}.weight'.
     #[arg(long, value_name = "GLOB", value_parser = NamePattern::new)]
     only: Option<NamePattern>,
-    /// With --encodings: a safetensors file with an f32 vector for each weight, of the weight's name: how much an error costs in each
-    /// column.
+    /// With --encodings: how much an error costs in each column, in a file as `quantize` takes it; several are merged.
     #[arg(long, value_name = "FILE", conflicts_with = "other")]
-    importance: Option<PathBuf>,
+    importance: Vec<PathBuf>,
     #[command(flatten)]
     text: text::TextArguments,
     /// Sets of inputs for a saved graph, on which outputs are compared: each file .npz in this directory, and each directory in it of files
@@ -77,8 +78,7 @@ impl CompareArguments {
     pub fn execute(&self, session: &SessionArguments) -> miette::Result<()> {
         let reference = Checkpoint::open(&self.reference).into_diagnostic()?;
         let other = self.other.as_ref().map(Checkpoint::open).transpose().into_diagnostic()?;
-        let importance = self.importance.as_ref().map(Checkpoint::open).transpose().into_diagnostic()?;
-        self.check_page([Some(&reference), other.as_ref(), importance.as_ref()].into_iter().flatten())?;
+        self.check_page([Some(&reference), other.as_ref()].into_iter().flatten())?;
         let paths: Vec<_> = [Some(&self.reference), self.other.as_ref()].into_iter().flatten().collect();
         let session = session.build_for(&paths.iter().map(|path| path.as_path()).collect::<Vec<_>>())?;
         let registry = session.registry();
@@ -86,6 +86,7 @@ impl CompareArguments {
             registry.require_encoding(encoding).into_diagnostic()?;
         }
         let weights = self.reference_of(&reference, &session)?;
+        let importance = self.importance(&weights, &reference)?;
         let compared = match &other {
             Some(other) => vec![self.with_other(&weights, other)?],
             None => self.in_encodings(&weights, importance.as_ref(), registry)?,
@@ -103,6 +104,7 @@ impl CompareArguments {
     fn check_page<'a>(&self, checkpoints: impl Iterator<Item = &'a Checkpoint>) -> miette::Result<()> {
         let Some(page) = &self.html else { return Ok(()) };
         let mut read: Vec<PathBuf> = checkpoints.flat_map(Checkpoint::files).map(Path::to_owned).collect();
+        read.extend(self.importance.iter().cloned());
         read.extend(self.text.files().map(Path::to_owned));
         if let Some(sets) = &self.inputs {
             read.extend(inputs::files(sets).into_diagnostic()?);
@@ -114,6 +116,19 @@ impl CompareArguments {
             ));
         }
         file::check_writable(page).into_diagnostic()
+    }
+
+    /// The importance of the weights that are compared.
+    fn importance(&self, weights: &Reference<'_>, file: &Checkpoint) -> miette::Result<Option<TensorDict>> {
+        if self.importance.is_empty() {
+            return Ok(None);
+        }
+        let matrix = ImportanceMatrix::read(&self.importance).into_diagnostic()?;
+        let shapes = weights.weights().map(|(name, stored)| (name, stored.shape()));
+        let (vectors, coverage) =
+            matrix.vectors(shapes, |name| file.require(name).is_ok()).into_diagnostic()?;
+        warn_of(&coverage);
+        Ok(Some(vectors))
     }
 
     /// The weights that are compared.
@@ -149,7 +164,7 @@ impl CompareArguments {
     fn in_encodings(
         &self,
         weights: &Reference<'_>,
-        importance: Option<&Checkpoint>,
+        importance: Option<&TensorDict>,
         registry: &Registry,
     ) -> miette::Result<Vec<Candidate>> {
         let progress = rewrite::progress();
@@ -169,7 +184,7 @@ impl CompareArguments {
         &self,
         report: &mut Report,
         weights: &Reference<'_>,
-        importance: Option<&Checkpoint>,
+        importance: Option<&TensorDict>,
         session: &InferenceSession,
     ) -> miette::Result<()> {
         if let Some(text) = self.text.file() {

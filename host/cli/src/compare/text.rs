@@ -2,16 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use bitquilt::{InferenceSession, TensorDict, file};
-use bitquilt_models::arguments::{PrecisionArguments, ScoringArguments};
+use bitquilt::{InferenceSession, TensorDict};
+use bitquilt_models::arguments::PrecisionArguments;
 use bitquilt_models::loss::{TextLoss, check_same_tokens, text_losses};
-use bitquilt_models::model::{DecoderModel, NoTokenizer};
+use bitquilt_models::model::DecoderModel;
 use bitquilt_models::runner::Runner;
-use bitquilt_models::tokenizer::Tokenizer;
 use clap::Args;
 use miette::{IntoDiagnostic, miette};
 
-use crate::model::warn;
+use crate::model::{text_tokens, warn};
 
 /// The arguments of the comparison on a text.
 #[derive(Args)]
@@ -89,17 +88,13 @@ impl TextArguments {
         other: Option<&DecoderModel>,
         session: &InferenceSession,
     ) -> miette::Result<Prepared> {
-        let contents = file::read_text(text, ScoringArguments::LARGEST_TEXT).into_diagnostic()?;
-        let path = reference.display();
-        let reference = self.open(reference, session)?;
+        let path = reference;
+        let reference = self.open(path, session)?;
         if let Some(other) = other {
             check_same_tokens(&reference, other).into_diagnostic()?;
         }
         let vocabulary = reference.vocabulary.as_ref().or(other.and_then(|it| it.vocabulary.as_ref()));
-        let vocabulary = vocabulary.ok_or_else(|| miette!("{path}: {NoTokenizer}"))?;
-        let tokenizer = Tokenizer::new(vocabulary).map_err(|error| miette!("{path}: {error}"))?;
-        let tokens = tokenizer.encode_for_model(&contents, true, warn);
-        let tokens = tokens.map_err(|error| miette!("{}: {error}", text.display()))?;
+        let tokens = text_tokens(text, path, vocabulary)?;
         reference.beyond("--window", self.window as usize).into_iter().for_each(warn);
         Ok(Prepared { reference, tokens })
     }

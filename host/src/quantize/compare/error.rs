@@ -82,24 +82,6 @@ pub enum CompareError {
         /// Values in its rows.
         row_len: usize,
     },
-    /// The vector of a weight's importance is no vector.
-    #[error("{}, tensor `{}`: it is {}, an f32 vector was expected", .path.display(), Brief(.weight), Brief(.found))]
-    Importance {
-        /// The file.
-        path: PathBuf,
-        /// The weight.
-        weight: String,
-        /// What it is.
-        found: String,
-    },
-    /// A weight has no importance.
-    #[error("the importance, {}: {source}", .path.display())]
-    ImportanceMissing {
-        /// The file.
-        path: PathBuf,
-        /// What is missing.
-        source: CheckpointError,
-    },
     /// Two checkpoints do not have the same weights.
     #[error(transparent)]
     Unlike(#[from] Unlike),

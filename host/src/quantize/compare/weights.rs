@@ -4,15 +4,15 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use bitquilt_plugin_api::{DType, Element};
+use bitquilt_plugin_api::Element;
 
 use super::difference::Difference;
 use super::error::CompareError;
 use super::histogram::{Histograms, Tally};
 use super::streamed::{self, Fault};
 use super::unlike::{Mismatch, Unlike};
-use crate::checkpoint::{Checkpoint, CheckpointError, StoredTensor, TensorDict};
-use crate::encoding::{Decoder, QuantizeError};
+use crate::checkpoint::{Checkpoint, StoredTensor, TensorDict};
+use crate::encoding::{Decoder, QuantizeError, vector_of, vectors_of};
 use crate::quantize::pattern::NamePattern;
 use crate::quantize::plan::Conversion;
 use crate::quantize::recipe::Target;
@@ -216,7 +216,7 @@ impl<'a> Reference<'a> {
 
     /// Compares with what an encoding makes of the [weights](Self::weights), some rows of one at a time.
     ///
-    /// `importance` has an f32 vector for each weight, of the weight's name. Weights that have the encoding already are as they were.
+    /// `importance` has [vectors](crate::quantize::importance::ImportanceMatrix::vectors) of weights; the others have none. Weights that have the encoding already are as they were.
     /// Those whose rows are no whole blocks are in [`Comparison::unfit`]. `progress` is told the bytes of each that was compared.
     ///
     /// # Errors
@@ -224,7 +224,7 @@ impl<'a> Reference<'a> {
     pub fn encode(
         &self,
         encoding: &str,
-        importance: Option<&Checkpoint>,
+        importance: Option<&TensorDict>,
         mut progress: impl FnMut(u64),
     ) -> Result<Comparison, CompareError> {
         let encoding = self.registry.require_encoding(encoding)?;
@@ -236,8 +236,8 @@ impl<'a> Reference<'a> {
                 comparison.unfit.push((name.to_owned(), row_len));
                 continue;
             }
-            let importance = importance.map(|file| vector(file, name)).transpose()?;
-            comparison.weights.push(self.encode_weight(name, encoding, importance.as_ref())?);
+            let importance = importance.and_then(|vectors| vectors.get(name));
+            comparison.weights.push(self.encode_weight(name, encoding, importance)?);
             progress(stored.byte_range().len() as u64);
         }
         match (comparison.weights.is_empty(), comparison.unfit.first()) {
@@ -276,21 +276,29 @@ impl<'a> Reference<'a> {
             let itself = streamed::difference(&decoder, &decoder, count, tally.as_ref());
             difference = itself.map_err(|found| fault(found, 0))?;
         } else {
-            let rows_a_group = GROUP_VALUES.div_ceil(row_len.max(1));
-            let step = rows_a_group * row_len.max(1);
-            for begin in (0..count).step_by(step) {
-                let first_row = begin / row_len.max(1);
-                let rows = decoder.rows(begin..count.min(begin + step), row_len).map_err(failed)?;
-                let encoded = match importance {
-                    Some(weights) => encoding.quantize_with_importance(&rows, weights),
-                    None => encoding.quantize(&rows),
-                };
-                let encoded = encoded.map_err(|source| failed(further_down(source, first_row)))?.tensor;
-                let decoders = (Decoder::of(&rows, self.registry), Decoder::of(&encoded, self.registry));
-                let (rows, encoded) = (decoders.0.map_err(failed)?, decoders.1.map_err(failed)?);
-                let values = count.min(begin + step) - begin;
-                let part = streamed::difference(&rows, &encoded, values, tally.as_ref());
-                difference = difference.and(&part.map_err(|found| fault(found, first_row))?);
+            let vectors = importance.map_or(1, |weights| vectors_of(tensor.shape(), weights.len()));
+            let (matrix_len, step) =
+                (count / vectors, GROUP_VALUES.div_ceil(row_len.max(1)) * row_len.max(1));
+            for matrix in 0..vectors {
+                let importance = vector_of(spec, importance, vectors, matrix);
+                let end = (matrix + 1) * matrix_len;
+                for begin in (matrix * matrix_len..end).step_by(step) {
+                    let first_row = begin / row_len.max(1);
+                    let rows = decoder.rows(begin..end.min(begin + step), row_len).map_err(failed)?;
+                    let encoded = match importance {
+                        Some(weights) => encoding.quantize_with_importance(&rows, weights),
+                        None => encoding.quantize(&rows),
+                    };
+                    let encoded = encoded.map_err(|source| failed(further_down(source, first_row)))?.tensor;
+                    let decoders = (Decoder::of(&rows, self.registry), Decoder::of(&encoded, self.registry));
+                    let part = streamed::difference(
+                        &decoders.0.map_err(failed)?,
+                        &decoders.1.map_err(failed)?,
+                        rows.len(),
+                        tally.as_ref(),
+                    );
+                    difference = difference.and(&part.map_err(|found| fault(found, first_row))?);
+                }
             }
         }
         tensor.forget_pages();
@@ -303,7 +311,7 @@ impl<'a> Reference<'a> {
     pub fn encoded(
         &self,
         encoding: &str,
-        importance: Option<&Checkpoint>,
+        importance: Option<&TensorDict>,
     ) -> Result<TensorDict, CompareError> {
         let block_len = self.registry.require_encoding(encoding)?.spec().block_len;
         let fits =
@@ -311,9 +319,8 @@ impl<'a> Reference<'a> {
         let encode = |(name, _): (&str, &StoredTensor)| {
             let failed = |source| weight_error(self.file.path(), name, source);
             let (weight, target) = (name.to_owned(), Target::Encoding(encoding.to_owned()));
-            let importance = importance.map(|file| vector(file, name)).transpose()?;
-            let importance = importance.as_ref().map(Tensor::values::<f32>).transpose();
-            let importance = importance.map_err(|error| failed(error.into()))?;
+            let importance = importance.and_then(|vectors| vectors.get(name)).map(Tensor::values::<f32>);
+            let importance = importance.transpose().map_err(|error| failed(error.into()))?;
             let tensor = self.file.tensor(name, self.registry)?;
             let encoded =
                 Conversion { weight, target, instead_of: None }.convert(&tensor, self.registry, importance);
@@ -356,24 +363,6 @@ fn holds_floats(stored: &StoredTensor) -> bool {
 fn similar_in(name: &str, file: &Checkpoint) -> Vec<String> {
     let names: Vec<String> = file.tensors().map(|(name, _)| name.to_owned()).collect();
     similar(name, &names)
-}
-
-/// The vector of a weight's importance.
-fn vector(file: &Checkpoint, name: &str) -> Result<Tensor, CompareError> {
-    let vector = file.as_stored(name).map_err(|source| match source {
-        CheckpointError::Missing { .. } => {
-            CompareError::ImportanceMissing { path: file.path().to_owned(), source }
-        }
-        source => source.into(),
-    })?;
-    match (vector.dtype(), vector.shape()) {
-        (Some(DType::F32), [_]) => Ok(vector),
-        _ => Err(CompareError::Importance {
-            path: file.path().to_owned(),
-            weight: name.to_owned(),
-            found: vector.tensor_type().to_string(),
-        }),
-    }
 }
 
 fn row_len(tensor: &Tensor) -> usize {

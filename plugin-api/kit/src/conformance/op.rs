@@ -1,8 +1,8 @@
 //! The checks of what an op says of its types.
 
 use bitquilt_plugin_api::{
-    Attribute, AttributeKind, Attributes, Bindings, DType, Dim, Element, ErrorKind, OpSignature, OutputType,
-    TensorType,
+    Attribute, AttributeKind, Attributes, Bindings, ContractedAxis, Contraction, DType, Dim, Element,
+    ErrorKind, OpSignature, OutputType, TensorType,
 };
 
 use super::finding::{At, Check, Verdict};
@@ -57,6 +57,9 @@ fn types(setup: &Setup, signature: &OpSignature, found: &Found, at: At<'_>) -> R
         if outputs.is_empty() {
             return wrong("there is no output; an op has at least one".to_owned());
         }
+        if let Some(problem) = contractions_disagree(signature, node) {
+            return wrong(problem);
+        }
         for (index, output) in outputs.iter().enumerate() {
             if let Some(problem) = problem_of(setup, node, output) {
                 return wrong(format!("output {index} {problem}"));
@@ -72,6 +75,36 @@ fn types(setup: &Setup, signature: &OpSignature, found: &Found, at: At<'_>) -> R
     }
     let dimensions = if symbolic > 0 { "; dimensions may have symbols" } else { "" };
     Ok(format!("{}{dimensions}", seen.join("; ")))
+}
+
+/// How a node that an op takes is not what its signature says of weights and activations.
+fn contractions_disagree(signature: &OpSignature, node: &Node) -> Option<String> {
+    let last = |input: usize, behind: usize| {
+        let shape = &node.types.get(input)?.shape;
+        shape.get(shape.len().checked_sub(1 + behind)?)?.fixed()
+    };
+    signature.contractions.iter().find_map(|Contraction { activation, weight, axis, .. }| {
+        let (Some(activation_spec), Some(weight_spec)) =
+            (signature.inputs.get(*activation), signature.inputs.get(*weight))
+        else {
+            return Some("the signature contracts inputs that there are not".to_owned());
+        };
+        let (behind, which) = match axis {
+            ContractedAxis::Last => (0, "last"),
+            _ => (1, "last but one"),
+        };
+        let (found, expected) = (last(*weight, behind), last(*activation, 0));
+        let shown = |dimension: Option<usize>| dimension.map_or("none".to_owned(), |it| it.to_string());
+        (found != expected).then(|| {
+            format!(
+                "the signature says that the columns of `{}` are multiplied with `{}`; its {which} dimension is {}, and the last of that {}",
+                weight_spec.name,
+                activation_spec.name,
+                shown(found),
+                shown(expected)
+            )
+        })
+    })
 }
 
 /// What is wrong with an output.

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use bitquilt::checkpoint::{self, Checkpoint, npy, npz};
+use bitquilt::quantize::importance::ImportanceMatrix;
 use bitquilt::{DType, Element, Tensor, TensorDict};
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
@@ -178,13 +179,38 @@ pub(super) fn importance(scratch: &Scratch) -> Vec<Vec<u8>> {
     let dict: TensorDict = [("a", vector(1.0)), ("b", vector(1e30))].into_iter().collect();
     let path = scratch.path("corpus.safetensors");
     checkpoint::save(&dict, &path).expect("a small file can be written");
-    vec![std::fs::read(&path).expect("it was written")]
+    let vectors = std::fs::read(&path).expect("it was written");
+    let matrix = scratch.path("corpus.gguf");
+    let importance = ImportanceMatrix::read([&path]).expect("it was written");
+    importance.write(&matrix).expect("a small file can be written");
+    // The older format: two weights, and a text.
+    let text = |text: &str| [&(text.len() as i32).to_le_bytes()[..], text.as_bytes()].concat();
+    let numbers =
+        |numbers: &[i32]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>();
+    let entry =
+        |name: &str| [text(name), numbers(&[3, 4]), [1f32; 4].map(f32::to_le_bytes).concat()].concat();
+    let old = [numbers(&[2]), entry("a"), entry("b"), numbers(&[3]), text("text")].concat();
+    vec![vectors, std::fs::read(&matrix).expect("it was written"), old]
 }
 
-/// A weight is encoded with each vector there is: it is refused, or decodes.
+/// Importance is read, and what was is the same when it was written; a weight is encoded with each vector there is: it is refused, or
+/// decodes.
 pub(super) fn read_importance(scratch: &Scratch, bytes: &[u8]) {
     let registry = session().registry();
     let path = scratch.file("input.safetensors", bytes);
+    match ImportanceMatrix::read([&path]) {
+        Ok(importance) => {
+            let copy = scratch.path("copy.safetensors");
+            match importance.write(&copy) {
+                Ok(()) => {
+                    let read = ImportanceMatrix::read([&copy]).expect("what was written can be read");
+                    assert!(read.len() == importance.len(), "weights were lost");
+                }
+                Err(error) => say(&error),
+            }
+        }
+        Err(error) => say(&error),
+    }
     let dict = match checkpoint::load(&path, registry) {
         Ok(dict) => dict,
         Err(error) => return say(&error),

@@ -1,7 +1,8 @@
-//! A plugin that uses what few do: an effect, inputs by name, attributes of every kind, and kernels above others.
+//! A plugin that uses what few do: an effect, inputs by name, attributes of every kind, kernels above others, and an op of two weights.
 
 mod gemv;
 mod mix;
+mod pair;
 mod tick;
 
 use bitquilt_plugin_api::{EncodingSpec, Plugin, QuantizationEncoding, Result, Rows, export_plugin};
@@ -31,6 +32,7 @@ fn plugin() -> Plugin {
     Plugin::new("fixture-wide", env!("CARGO_PKG_VERSION"))
         .encoding(Plain)
         .simple_op(tick::Tick::default())
+        .simple_op(pair::Pair)
         .op(mix::Mix)
         .kernel(mix::Mix)
         .kernel(gemv::Gemv)
