@@ -45,6 +45,11 @@ pub struct Source {
 }
 
 impl MeasureArguments {
+    /// The files that are read.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        [&self.text, &self.tokenizer].into_iter().flatten().map(PathBuf::as_path)
+    }
+
     /// Calls `with` with the subject that a file is, and what it is measured on.
     pub fn with_subject<R>(
         &self,

@@ -9,6 +9,7 @@ use std::time::Instant;
 use bitquilt::InferenceSession;
 use bitquilt::quantize::Recipe;
 use bitquilt::quantize::allocation::{Allocation, Allocator, FixedWeight, Stage, Subject, TargetSize};
+use bitquilt::quantize::importance::ImportanceMatrix;
 use bitquilt::text::Brief;
 use bitquilt::{TensorDict, file};
 use clap::{ArgGroup, Args};
@@ -17,6 +18,7 @@ use miette::{IntoDiagnostic, miette};
 
 use self::measure::MeasureArguments;
 use self::report::Report;
+use crate::importance::warn_of;
 use crate::rewrite::bytes;
 use crate::session::SessionArguments;
 
@@ -64,6 +66,13 @@ pub struct PlanArguments {
     /// Says of a weight what each encoding would take and lose.
     #[arg(long, value_name = "WEIGHT")]
     explain: Option<String>,
+    /// How much an error costs in each column of a weight, in a file as `quantize` takes it; several are merged. Weights are encoded with it,
+    /// and `quantize` needs the same to make the plan.
+    #[arg(long, value_name = "FILE")]
+    importance: Vec<PathBuf>,
+    /// Writes a page that shows the plan in a browser, without a network.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Prints JSON.
     #[arg(long)]
     json: bool,
@@ -81,9 +90,7 @@ impl PlanArguments {
     pub fn execute(&self, session: &SessionArguments) -> miette::Result<()> {
         let begin = Instant::now();
         let session = session.build_for(&[&self.input])?;
-        if let Some(path) = &self.save {
-            file::check_writable(path).into_diagnostic()?;
-        }
+        self.check_outputs()?;
         let fixed = self.recipe.as_deref().map(Recipe::read).transpose().into_diagnostic()?;
         self.measure.with_subject(&self.input, &session, |subject, source| {
             if let Some(weight) = self.explain.as_ref().filter(|name| subject.weights.get(name).is_none()) {
@@ -96,12 +103,54 @@ impl PlanArguments {
                 file::replace(path, |out| out.write_all(text.as_bytes())).into_diagnostic()?;
             }
             let report = Report { allocation: &allocation, subject, source, input: &self.input };
+            if let Some(path) = &self.html {
+                let page = bitquilt_page::plan(&report.json());
+                file::replace(path, |out| out.write_all(page.as_bytes())).into_diagnostic()?;
+            }
             match (&self.explain, self.json) {
                 (_, true) => report.print_json(),
                 (Some(weight), false) => report.print_weight(weight),
-                (None, false) => report.print(begin.elapsed(), self.save.as_deref(), self.quick),
+                (None, false) => {
+                    report.print(begin.elapsed(), self.save.as_deref(), &self.importance, self.quick)
+                }
             }
         })
+    }
+
+    /// Whether what is to be written can be, and takes the place of nothing that is read.
+    fn check_outputs(&self) -> miette::Result<()> {
+        let read: Vec<&PathBuf> =
+            [Some(&self.input), self.recipe.as_ref()].into_iter().flatten().chain(&self.importance).collect();
+        for (option, path) in [("--save", &self.save), ("--html", &self.html)] {
+            let Some(path) = path else { continue };
+            let is_read = read.iter().any(|read| file::is_same(read, path));
+            if is_read || self.measure.files().any(|read| file::is_same(read, path)) {
+                return Err(miette!(
+                    "{option}: {} is what is read, which would be lost; name another",
+                    path.display()
+                ));
+            }
+            file::check_writable(path).into_diagnostic()?;
+        }
+        match (&self.save, &self.html) {
+            (Some(save), Some(html)) if file::is_same(save, html) => {
+                Err(miette!("--save and --html are both {}; name two files", html.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The importance of the weights that the plan covers.
+    fn importance(&self, subject: &Subject<'_>) -> miette::Result<TensorDict> {
+        if self.importance.is_empty() {
+            return Ok(TensorDict::new());
+        }
+        let matrix = ImportanceMatrix::read(&self.importance).into_diagnostic()?;
+        let shapes = subject.weights.iter().map(|(name, tensor)| (name, tensor.shape()));
+        let (vectors, coverage) =
+            matrix.vectors(shapes, |name| subject.weights.contains(name)).into_diagnostic()?;
+        warn_of(&coverage);
+        Ok(vectors)
     }
 
     fn search(
@@ -121,7 +170,7 @@ impl PlanArguments {
             target,
             encodings: self.encodings.clone(),
             fixed,
-            importance: TensorDict::new(),
+            importance: self.importance(subject)?,
             cache,
             quick: self.quick,
         };

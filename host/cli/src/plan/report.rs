@@ -1,6 +1,6 @@
 //! What was found, as tables or JSON.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bitquilt::quantize::allocation::{Allocation, Choice, Measure, Subject, WeightAllocation};
@@ -26,7 +26,13 @@ const HEADINGS: [&str; 8] = ["weight", "shape", "encoding", "bits", "bytes", "re
 
 impl Report<'_> {
     /// Prints tables.
-    pub fn print(&self, took: Duration, saved: Option<&Path>, quick: bool) -> miette::Result<()> {
+    pub fn print(
+        &self,
+        took: Duration,
+        saved: Option<&Path>,
+        importance: &[PathBuf],
+        quick: bool,
+    ) -> miette::Result<()> {
         let Allocation { budget, predicted, loss, candidates, best, .. } = self.allocation;
         let rows: Vec<[String; 8]> = self.allocation.weights.iter().map(row).collect();
         print(table(3, HEADINGS, &rows))?;
@@ -58,8 +64,11 @@ impl Report<'_> {
             true => " --requantize",
             false => "",
         };
+        let importance: String =
+            importance.iter().map(|path| format!(" --importance {}", path.display())).collect();
         let use_it = saved.map_or_else(String::new, |path| {
-            format!("\nbitquilt quantize {} OUT --recipe {}{again}", self.input.display(), path.display())
+            let (input, path) = (self.input.display(), path.display());
+            format!("\nbitquilt quantize {input} OUT --recipe {path}{importance}{again}")
         });
         let quick = if quick {
             " Groups of weights were changed together: without --quick the plan is better."

@@ -114,7 +114,9 @@ impl Measuring<'_> {
         targets: Vec<(Target, u64)>,
         cache: &mut Cache,
     ) -> Result<Vec<(Target, u64)>, AllocationError> {
-        if weight.len() < 4 * SAMPLE {
+        // The importance of several matrices is that of all their columns, which a sample of rows does not have.
+        let is_of_matrices = weight.shape().len() > 2 && self.importance.contains(name);
+        if weight.len() < 4 * SAMPLE || is_of_matrices {
             return Ok(targets);
         }
         let failed = |source| AllocationError::Weight { weight: name.to_owned(), source };
