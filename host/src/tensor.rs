@@ -46,7 +46,13 @@ pub(crate) struct Opaque {
 enum Storage {
     Owned(Arc<AlignedBytes>),
     Mapped(Arc<Mmap>, Range<usize>),
+    /// So many bytes of another owner's.
+    Lent(Arc<dyn Lender>, usize),
 }
+
+/// Who owns bytes that a tensor is made of where they lie.
+trait Lender: AsRef<[u8]> + Send + Sync {}
+impl<T: AsRef<[u8]> + Send + Sync> Lender for T {}
 
 /// Why bytes and a shape are no tensor, or a tensor is not what was asked for.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -235,6 +241,42 @@ impl Tensor {
         Ok(Self::owned(element, shape, data))
     }
 
+    /// A dense tensor of bytes that somebody else owns, where they lie; of a copy, if they are not aligned for the dtype there.
+    ///
+    /// The owner answers the same bytes each time, nobody changes them while the tensor or a clone of it lives, and it may be dropped on
+    /// any thread.
+    pub fn from_owner(
+        dtype: DType,
+        shape: impl Into<Vec<usize>>,
+        owner: impl AsRef<[u8]> + Send + Sync + 'static,
+    ) -> Result<Self, TensorError> {
+        Self::lent(TensorElement::Dense(dtype), shape.into(), owner)
+    }
+
+    /// As [`Self::from_owner`], of blocks of an encoding; `shape` counts values.
+    pub fn from_encoded_owner(
+        encoding: &EncodingSpec,
+        shape: impl Into<Vec<usize>>,
+        owner: impl AsRef<[u8]> + Send + Sync + 'static,
+    ) -> Result<Self, TensorError> {
+        Self::lent(TensorElement::Encoded(Arc::new(encoding.clone())), shape.into(), owner)
+    }
+
+    fn lent(
+        element: TensorElement,
+        shape: Vec<usize>,
+        owner: impl AsRef<[u8]> + Send + Sync + 'static,
+    ) -> Result<Self, TensorError> {
+        let bytes = owner.as_ref();
+        check_bytes(&element, &shape, bytes)?;
+        if !bytes.as_ptr().addr().is_multiple_of(element.alignment()) {
+            let data = element.copy_of(&shape, bytes)?;
+            return Ok(Self::owned(element, shape, data));
+        }
+        let len = bytes.len();
+        Ok(Self { element, shape, storage: Storage::Lent(Arc::new(owner), len) })
+    }
+
     fn owned(element: TensorElement, shape: Vec<usize>, data: AlignedBytes) -> Self {
         Self { element, shape, storage: Storage::Owned(Arc::new(data)) }
     }
@@ -303,6 +345,7 @@ impl Tensor {
         match &self.storage {
             Storage::Owned(data) => data,
             Storage::Mapped(file, range) => &file[range.clone()],
+            Storage::Lent(owner, len) => &(**owner).as_ref()[..*len],
         }
     }
 
@@ -516,6 +559,37 @@ mod tests {
             assert!(dense.as_encoded(&EncodingSpec::new(other.0, other.1, other.2)).is_none(), "{other:?}");
         }
         assert!(encoded.as_encoded(&EncodingSpec::new("f16", 1, 2)).is_none());
+    }
+
+    #[test]
+    fn what_another_owns_is_read_where_it_lies() {
+        let values: Arc<[f32]> = Arc::from([1f32, 2.0, 3.0]);
+        struct Owner(Arc<[f32]>, Range<usize>);
+        impl AsRef<[u8]> for Owner {
+            fn as_ref(&self) -> &[u8] {
+                &bytemuck::cast_slice(&self.0)[self.1.clone()]
+            }
+        }
+        let lent = |range| Tensor::from_owner(DType::F32, [2], Owner(Arc::clone(&values), range));
+        let tensor = lent(4..12).unwrap();
+        assert_eq!(
+            (tensor.bytes().as_ptr(), tensor.values::<f32>().unwrap()),
+            (values[1..].as_ptr().cast(), &[2f32, 3.0][..])
+        );
+        let clone = tensor.clone();
+        drop(tensor);
+        assert_eq!((clone.values::<f32>().unwrap(), Arc::strong_count(&values)), (&[2f32, 3.0][..], 2));
+        drop(clone);
+        assert_eq!(Arc::strong_count(&values), 1);
+        assert_ne!(lent(2..10).unwrap().bytes().as_ptr(), values.as_ptr().cast::<u8>().wrapping_add(2));
+        let short = lent(0..4).unwrap_err().to_string();
+        assert_eq!(short, "f32 [2] needs 8 bytes, 4 were given");
+        let blocks = Tensor::from_encoded_owner(
+            &EncodingSpec::new("q", 4, 4),
+            [3, 4],
+            Owner(Arc::clone(&values), 0..12),
+        );
+        assert_eq!(blocks.unwrap().bytes().as_ptr(), values.as_ptr().cast());
     }
 
     #[test]
