@@ -8,6 +8,7 @@ use bitquilt::file::FileError;
 use bitquilt::quantize::compare::CompareError;
 use bitquilt::quantize::{PatternError, RecipeError, RewriteError};
 use bitquilt::registry::UnknownEncoding;
+use bitquilt::text::Passage;
 use bitquilt::{Error, GraphError, LoadError, QuantizeError, RunError, SessionError, TensorError};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -142,7 +143,7 @@ pub trait OrRaise<T> {
 impl<T, E: Kind> OrRaise<T> for Result<T, E> {
     fn or_raise(self) -> PyResult<T> {
         self.map_err(|error| {
-            let sentence = error.to_string();
+            let sentence = Passage(&error.to_string()).to_string();
             Python::attach(|py| {
                 raised::take(py, &sentence).unwrap_or_else(|| exception(error.class(), sentence))
             })
@@ -150,9 +151,9 @@ impl<T, E: Kind> OrRaise<T> for Result<T, E> {
     }
 }
 
-/// An exception of a class of `bitquilt._errors`.
+/// An exception of a class of `bitquilt._errors`. What the sentence quotes is without control characters.
 pub fn exception(class: &str, sentence: impl Into<String>) -> PyErr {
-    let sentence = sentence.into();
+    let sentence = Passage(&sentence.into()).to_string();
     Python::attach(|py| match self::class(py, class) {
         Ok(class) => PyErr::from_type(class, sentence),
         // The package is gone already, as it is while the interpreter ends.

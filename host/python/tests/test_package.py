@@ -38,7 +38,7 @@ def test_the_documentation_runs(tmp_path):
     assert len(programs) >= 3
     done = run("-W", "error", "-c", "\n".join(programs), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("(32, 32) [4.79")
+    assert done.stdout.startswith("(32, 32) [4.80")
 
 
 def test_the_docstrings_run():

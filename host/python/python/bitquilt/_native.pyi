@@ -1,14 +1,33 @@
 """The native part. What people call is in the package itself."""
 
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
-from typing_extensions import Buffer, CapsuleType
+from typing_extensions import CapsuleType
 
 from ._types import TensorType
+
+__all__ = [
+    "Declaration",
+    "Graph",
+    "Metadata",
+    "Model",
+    "Session",
+    "State",
+    "Tensor",
+    "Value",
+    "compare",
+    "conformance",
+    "convert",
+    "load",
+    "missing_declarations",
+    "quantize_file",
+    "save",
+]
 
 _Path = str | os.PathLike[str]
 
@@ -44,8 +63,10 @@ class Tensor:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]: ...
     def __dlpack__(self, **options: Any) -> CapsuleType: ...
     def __dlpack_device__(self) -> tuple[int, int]: ...
-    def __buffer__(self, flags: int, /) -> memoryview: ...
-    def __release_buffer__(self, buffer: memoryview, /) -> None: ...
+    if sys.version_info >= (3, 12):
+        def __buffer__(self, flags: int, /) -> memoryview: ...
+        def __release_buffer__(self, buffer: memoryview, /) -> None: ...
+
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...
 
