@@ -63,22 +63,3 @@ impl Interrupt {
         CURRENT.with_borrow(|current| current.clone()).unwrap_or_default()
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_scope_ends_with_its_work() {
-        let (outer, inner) = (Interrupt::new(), Interrupt::new());
-        inner.request();
-        outer.scope(|| {
-            assert!(inner.scope(|| Interrupt::current().is_requested()));
-            assert!(!Interrupt::current().is_requested());
-            let panicked = std::panic::catch_unwind(|| inner.scope(|| panic!("the work fails")));
-            assert!(panicked.is_err());
-            assert!(!Interrupt::current().is_requested());
-        });
-        assert!(!Interrupt::current().is_requested());
-    }
-}

@@ -562,37 +562,6 @@ mod tests {
     }
 
     #[test]
-    fn what_another_owns_is_read_where_it_lies() {
-        let values: Arc<[f32]> = Arc::from([1f32, 2.0, 3.0]);
-        struct Owner(Arc<[f32]>, Range<usize>);
-        impl AsRef<[u8]> for Owner {
-            fn as_ref(&self) -> &[u8] {
-                &bytemuck::cast_slice(&self.0)[self.1.clone()]
-            }
-        }
-        let lent = |range| Tensor::from_owner(DType::F32, [2], Owner(Arc::clone(&values), range));
-        let tensor = lent(4..12).unwrap();
-        assert_eq!(
-            (tensor.bytes().as_ptr(), tensor.values::<f32>().unwrap()),
-            (values[1..].as_ptr().cast(), &[2f32, 3.0][..])
-        );
-        let clone = tensor.clone();
-        drop(tensor);
-        assert_eq!((clone.values::<f32>().unwrap(), Arc::strong_count(&values)), (&[2f32, 3.0][..], 2));
-        drop(clone);
-        assert_eq!(Arc::strong_count(&values), 1);
-        assert_ne!(lent(2..10).unwrap().bytes().as_ptr(), values.as_ptr().cast::<u8>().wrapping_add(2));
-        let short = lent(0..4).unwrap_err().to_string();
-        assert_eq!(short, "f32 [2] needs 8 bytes, 4 were given");
-        let blocks = Tensor::from_encoded_owner(
-            &EncodingSpec::new("q", 4, 4),
-            [3, 4],
-            Owner(Arc::clone(&values), 0..12),
-        );
-        assert_eq!(blocks.unwrap().bytes().as_ptr(), values.as_ptr().cast());
-    }
-
-    #[test]
     fn bytes_that_do_not_fit_are_refused() {
         let spec = EncodingSpec::new("q", 32, 18);
         let wrong = Tensor::from_encoded(&spec, [4, 64], &[0; 143]).unwrap_err();

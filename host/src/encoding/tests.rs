@@ -397,34 +397,3 @@ fn rows_that_are_proven_fine_are_found_fine() {
         assert!(proven > 10, "{}: {proven}", spec.name);
     }
 }
-
-#[test]
-fn values_are_decoded_into_the_memory_that_is_given() {
-    let session = InferenceSession::builder().build().unwrap();
-    let registry = session.registry();
-    let encoding = registry.require_encoding("q8_0").unwrap();
-    let values: Vec<f32> = (0..96).map(|index| index as f32 / 8.0).collect();
-    let tensor = encoding.quantize(&Tensor::new([3, 32], values).unwrap()).unwrap().tensor;
-    let mut into = vec![0f32; 96];
-    encoding.dequantize_into(&tensor, &mut into).unwrap();
-    assert_eq!(into, encoding.dequantize(&tensor).unwrap().values::<f32>().unwrap());
-    let error = encoding.dequantize_into(&tensor, &mut into[1..]).unwrap_err().to_string();
-    assert_eq!(error, "f32 [3, 32] needs 384 bytes, 380 were given");
-}
-
-#[test]
-fn what_is_interrupted_says_so() {
-    let session = InferenceSession::builder().build().unwrap();
-    let registry = session.registry();
-    let encoding = registry.require_encoding("q8_0").unwrap();
-    let interrupt = Interrupt::new();
-    for rows in [1, 4096] {
-        let tensor = Tensor::full([rows, 64], 1f32);
-        let encoded = interrupt.scope(|| encoding.quantize(&tensor)).unwrap().tensor;
-        let stopped = Interrupt::new();
-        stopped.request();
-        let errors =
-            stopped.scope(|| (encoding.quantize(&tensor).err(), encoding.dequantize(&encoded).err()));
-        assert_eq!(errors, (Some(QuantizeError::Interrupted), Some(QuantizeError::Interrupted)), "{rows}");
-    }
-}
