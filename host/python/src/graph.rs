@@ -9,6 +9,7 @@ use pyo3::types::PyDict;
 
 use crate::attributes::attribute_of;
 use crate::error::{OrRaise, exception};
+use crate::model::Model;
 use crate::session::Session;
 use crate::tensor::{self, Tensor};
 use crate::{types, work};
@@ -29,7 +30,7 @@ pub struct Value {
 
 impl Graph {
     /// The graph, if nobody else uses it: to wait for somebody with the interpreter's lock held could last for ever.
-    pub fn lock(&self) -> PyResult<MutexGuard<'_, bitquilt::Graph>> {
+    fn lock(&self) -> PyResult<MutexGuard<'_, bitquilt::Graph>> {
         match self.graph.try_lock() {
             Ok(graph) => Ok(graph),
             Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
@@ -65,6 +66,14 @@ impl Graph {
         let graph = self.lock()?;
         let graph: &bitquilt::Graph = &graph;
         work::run(py, || graph.save(path))?.or_raise()
+    }
+
+    /// Loads the graph into a session.
+    fn loaded(&self, py: Python<'_>, session: &Bound<'_, Session>) -> PyResult<Model> {
+        let (graph, session) = (self.lock()?, session.get());
+        let built: &bitquilt::Graph = &graph;
+        let model = work::run(py, || session.session.load(built))?.or_raise()?;
+        Ok(Model::new(model, Arc::clone(session.registry())))
     }
 
     /// Adds an input; without a name it is called by its number.

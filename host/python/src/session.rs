@@ -14,15 +14,13 @@ use pyo3::types::PyList;
 use crate::array::Array;
 use crate::author::Registration;
 use crate::error::{self, OrRaise, exception};
-use crate::graph::Graph;
-use crate::model::Model;
 use crate::tensor::{self, Tensor};
 use crate::work;
 
 /// What is registered, and the threads that run models.
 #[pyclass(frozen, module = "bitquilt._native")]
 pub struct Session {
-    session: InferenceSession,
+    pub session: InferenceSession,
 }
 
 /// How a session's encoding uses importance.
@@ -235,13 +233,5 @@ impl Session {
                 Tensor::of(tensor::of_any("the array", object, false)?, self.registry()),
             ),
         }
-    }
-
-    /// Loads a graph.
-    fn load(&self, py: Python<'_>, graph: &Bound<'_, Graph>) -> PyResult<Model> {
-        let graph = graph.get().lock()?;
-        let built: &bitquilt::Graph = &graph;
-        let model = work::run(py, || self.session.load(built))?.or_raise()?;
-        Ok(Model::new(model, Arc::clone(self.registry())))
     }
 }

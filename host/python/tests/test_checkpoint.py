@@ -47,8 +47,7 @@ def test_metadata_keeps_its_types(tmp_path):
 
 
 def test_what_llama_cpp_reads_is_there(model):
-    import gguf
-
+    gguf = pytest.importorskip("gguf")
     reader = gguf.GGUFReader(model)
     assert reader.fields["test.block_count"].types == [gguf.GGUFValueType.UINT32]
     assert {tensor.name: tuple(tensor.data.shape) for tensor in reader.tensors} == {

@@ -1,10 +1,11 @@
 """Bytes and values are ggml's, by bitquilt's names and by those of `gguf`."""
 
-import gguf
 import numpy as np
 import pytest
 
 import bitquilt as bq
+
+gguf = pytest.importorskip("gguf", reason="gguf is not installed")
 
 NAMES = [name for name in bq.gguf.TYPES.values() if name != "f32"]
 

@@ -9,7 +9,7 @@ from conftest import ROOT, address
 
 import bitquilt as bq
 
-ml_dtypes = pytest.importorskip("ml_dtypes")
+ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
 
 DTYPES = [
     ("f32", np.float32), ("f64", np.float64), ("f16", np.float16), ("i8", np.int8), ("i16", np.int16), ("i32", np.int32),

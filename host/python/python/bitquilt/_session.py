@@ -188,7 +188,7 @@ class InferenceSession:
         """
         from ._model import Model
 
-        return Model(self._native.load(graph._native), self)
+        return Model(graph._native.loaded(self._native), self)
 
     def __repr__(self) -> str:
         if self._session is None:
