@@ -36,6 +36,7 @@ mod encoding;
 mod error;
 pub mod file;
 mod graph;
+pub mod interrupt;
 mod lent;
 mod memory;
 mod model;

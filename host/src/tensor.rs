@@ -46,7 +46,13 @@ pub(crate) struct Opaque {
 enum Storage {
     Owned(Arc<AlignedBytes>),
     Mapped(Arc<Mmap>, Range<usize>),
+    /// So many bytes of another owner's.
+    Lent(Arc<dyn Lender>, usize),
 }
+
+/// Who owns bytes that a tensor is made of where they lie.
+trait Lender: AsRef<[u8]> + Send + Sync {}
+impl<T: AsRef<[u8]> + Send + Sync> Lender for T {}
 
 /// Why bytes and a shape are no tensor, or a tensor is not what was asked for.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -237,6 +243,42 @@ impl Tensor {
         Ok(Self::owned(element, shape, data))
     }
 
+    /// A dense tensor of bytes that somebody else owns, where they lie; of a copy, if they are not aligned for the dtype there.
+    ///
+    /// The owner answers the same bytes each time, nobody changes them while the tensor or a clone of it lives, and it may be dropped on
+    /// any thread.
+    pub fn from_owner(
+        dtype: DType,
+        shape: impl Into<Vec<usize>>,
+        owner: impl AsRef<[u8]> + Send + Sync + 'static,
+    ) -> Result<Self, TensorError> {
+        Self::lent(TensorElement::Dense(dtype), shape.into(), owner)
+    }
+
+    /// As [`Self::from_owner`], of blocks of an encoding; `shape` counts values.
+    pub fn from_encoded_owner(
+        encoding: &EncodingSpec,
+        shape: impl Into<Vec<usize>>,
+        owner: impl AsRef<[u8]> + Send + Sync + 'static,
+    ) -> Result<Self, TensorError> {
+        Self::lent(TensorElement::Encoded(Arc::new(encoding.clone())), shape.into(), owner)
+    }
+
+    fn lent(
+        element: TensorElement,
+        shape: Vec<usize>,
+        owner: impl AsRef<[u8]> + Send + Sync + 'static,
+    ) -> Result<Self, TensorError> {
+        let bytes = owner.as_ref();
+        check_bytes(&element, &shape, bytes)?;
+        if !bytes.as_ptr().addr().is_multiple_of(element.alignment()) {
+            let data = element.copy_of(&shape, bytes)?;
+            return Ok(Self::owned(element, shape, data));
+        }
+        let len = bytes.len();
+        Ok(Self { element, shape, storage: Storage::Lent(Arc::new(owner), len) })
+    }
+
     fn owned(element: TensorElement, shape: Vec<usize>, data: AlignedBytes) -> Self {
         Self { element, shape, storage: Storage::Owned(Arc::new(data)) }
     }
@@ -305,6 +347,7 @@ impl Tensor {
         match &self.storage {
             Storage::Owned(data) => data,
             Storage::Mapped(file, range) => &file[range.clone()],
+            Storage::Lent(owner, len) => &(**owner).as_ref()[..*len],
         }
     }
 

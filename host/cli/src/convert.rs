@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use bitquilt::quantize::{Conversion, Plan, Rewrite, Target, is_weight};
-use bitquilt::{DType, Element, TensorDict};
+use bitquilt::TensorDict;
+use bitquilt::quantize::{Plan, Rewrite, Target};
 use clap::Args;
 use miette::IntoDiagnostic;
 
@@ -43,7 +43,7 @@ impl ConvertArguments {
         if self.without_metadata {
             rewrite.without_metadata();
         }
-        let plan = self.to.as_deref().map_or_else(Plan::default, |dtype| casts(&rewrite, &Target::of(dtype)));
+        let plan = self.to.as_deref().map_or_else(Plan::default, |dtype| rewrite.casts(&Target::of(dtype)));
         let tensors = rewrite.file().tensors().len();
         rewrite::run(rewrite, &plan, session.registry(), &TensorDict::new())?;
         let cast = plan.conversions.len();
@@ -53,25 +53,4 @@ impl ConvertArguments {
         };
         rewrite::report(&self.output, format_args!("{}: {tensors} tensors, {done}", self.output.display()))
     }
-}
-
-/// A conversion for each tensor that is not of a dtype yet and may be.
-fn casts(rewrite: &Rewrite, target: &Target) -> Plan {
-    let is_cast = |element: &Element, shape: &[usize]| match (element, target) {
-        (Element::Dense(dtype), Target::Dense(to)) if dtype == to => false,
-        (Element::Encoded(_), _) => true,
-        (Element::Dense(DType::F16 | DType::BF16), Target::Dense(DType::F32)) => true,
-        (Element::Dense(_), _) => is_weight(element, shape),
-    };
-    let types = rewrite.types();
-    let cast = types.iter().filter(|(name, element, shape)| {
-        let is_opaque = rewrite.file().require(name).is_ok_and(|stored| stored.is_opaque());
-        !is_opaque && is_cast(element, shape)
-    });
-    let conversion = |(name, ..): &(&str, Element, &[usize])| Conversion {
-        weight: (*name).to_owned(),
-        target: target.clone(),
-        instead_of: None,
-    };
-    Plan { conversions: cast.map(conversion).collect(), ..Plan::default() }
 }

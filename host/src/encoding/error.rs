@@ -94,6 +94,9 @@ pub enum QuantizeError {
         /// What the tensor holds.
         found: Element,
     },
+    /// It was [asked to stop](crate::interrupt::Interrupt).
+    #[error("it was interrupted before it was done")]
+    Interrupted,
     /// No such encoding.
     #[error(transparent)]
     UnknownEncoding(#[from] UnknownEncoding),

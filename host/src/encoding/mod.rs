@@ -15,8 +15,9 @@ use bitquilt_plugin_api::{DType, Element, Importance, Rows};
 use half::{bf16, f16};
 use rayon::prelude::*;
 
+use crate::interrupt::Interrupt;
 use crate::registry::{RegisteredEncoding, Registry};
-use crate::tensor::{Tensor, TensorElement, encoded_bytes};
+use crate::tensor::{Tensor, TensorElement, TensorError, encoded_bytes};
 
 pub(crate) use decode::Decoder;
 pub use error::QuantizeError;
@@ -120,7 +121,7 @@ impl RegisteredEncoding {
             let rows_a_matrix = tensor.len() / row_len / importance.len();
             // Rows of one chunk have one importance.
             let matrices = data.chunks_mut(rows_a_matrix * row_bytes).enumerate();
-            let chunks: Vec<(usize, usize, &mut [u8])> = matrices
+            let mut chunks: Vec<(usize, usize, &mut [u8])> = matrices
                 .flat_map(|(matrix, data)| {
                     let chunks = data.chunks_mut(rows_a_chunk * row_bytes).enumerate();
                     chunks
@@ -129,24 +130,32 @@ impl RegisteredEncoding {
                 .collect();
             // The first chunk that cannot be encoded, as far as is known. Those after it need not be.
             let failed = AtomicUsize::new(usize::MAX);
-            // A thread keeps its buffers from chunk to chunk.
-            let parts: Vec<_> = chunks
-                .into_par_iter()
-                .map_init(Buffers::default, |buffers, (matrix, first_row, dst)| {
-                    if first_row > failed.load(Ordering::Relaxed) {
-                        return Ok((LostRows::default(), SquaredError::default()));
-                    }
-                    // Threads of the pool have the control of whoever used it first.
-                    let part = in_default_control("encoding", || {
-                        let weights = importance.of_matrix(matrix);
-                        self.encode_rows(tensor, values, first_row, weights, measure, dst, buffers)
-                    });
-                    if part.is_err() {
-                        failed.fetch_min(first_row, Ordering::Relaxed);
-                    }
-                    part
-                })
-                .collect();
+            let interrupt = Interrupt::current();
+            let encode = |buffers: &mut Buffers, (matrix, first_row, dst): (usize, usize, &mut [u8])| {
+                if first_row > failed.load(Ordering::Relaxed) {
+                    return Ok((LostRows::default(), SquaredError::default()));
+                }
+                if interrupt.is_requested() {
+                    return Err(QuantizeError::Interrupted);
+                }
+                // Threads of the pool have the control of whoever used it first.
+                let part = in_default_control("encoding", || {
+                    let weights = importance.of_matrix(matrix);
+                    self.encode_rows(tensor, values, first_row, weights, measure, dst, buffers)
+                });
+                if part.is_err() {
+                    failed.fetch_min(first_row, Ordering::Relaxed);
+                }
+                part
+            };
+            // A single chunk is done before a thread of the pool would have begun. A thread keeps its buffers from chunk to chunk.
+            let parts: Vec<_> = match (chunks.len(), chunks.pop()) {
+                (1, Some(only)) => vec![encode(&mut Buffers::default(), only)],
+                (_, last) => {
+                    chunks.extend(last);
+                    chunks.into_par_iter().map_init(Buffers::default, encode).collect()
+                }
+            };
             for part in parts {
                 let (lost_rows, error) = part?;
                 lost.append(lost_rows);
@@ -275,17 +284,35 @@ impl RegisteredEncoding {
 
     /// Decodes a tensor of this encoding into f32, on all cores.
     pub fn dequantize(&self, tensor: &Tensor) -> Result<Tensor, QuantizeError> {
-        self.check_same(tensor)?;
-        let spec = self.spec();
         let mut data = TensorElement::Dense(DType::F32).memory(tensor.shape())?;
-        let blocks_a_chunk = CHUNK_VALUES.div_ceil(spec.block_len);
-        let values: &mut [f32] = bytemuck::cast_slice_mut(&mut data);
-        values
-            .par_chunks_mut(blocks_a_chunk * spec.block_len)
-            .zip(tensor.bytes().par_chunks(blocks_a_chunk * spec.block_bytes))
-            .try_for_each(|(dst, blocks)| self.handle.encoding().dequantize(blocks, dst))
-            .map_err(|source| self.failed(tensor, source))?;
+        self.dequantize_into(tensor, bytemuck::cast_slice_mut(&mut data))?;
         Ok(Tensor::from_memory(DType::F32, tensor.shape().to_vec(), data)?)
+    }
+
+    /// As [`Self::dequantize`], into memory of the caller's, which has room for exactly the tensor's values.
+    pub fn dequantize_into(&self, tensor: &Tensor, values: &mut [f32]) -> Result<(), QuantizeError> {
+        self.check_same(tensor)?;
+        if values.len() != tensor.len() {
+            let (element, shape) = (Element::Dense(DType::F32), tensor.shape().to_vec());
+            let (expected, found) = (tensor.len() * size_of::<f32>(), size_of_val(values));
+            return Err(TensorError::ByteCount { element, shape, expected, found }.into());
+        }
+        let spec = self.spec();
+        let interrupt = Interrupt::current();
+        let decode = |(dst, blocks): (&mut [f32], &[u8])| {
+            if interrupt.is_requested() {
+                return Err(QuantizeError::Interrupted);
+            }
+            self.handle.encoding().dequantize(blocks, dst).map_err(|source| self.failed(tensor, source))
+        };
+        let blocks_a_chunk = CHUNK_VALUES.div_ceil(spec.block_len);
+        let values_a_chunk = blocks_a_chunk * spec.block_len;
+        // A single chunk is done before a thread of the pool would have begun.
+        if values.len() <= values_a_chunk {
+            return decode((values, tensor.bytes()));
+        }
+        let chunks = values.par_chunks_mut(values_a_chunk);
+        chunks.zip(tensor.bytes().par_chunks(blocks_a_chunk * spec.block_bytes)).try_for_each(decode)
     }
 
     /// Whether a tensor's blocks are what this encoding reads and writes.

@@ -186,6 +186,16 @@ impl Graph {
         self.input_names.get(name).map(|input| self.value(self.inputs[*input].value))
     }
 
+    /// The inputs, in order: name and value.
+    pub fn inputs(&self) -> impl ExactSizeIterator<Item = (&str, Value)> {
+        self.inputs.iter().map(|port| (port.name.as_str(), self.value(port.value)))
+    }
+
+    /// The outputs, in order: name and value.
+    pub fn outputs(&self) -> impl ExactSizeIterator<Item = (&str, Value)> {
+        self.outputs.iter().map(|port| (port.name.as_str(), self.value(port.value)))
+    }
+
     /// Adds a tensor that is the same for every run. An encoded one must be of a registered encoding, version and layout.
     pub fn constant(&mut self, tensor: &Tensor) -> Result<Value, GraphError> {
         tensor.check_usable().map_err(QuantizeError::from)?;
@@ -267,6 +277,11 @@ impl Graph {
     pub fn tensor_type(&self, value: Value) -> &TensorType {
         assert_eq!(value.graph, self.id, "the value is of another graph");
         &self.values[value.index].tensor
+    }
+
+    /// A value's type; none for one of another graph.
+    pub fn type_of(&self, value: Value) -> Option<&TensorType> {
+        (value.graph == self.id).then(|| &self.values[value.index].tensor)
     }
 
     /// A constant's tensor; none for other values and those of other graphs.

@@ -10,6 +10,7 @@ use super::importance::ImportanceMatrix;
 use super::plan::{Conversion, Plan};
 use super::recipe::Target;
 use super::report::Report;
+use super::weight::is_weight;
 use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointWriter, Format, TensorDict};
 use crate::encoding::{QuantizeError, QuantizeWarning, Quantized};
 use crate::file;
@@ -153,6 +154,27 @@ impl Rewrite {
         self.writer.dense(name, dtype, shape);
         self.converted.insert(name.to_owned());
         Ok(())
+    }
+
+    /// A conversion for each tensor that is to be f32, f16 or bf16 and is not yet: to f32 all that hold f16 or bf16 values or are encoded;
+    /// to f16 and bf16 those of them that are [weights](super::is_weight) or are encoded.
+    pub fn casts(&self, target: &Target) -> Plan {
+        let is_cast = |element: &Element, shape: &[usize]| match (element, target) {
+            (Element::Dense(dtype), Target::Dense(to)) if dtype == to => false,
+            (Element::Encoded(_), _) => true,
+            (Element::Dense(DType::F16 | DType::BF16), Target::Dense(DType::F32)) => true,
+            (Element::Dense(_), _) => is_weight(element, shape),
+        };
+        let cast = self
+            .file
+            .tensors()
+            .filter(|(_, stored)| !stored.is_opaque() && is_cast(&stored.element(), stored.shape()));
+        let conversion = |(name, _): (&str, _)| Conversion {
+            weight: name.to_owned(),
+            target: target.clone(),
+            instead_of: None,
+        };
+        Plan { conversions: cast.map(conversion).collect(), ..Plan::default() }
     }
 
     /// Leaves out what the checkpoint says about itself.

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Builds the wheel of the Python package, with the command `bitquilt` in it, and says where it is.
+#
+#   host/python/wheel.sh [OUT]     the directory that it goes to, target/wheels if it is not given
+#
+# Needs maturin, which BITQUILT_MATURIN names if it is not on the PATH.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+out=${1:-target/wheels}
+maturin=${BITQUILT_MATURIN:-maturin}
+target=${CARGO_TARGET_DIR:-target}
+
+cargo build --release -p bitquilt-cli
+# What the wheel installs beside `python`.
+scripts=host/python/data/scripts
+mkdir -p "$scripts"
+suffix=
+if [ -f "$target/release/bitquilt.exe" ]; then suffix=.exe; fi
+cp "$target/release/bitquilt$suffix" "$scripts/bitquilt$suffix"
+# Lines for backtraces are most of it.
+strip "$scripts/bitquilt$suffix"
+rm -f "$out"/bitquilt-*.whl
+"$maturin" build --release --manifest-path host/python/Cargo.toml --out "$out"
