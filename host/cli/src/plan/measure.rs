@@ -58,7 +58,8 @@ impl MeasureArguments {
         with: impl FnOnce(&Subject<'_>, &Source) -> miette::Result<R>,
     ) -> miette::Result<R> {
         let name = input.display().to_string();
-        if Graph::is_in(&Checkpoint::open(input).into_diagnostic()?) {
+        // What is no checkpoint may be a model in another format.
+        if Checkpoint::open(input).is_ok_and(|file| Graph::is_in(&file)) {
             let Some(directory) = &self.inputs else {
                 return Err(miette!(
                     "{name} is a saved graph: give --inputs DIR, the inputs to measure its outputs on"

@@ -60,16 +60,7 @@ impl Report<'_> {
                 )
             }
         };
-        let again = match self.allocation.weights.iter().any(|weight| self.is_encoded_anew(weight)) {
-            true => " --requantize",
-            false => "",
-        };
-        let importance: String =
-            importance.iter().map(|path| format!(" --importance {}", path.display())).collect();
-        let use_it = saved.map_or_else(String::new, |path| {
-            let (input, path) = (self.input.display(), path.display());
-            format!("\nbitquilt quantize {input} OUT --recipe {path}{importance}{again}")
-        });
+        let use_it = saved.map_or_else(String::new, |path| self.how_to_make(path, importance));
         let quick = if quick {
             " Groups of weights were changed together: without --quick the plan is better."
         } else {
@@ -82,6 +73,19 @@ impl Report<'_> {
             predicted / loss,
             took.as_secs_f64()
         ))
+    }
+
+    /// How a saved recipe is used.
+    fn how_to_make(&self, recipe: &Path, importance: &[PathBuf]) -> String {
+        if self.allocation.measure == Measure::RelativeError {
+            return "\nIn a program, `Recipe::apply` on the graph's `weights`, and `with_weights`, make it.".to_owned();
+        }
+        let is_anew = self.allocation.weights.iter().any(|weight| self.is_encoded_anew(weight));
+        let again = if is_anew { " --requantize" } else { "" };
+        let importance = importance.iter().map(|path| format!(" --importance {}", path.display()));
+        let (input, recipe, importance) =
+            (self.input.display(), recipe.display(), importance.collect::<String>());
+        format!("\nbitquilt quantize {input} OUT --recipe {recipe}{importance}{again}")
     }
 
     /// Whether a weight that the file has encoded is encoded in another way.

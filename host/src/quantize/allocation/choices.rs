@@ -215,7 +215,7 @@ mod tests {
         let registry = session.registry();
         let importance = TensorDict::new();
         let measuring = Measuring { registry, importance: &importance };
-        let values: Vec<f32> = (0..96 * 512).map(|it| ((it * it) as f32 * 0.01).sin()).collect();
+        let values: Vec<f32> = (0..96 * 512).map(|it| ((it as f32).powi(2) * 0.01).sin()).collect();
         let weight = Tensor::new([512, 96], values).unwrap();
         let mut cache = Cache::default();
         let targets = all_targets(registry);
