@@ -20,4 +20,4 @@ cp "$target/release/bitquilt$suffix" "$scripts/bitquilt$suffix"
 # Lines for backtraces are most of it.
 strip "$scripts/bitquilt$suffix"
 rm -f "$out"/bitquilt-*.whl
-"$maturin" build --release --manifest-path host/python/Cargo.toml --out "$out"
+"$maturin" build --release --compression-level 9 --manifest-path host/python/Cargo.toml --out "$out"

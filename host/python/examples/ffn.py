@@ -6,7 +6,7 @@ import numpy as np
 import bitquilt as bq
 
 rng = np.random.default_rng(0)
-w_f32 = rng.standard_normal((1024, 512)).astype(np.float32)
+w_f32 = rng.standard_normal((1024, 512)).astype(np.float32) / 16
 x_np = rng.standard_normal((4, 512)).astype(np.float32)
 
 session = bq.InferenceSession()

@@ -33,14 +33,9 @@ impl Array {
     fn of_others(what: &str, object: &Bound<'_, PyAny>, error: PyErr) -> PyResult<Self> {
         let py = object.py();
         let name = object.getattr("dtype").and_then(|dtype| dtype.getattr("name")?.extract::<String>());
-        if let Ok(name) = &name {
-            if let Some(dtype) = numpy::added(name) {
-                let bits = numpy::bits_of(dtype).unwrap_or(DType::U8);
-                let array = contiguous_error(what, object, || {
-                    object.call_method1("view", (numpy::dtype(py, bits)?,))
-                })?;
-                return Self::of_buffer(what, buffer_of(&array)?, Some(dtype));
-            }
+        if let Some(dtype) = name.as_ref().ok().and_then(|name| numpy::added(name)) {
+            let bits = numpy::dtype(py, numpy::bits_of(dtype).unwrap_or(DType::U8))?;
+            return Self::of_buffer(what, buffer_of(&object.call_method1("view", (bits,))?)?, Some(dtype));
         }
         if object.hasattr("__dlpack__")? && !object.hasattr("__array_interface__")? {
             let array = py.import("numpy")?.call_method1("from_dlpack", (object,)).map_err(|error| {
@@ -131,15 +126,6 @@ fn buffer_of(object: &Bound<'_, PyAny>) -> PyResult<(PyUntypedBuffer, bool)> {
             Ok((PyUntypedBuffer::get(&object.call_method1("reshape", (1,))?)?, true))
         }
     }
-}
-
-/// What `view` answers; where it cannot, the array is of another order.
-fn contiguous_error<'py>(
-    what: &str,
-    object: &Bound<'py, PyAny>,
-    view: impl FnOnce() -> PyResult<Bound<'py, PyAny>>,
-) -> PyResult<Bound<'py, PyAny>> {
-    view().map_err(|error| tensor_error(format!("{what} cannot be read: {}", error.value(object.py()))))
 }
 
 /// The dtype of a format of the buffer protocol, or what is wrong with it.

@@ -227,6 +227,9 @@ impl Model {
     }
 }
 
+/// Of a profile: its text, the runs, the seconds of them all, and the nodes.
+type Noted<'py> = (String, u64, f64, Bound<'py, PyList>);
+
 impl State {
     /// The state, if no other thread runs it.
     fn lock(&self) -> PyResult<MutexGuard<'_, bitquilt::State>> {
@@ -279,10 +282,7 @@ impl State {
     }
 
     /// What was noted: its text, the runs, the seconds of them all, and of each node what it is and its calls, seconds, median and bytes.
-    fn profile_parts<'py>(
-        &self,
-        py: Python<'py>,
-    ) -> PyResult<Option<(String, u64, f64, Bound<'py, PyList>)>> {
+    fn profile_parts<'py>(&self, py: Python<'py>) -> PyResult<Option<Noted<'py>>> {
         let Some(profile) = self.lock()?.profile() else { return Ok(None) };
         let nodes = profile.nodes.iter().map(|node| {
             let (total, median) = (node.total.as_secs_f64(), node.median.as_secs_f64());

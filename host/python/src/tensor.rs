@@ -37,10 +37,8 @@ impl Tensor {
         };
         let encoding = registry.require_encoding(&spec.name).or_raise()?;
         numpy::filled(py, DType::F32, tensor.shape(), |memory| {
-            let (before, values, after) = {
-                // SAFETY: any four bytes are an f32.
-                unsafe { memory.align_to_mut::<f32>() }
-            };
+            // SAFETY: any four bytes are an f32.
+            let (before, values, after) = unsafe { memory.align_to_mut::<f32>() };
             if !before.is_empty() || !after.is_empty() {
                 return Err(tensor_error("NumPy has given memory that is not aligned for float32"));
             }
