@@ -1,5 +1,7 @@
 //! The search of the mix of encodings that loses least in a size.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::cell::RefCell;
 use std::path::Path;
 

@@ -6,6 +6,7 @@ use bitquilt::checkpoint::CheckpointError;
 use bitquilt::declared::DeclarationError;
 use bitquilt::file::FileError;
 use bitquilt::quantize::compare::CompareError;
+use bitquilt::quantize::importance::ImportanceError;
 use bitquilt::quantize::{PatternError, RecipeError, RewriteError};
 use bitquilt::registry::UnknownEncoding;
 use bitquilt::text::Passage;
@@ -100,6 +101,15 @@ impl Kind for RewriteError {
             Self::File(error) => error.class(),
             Self::Weight { .. } => "QuantizeError",
             _ => "RewriteError",
+        }
+    }
+}
+
+impl Kind for ImportanceError {
+    fn class(&self) -> &'static str {
+        match self {
+            Self::Checkpoint(error) => error.class(),
+            _ => "CheckpointError",
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bitquilt::checkpoint::{Checkpoint, Format};
 use bitquilt::quantize::compare::{Comparison, Difference, Reference};
+use bitquilt::quantize::importance::ImportanceMatrix;
 use bitquilt::quantize::{Event, NamePattern, Plan, Recipe, Report, Rewrite, Target};
 use bitquilt::registry::Registry;
 use bitquilt::{Graph, QuantizeWarning, TensorDict};
@@ -263,6 +264,18 @@ fn compared(comparison: &Comparison) -> Compared {
     )
 }
 
+/// The importance of weights that are compared, of a file; what it lacks is a warning.
+fn vectors(py: Python<'_>, path: &Path, weights: &Reference<'_>, file: &Checkpoint) -> PyResult<TensorDict> {
+    let matrix = ImportanceMatrix::read([path]).or_raise()?;
+    let shapes = weights.weights().map(|(name, stored)| (name, stored.shape()));
+    let (vectors, coverage) = matrix.vectors(shapes, |name| file.require(name).is_ok()).or_raise()?;
+    for sentence in coverage.sentences() {
+        let arguments = (sentence, crate::error::class(py, "QuantizeWarning")?, 3);
+        py.import("warnings")?.call_method1("warn", arguments)?;
+    }
+    Ok(vectors)
+}
+
 /// Compares the weights of a checkpoint with those of another, or with what encodings make of them.
 #[pyfunction]
 #[pyo3(signature = (reference, other, encodings, session, *, only, importance))]
@@ -278,7 +291,6 @@ pub fn compare(
     let registry = session.get().registry();
     let file = Checkpoint::open(&reference).or_raise()?;
     let other = other.map(Checkpoint::open).transpose().or_raise()?;
-    let importance = importance.map(Checkpoint::open).transpose().or_raise()?;
     let only = only.map(|glob| NamePattern::new(&glob)).transpose().or_raise()?;
     encodings.iter().try_for_each(|name| registry.require_encoding(name).map(drop)).or_raise()?;
     let mut weights = Reference::new(&file, registry).only(only.as_ref());
@@ -286,6 +298,7 @@ pub fn compare(
         let graph = Graph::load(&reference, registry).or_raise()?;
         weights = weights.named(graph.weights().into_iter().map(|(name, _)| name).collect::<Vec<_>>());
     }
+    let importance = importance.map(|path| vectors(py, &path, &weights, &file)).transpose()?;
     let comparisons = work::run(py, || match &other {
         Some(other) => Ok(vec![weights.compare(other, |_| {})?]),
         None => {

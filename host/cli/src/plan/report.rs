@@ -78,7 +78,8 @@ impl Report<'_> {
     /// How a saved recipe is used.
     fn how_to_make(&self, recipe: &Path, importance: &[PathBuf]) -> String {
         if self.allocation.measure == Measure::RelativeError {
-            return "\nIn a program, `Recipe::apply` on the graph's `weights`, and `with_weights`, make it.".to_owned();
+            return "\nIn a program, `Recipe::apply` on the graph's `weights`, and `with_weights`, make it."
+                .to_owned();
         }
         let is_anew = self.allocation.weights.iter().any(|weight| self.is_encoded_anew(weight));
         let again = if is_anew { " --requantize" } else { "" };

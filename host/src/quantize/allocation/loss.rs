@@ -172,19 +172,22 @@ impl Distributions {
     /// `sum(p (log p - log q))`, with `log q = z - log(sum(exp(z)))`.
     fn divergences(&self, logits: &[f32]) -> Vec<f64> {
         let rows = self.probabilities.par_chunks(self.row_len).zip(logits.par_chunks(self.row_len));
-        let row = |((kept, logits), (sum, entropy)): ((&[f32], &[f32]), &(f64, f64))| {
-            let largest = largest(logits);
-            let (mut exponentials, mut cross) = (0.0, 0.0);
-            for (probability, logit) in kept.iter().zip(logits) {
-                let logit = f64::from(*logit) - largest;
-                exponentials += logit.exp();
-                cross += f64::from(*probability) * logit;
-            }
-            let divergence: f64 = entropy - cross + sum * exponentials.ln();
-            if divergence.is_nan() { f64::INFINITY } else { divergence.max(0.0) }
-        };
-        rows.zip(&self.sums).map(row).collect()
+        let rows = rows.zip(&self.sums);
+        rows.map(|((kept, logits), (sum, entropy))| divergence(kept, *sum, *entropy, logits)).collect()
     }
+}
+
+/// That of a row: probabilities, their sum, that of their products with their logarithms, and the logits of the other distribution.
+fn divergence(probabilities: &[f32], sum: f64, entropy: f64, logits: &[f32]) -> f64 {
+    let largest = largest(logits);
+    let (mut exponentials, mut cross) = (0.0, 0.0);
+    for (probability, logit) in probabilities.iter().zip(logits) {
+        let logit = f64::from(*logit) - largest;
+        exponentials += logit.exp();
+        cross += f64::from(*probability) * logit;
+    }
+    let divergence: f64 = entropy - cross + sum * exponentials.ln();
+    if divergence.is_nan() { f64::INFINITY } else { divergence.max(0.0) }
 }
 
 fn largest(logits: &[f32]) -> f64 {
