@@ -19,7 +19,7 @@ def blocks_of(golden, name, part):
 
 def test_every_encoding_of_ggml_is_there():
     ggml = {name for name, encoding in bq.encodings().items() if encoding.plugin == "ggml"}
-    assert ggml == set(NAMES) and len(NAMES) == 27
+    assert ggml - {"f32"} == set(NAMES) and len(NAMES) == 27
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -64,12 +64,12 @@ impl ColumnImportance {
         self.counts.iter().sum()
     }
 
-    /// The mean squares: 0 where no row was summed.
+    /// The mean squares: 0 where no row was summed, and the largest f32 where one is larger.
     pub fn means(&self) -> Vec<f32> {
         let of_count = self.squares.len() / self.counts.len();
         let mean = |(index, sum): (usize, &f64)| match self.counts[index / of_count] {
             0.0 => 0.0,
-            count => (sum / count) as f32,
+            count => (sum / count).min(f32::MAX.into()) as f32,
         };
         self.squares.iter().enumerate().map(mean).collect()
     }
