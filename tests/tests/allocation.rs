@@ -192,6 +192,27 @@ fn a_search_goes_on_from_its_cache() {
         assert_eq!((other.loss, other.weights), (first.loss, first.weights.clone()));
     }
     assert!(all > some && some > none, "{all} {some} {none}");
+    // With importance weights are encoded otherwise: nothing of the losses is taken over.
+    let vector =
+        Tensor::new([WIDTH], (0..WIDTH).map(|it| (it % 5) as f32 + 0.1).collect::<Vec<f32>>()).unwrap();
+    let importance: TensorDict =
+        graph.weights().into_iter().map(|(name, _)| (name, vector.clone())).collect();
+    let weighed = |cache: Option<&Path>| {
+        let allocator = Allocator {
+            session: &session,
+            subject: &subject,
+            target: search.target,
+            encodings: Vec::new(),
+            fixed: Vec::new(),
+            importance: importance.clone(),
+            cache: cache.map(Path::to_owned),
+            quick: false,
+        };
+        allocator.search(&mut |_, _, _| {}).unwrap()
+    };
+    let (cached, fresh) = (weighed(search.cache), weighed(None));
+    assert_eq!((cached.loss, cached.weights), (fresh.loss, fresh.weights));
+    assert_ne!(cached.loss, first.loss);
     // Another text is another search: nothing of the losses is taken over.
     let others = Subject {
         passages: inputs().into_iter().take(1).map(|set| vec![set]).collect(),

@@ -122,7 +122,9 @@ impl Allocator<'_> {
 
         let mut own = Prober::new(self.session, self.subject, TensorDict::new())?;
         let reference = own.reference()?;
-        let identity = cache::key(format_args!("{hashes:x?} {:x}", reference.hash()));
+        let importance: Vec<(&str, u128)> =
+            self.importance.iter().map(|(name, vector)| (name, cache::hash_of(vector))).collect();
+        let identity = cache::key(format_args!("{hashes:x?} {:x} {importance:x?}", reference.hash()));
         let mut search = Search { allocator: self, measuring, weights, budget, cache, identity };
         let model = search.first_model(&mut own, &reference, progress)?;
         drop(own);
