@@ -169,6 +169,11 @@ fn what_cannot_be_is_one_sentence() {
         ),
         (with(&["--target-bpw", "6", "-e", "q4_00"]), 1, "no encoding `q4_00` is registered"),
         (with(&["--target-bpw", "6", "--inputs", "inputs"]), 2, "cannot be used with"),
+        (
+            with(&["--target-bpw", "6", "--save", "text"]),
+            1,
+            "--save: text is what is read, which would be lost",
+        ),
         (with(&["--target-bpw", "6", "--save", "missing/plan.toml"]), 1, "missing/plan.toml"),
         (with(&["--target-bpw", "6", "--cache", "other.txt"]), 1, "other.txt"),
         (vec!["plan", "model.bin", "--text", "empty", "--target-bpw", "6"], 1, "empty: the text has"),

@@ -46,8 +46,12 @@ pub struct Source {
 
 impl MeasureArguments {
     /// The files that are read.
-    pub fn files(&self) -> impl Iterator<Item = &Path> {
-        [&self.text, &self.tokenizer].into_iter().flatten().map(PathBuf::as_path)
+    pub fn files(&self) -> miette::Result<Vec<PathBuf>> {
+        let mut files: Vec<PathBuf> = [&self.text, &self.tokenizer].into_iter().flatten().cloned().collect();
+        if let Some(directory) = &self.inputs {
+            files.extend(inputs::files(directory).into_diagnostic()?);
+        }
+        Ok(files)
     }
 
     /// Calls `with` with the subject that a file is, and what it is measured on.

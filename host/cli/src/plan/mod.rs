@@ -3,10 +3,11 @@
 mod measure;
 mod report;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use bitquilt::InferenceSession;
+use bitquilt::checkpoint::Checkpoint;
 use bitquilt::quantize::Recipe;
 use bitquilt::quantize::allocation::{Allocation, Allocator, FixedWeight, Stage, Subject, TargetSize};
 use bitquilt::quantize::importance::ImportanceMatrix;
@@ -54,7 +55,7 @@ pub struct PlanArguments {
     /// A recipe whose rules fix the encodings of the weights that they match.
     #[arg(long, value_name = "FILE.toml")]
     recipe: Option<PathBuf>,
-    /// Changes weights of a kind together, some layers at a time, and searches once: minutes become one, and the plan is less good.
+    /// Changes weights of a kind together, some layers at a time, and searches once: quicker, and the plan is less good.
     #[arg(long)]
     quick: bool,
     /// The directory of caches; `plans` in the user's cache directory for bitquilt if it is not given.
@@ -119,12 +120,19 @@ impl PlanArguments {
 
     /// Whether what is to be written can be, and takes the place of nothing that is read.
     fn check_outputs(&self) -> miette::Result<()> {
-        let read: Vec<&PathBuf> =
-            [Some(&self.input), self.recipe.as_ref()].into_iter().flatten().chain(&self.importance).collect();
+        if self.save.is_none() && self.html.is_none() {
+            return Ok(());
+        }
+        let mut read = self.measure.files()?;
+        read.extend([Some(&self.input), self.recipe.as_ref()].into_iter().flatten().cloned());
+        read.extend(self.importance.iter().cloned());
+        // A model may be in several files.
+        if let Ok(file) = Checkpoint::open(&self.input) {
+            read.extend(file.files().map(Path::to_owned));
+        }
         for (option, path) in [("--save", &self.save), ("--html", &self.html)] {
             let Some(path) = path else { continue };
-            let is_read = read.iter().any(|read| file::is_same(read, path));
-            if is_read || self.measure.files().any(|read| file::is_same(read, path)) {
+            if read.iter().any(|read| file::is_same(read, path)) {
                 return Err(miette!(
                     "{option}: {} is what is read, which would be lost; name another",
                     path.display()

@@ -65,5 +65,6 @@ pub(super) fn q4_k_m(weights: &[Covered]) -> Option<Mix> {
 /// The layer of a weight of a GGUF file, and what the weight is called in it.
 fn layer(name: &str) -> Option<(usize, &str)> {
     let (index, part) = name.strip_prefix("blk.")?.split_once('.')?;
-    Some((index.parse().ok()?, part))
+    // No model has more layers than a u16 counts.
+    Some((index.parse::<u16>().ok()?.into(), part))
 }
