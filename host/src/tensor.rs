@@ -183,6 +183,11 @@ impl Tensor {
         Ok(Self::owned(element, shape, data))
     }
 
+    /// Whether another tensor is this one: of the same type, in the same memory.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.tensor_type() == other.tensor_type() && self.bytes().as_ptr() == other.bytes().as_ptr()
+    }
+
     /// The same values as data of an encoding, in the same memory, where that is what they are already: f16 and bf16 are both dtypes
     /// and encodings, which qmatmul and qgather take. None for an encoding that stores them in another way.
     pub fn as_encoded(&self, encoding: &EncodingSpec) -> Option<Self> {

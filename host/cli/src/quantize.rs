@@ -21,12 +21,15 @@ use crate::output::print_with;
 use crate::rewrite::{self, OutputArguments};
 use crate::session::SessionArguments;
 
-/// Encodes weights of a checkpoint.
+/// Encodes weights of a checkpoint or a saved graph.
 ///
 /// Weights are the tensors of rank 2 or 3 that hold f32, f16 or bf16 values, or are encoded. They are encoded row by row; every other
 /// tensor is carried over bit for bit, and so is all metadata, the tokenizer included. Of a model in several files any one, or their
 /// index, is IN. In a safetensors file an encoded weight is U8 of shape [rows, bytes a row]; its encoding and logical shape are in the
 /// metadata. A GGUF file holds the encodings that have a number in ggml, as other programs read them.
+///
+/// Of a saved graph the weights are the constants that only qmatmul and qgather take, by the names that `bitquilt inspect` shows; OUT is
+/// that graph with its weights encoded anew.
 ///
 /// Of several --encoding options that match a weight its own name goes before a glob, a glob before the rules of --recipe, and these
 /// before the option without a glob. Two globs that match one weight have to agree. What matches nothing is an error.
@@ -37,7 +40,7 @@ use crate::session::SessionArguments;
 #[derive(Args)]
 #[command(group(ArgGroup::new("what").required(true).multiple(true).args(["encoding", "recipe"])))]
 pub struct QuantizeArguments {
-    /// A safetensors, GGUF or .npz file.
+    /// A safetensors, GGUF or .npz file, or a saved graph.
     #[arg(value_name = "IN")]
     input: PathBuf,
     /// The file to write: GGUF or .npz if its name ends so, otherwise safetensors.
@@ -102,7 +105,7 @@ impl QuantizeArguments {
         let begin = Instant::now();
         let session = session.build_for(&[&self.input])?;
         let registry = session.registry();
-        let mut rewrite = Rewrite::open(&self.input, &self.output).into_diagnostic()?;
+        let mut rewrite = Rewrite::open_weights(&self.input, &self.output).into_diagnostic()?;
         self.out.set(&mut rewrite);
         if let Some(importance) = self.importance.iter().find(|path| file::is_same(path, &self.output)) {
             return Err(miette!(

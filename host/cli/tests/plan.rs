@@ -113,6 +113,14 @@ fn a_graph_is_planned_and_made() {
     );
     let only = place.json(&[&arguments[..], &["-e", "q4_0,q5_0"]].concat());
     assert_eq!(only["weights"][0]["encoding"], "q5_0");
+
+    // The graph is made by the recipe, and planned anew from what was made.
+    place.succeeds(&["quantize", "graph.safetensors", "small.safetensors", "--recipe", "plan.toml"]);
+    let inspected = place.succeeds(&["inspect", "small.safetensors"]);
+    assert!(inspected.contains(encoding), "{inspected}");
+    let compared =
+        place.succeeds(&["compare", "graph.safetensors", "small.safetensors", "--inputs", "inputs"]);
+    assert!(compared.contains("small.safetensors"), "{compared}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 use bitquilt::checkpoint::{self, Checkpoint};
 use bitquilt::registry::Registry;
-use bitquilt::{DType, Graph, InferenceSession, Tensor, TensorDict};
+use bitquilt::{DType, Graph, InferenceSession, Tensor, TensorDict, TensorType, dim};
 use bitquilt_tests::gguf::{GgufFile, GgufTensor};
 
 /// A directory with a model, and the command in it.
@@ -735,9 +735,66 @@ fn a_graph_is_not_taken_apart() {
     let rows = graph.dequantize(weight).unwrap();
     graph.output(rows).unwrap();
     graph.save(here.path("graph")).unwrap();
-    for arguments in [&["quantize", "graph", "out", "-e", "q4_0"][..], &["dequantize", "graph", "out"]] {
+    for arguments in [&["convert", "graph", "out"][..], &["dequantize", "graph", "out"]] {
         assert!(here.fails(arguments).starts_with("graph holds a graph"), "{arguments:?}");
     }
+    // What `dequantize` takes is not to become something else.
+    assert!(here.fails(&["quantize", "graph", "out", "-e", "q8_0"]).starts_with("graph has no weights"));
+}
+
+#[test]
+fn weights_of_a_graph_are_encoded() {
+    let here = Workplace::new();
+    let registry = here.session.registry();
+    let encode =
+        |name: &str, shape| registry.require_encoding(name).unwrap().quantize(&weight(shape)).unwrap().tensor;
+    let (up, down) = (encode("f32", [64, 64]), encode("q8_0", [32, 64]));
+    let build = |up: &Tensor, down: &Tensor| {
+        let mut graph = Graph::new(here.session.registry(), []).unwrap();
+        let x = graph.add_input("x", TensorType::f32([dim("rows"), dim(64)])).unwrap();
+        let scale = graph.constant_named("scale", &weight([1, 64])).unwrap();
+        let x = graph.mul(x, scale).unwrap();
+        let up = graph.constant_named("up", up).unwrap();
+        let down = graph.constant(down).unwrap();
+        let tied = graph.constant_named("up", &graph.constant_tensor(up).unwrap().clone()).unwrap();
+        let x = graph.qmatmul(x, up).unwrap();
+        let x = graph.qmatmul(x, tied).unwrap();
+        let x = graph.qmatmul(x, down).unwrap();
+        graph.output(x).unwrap();
+        graph
+    };
+    build(&up, &down).save(here.path("graph")).unwrap();
+
+    here.succeeds(&["quantize", "graph", "out", "-e", "up=q4_0"]);
+    let expected = build(&encode("q4_0", [64, 64]), &down);
+    let run = |graph: &Graph| {
+        let x = Tensor::new([3, 64], values(3 * 64)).unwrap();
+        here.session.load(graph).unwrap().execute([("x", &x)]).unwrap().tensor("output0").unwrap().clone()
+    };
+    let found = Graph::load(here.path("out"), here.session.registry()).unwrap();
+    assert_eq!(run(&found), run(&expected));
+    let names = |graph: &Graph| -> Vec<(String, String)> {
+        graph.weights().into_iter().map(|(name, tensor)| (name, tensor.element().to_string())).collect()
+    };
+    let named = |up: &str, down: &str| {
+        [("up", up), ("constant.2", down)].map(|(name, encoding)| (name.to_owned(), encoding.to_owned()))
+    };
+    assert_eq!(names(&found), named("q4_0", "q8_0"));
+
+    // f32, f16 and bf16 are encodings in a graph; what is encoded stays unless it is asked for.
+    let stays = here.fails(&["quantize", "out", "again", "-e", "up=q5_0"]);
+    assert!(stays.contains("`up` is `q4_0` already"), "{stays}");
+    here.succeeds(&["quantize", "out", "again", "-e", "*=f16", "-e", "up=f32"]);
+    let again = Graph::load(here.path("again"), here.session.registry()).unwrap();
+    assert_eq!(names(&again), named("f32", "f16"));
+    run(&again);
+    here.succeeds(&["quantize", "again", "last", "-e", "q8_0"]);
+    assert_eq!(
+        names(&Graph::load(here.path("last"), here.session.registry()).unwrap()),
+        named("q8_0", "q8_0")
+    );
+    let none = here.fails(&["quantize", "graph", "none", "-e", "scale=q4_0"]);
+    assert!(none.contains("its glob matches none"), "{none}");
 }
 
 #[test]

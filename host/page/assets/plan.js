@@ -44,17 +44,26 @@ function summary() {
 
 const isPlan = (candidate) => candidate.name === "plan";
 
+/** The plan, and the other candidates. */
 function candidates() {
   const given = list(data.candidates).map((it) => ({ ...it, name: String(it?.name ?? "") }));
-  const itself = { ...total, name: "plan" };
-  const all = given.some(isPlan) ? given : [itself, ...given];
-  return all.map((it) => (isPlan(it) && !isNumber(it.loss) ? { ...it, loss: total.predicted_loss, predicted: true } : it));
+  const isChosen = (it) => isPlan(it) || (isNumber(it.loss) && it.loss === total.loss && it.bytes === total.bytes);
+  const chosen = given.find(isChosen) ?? {};
+  const title = chosen.name && !isPlan(chosen) ? `plan: ${chosen.name}` : "plan";
+  const itself = { ...chosen, ...total, name: "plan", title };
+  const assumed = isNumber(itself.loss) ? {} : { loss: total.predicted_loss, predicted: true };
+  return [{ ...itself, ...assumed }, ...given.filter((it) => !isChosen(it))];
 }
 
 const measured = () => candidates().filter((it) => isNumber(it.loss) && !it.predicted);
 
+/** How many times smaller or larger than the plan others are that are drawn: further ones would leave no room for those that are near. */
+const NEAR = 2;
+
 function frontier() {
-  const known = list(data.frontier).filter((it) => isNumber(it.bytes) && isNumber(it.predicted_loss)).sort((a, b) => a.bytes - b.bytes);
+  const all = list(data.frontier).filter((it) => isNumber(it.bytes) && isNumber(it.predicted_loss)).sort((a, b) => a.bytes - b.bytes);
+  const near = all.filter((it) => it.bytes * NEAR >= total.bytes && it.bytes <= NEAR * total.bytes);
+  const known = near.length > 1 ? near : all;
   const every = Math.ceil(known.length / 150);
   const points = known.filter((_, index) => index % every === 0).map((it) => ({
     x: it.bytes,
@@ -77,7 +86,7 @@ function frontier() {
     rule: isNumber(target) ? { x: target, label: `target, ${bytes(target)}` } : undefined,
   });
   const notes = [
-    known.length > 0 && "The line is what plans of other sizes are predicted to lose.",
+    known.length > 0 && `The line is what plans of other sizes${known === near ? ", up to half and twice this one," : ""} are predicted to lose.`,
     measured().length > 0 && "The circles were measured.",
   ];
   return section("Loss over size", null, [drawing, el("p", { class: "soft small" }, notes.filter(Boolean).join(" ")), compared()]);
@@ -89,7 +98,7 @@ function compared() {
   const heads = headings("Candidate", "Loss", "Ratio", "Size", "Bits");
   const ratio = (it) => (isNumber(it.loss) && base > 0 ? `${figure(it.loss / base)} \u00d7` : UNKNOWN);
   const row = (it) => ({
-    cells: [it.name, figure(it.loss), ratio(it), bytes(it.bytes), bits(it.bits)],
+    cells: [it.title ?? it.name, figure(it.loss), ratio(it), bytes(it.bytes), bits(it.bits)],
     selected: isPlan(it),
   });
   return smallTable("Candidates that were measured", heads, all.map(row));

@@ -163,9 +163,18 @@ fn a_table_is_sorted_and_filtered() {
 #[test]
 fn a_frontier_says_what_is_pointed_at() {
     let Some(mut browser) = Browser::start() else { return };
-    let plan = fixtures::plan();
+    let mut plan = fixtures::plan();
+    // Sizes that are far from the plan's are not drawn.
+    let bytes = |of: &Value| of["bytes"].as_f64().unwrap();
+    let total = bytes(&plan["total"]);
+    let far = json!({ "bytes": 3.0 * total, "bits": 3.0 * plan["total"]["bits"].as_f64().unwrap(), "predicted_loss": 1e-7 });
+    plan["frontier"].as_array_mut().unwrap().push(far);
+    let plan = plan;
     browser.open(&bitquilt_page::plan(&plan), DESK);
-    let points = plan["frontier"].as_array().unwrap().len() + plan["candidates"].as_array().unwrap().len();
+    let is_near = |it: &&Value| (0.5..=2.0).contains(&(bytes(it) / total));
+    let near: Vec<&Value> = plan["frontier"].as_array().unwrap().iter().filter(is_near).collect();
+    assert!(near.len() > 2);
+    let points = near.len() + plan["candidates"].as_array().unwrap().len();
     assert_eq!(browser.texts("main > section:first-of-type .point").len(), points);
     assert_eq!(browser.texts(".chart .line").len(), 1);
     let labels = browser.texts("main > section:first-of-type .label");
@@ -181,13 +190,14 @@ fn a_frontier_says_what_is_pointed_at() {
     assert_ne!(browser.text(".tip:not([hidden])"), first);
     browser.press(&["End"]);
     let last = browser.text(".tip:not([hidden])");
-    let largest = plan["frontier"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|it| it["bits"].as_f64().unwrap())
-        .fold(0.0, f64::max);
+    let largest = near.iter().map(|it| it["bits"].as_f64().unwrap()).fold(0.0, f64::max);
     assert!(last.contains(&format!("{largest:.2} bits")), "{last}");
+    // The candidate that is the plan is not drawn beside it.
+    let mut chosen = plan.clone();
+    chosen["candidates"][0]["name"] = "searched again".into();
+    browser.open(&bitquilt_page::plan(&chosen), DESK);
+    assert_eq!(browser.texts("main > section:first-of-type .point").len(), points);
+    assert_eq!(browser.texts("main > section:first-of-type td:first-child")[0], "plan: searched again");
     // On a phone, with a finger.
     browser.open(&bitquilt_page::plan(&plan), PHONE);
     browser.tap(".point.main");

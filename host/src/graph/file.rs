@@ -1,5 +1,7 @@
 //! Graphs on disk: one checkpoint with the constants as tensors and the nodes in its metadata.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,6 +12,7 @@ use super::{Graph, GraphError, NodeData, Port, Source, Value};
 use crate::checkpoint::{self, Checkpoint, TensorDict};
 use crate::error::Error;
 use crate::registry::{RegisteredOp, Registry};
+use crate::tensor::Tensor;
 use crate::text::{Brief, Cut};
 
 /// The metadata entry that makes a checkpoint a graph.
@@ -115,7 +118,7 @@ impl Graph {
         let path = path.as_ref();
         let mut tensors = TensorDict::new();
         let mut constants = Vec::new();
-        let mut named = self.constants();
+        let mut named = self.constants().into_iter();
         let mut records = Vec::with_capacity(self.values.len());
         for value in &self.values {
             records.push(match &value.source {
@@ -181,8 +184,13 @@ impl Graph {
                 .states
                 .push(graph.state(&port.name, tensor_type(port).map_err(|error| malformed(path, error))?)?);
         }
+        let mut tensors: HashMap<&str, Tensor> = HashMap::new();
         for name in &record.constants {
-            replay.constants.push(graph.constant(&file.tensor(name, registry)?)?);
+            let tensor = match tensors.entry(name) {
+                Entry::Occupied(read) => read.into_mut(),
+                Entry::Vacant(new) => new.insert(file.tensor(name, registry)?),
+            };
+            replay.constants.push(graph.constant_named(name, tensor)?);
         }
         for node in record.nodes {
             let unmade = || {

@@ -207,7 +207,7 @@ impl Graph {
     }
 
     /// As [`Self::constant`], with the name that the tensor has elsewhere, in a checkpoint for instance: what is recorded of a weight is
-    /// found by it. Constants that are one weight have one name.
+    /// found by it, and a saved graph has the tensor by it. Constants that are one weight have one name.
     pub fn constant_named(&mut self, name: impl Into<String>, tensor: &Tensor) -> Result<Value, GraphError> {
         let value = self.constant(tensor)?;
         self.constant_names.insert(value.index, name.into());

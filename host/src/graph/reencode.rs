@@ -2,49 +2,111 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use bitquilt_plugin_api::Element;
+
 use super::copy::Copy;
-use super::{Graph, Source};
-use crate::checkpoint::TensorDict;
+use super::file::{GraphRecord, ValueRecord};
+use super::{Graph, GraphError, Source};
+use crate::checkpoint::{Checkpoint, TensorDict};
 use crate::error::Error;
 use crate::tensor::Tensor;
 
 /// The ops that take a weight in any encoding.
 const TAKERS: [&str; 2] = ["qmatmul", "qgather"];
 
+/// Of the constants that nodes take, those that only ops of [`TAKERS`] do, and that are no outputs.
+fn taken_encoded<'a>(
+    nodes: impl Iterator<Item = (&'a str, Vec<&'a str>)>,
+    outputs: impl Iterator<Item = &'a str>,
+) -> BTreeSet<&'a str> {
+    let (mut taken, mut elsewhere) = (BTreeSet::new(), BTreeSet::from_iter(outputs));
+    for (op, constants) in nodes {
+        if TAKERS.contains(&op) { &mut taken } else { &mut elsewhere }.extend(constants);
+    }
+    &taken - &elsewhere
+}
+
+impl GraphRecord {
+    /// The names of the constants that may have any encoding, as [`Graph::weights`] has them.
+    pub(super) fn weights(&self) -> BTreeSet<&str> {
+        let name = |value: &ValueRecord| match value {
+            ValueRecord::Constant(index) => self.constants.get(*index).map(String::as_str),
+            _ => None,
+        };
+        let nodes = self.nodes.iter().map(|node| {
+            let named = node.named.iter().map(|(_, value)| value);
+            (node.op.as_str(), node.inputs.iter().chain(named).filter_map(name).collect())
+        });
+        taken_encoded(nodes, self.outputs.iter().filter_map(|output| name(&output.value)))
+    }
+}
+
 impl Graph {
     /// The weights that may have any encoding: the encoded constants that `qmatmul` and `qgather` take, and nothing else does. The names
     /// are those that [`Self::save`] gives them in a file.
     pub fn weights(&self) -> Vec<(String, &Tensor)> {
-        let outputs = self.outputs.iter().map(|output| output.value);
-        let elsewhere = self.nodes.iter().filter(|node| !TAKERS.contains(&node.op.as_str()));
-        let taken: BTreeSet<usize> =
-            elsewhere.flat_map(|node| &node.inputs).copied().chain(outputs).collect();
-        let takers = self.nodes.iter().filter(|node| TAKERS.contains(&node.op.as_str()));
-        let weights: BTreeSet<usize> = takers.flat_map(|node| &node.inputs).copied().collect();
-        self.constants()
-            .filter(|(value, _, tensor)| {
-                tensor.encoding().is_some() && weights.contains(value) && !taken.contains(value)
-            })
-            .map(|(_, name, tensor)| (name, tensor))
+        let constants = self.constants();
+        let names: HashMap<usize, &str> =
+            constants.iter().map(|(value, name, _)| (*value, name.as_str())).collect();
+        let name = |value: &usize| names.get(value).copied();
+        let nodes =
+            self.nodes.iter().map(|node| (node.op.as_str(), node.inputs.iter().filter_map(name).collect()));
+        let mut left = taken_encoded(nodes, self.outputs.iter().filter_map(|output| name(&output.value)));
+        // One weight may be several constants.
+        constants
+            .iter()
+            .filter(|(_, name, tensor)| tensor.encoding().is_some() && left.remove(name.as_str()))
+            .map(|(_, name, tensor)| (name.clone(), *tensor))
             .collect()
     }
 
-    /// The constants, in order: index, name in a file, tensor.
-    pub(super) fn constants(&self) -> impl Iterator<Item = (usize, String, &Tensor)> {
-        let constants = self.values.iter().enumerate().filter_map(|(index, value)| match &value.source {
-            Source::Constant(tensor) => Some((index, tensor)),
-            _ => None,
-        });
-        constants
+    /// The names of the [weights](Self::weights) of the graph that a file has.
+    pub(crate) fn weights_in(file: &Checkpoint) -> Result<BTreeSet<String>, GraphError> {
+        let record = GraphRecord::of(file)?;
+        let is_encoded = |name: &&str| {
+            file.require(name).is_ok_and(|stored| matches!(stored.element(), Element::Encoded(_)))
+        };
+        Ok(record.weights().into_iter().filter(is_encoded).map(str::to_owned).collect())
+    }
+
+    /// The constants, in order: index, name in a file, tensor. The name is the one that a constant was [given](Self::constant_named), but
+    /// where another tensor has that. Constants of one name are one tensor.
+    pub(super) fn constants(&self) -> Vec<(usize, String, &Tensor)> {
+        let constants: Vec<(usize, &Tensor)> = self
+            .values
+            .iter()
             .enumerate()
-            .map(|(constant, (index, tensor))| (index, format!("constant.{constant}"), tensor))
+            .filter_map(|(index, value)| match &value.source {
+                Source::Constant(tensor) => Some((index, tensor)),
+                _ => None,
+            })
+            .collect();
+        let mut owners: HashMap<&str, &Tensor> = HashMap::new();
+        let given: Vec<Option<&str>> = constants
+            .iter()
+            .map(|(index, tensor)| {
+                let name = self.constant_names.get(index)?.as_str();
+                owners.entry(name).or_insert(tensor).is_same(tensor).then_some(name)
+            })
+            .collect();
+        let numbered = |place: usize| {
+            let mut names = (0..).map(|more| match more {
+                0 => format!("constant.{place}"),
+                more => format!("constant.{place}.{more}"),
+            });
+            names.find(|name| !owners.contains_key(name.as_str())).unwrap_or_default()
+        };
+        let name =
+            |(place, given): (usize, Option<&str>)| given.map_or_else(|| numbered(place), str::to_owned);
+        let names = given.into_iter().enumerate().map(name);
+        constants.iter().zip(names).map(|((index, tensor), name)| (*index, name, *tensor)).collect()
     }
 
     /// What constants are called where something is said of them, by value: the name that they were [given](Self::constant_named), or that
     /// [`Self::save`] gives them.
     pub(crate) fn constant_names(&self) -> HashMap<usize, String> {
         let mut names: HashMap<usize, String> =
-            self.constants().map(|(value, name, _)| (value, name)).collect();
+            self.constants().into_iter().map(|(value, name, _)| (value, name)).collect();
         names.extend(self.constant_names.iter().map(|(value, name)| (*value, name.clone())));
         names
     }
@@ -52,7 +114,7 @@ impl Graph {
     /// The same graph with other tensors in the place of the constants of these [names](Self::weights). Every node is added as if the
     /// program did it, so that types that do not fit are errors that name the node.
     pub fn with_weights(&self, others: &TensorDict) -> Result<Self, Error> {
-        let mut constants = self.constants();
+        let mut constants = self.constants().into_iter();
         let mut copy = Copy::new(self)?;
         for (index, data) in self.values.iter().enumerate() {
             match &data.source {

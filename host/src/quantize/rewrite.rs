@@ -10,11 +10,11 @@ use super::importance::ImportanceMatrix;
 use super::plan::{Conversion, Plan};
 use super::recipe::Target;
 use super::report::Report;
-use super::weight::is_weight;
-use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointWriter, Format, TensorDict};
+use super::weight::{FLOATS, is_weight};
+use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointWriter, Format, StoredTensor, TensorDict};
 use crate::encoding::{QuantizeError, QuantizeWarning, Quantized};
 use crate::file;
-use crate::graph::Graph;
+use crate::graph::{Graph, GraphError};
 use crate::registry::Registry;
 use crate::tensor::Tensor;
 use crate::text::Brief;
@@ -22,6 +22,8 @@ use crate::text::Brief;
 /// A checkpoint that is to be written from another, whose tensors are all carried over unless they are announced to be others.
 pub struct Rewrite {
     file: Checkpoint,
+    /// The weights that may be encoded, if the checkpoint holds a graph.
+    of_graph: Option<BTreeSet<String>>,
     output: PathBuf,
     writer: CheckpointWriter,
     converted: BTreeSet<String>,
@@ -35,15 +37,15 @@ pub enum RewriteError {
     /// A file was not read or written.
     #[error(transparent)]
     File(#[from] CheckpointError),
-    /// The types of a graph's tensors are a part of the graph.
-    #[error(
-        "{} holds a graph, which says what encodings its weights have; quantize the weights and build the graph of them",
-        .path.display()
-    )]
+    /// A graph's ops take its tensors as they are, but for weights in some encoding.
+    #[error("{} holds a graph, whose weights can be quantized, and which cannot be made something else", .path.display())]
     Graph {
         /// The file.
         path: PathBuf,
     },
+    /// What a file says about a graph could not be read.
+    #[error(transparent)]
+    GraphRecord(#[from] GraphError),
     /// One file of several that are read would be replaced.
     #[error(
         "{} is one of the files that make the model; name a file of its own for what is written", .path.display()
@@ -98,11 +100,19 @@ impl Rewrite {
     /// An error for a checkpoint that holds a graph, and for an `output` that is one of the files of the checkpoint. The format of
     /// `output` is its name's, unless another is [set](Self::set_format).
     pub fn open(input: impl AsRef<Path>, output: impl AsRef<Path>) -> Result<Self, RewriteError> {
+        let rewrite = Self::open_weights(input, output)?;
+        match rewrite.of_graph {
+            None => Ok(rewrite),
+            Some(_) => Err(RewriteError::Graph { path: rewrite.file.path().to_owned() }),
+        }
+    }
+
+    /// As [`Self::open`], of a saved graph, too, whose [weights](Graph::weights) may get other encodings: f32, f16 and bf16 among them,
+    /// since a graph has no dense weights where its ops take encoded ones.
+    pub fn open_weights(input: impl AsRef<Path>, output: impl AsRef<Path>) -> Result<Self, RewriteError> {
         let (input, output) = (input.as_ref(), output.as_ref().to_owned());
         let file = Checkpoint::open(input)?;
-        if Graph::is_in(&file) {
-            return Err(RewriteError::Graph { path: input.to_owned() });
-        }
+        let of_graph = Graph::is_in(&file).then(|| Graph::weights_in(&file)).transpose()?;
         if file.files().any(|read| file::is_same(read, &output)) {
             return Err(match file.files().len() {
                 1 => RewriteError::Input { path: output },
@@ -112,7 +122,7 @@ impl Rewrite {
         let mut writer = CheckpointWriter::new();
         writer.metadata_mut().clone_from(file.metadata());
         file.tensors().for_each(|(name, stored)| writer.stored(name, stored));
-        Ok(Self { file, output, writer, converted: BTreeSet::new(), split: None })
+        Ok(Self { file, of_graph, output, writer, converted: BTreeSet::new(), split: None })
     }
 
     /// Sets the format of the file that is written, whatever its name ends in.
@@ -125,9 +135,29 @@ impl Rewrite {
         self.split = Some(bytes);
     }
 
-    /// Names, elements and logical shapes of the tensors, as [`Recipe::plan`](super::Recipe::plan) takes them.
+    /// Names, elements and logical shapes of the tensors, or of a graph's weights, as [`Recipe::plan`](super::Recipe::plan) takes them.
     pub fn types(&self) -> Vec<(&str, Element, &[usize])> {
-        self.file.tensors().map(|(name, stored)| (name, stored.element(), stored.shape())).collect()
+        let is_among = |name: &str| self.of_graph.as_ref().is_none_or(|weights| weights.contains(name));
+        let tensors = self.file.tensors().filter(|(name, _)| is_among(name));
+        tensors.map(|(name, stored)| (name, self.element(stored), stored.shape())).collect()
+    }
+
+    /// What a tensor is before it is converted: a graph's weight of f32, f16 or bf16 is dense, though the graph has it as encoded.
+    fn element(&self, stored: &StoredTensor) -> Element {
+        let element = stored.element();
+        match &element {
+            Element::Encoded(name) if self.of_graph.is_some() => {
+                FLOATS.into_iter().find(|dtype| dtype.to_string() == *name).map_or(element, Element::Dense)
+            }
+            _ => element,
+        }
+    }
+
+    /// The tensor of that element.
+    fn as_stored(&self, name: &str) -> Result<Tensor, CheckpointError> {
+        let tensor = self.file.as_stored(name)?;
+        let dense = self.of_graph.as_ref().and_then(|_| tensor.as_dense());
+        Ok(dense.unwrap_or(tensor))
     }
 
     /// The checkpoint that is read.
@@ -200,9 +230,14 @@ impl Rewrite {
         mut convert: impl FnMut(&str, Tensor) -> Result<Tensor, E>,
     ) -> Result<(), E> {
         let tensor = |name: &str| {
-            let tensor = self.file.as_stored(name)?;
+            if !self.converted.contains(name) {
+                let tensor = self.file.as_stored(name)?;
+                next(name, tensor.bytes().len() as u64);
+                return Ok(tensor);
+            }
+            let tensor = self.as_stored(name)?;
             next(name, tensor.bytes().len() as u64);
-            if self.converted.contains(name) { convert(name, tensor) } else { Ok(tensor) }
+            convert(name, tensor)
         };
         let finish = || Ok(self.file.check_unchanged()?);
         if let Some(bytes) = self.split {
@@ -230,18 +265,19 @@ impl Rewrite {
     /// Announces what a plan says of weights, and what will come of it. An error for an encoding that is not registered, and for what
     /// the format of the file has no place for.
     pub fn announce(&mut self, plan: &Plan, registry: &Registry) -> Result<Report, RewriteError> {
-        for conversion in &plan.conversions {
-            let stored = self.file.require(&conversion.weight)?;
-            match &conversion.target {
-                // It is carried over, as the file describes it.
-                target if target.is(&stored.element()) => {}
-                Target::Keep => {}
-                Target::Dense(dtype) => self.cast(&conversion.weight, *dtype)?,
-                Target::Encoding(name) => {
-                    let encoding = registry.require_encoding(name);
-                    let encoding =
-                        encoding.map_err(|error| self.weight_error(&conversion.weight, error.into()))?;
-                    self.encode(&conversion.weight, encoding.spec())?;
+        for Conversion { weight, target, .. } in &plan.conversions {
+            let stored = self.file.require(weight)?;
+            // It is carried over, as the file describes it.
+            if target.is(&self.element(stored)) {
+                continue;
+            }
+            match (target, &self.of_graph) {
+                (Target::Keep, _) => {}
+                (Target::Dense(dtype), None) => self.cast(weight, *dtype)?,
+                (Target::Encoding(_), _) | (Target::Dense(_), Some(_)) => {
+                    let encoding = registry.require_encoding(&target.to_string());
+                    let encoding = encoding.map_err(|error| self.weight_error(weight, error.into()))?;
+                    self.encode(weight, encoding.spec())?;
                 }
             }
         }
@@ -277,6 +313,7 @@ impl Rewrite {
             let converted = vector.and_then(|vector| conversion.convert_measured(&tensor, registry, vector));
             let (Quantized { tensor, warnings }, error) =
                 converted.map_err(|source| self.weight_error(name, source))?;
+            let tensor = if self.of_graph.is_some() { registry.as_encoded(&tensor) } else { tensor };
             for warning in &warnings {
                 (progress.borrow_mut())(Event::Warning { weight: name, warning });
             }
@@ -304,7 +341,7 @@ impl Rewrite {
         let stored = encoded.iter().filter_map(|(conversion, _)| self.file.require(&conversion.weight).ok());
         observe(Event::Checking(stored.map(|stored| stored.byte_range().len() as u64).sum()));
         for (conversion, name) in encoded {
-            let weight = self.file.as_stored(&conversion.weight)?;
+            let weight = self.as_stored(&conversion.weight)?;
             if weight.dtype().is_some() {
                 let checked = registry
                     .require_encoding(name)

@@ -12,12 +12,7 @@ impl<'a> Subject<'a> {
             weights: graph.weights().into_iter().map(|(name, tensor)| (name, tensor.clone())).collect(),
             build: Box::new(|others| {
                 let registry = graph.registry();
-                // What an op takes encoded is encoded, if only as f16.
-                let encoded = others.iter().map(|(name, tensor)| {
-                    let encoding = tensor.dtype().and_then(|dtype| registry.encoding(&dtype.to_string()));
-                    let encoded = encoding.and_then(|encoding| tensor.as_encoded(encoding.spec()));
-                    (name, encoded.unwrap_or_else(|| tensor.clone()))
-                });
+                let encoded = others.iter().map(|(name, tensor)| (name, registry.as_encoded(tensor)));
                 graph.with_weights(&encoded.collect())
             }),
             passages: sets.into_iter().map(|set| vec![set]).collect(),
