@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use bitquilt::InferenceSession;
-use bitquilt::checkpoint::Checkpoint;
+use bitquilt::checkpoint::{Checkpoint, npy};
 use bitquilt::quantize::{Recipe, Sizes};
 use bitquilt::text::Passage;
+use bitquilt::{Graph, InferenceSession};
+use bitquilt_models::arch::bert;
 use bitquilt_models::sentence::config::EncoderConfig;
-use bitquilt_models::sentence::encoder::{Encoder, cosine, weights};
+use bitquilt_models::sentence::encoder::{Encoder, cosine, sentence_inputs, weights};
 use bitquilt_models::sentence::error::EncoderError;
 use bitquilt_models::sentence::tokenizer::{SentenceTokenizer, beginning};
 use clap::Parser;
@@ -43,6 +44,10 @@ struct Arguments {
     /// Threads of a run; all of the machine's if it is not given.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    /// Saves the graph in full precision, graph.safetensors, and the inputs of each sentence, in inputs/NUMBER, in this directory: what
+    /// `bitquilt plan` takes.
+    #[arg(long, value_name = "DIR")]
+    save: Option<PathBuf>,
     /// The sentences.
     #[arg(default_values = [
         "The cat sits on the warm windowsill.",
@@ -90,6 +95,9 @@ fn minilm(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let tokens = tokens(&tokenizer, &arguments.sentences)?;
 
     let full = weights(&model, &config, session.registry())?;
+    if let Some(directory) = &arguments.save {
+        save(&bert::build(session.registry(), &config, &full)?, &tokens, directory)?;
+    }
     let mut quantized = full.clone();
     println!("{}\n", recipe.apply(&mut quantized, session.registry(), |_, _| {})?);
     let mut encoders =
@@ -123,6 +131,18 @@ fn minilm(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         println!("{name:10} {:>10.2} {time:>24.2?}", sizes.bytes() as f64 / 1e6);
     }
     Ok(())
+}
+
+/// Writes a graph, and the inputs of each sentence.
+fn save(graph: &Graph, sentences: &[Vec<u32>], directory: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    for (index, tokens) in sentences.iter().enumerate() {
+        let inputs = directory.join("inputs").join(index.to_string());
+        std::fs::create_dir_all(&inputs)?;
+        for (name, tensor) in sentence_inputs(tokens)? {
+            npy::write(&tensor, inputs.join(name).with_extension("npy"))?;
+        }
+    }
+    Ok(graph.save(directory.join("graph.safetensors"))?)
 }
 
 /// The tokens of every sentence; a warning where words of it are unknown.

@@ -52,7 +52,10 @@ impl<'a> NodeView<'a> {
 
     /// The spec of a registered encoding.
     pub fn encoding(&self, name: &str) -> Result<EncodingSpec> {
-        self.0.encoding(name).map(|encoding| encoding.spec()).ok_or_else(|| unknown_encoding(name))
+        self.0
+            .encoding(name)
+            .map(|encoding| encoding.spec().into_owned())
+            .ok_or_else(|| unknown_encoding(name))
     }
 
     /// A setting of the session, such as `isa`; none where it was not set.

@@ -1,6 +1,7 @@
 //! Quantization encodings: f32 rows to blocks of bytes and back.
 
 use std::any::Any;
+use std::borrow::Cow;
 
 use crate::unpacking::{Unpacked, Unpacking};
 use crate::{Error, Result};
@@ -243,6 +244,8 @@ pub struct Encoding<'a> {
     encoding: &'a dyn Erased,
     block_len: usize,
     block_bytes: usize,
+    /// What it is, where the host has it: a library makes it anew each time that it is asked.
+    spec: Option<&'a EncodingSpec>,
 }
 
 /// An encoding of any library, behind its border.
@@ -251,7 +254,12 @@ pub(crate) trait Erased: QuantizationEncoding + Any {}
 impl<'a> Encoding<'a> {
     /// `block_len` and `block_bytes` are those of its spec.
     pub(crate) fn new(encoding: &'a dyn Erased, block_len: usize, block_bytes: usize) -> Self {
-        Self { encoding, block_len, block_bytes }
+        Self { encoding, block_len, block_bytes, spec: None }
+    }
+
+    /// An encoding that the host has asked what it is.
+    pub(crate) fn known(encoding: &'a dyn Erased, spec: &'a EncodingSpec) -> Self {
+        Self { spec: Some(spec), ..Self::new(encoding, spec.block_len, spec.block_bytes) }
     }
 
     pub(crate) fn erased(self) -> &'a dyn Any {
@@ -259,8 +267,8 @@ impl<'a> Encoding<'a> {
     }
 
     /// What it is.
-    pub fn spec(&self) -> EncodingSpec {
-        self.encoding.spec()
+    pub fn spec(&self) -> Cow<'a, EncodingSpec> {
+        self.spec.map_or_else(|| Cow::Owned(self.encoding.spec()), Cow::Borrowed)
     }
 
     /// Values in a block.

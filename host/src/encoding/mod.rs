@@ -43,7 +43,7 @@ impl Registry {
 
     /// A tensor as ops take it that want encoded data: values of f32, f16 or bf16 as data of the encoding of their dtype, in the same
     /// memory; every other tensor as it is.
-    pub(crate) fn as_encoded(&self, tensor: &Tensor) -> Tensor {
+    pub fn as_encoded(&self, tensor: &Tensor) -> Tensor {
         let encoding = tensor.dtype().and_then(|dtype| self.encoding(&dtype.to_string()));
         let encoded = encoding.and_then(|encoding| tensor.as_encoded(encoding.spec()));
         encoded.unwrap_or_else(|| tensor.clone())

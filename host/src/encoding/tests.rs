@@ -203,11 +203,13 @@ fn of_many_rows_the_first_is_named() {
     assert_eq!(named_rows(&warnings), Some(Indices::one(0)));
 }
 
-/// An encoding of a plugin that writes what it does not read: 7 becomes NaN, 8 becomes nothing, and zeros become ones.
-struct Lossy;
+/// An encoding of a plugin that writes what it does not read: 7 becomes NaN, 8 becomes nothing, and zeros become ones. It counts how
+/// often it is asked what it is.
+struct Lossy(Arc<AtomicUsize>);
 
 impl QuantizationEncoding for Lossy {
     fn spec(&self) -> EncodingSpec {
+        self.0.fetch_add(1, Ordering::Relaxed);
         EncodingSpec::new("test.lossy", 3, 3)
     }
 
@@ -231,12 +233,17 @@ impl QuantizationEncoding for Lossy {
 
 #[test]
 fn an_encoding_of_a_plugin_is_looked_at_as_well() {
-    let plugin = Plugin::new("test", "1.0.0").encoding(Lossy);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let plugin = Plugin::new("test", "1.0.0").encoding(Lossy(Arc::clone(&asked)));
     let session = InferenceSession::builder().plugin(plugin).build().unwrap();
     let encoding = session.registry().require_encoding("test.lossy").unwrap();
     let quantize = |values: &[f32]| encoding.quantize(&Tensor::new([values.len() / 6, 6], values).unwrap());
     let fine = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
-    assert_eq!(quantize(&fine).unwrap().warnings, []);
+    let before = asked.load(Ordering::Relaxed);
+    let encoded = quantize(&fine).unwrap();
+    assert_eq!(encoded.warnings, []);
+    encoding.dequantize(&encoded.tensor).unwrap();
+    assert_eq!(asked.load(Ordering::Relaxed), before, "the host has what it is");
     for (row, lost) in [([8.0; 6], true), ([0.0; 6], true), ([2.0, 8.0, 100.0, 1.0, 1.0, 1.0], false)] {
         let warnings = quantize(&[fine, row, fine].concat()).unwrap().warnings;
         assert_eq!(named_rows(&warnings), lost.then_some(Indices::one(1)), "{row:?}");

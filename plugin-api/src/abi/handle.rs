@@ -36,7 +36,7 @@ impl EncodingHandle {
 
     /// Its functions.
     pub fn encoding(&self) -> Encoding<'_> {
-        Encoding::new(&self.raw, self.spec.block_len, self.spec.block_bytes)
+        Encoding::known(&self.raw, &self.spec)
     }
 }
 

@@ -119,7 +119,7 @@ impl<E: Widen, I: DotIsa> Kernels for Floats<E, I> {
     }
 
     fn streamed_tiles(&self) -> usize {
-        1
+        floats::streamed_tiles::<I>()
     }
 
     fn band_tiles(&self, tile_bytes: usize) -> usize {

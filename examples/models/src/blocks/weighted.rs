@@ -33,11 +33,8 @@ impl<'a> WeightedGraph<'a> {
 
     /// A matrix. One whose dtype is an encoding, too, is taken as encoded.
     pub fn matrix(&mut self, name: &str) -> Result<Value, Error> {
-        let tensor = self.weights.require(name)?;
-        let dtype = tensor.dtype().map(|dtype| dtype.to_string());
-        let encoding = dtype.and_then(|dtype| self.graph.registry().encoding(&dtype));
-        let encoded = encoding.and_then(|encoding| tensor.as_encoded(encoding.spec()));
-        Ok(self.graph.constant_named(name, encoded.as_ref().unwrap_or(tensor))?)
+        let tensor = self.graph.registry().as_encoded(self.weights.require(name)?);
+        Ok(self.graph.constant_named(name, &tensor)?)
     }
 
     /// `x` times the transpose of the matrix `weight`.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bitquilt::checkpoint::{Checkpoint, CheckpointError};
 use bitquilt::registry::Registry;
-use bitquilt::{Error, InferenceSession, State, TensorDict, TensorView};
+use bitquilt::{Error, InferenceSession, State, Tensor, TensorDict};
 
 use super::config::EncoderConfig;
 use super::error::EncoderError;
@@ -54,15 +54,19 @@ impl Encoder {
         if tokens.is_empty() || tokens.len() > self.longest {
             return Err(EncoderError::Tokens { found: tokens.len(), longest: self.longest });
         }
-        let tokens: Vec<i32> = tokens.iter().map(|token| *token as i32).collect();
-        let positions: Vec<i32> = (0..tokens.len() as i32).collect();
-        let shape = [tokens.len()];
-        let inputs = [
-            (TOKENS, TensorView::dense(&shape, &tokens)),
-            (POSITIONS, TensorView::dense(&shape, &positions)),
-        ];
-        Ok(self.state.run(inputs)?.get(EMBEDDING)?)
+        let inputs = sentence_inputs(tokens)?;
+        Ok(self.state.run(inputs.each_ref().map(|(name, tensor)| (*name, tensor)))?.get(EMBEDDING)?)
     }
+}
+
+/// What the graph takes for a sentence: its tokens and their positions, i32 `[tokens]`.
+pub fn sentence_inputs(tokens: &[u32]) -> Result<[(&'static str, Tensor); 2], Error> {
+    let positions: Vec<i32> = (0..tokens.len() as i32).collect();
+    let tokens: Vec<i32> = tokens.iter().map(|token| *token as i32).collect();
+    Ok([
+        (TOKENS, Tensor::new([tokens.len()], tokens)?),
+        (POSITIONS, Tensor::new([positions.len()], positions)?),
+    ])
 }
 
 /// The cosine of the angle between two vectors.

@@ -72,11 +72,30 @@ fn accumulate_element<I: DotIsa, E: Widen, const G: usize, const W: usize>(
     x: &[u8],
     k: usize,
 ) {
+    let weights = element::<I, E, G>(isa, values, k);
+    multiply_add::<I, E, G, W>(isa, sums, weights, x, k);
+}
+
+/// Element `k` of strips, widened.
+#[inline(always)]
+fn element<I: DotIsa, E: Widen, const G: usize>(isa: I, values: &[&[u8]; G], k: usize) -> [I::F32; G] {
     let mut weights = [isa.splat_f32(0.0); G];
     for g in 0..G {
         let values = &values[g][..strip_bytes::<E, I>()];
         weights[g] = E::load(isa, &values[I::LANES * E::BYTES * k..]);
     }
+    weights
+}
+
+/// Adds the products of `weights`, element `k` of a strip, and of the record of `W` columns of activations with which `x` begins.
+#[inline(always)]
+fn multiply_add<I: DotIsa, E: Widen, const G: usize, const W: usize>(
+    isa: I,
+    sums: &mut [[I::F32; W]; G],
+    weights: [I::F32; G],
+    x: &[u8],
+    k: usize,
+) {
     for c in 0..W {
         let mut element = [0; 4];
         element.copy_from_slice(&x[4 * (strip_elements::<E>() * c + k)..][..4]);
@@ -87,7 +106,13 @@ fn accumulate_element<I: DotIsa, E: Widen, const G: usize, const W: usize>(
     }
 }
 
-/// The first tile of columns times the rows of some groups.
+/// The most tiles of columns that are streamed at a time: two where there are registers for both of their sums, which are as many as
+/// eight columns have.
+pub(crate) const fn streamed_tiles<I: DotIsa>() -> usize {
+    if I::LANES == MAX_LANES && I::COLUMNS == 4 { 2 } else { 1 }
+}
+
+/// One tile of columns, or two, times the rows of some groups, whose weights are loaded once.
 pub(crate) struct Stream<'a, E>(pub(crate) Part<'a>, pub(crate) PhantomData<E>);
 
 impl<E: Widen> Body for Stream<'_, E> {
@@ -95,42 +120,79 @@ impl<E: Widen> Body for Stream<'_, E> {
 
     #[inline(always)]
     fn run<I: DotIsa>(self, isa: I) {
-        match self.0.product.m {
-            1 => self.columns::<I, 1>(isa),
-            2 => self.columns::<I, 2>(isa),
-            3 => self.columns::<I, 3>(isa),
-            4 => self.columns::<I, 4>(isa),
-            5 if I::COLUMNS >= 5 => self.columns::<I, 5>(isa),
-            _ if I::COLUMNS >= 6 => self.columns::<I, 6>(isa),
+        let (product, tiles) = (self.0.product, self.0.tiles.clone());
+        let width = |tile: usize| if tile < tiles.end { product.tile(tile).0.len() } else { 0 };
+        match (width(tiles.start), width(tiles.start + 1)) {
+            (1, 0) => self.columns::<I, 1, 0>(isa),
+            (2, 0) => self.columns::<I, 2, 0>(isa),
+            (3, 0) => self.columns::<I, 3, 0>(isa),
+            (4, 0) => self.columns::<I, 4, 0>(isa),
+            (5, 0) if I::COLUMNS >= 5 => self.columns::<I, 5, 0>(isa),
+            (6, 0) if I::COLUMNS >= 6 => self.columns::<I, 6, 0>(isa),
+            (2, 3) if const { streamed_tiles::<I>() == 2 } => self.columns::<I, 2, 3>(isa),
+            (3, 3) if const { streamed_tiles::<I>() == 2 } => self.columns::<I, 3, 3>(isa),
+            (3, 4) if const { streamed_tiles::<I>() == 2 } => self.columns::<I, 3, 4>(isa),
+            (4, 4) if const { streamed_tiles::<I>() == 2 } => self.columns::<I, 4, 4>(isa),
             _ => unreachable!("a tile is at most as wide as the instruction set allows"),
         }
     }
 }
 
 impl<E: Widen> Stream<'_, E> {
+    /// A tile of `A` columns, and the next one of `B`.
     #[inline(always)]
-    fn columns<I: DotIsa, const W: usize>(mut self, isa: I) {
-        let product = self.0.product;
-        let strips_of_slab = SLAB_LEN / strip_elements::<E>();
+    fn columns<I: DotIsa, const A: usize, const B: usize>(mut self, isa: I) {
+        let (product, tiles) = (self.0.product, self.0.tiles.clone());
+        let (columns, first) = product.tile(tiles.start);
+        let second = if B == 0 { &[] } else { product.tile(tiles.start + 1).1 };
         for group in self.0.groups.clone() {
-            let mut sums = [isa.splat_f32(0.0); W];
-            let weights = product.group(group).chunks(strips_of_slab * strip_bytes::<E, I>());
-            let x = product.activations.chunks(strips_of_slab * W * x_bytes::<E>());
-            for (weights, x) in weights.zip(x) {
-                let mut of_slab = [[[isa.splat_f32(0.0); W]; 1]; 2];
-                let weights = weights.chunks_exact(strip_bytes::<E, I>());
-                for (values, x) in weights.zip(x.chunks_exact(W * x_bytes::<E>())) {
-                    prefetch(isa, values);
-                    accumulate::<I, E, 1, W>(isa, &mut of_slab, &[values], x);
-                }
-                for c in 0..W {
-                    sums[c] = isa.add(sums[c], isa.add(of_slab[0][0][c], of_slab[1][0][c]));
-                }
+            let (of_first, of_second) = Self::group::<I, A, B>(isa, product.group(group), first, second);
+            for c in 0..A {
+                self.0.write(isa, group, columns.start + c, of_first[c]);
             }
-            for c in 0..W {
-                self.0.write(isa, group, c, sums[c]);
+            for c in 0..B {
+                self.0.write(isa, group, columns.start + A + c, of_second[c]);
             }
         }
+    }
+
+    /// The products of a row group and the columns of two tiles.
+    #[inline(always)]
+    fn group<I: DotIsa, const A: usize, const B: usize>(
+        isa: I,
+        weights: &[u8],
+        mut first: &[u8],
+        mut second: &[u8],
+    ) -> ([I::F32; A], [I::F32; B]) {
+        let zero = isa.splat_f32(0.0);
+        let (mut sums, mut second_sums) = ([zero; A], [zero; B]);
+        for slab in weights.chunks(SLAB_LEN / strip_elements::<E>() * strip_bytes::<E, I>()) {
+            let mut of_slab: SumPairs<I, 1, A> = [[[zero; A]; 1]; 2];
+            let mut second_of_slab: SumPairs<I, 1, B> = [[[zero; B]; 1]; 2];
+            for values in slab.chunks_exact(strip_bytes::<E, I>()) {
+                let (x, rest) = first.split_at(A * x_bytes::<E>());
+                let (second_x, second_rest) = second.split_at(B * x_bytes::<E>());
+                (first, second) = (rest, second_rest);
+                for pair in 0..strip_elements::<E>() / 2 {
+                    let bytes = 2 * E::BYTES * I::LANES;
+                    prefetch(isa, &values[bytes * pair..][..bytes]);
+                    for odd in 0..2 {
+                        let k = 2 * pair + odd;
+                        let weights = element::<I, E, 1>(isa, &[values], k);
+                        multiply_add::<I, E, 1, A>(isa, &mut of_slab[odd], weights, x, k);
+                        multiply_add::<I, E, 1, B>(isa, &mut second_of_slab[odd], weights, second_x, k);
+                    }
+                }
+            }
+            for c in 0..A {
+                sums[c] = isa.add(sums[c], isa.add(of_slab[0][0][c], of_slab[1][0][c]));
+            }
+            for c in 0..B {
+                second_sums[c] =
+                    isa.add(second_sums[c], isa.add(second_of_slab[0][0][c], second_of_slab[1][0][c]));
+            }
+        }
+        (sums, second_sums)
     }
 }
 
