@@ -10,8 +10,14 @@ thread_local! {
 
 /// A request to stop, which any thread may make. Clones are the same request.
 ///
-/// What is quantized or decoded within its [scope](Self::scope) looks for it after every 65 536 values, and is then
-/// [`QuantizeError::Interrupted`](crate::QuantizeError::Interrupted).
+/// Within its [scope](Self::scope) what takes long looks for it, and is then an error:
+///
+/// | work | looks for it | error |
+/// |---|---|---|
+/// | quantizing, decoding | after every 65 536 values | [`QuantizeError::Interrupted`](crate::QuantizeError::Interrupted) |
+/// | loading a graph | before each node's kernel is prepared | [`LoadError::Interrupted`](crate::LoadError::Interrupted) |
+/// | a run | before each node | [`RunError::Interrupted`](crate::RunError::Interrupted) |
+/// | a [search](crate::quantize::allocation) | in all of these, and before each probe | [`AllocationError::Interrupted`](crate::quantize::allocation::AllocationError::Interrupted) |
 ///
 /// ```
 /// use bitquilt::interrupt::Interrupt;
@@ -60,6 +66,42 @@ impl Interrupt {
 
     /// That of the innermost scope on this thread, or one that nobody requests.
     pub(crate) fn current() -> Self {
-        CURRENT.with_borrow(|current| current.clone()).unwrap_or_default()
+        Self::in_scope().unwrap_or_default()
+    }
+
+    /// That of the innermost scope on this thread, if there is one. Nothing is allocated.
+    pub(crate) fn in_scope() -> Option<Self> {
+        CURRENT.with_borrow(Clone::clone)
+    }
+
+    /// Whether that of the innermost scope on this thread was requested.
+    pub(crate) fn is_current_requested() -> bool {
+        CURRENT.with_borrow(|current| current.as_ref().is_some_and(Self::is_requested))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Graph, InferenceSession, LoadError, RunError, Tensor, TensorType};
+
+    #[test]
+    fn loading_and_running_stop() {
+        let session = InferenceSession::builder().threads(1).build().unwrap();
+        let mut graph = Graph::new(session.registry(), [TensorType::f32([2])]).unwrap();
+        let sum = graph.add(graph.input(0), graph.input(0)).unwrap();
+        graph.output(sum).unwrap();
+        let (model, inputs) = (session.load(&graph).unwrap(), Tensor::full([2], 1f32));
+        let mut state = model.new_state().unwrap();
+        let interrupt = Interrupt::new();
+        interrupt.scope(|| {
+            assert!(state.run([("input0", &inputs)]).is_ok());
+            interrupt.request();
+            assert_eq!(session.load(&graph).map(drop), Err(LoadError::Interrupted));
+            assert_eq!(state.run([("input0", &inputs)]).map(drop), Err(RunError::Interrupted));
+            // An inner scope has a request of its own.
+            assert!(Interrupt::new().scope(|| state.run([("input0", &inputs)]).is_ok()));
+        });
+        assert!(state.run([("input0", &inputs)]).is_ok());
     }
 }

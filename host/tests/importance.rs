@@ -2,12 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+use bitquilt::checkpoint::Metadata;
 use bitquilt::plugin_api::{
     Error, InferContext, Kernel, Op, OpSignature, OutputType, Plugin, Result, RunContext,
 };
 use bitquilt::quantize::importance::{Chunks, ImportanceError, ImportanceMatrix};
 use bitquilt::{
-    Attribute, DType, Dim, Graph, InferenceSession, RunError, State, Tensor, TensorType, Value, dim,
+    Attribute, DType, Dim, Graph, InferenceSession, RunError, State, Tensor, TensorDict, TensorType, Value,
+    dim,
 };
 use bitquilt_plugin_kit::conformance::{Check, Conformance, Verdict};
 
@@ -382,4 +384,39 @@ fn rows_count_alike_whatever_is_merged() {
         matches!(error, ImportanceError::OtherColumns { columns: 96, other_columns: 128, .. }),
         "{error}"
     );
+}
+
+#[test]
+fn means_of_a_program_are_importance() {
+    let means = TensorDict::from_iter([
+        ("experts", Tensor::new([2, 2], vec![1f32, 2.0, 3.0, 4.0]).unwrap()),
+        ("up", Tensor::new([2], vec![0.5f32, 0.0]).unwrap()),
+    ]);
+    let matrix = ImportanceMatrix::of_means(&means).unwrap();
+    assert!(!matrix.is_counted());
+    let weights: [(&str, &[usize]); 2] = [("up", &[3, 2]), ("experts", &[2, 5, 2])];
+    let (vectors, coverage) = matrix.vectors(weights, |name| means.contains(name)).unwrap();
+    assert!(coverage.is_whole());
+    for name in ["up", "experts"] {
+        assert_eq!(vectors.values::<f32>(name).unwrap(), means.values::<f32>(name).unwrap());
+    }
+    let mut metadata = Metadata::default();
+    matrix.describe(&mut metadata);
+    assert!(metadata.get("quantize.imatrix.file").is_none());
+    assert!(metadata.get("quantize.imatrix.entries_count").is_some());
+    for (tensor, expected) in [
+        (
+            Tensor::new([2], vec![1f32, -1.0]).unwrap(),
+            "has -1 at column 1; finite numbers that are not negative were expected",
+        ),
+        (
+            Tensor::new([2], vec![f32::NAN, 1.0]).unwrap(),
+            "has NaN at column 0; finite numbers that are not negative were expected",
+        ),
+        (Tensor::new([1, 1, 2], vec![1f32, 1.0]).unwrap(), "is f32 [1, 1, 2], an f32 vector was expected"),
+        (Tensor::new([2], vec![1i32, 1]).unwrap(), "is i32 [2], an f32 vector was expected"),
+    ] {
+        let error = ImportanceMatrix::of_means(&TensorDict::from_iter([("up", tensor)])).unwrap_err();
+        assert_eq!(error.to_string(), format!("the importance of `up` {expected}"));
+    }
 }

@@ -5,9 +5,10 @@
 use std::cell::RefCell;
 use std::path::Path;
 
+use bitquilt::interrupt::Interrupt;
 use bitquilt::plugin_api::{EncodingSpec, QuantizationEncoding, Rows};
 use bitquilt::quantize::allocation::{
-    Allocation, Allocator, FixedWeight, Measure, Stage, Subject, TargetSize,
+    Allocation, AllocationError, Allocator, FixedWeight, Measure, Stage, Subject, TargetSize,
 };
 use bitquilt::quantize::{Recipe, Target};
 use bitquilt::{Graph, InferenceSession, Tensor, TensorDict, TensorType, dim};
@@ -220,6 +221,47 @@ fn a_search_goes_on_from_its_cache() {
     };
     let other = search.run(&others, &session, &mut Vec::new()).unwrap();
     assert_ne!(other.loss, first.loss);
+}
+
+#[test]
+fn an_interrupted_search_stops_and_goes_on_from_its_cache() {
+    let session = session(1);
+    let graph = graph(&session);
+    let subject = Subject::of_graph("branches", &graph, inputs());
+    let allocator = |cache: Option<&Path>| Allocator {
+        session: &session,
+        subject: &subject,
+        target: TargetSize::Bits(4.6),
+        encodings: Vec::new(),
+        fixed: Vec::new(),
+        importance: TensorDict::new(),
+        cache: cache.map(Path::to_owned),
+        quick: false,
+    };
+    let whole = allocator(None).search(&mut |_, _, _| {}).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let allocator = allocator(Some(directory.path()));
+    // A stage is entered, and as many steps of it are done as before plus two, until the request is made.
+    for stage in [Stage::Errors, Stage::Sensitivities, Stage::Candidates, Stage::Refinement] {
+        for steps in [0, 2] {
+            let interrupt = Interrupt::new();
+            let (mut first, mut later) = (None, 0);
+            let stopped = interrupt.scope(|| {
+                allocator.search(&mut |at, done, _| {
+                    later += usize::from(interrupt.is_requested());
+                    if at == stage && done >= *first.get_or_insert(done) + steps {
+                        interrupt.request();
+                    }
+                })
+            });
+            let error = stopped.map(drop).unwrap_err();
+            assert!(matches!(error, AllocationError::Interrupted), "{stage:?}: {error}");
+            // A probe that is running is told when it is done; nothing else begins.
+            assert!(later <= 1, "{stage:?}: {later} more steps were begun");
+        }
+    }
+    let found = allocator.search(&mut |_, _, _| {}).unwrap();
+    assert_eq!((found.loss, found.weights), (whole.loss, whole.weights));
 }
 
 #[test]

@@ -50,15 +50,11 @@ enum Precision {
 impl PrecisionArguments {
     /// The choices that a graph with room for `context` tokens is built with.
     pub fn options(&self, context: usize) -> Options {
-        let cache = match (self.kv, self.precision) {
-            (Some(Cache::F32), _) | (None, Precision::Exact) => DType::F32,
-            (Some(Cache::F16), _) | (None, Precision::Fast) => DType::F16,
-        };
-        let precision = match self.precision {
-            Precision::Fast => "fast",
-            Precision::Exact => "exact",
-        };
-        Options { context, cache, precision: precision.to_owned() }
+        let cache = self.kv.map(|cache| match cache {
+            Cache::F32 => DType::F32,
+            Cache::F16 => DType::F16,
+        });
+        Options::new(context, matches!(self.precision, Precision::Exact), cache)
     }
 }
 
@@ -225,9 +221,6 @@ pub struct ScoringArguments {
 }
 
 impl ScoringArguments {
-    /// The most bytes of a text.
-    pub const LARGEST_TEXT: u64 = 1 << 30;
-
     /// The recipes, and what each is called.
     pub fn recipes(&self) -> Result<Vec<(String, Recipe)>, RecipeError> {
         let uniform =

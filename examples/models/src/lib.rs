@@ -15,6 +15,7 @@
 //! | [`perplexity`], [`scores`] | how well a model predicts a text, and how far it is from another |
 //! | [`loss`] | what one model has lost to another on a text |
 //! | [`mod@subject`] | a model as what the best encodings are searched for |
+//! | [`text`] | the tokens that a model is measured on |
 //! | [`importance`] | how much each column of a model's weights matters, recorded on a text |
 //! | [`bench`](mod@bench) | how fast a model is |
 //! | `arguments` | with the feature `clap`: the arguments of commands that do all this |
@@ -63,6 +64,7 @@ pub mod scores;
 pub mod sentence;
 pub mod stream;
 pub mod subject;
+pub mod text;
 pub mod tokenizer;
 pub mod vocabulary;
 pub mod yarn;

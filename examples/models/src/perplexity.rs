@@ -30,7 +30,7 @@ impl ScoredModel {
 #[derive(Debug, thiserror::Error)]
 pub enum ScoreError {
     /// It is too short.
-    #[error("the text has {found} tokens, {least} at least were expected; give a longer one{}", if *.least > 2 { ", or a smaller --window" } else { "" })]
+    #[error("the text has {found} tokens, {least} at least were expected; give a longer one{}", if *.least > 2 { ", or a smaller window" } else { "" })]
     Short {
         /// The number of its tokens.
         found: usize,

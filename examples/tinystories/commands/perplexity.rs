@@ -3,6 +3,7 @@
 use bitquilt::file;
 use bitquilt_models::arguments::{PrecisionArguments, ScoringArguments};
 use bitquilt_models::perplexity::{Ranking, Stage, windows};
+use bitquilt_models::text::LARGEST;
 use bitquilt_models::tokenizer::Tokenizer;
 use clap::Args;
 
@@ -23,7 +24,7 @@ pub struct PerplexityArguments {
 /// Prints a table: recipe, bits a weight, perplexity, divergence from the model with its weights as f32.
 pub fn perplexity(arguments: &PerplexityArguments) -> Done {
     let scoring = &arguments.scoring;
-    let text = file::read_text(&scoring.text, ScoringArguments::LARGEST_TEXT)?;
+    let text = file::read_text(&scoring.text, LARGEST)?;
     let session = arguments.model.session()?;
     let mut model = arguments.model.open(&session)?;
     let tokens = Tokenizer::new(&model.take_vocabulary()?)?.encode_for_model(&text, true, warn)?;

@@ -4,19 +4,20 @@ use std::path::{Path, PathBuf};
 
 use bitquilt::checkpoint::{self, Checkpoint};
 use bitquilt::quantize::compare::inputs;
-use bitquilt::quantize::importance::{Chunks, Coverage, ImportanceMatrix};
-use bitquilt::quantize::is_weight;
+use bitquilt::quantize::importance::{Coverage, ImportanceMatrix};
+use bitquilt::quantize::{ImportanceRecorder, is_weight};
 use bitquilt::text::{Brief, Columns, Passage};
 use bitquilt::{Graph, InferenceSession, file};
 use bitquilt_models::arguments::PrecisionArguments;
 use bitquilt_models::importance::record;
 use bitquilt_models::model::DecoderModel;
 use bitquilt_models::runner::Runner;
+use bitquilt_models::text::tokens;
 use clap::{ArgGroup, Args};
 use miette::{IntoDiagnostic, miette};
 use serde_json::{Value, json};
 
-use crate::model::{text_tokens, warn};
+use crate::model::warn;
 use crate::output::{print, print_json};
 use crate::session::SessionArguments;
 
@@ -85,10 +86,9 @@ impl ImportanceArguments {
                 let shapes = weights.iter().map(|(name, shape)| (name.as_str(), &shape[..]));
                 let is_known = |name: &str| weights.iter().any(|(known, _)| known == name);
                 let (_, coverage) = matrix.vectors(shapes, is_known).into_diagnostic()?;
-                if !coverage.unmatched.is_empty() {
-                    warn_of(&Coverage { unmatched: coverage.unmatched, ..Coverage::default() });
-                }
-                (matrix, [coverage.missing, coverage.unseen].concat())
+                let without = coverage.without();
+                warn_of(&Coverage { unmatched: coverage.unmatched, ..Coverage::default() });
+                (matrix, without)
             }
         };
         if let Some(output) = &self.output {
@@ -126,7 +126,7 @@ impl ImportanceArguments {
     fn on_text(&self, input: &Path, text: &Path, session: &InferenceSession) -> miette::Result<Recorded> {
         let model = DecoderModel::open(input, self.tokenizer.as_deref(), session.registry());
         let model = model.into_diagnostic()?;
-        let tokens = text_tokens(text, input, model.vocabulary.as_ref())?;
+        let tokens = tokens(text, input, model.vocabulary.as_ref(), warn).into_diagnostic()?;
         let window = self.window as usize;
         model.beyond("--window", window).into_iter().for_each(warn);
         let mut runner = Runner::load(session, &model, &self.precision.options(window), |_, _| {});
@@ -145,23 +145,13 @@ impl ImportanceArguments {
 fn on_inputs(input: &Path, sets: &Path, session: &InferenceSession) -> miette::Result<Recorded> {
     let at = |error: &dyn std::fmt::Display| miette!("{}: {error}", input.display());
     let graph = Graph::load(input, session.registry()).into_diagnostic()?;
-    let model = session.load(&graph).map_err(|error| at(&error))?;
-    let mut state = model.new_state().map_err(|error| at(&error))?;
-    state.set_record_importance(true);
-    let paths = inputs::list(sets).into_diagnostic()?;
-    for path in &paths {
-        let arrays = inputs::read(path).into_diagnostic()?;
-        state.reset();
-        let run = state.run(arrays.iter()).map(drop);
+    let mut recorder = ImportanceRecorder::new(&graph, session).map_err(|error| at(&error))?;
+    for path in inputs::list(sets).into_diagnostic()? {
+        let arrays = inputs::read(&path).into_diagnostic()?;
+        let run = recorder.run(&arrays);
         run.map_err(|error| miette!("{} on {}: {error}", input.display(), path.display()))?;
     }
-    let mut matrix = state.importance().unwrap_or_default();
-    if matrix.is_empty() {
-        return Err(at(&"the graph has no weight: no constant that an op multiplies row by row"));
-    }
-    let rows = matrix.iter().map(|(_, columns)| columns.rows() as u64).max().unwrap_or_default();
-    let count = paths.len() as u64;
-    matrix.set_source(sets.display().to_string(), Chunks { count, size: rows.div_ceil(count) });
+    let matrix = recorder.finish(sets.display().to_string()).map_err(|error| at(&error))?;
     let weights = graph.weights().into_iter().map(|(name, tensor)| (name, tensor.shape().to_vec()));
     Ok(Recorded { matrix, weights: weights.collect() })
 }

@@ -1,16 +1,12 @@
 //! The language model that a command runs.
 
-use std::fmt::Display;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use bitquilt::InferenceSession;
 use bitquilt::text::Passage;
-use bitquilt::{InferenceSession, file};
-use bitquilt_models::arguments::ScoringArguments;
-use bitquilt_models::model::{DecoderModel, NoTokenizer};
-use bitquilt_models::tokenizer::Tokenizer;
-use bitquilt_models::vocabulary::Vocabulary;
+use bitquilt_models::model::DecoderModel;
 use clap::Args;
-use miette::{IntoDiagnostic, miette};
+use miette::IntoDiagnostic;
 
 use crate::session::SessionArguments;
 
@@ -40,16 +36,6 @@ impl ModelArguments {
     pub fn open(&self, session: &InferenceSession) -> miette::Result<DecoderModel> {
         DecoderModel::open(&self.model, self.tokenizer.as_deref(), session.registry()).into_diagnostic()
     }
-}
-
-/// The tokens of the text in a file, for the model at `path`.
-pub fn text_tokens(text: &Path, path: &Path, vocabulary: Option<&Vocabulary>) -> miette::Result<Vec<i32>> {
-    let contents = file::read_text(text, ScoringArguments::LARGEST_TEXT).into_diagnostic()?;
-    let at_model = |error: &dyn Display| miette!("{}: {error}", path.display());
-    let vocabulary = vocabulary.ok_or_else(|| at_model(&NoTokenizer))?;
-    let tokenizer = Tokenizer::new(vocabulary).map_err(|error| at_model(&error))?;
-    let tokens = tokenizer.encode_for_model(&contents, true, warn);
-    tokens.map_err(|error| miette!("{}: {error}", text.display()))
 }
 
 /// Warns of what a library says.

@@ -4,6 +4,7 @@ use bitquilt::file;
 use bitquilt_models::arguments::{PrecisionArguments, ScoringArguments};
 use bitquilt_models::perplexity::{Ranking, windows};
 use bitquilt_models::scores::Scores;
+use bitquilt_models::text::LARGEST;
 use bitquilt_models::tokenizer::Tokenizer;
 use clap::Args;
 use miette::{IntoDiagnostic, miette};
@@ -36,7 +37,7 @@ impl PerplexityArguments {
     pub fn execute(&self, session: &SessionArguments) -> miette::Result<()> {
         let scoring = &self.scoring;
         let at_text = |error: &dyn std::fmt::Display| miette!("{}: {error}", scoring.text.display());
-        let text = file::read_text(&scoring.text, ScoringArguments::LARGEST_TEXT).into_diagnostic()?;
+        let text = file::read_text(&scoring.text, LARGEST).into_diagnostic()?;
         let recipes = scoring.recipes().into_diagnostic()?;
         let session = self.model.session(session)?;
         let mut model = self.model.open(&session)?;

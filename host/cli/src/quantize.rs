@@ -1,10 +1,9 @@
 //! `bitquilt quantize`
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use bitquilt::checkpoint::StoredTensor;
 use bitquilt::quantize::importance::ImportanceMatrix;
 use bitquilt::quantize::{
     Conversion, NamePattern, Plan, Recipe, RecipeError, Report, Rewrite, Target, WEIGHTS, is_dense_weight,
@@ -12,11 +11,11 @@ use bitquilt::quantize::{
 };
 use bitquilt::registry::Registry;
 use bitquilt::text::Brief;
-use bitquilt::{Element, EncodingSpec, Importance, TensorDict, file};
+use bitquilt::{Element, TensorDict, file};
 use clap::{ArgGroup, Args};
 use miette::{IntoDiagnostic, miette};
 
-use crate::importance::warn_of;
+use crate::model::warn;
 use crate::output::print_with;
 use crate::rewrite::{self, OutputArguments};
 use crate::session::SessionArguments;
@@ -230,38 +229,18 @@ impl QuantizeArguments {
         rewrite: &mut Rewrite,
         registry: &Registry,
     ) -> miette::Result<TensorDict> {
-        let encoded = |conversion: &Conversion| match &conversion.target {
-            Target::Encoding(name) => {
-                Some((conversion.weight.clone(), registry.encoding(name)?.spec().clone()))
-            }
-            Target::Keep | Target::Dense(_) => None,
-        };
-        let encoded: Vec<(String, EncodingSpec)> = plan.conversions.iter().filter_map(encoded).collect();
         if self.importance.is_empty() {
-            let needs = encoded.iter().find(|(_, spec)| spec.importance == Importance::Required);
-            return match needs {
-                Some((_, EncodingSpec { name, .. })) => Err(miette!(
+            return match plan.needs_importance(registry) {
+                Some(name) => Err(miette!(
                     "`{name}` needs importance: give --importance FILE, which `bitquilt importance` records"
                 )),
                 None => Ok(TensorDict::new()),
             };
         }
-        let ignored = encoded.iter().filter(|(_, spec)| spec.importance == Importance::Ignored);
-        for name in ignored.map(|(_, spec)| &spec.name).collect::<BTreeSet<_>>() {
-            tracing::warn!("`{name}` takes no account of importance: its bytes are the same without");
-        }
         let matrix = ImportanceMatrix::read(&self.importance).into_diagnostic()?;
-        let file = rewrite.file();
-        let shape = |name: &str| file.require(name).map(StoredTensor::shape).unwrap_or_default();
-        let weights = encoded.iter().map(|(name, _)| (name.as_str(), shape(name)));
-        let (vectors, coverage) =
-            matrix.vectors(weights, |name| file.require(name).is_ok()).into_diagnostic()?;
-        warn_of(&coverage);
-        if encoded.iter().any(|(name, spec)| spec.importance != Importance::Ignored && vectors.contains(name))
-        {
-            rewrite.describe_importance(&matrix);
-        }
-        Ok(vectors)
+        let importance = rewrite.use_importance(&matrix, plan, registry).into_diagnostic()?;
+        importance.sentences().into_iter().for_each(warn);
+        Ok(importance.vectors)
     }
 }
 

@@ -334,7 +334,7 @@ fn wrong_input_is_a_sentence() {
         (&["model", "model", "--text", "bytes"], "bytes is no text in UTF-8"),
         (
             &["model", "model", "--text", "empty"],
-            "empty: the text has 1 tokens, 512 at least were expected; give a longer one, or a smaller --window",
+            "empty: the text has 1 tokens, 512 at least were expected; give a longer one, or a smaller window",
         ),
         (&["model", "--encodings", "q8_0", "--text", "short", "--window", "64"], "short: the text has "),
         (&["untold", "untold", "--text", "short"], "untold: the model has no tokenizer; give --tokenizer"),

@@ -5,12 +5,17 @@ use std::fmt::Display;
 use bitquilt::checkpoint::CheckpointError;
 use bitquilt::declared::DeclarationError;
 use bitquilt::file::FileError;
+use bitquilt::quantize::allocation::AllocationError;
 use bitquilt::quantize::compare::CompareError;
 use bitquilt::quantize::importance::ImportanceError;
 use bitquilt::quantize::{PatternError, RecipeError, RewriteError};
 use bitquilt::registry::UnknownEncoding;
 use bitquilt::text::Passage;
 use bitquilt::{Error, GraphError, LoadError, QuantizeError, RunError, SessionError, TensorError};
+use bitquilt_models::model::ModelError;
+use bitquilt_models::perplexity::ScoreError;
+use bitquilt_models::runner::FeedError;
+use bitquilt_models::text::TextError;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
@@ -109,7 +114,47 @@ impl Kind for ImportanceError {
     fn class(&self) -> &'static str {
         match self {
             Self::Checkpoint(error) => error.class(),
-            _ => "CheckpointError",
+            _ => "ImportanceError",
+        }
+    }
+}
+
+impl Kind for AllocationError {
+    fn class(&self) -> &'static str {
+        match self {
+            Self::UnknownEncoding(error) => error.class(),
+            Self::Weight { .. } => "QuantizeError",
+            Self::File(error) => error.class(),
+            Self::Graph(error) => error.class(),
+            Self::Run(error) => error.class(),
+            _ => "PlanError",
+        }
+    }
+}
+
+impl Kind for ModelError {
+    fn class(&self) -> &'static str {
+        match self {
+            Self::File(error) => error.class(),
+            Self::Contents { .. } => "ModelError",
+        }
+    }
+}
+
+impl Kind for TextError {
+    fn class(&self) -> &'static str {
+        match self {
+            Self::File(error) => error.class(),
+            _ => "ModelError",
+        }
+    }
+}
+
+impl Kind for ScoreError {
+    fn class(&self) -> &'static str {
+        match self {
+            Self::Feed(FeedError::Run(error)) => error.class(),
+            _ => "ModelError",
         }
     }
 }

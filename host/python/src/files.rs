@@ -1,19 +1,17 @@
 //! Whole files: quantized, converted, compared.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use bitquilt::checkpoint::{Checkpoint, Format};
 use bitquilt::quantize::compare::{Comparison, Difference, Reference};
-use bitquilt::quantize::importance::ImportanceMatrix;
 use bitquilt::quantize::{Event, NamePattern, Plan, Recipe, Report, Rewrite, Target};
 use bitquilt::registry::Registry;
-use bitquilt::{Graph, QuantizeWarning, TensorDict};
+use bitquilt::{Graph, QuantizeWarning, TensorDict, file};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 
 use crate::error::{Kind, OrRaise, exception};
-use crate::session::{Session, importance_of, warn};
+use crate::importance::{files_of, matrix_of};
+use crate::session::{Session, warn, warn_of};
 use crate::work;
 
 /// What became of a weight: name, shape, dtype or encoding before and after, what was wanted where that is the fallback, bytes before
@@ -43,9 +41,8 @@ fn rewritten(report: &Report) -> Rewritten {
     )
 }
 
-/// Where it is written, and how.
-fn open(input: &Path, output: &Path, format: Option<&str>, split: Option<u64>) -> PyResult<Rewrite> {
-    let mut rewrite = Rewrite::open(input, output).or_raise()?;
+/// A rewrite of this format, in files of so many bytes.
+fn set_output(mut rewrite: Rewrite, format: Option<&str>, split: Option<u64>) -> PyResult<Rewrite> {
     if let Some(name) = format {
         let format = Format::of_extension(name).ok_or_else(|| {
             let sentence = format!(
@@ -100,6 +97,8 @@ fn patterns(globs: &[String]) -> PyResult<Vec<NamePattern>> {
 pub struct Wanted {
     /// A recipe's file.
     recipe: Option<PathBuf>,
+    /// A recipe that was planned.
+    planned: Option<String>,
     /// The target of all weights.
     encoding: Option<String>,
     /// Targets of those that match a glob.
@@ -113,7 +112,13 @@ pub struct Wanted {
 
 impl Wanted {
     fn recipe(&self) -> PyResult<Recipe> {
-        let mut recipe = match (&self.recipe, &self.encoding, &self.only) {
+        let written = match (&self.recipe, &self.planned) {
+            (Some(path), _) => Some(Recipe::read(path).or_raise()?),
+            (None, planned) => {
+                planned.as_ref().map(|text| Recipe::parse(text, "the plan")).transpose().or_raise()?
+            }
+        };
+        let mut recipe = match (written, &self.encoding, &self.only) {
             (_, None, Some(_)) => {
                 return Err(exception(
                     "RecipeError",
@@ -126,7 +131,7 @@ impl Wanted {
                     "`only` and `recipe` cannot both be given: write a rule",
                 ));
             }
-            (Some(path), ..) => Recipe::read(path).or_raise()?,
+            (Some(recipe), ..) => recipe,
             (None, Some(encoding), Some(only)) => {
                 Recipe::new([(NamePattern::new(only).or_raise()?, Target::of(encoding))], None)
             }
@@ -156,23 +161,25 @@ impl Wanted {
     }
 }
 
-/// The importance of weights, by name: of a file, or arrays.
-fn importance(given: Option<&Bound<'_, PyAny>>, plan: &Plan) -> PyResult<TensorDict> {
+/// The importance of the weights that a plan encodes. What it lacks is a warning.
+fn importance(
+    py: Python<'_>,
+    given: Option<&Bound<'_, PyAny>>,
+    rewrite: &mut Rewrite,
+    plan: &Plan,
+    registry: &Registry,
+) -> PyResult<TensorDict> {
     let Some(given) = given else { return Ok(TensorDict::new()) };
-    let encoded =
-        plan.conversions.iter().filter(|conversion| matches!(conversion.target, Target::Encoding(_)));
-    let names: BTreeSet<&str> = encoded.map(|conversion| conversion.weight.as_str()).collect();
-    if let Ok(dict) = given.cast::<PyDict>() {
-        let mut importance = TensorDict::new();
-        for (name, vector) in dict.iter() {
-            let (name, vector) = (name.extract::<String>()?, importance_of(&vector)?);
-            importance.insert(name, bitquilt::Tensor::new([vector.len()], vector).or_raise()?);
+    for path in files_of(given)? {
+        if file::is_same(&path, rewrite.output()) {
+            let path = path.display();
+            let sentence = format!("{path} is the importance, which would be lost; name another output");
+            return Err(exception("RewriteError", sentence));
         }
-        names.iter().try_for_each(|name| importance.require(name).map(drop)).or_raise()?;
-        return Ok(importance);
     }
-    let file = Checkpoint::open(given.extract::<PathBuf>()?).or_raise()?;
-    names.into_iter().map(|name| Ok((name, file.as_stored(name).or_raise()?))).collect()
+    let importance = rewrite.use_importance(&matrix_of(given)?, plan, registry).or_raise()?;
+    warn_of(py, importance.sentences())?;
+    Ok(importance.vectors)
 }
 
 /// Encodes weights of a checkpoint.
@@ -191,10 +198,11 @@ pub fn quantize_file(
     dry_run: bool,
 ) -> PyResult<Rewritten> {
     let registry = session.get().registry();
-    let rewrite = open(&input, &output, format.as_deref(), split)?;
+    let rewrite = Rewrite::open_weights(&input, &output).or_raise()?;
+    let mut rewrite = set_output(rewrite, format.as_deref(), split)?;
     wanted.check(registry)?;
     let plan = wanted.recipe()?.plan(&rewrite.types(), registry).map_err(|error| in_file(&input, &error))?;
-    let importance = self::importance(importance, &plan)?;
+    let importance = self::importance(py, importance, &mut rewrite, &plan, registry)?;
     write(py, rewrite, &plan, registry, &importance, dry_run)
 }
 
@@ -218,7 +226,8 @@ pub fn convert(
     without_metadata: bool,
     dry_run: bool,
 ) -> PyResult<Rewritten> {
-    let mut rewrite = open(&input, &output, format.as_deref(), split)?;
+    let rewrite = Rewrite::open(&input, &output).or_raise()?;
+    let mut rewrite = set_output(rewrite, format.as_deref(), split)?;
     if without_metadata {
         rewrite.without_metadata();
     }
@@ -264,18 +273,6 @@ fn compared(comparison: &Comparison) -> Compared {
     )
 }
 
-/// The importance of weights that are compared, of a file; what it lacks is a warning.
-fn vectors(py: Python<'_>, path: &Path, weights: &Reference<'_>, file: &Checkpoint) -> PyResult<TensorDict> {
-    let matrix = ImportanceMatrix::read([path]).or_raise()?;
-    let shapes = weights.weights().map(|(name, stored)| (name, stored.shape()));
-    let (vectors, coverage) = matrix.vectors(shapes, |name| file.require(name).is_ok()).or_raise()?;
-    for sentence in coverage.sentences() {
-        let arguments = (sentence, crate::error::class(py, "QuantizeWarning")?, 3);
-        py.import("warnings")?.call_method1("warn", arguments)?;
-    }
-    Ok(vectors)
-}
-
 /// Compares the weights of a checkpoint with those of another, or with what encodings make of them.
 #[pyfunction]
 #[pyo3(signature = (reference, other, encodings, session, *, only, importance))]
@@ -286,7 +283,7 @@ pub fn compare(
     encodings: Vec<String>,
     session: &Bound<'_, Session>,
     only: Option<String>,
-    importance: Option<PathBuf>,
+    importance: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Vec<Compared>> {
     let registry = session.get().registry();
     let file = Checkpoint::open(&reference).or_raise()?;
@@ -298,7 +295,14 @@ pub fn compare(
         let graph = Graph::load(&reference, registry).or_raise()?;
         weights = weights.named(graph.weights().into_iter().map(|(name, _)| name).collect::<Vec<_>>());
     }
-    let importance = importance.map(|path| vectors(py, &path, &weights, &file)).transpose()?;
+    let importance = importance.map(|given| weights.importance(&matrix_of(given)?).or_raise()).transpose()?;
+    let importance = match importance {
+        None => None,
+        Some((vectors, coverage)) => {
+            warn_of(py, coverage.sentences())?;
+            Some(vectors)
+        }
+    };
     let comparisons = work::run(py, || match &other {
         Some(other) => Ok(vec![weights.compare(other, |_| {})?]),
         None => {

@@ -30,7 +30,7 @@ pub struct Value {
 
 impl Graph {
     /// The graph, if nobody else uses it: to wait for somebody with the interpreter's lock held could last for ever.
-    fn lock(&self) -> PyResult<MutexGuard<'_, bitquilt::Graph>> {
+    pub fn lock(&self) -> PyResult<MutexGuard<'_, bitquilt::Graph>> {
         match self.graph.try_lock() {
             Ok(graph) => Ok(graph),
             Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),

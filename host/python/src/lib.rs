@@ -8,6 +8,7 @@
 //! | `tensor`, `types` | tensors and their types |
 //! | `session`, `graph`, `attributes`, `model` | the library's classes, thin |
 //! | `checkpoint`, `metadata`, `files` | files |
+//! | `plan`, `importance`, `source` | which encodings lose least, and how much columns matter; what both are of |
 //! | `declared`, `author` | encodings that are declared, encodings and ops that are written in Python |
 //! | `work` | long work, without the interpreter's lock and until it is interrupted |
 //! | `error` | errors as exceptions |
@@ -23,10 +24,13 @@ mod declared;
 mod error;
 mod files;
 mod graph;
+mod importance;
 mod metadata;
 mod model;
 mod numpy;
+mod plan;
 mod session;
+mod source;
 mod tensor;
 mod types;
 mod work;
@@ -45,9 +49,13 @@ mod native {
     #[pymodule_export]
     use crate::graph::{Graph, Value};
     #[pymodule_export]
+    use crate::importance::{ImportanceMatrix, importance};
+    #[pymodule_export]
     use crate::metadata::Metadata;
     #[pymodule_export]
     use crate::model::{Model, State};
+    #[pymodule_export]
+    use crate::plan::plan;
     #[pymodule_export]
     use crate::session::Session;
     #[pymodule_export]

@@ -39,8 +39,8 @@ impl Session {
     }
 }
 
-/// The weights of columns.
-pub fn importance_of(object: &Bound<'_, PyAny>) -> PyResult<Vec<f32>> {
+/// The weights of the columns of an array.
+fn importance_of(object: &Bound<'_, PyAny>) -> PyResult<Vec<f32>> {
     let array = Array::of("`importance`", object)?;
     if array.dtype() != DType::F32 || array.shape().len() != 1 {
         return Err(error::tensor_error(format!(
@@ -58,11 +58,17 @@ pub fn warn<'a>(
     py: Python<'_>,
     warnings: impl IntoIterator<Item = (Option<&'a str>, &'a QuantizeWarning)>,
 ) -> PyResult<()> {
-    for (weight, warning) in warnings {
-        let sentence = match weight {
-            Some(weight) => format!("tensor `{}`: {warning}", bitquilt::text::Brief(weight)),
-            None => warning.to_string(),
-        };
+    let sentence = |(weight, warning): (Option<&str>, &QuantizeWarning)| match weight {
+        Some(weight) => format!("tensor `{}`: {warning}", bitquilt::text::Brief(weight)),
+        None => warning.to_string(),
+    };
+    warn_of(py, warnings.into_iter().map(sentence).collect())
+}
+
+/// Warnings of the library's sentences, as Python's.
+pub fn warn_of(py: Python<'_>, sentences: Vec<String>) -> PyResult<()> {
+    for sentence in sentences {
+        let sentence = Passage(&sentence).to_string();
         let arguments = (sentence, error::class(py, "QuantizeWarning")?, 3);
         py.import("warnings")?.call_method1("warn", arguments)?;
     }

@@ -18,13 +18,50 @@ pub fn run_for<T: Send>(py: Python<'_>, values: usize, work: impl FnOnce() -> T 
     if values <= FEW { Ok(py.detach(work)) } else { run(py, work) }
 }
 
-/// Does work in a thread of its own, while this one looks for signals. An exception that a signal's handler raises, such as
-/// `KeyboardInterrupt`, stops the work's quantizing and decoding, and is what comes back.
-pub fn run<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> PyResult<T> {
+/// Who is told how far work is: a function of Python's, or nobody.
+pub struct Progress {
+    function: Option<Py<PyAny>>,
+    interrupt: Interrupt,
+    raised: Option<PyErr>,
+}
+
+impl Progress {
+    /// Calls the function with what is done, how much of it, and of how much. What it raises stops the work.
+    pub fn tell(&mut self, stage: &str, done: usize, of: usize) {
+        let Some(function) = self.function.as_ref().filter(|_| !self.interrupt.is_requested()) else {
+            return;
+        };
+        if let Err(error) = Python::attach(|py| function.call1(py, (stage, done, of)).map(drop)) {
+            self.raised = Some(error);
+            self.interrupt.request();
+        }
+    }
+}
+
+/// Does work as [`run`] does, and has a function told how far it is. What the function raises comes back.
+pub fn run_told<T: Send>(
+    py: Python<'_>,
+    function: Option<Py<PyAny>>,
+    work: impl FnOnce(&mut Progress) -> T + Send,
+) -> PyResult<T> {
     let interrupt = Interrupt::new();
+    let mut progress = Progress { function, interrupt: interrupt.clone(), raised: None };
+    let done = run_until(py, &interrupt, || work(&mut progress))?;
+    match progress.raised {
+        Some(error) => Err(error),
+        None => Ok(done),
+    }
+}
+
+/// Does work in a thread of its own, while this one looks for signals. An exception that a signal's handler raises, such as
+/// `KeyboardInterrupt`, [stops](Interrupt) the work, and is what comes back.
+pub fn run<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> PyResult<T> {
+    run_until(py, &Interrupt::new(), work)
+}
+
+fn run_until<T: Send>(py: Python<'_>, interrupt: &Interrupt, work: impl FnOnce() -> T + Send) -> PyResult<T> {
     let (done, finished) = channel::<()>();
     let (outcome, interrupted) = py.detach(move || {
-        let interrupt = &interrupt;
         thread::scope(|scope| {
             let worker = scope.spawn(move || {
                 // Dropped at the end of the work, also where it panics.

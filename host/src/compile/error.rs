@@ -10,6 +10,9 @@ use crate::text::{Brief, Passage};
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
+    /// It was [asked to stop](crate::interrupt::Interrupt).
+    #[error("loading was interrupted before it was done")]
+    Interrupted,
     /// Nothing is asked for.
     #[error("the graph has no outputs; name what it is to compute with `Graph::output`")]
     NoOutputs,

@@ -13,6 +13,7 @@ use super::context::{LoadContext, Part, effect, state_inputs};
 use super::error::LoadError;
 use super::weights::Weights;
 use crate::graph::{Graph, NodeContext, NodeData, Preparing, Source};
+use crate::interrupt::Interrupt;
 use crate::plan::{
     Effects, InputPort, KernelNote, NodeNote, OutputPort, Place, PortIndex, Program, StateSlot, Step,
     StepKernel, TransformSlot, ValueSlot,
@@ -94,6 +95,9 @@ pub(super) fn program(
     let all = order.iter().map(|(bytes, _)| bytes).sum();
     let mut done = 0;
     for (bytes, node) in order {
+        if Interrupt::is_current_requested() {
+            return Err(LoadError::Interrupted);
+        }
         build.prepare(node, kernels, &mut used)?;
         done += bytes;
         progress(done, all);

@@ -34,6 +34,24 @@ pub enum FileError {
         /// What it is, and why that takes no file.
         kind: &'static str,
     },
+    /// What would be written takes the place of what is read.
+    #[error("{option}: {} is what is read, which would be lost; name another", .path.display())]
+    WouldBeLost {
+        /// The option that names it.
+        option: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// Two files that are to be written are one.
+    #[error("{one} and {other} are both {}; name two files", .path.display())]
+    WrittenTwice {
+        /// The option that names the first.
+        one: String,
+        /// The option that names the second.
+        other: String,
+        /// The file.
+        path: PathBuf,
+    },
     /// The file is larger than such a file may be.
     #[error("{} has more than {limit} bytes, and is too large to be what was asked for", .path.display())]
     TooLarge {

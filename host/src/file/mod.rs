@@ -16,6 +16,6 @@ pub use error::FileError;
 pub(crate) use error::irregular;
 pub use read::{open, read, read_text};
 pub(crate) use replace::{Staged, stage};
-pub use replace::{check_writable, replace};
+pub use replace::{check_writable, check_written, replace};
 pub use user::cache_directory;
 pub(crate) use user::is_elevated;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use super::destination::{Destination, directory};
+use super::destination::{Destination, directory, is_same};
 use super::error::FileError;
 
 /// Writes a file beside `path`, and puts it in its place when all of it is on the disk.
@@ -82,6 +82,22 @@ pub fn check_writable(path: impl AsRef<Path>) -> Result<(), FileError> {
         }
         Destination::Stream(_) => Ok(()),
     }
+}
+
+/// Whether files [can be written](check_writable), and none of them takes the place of one that is read, or of another. Each is named by an
+/// option, which the error says.
+pub fn check_written(written: &[(&str, &Path)], read: &[PathBuf]) -> Result<(), FileError> {
+    for (index, (option, path)) in written.iter().enumerate() {
+        if read.iter().any(|read| is_same(read, path)) {
+            return Err(FileError::WouldBeLost { option: (*option).to_owned(), path: path.to_path_buf() });
+        }
+        if let Some((one, _)) = written[..index].iter().find(|(_, other)| is_same(other, path)) {
+            let (one, other) = ((*one).to_owned(), (*option).to_owned());
+            return Err(FileError::WrittenTwice { one, other, path: path.to_path_buf() });
+        }
+        check_writable(path)?;
+    }
+    Ok(())
 }
 
 fn fill(file: &File, write: impl FnOnce(&mut (dyn Write + Send)) -> io::Result<()>) -> io::Result<()> {

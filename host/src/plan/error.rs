@@ -99,6 +99,9 @@ pub enum RunError {
         /// What it said.
         source: bitquilt_plugin_api::Error,
     },
+    /// It was [asked to stop](crate::interrupt::Interrupt).
+    #[error("the run was interrupted before it was done")]
+    Interrupted,
     /// No such output.
     #[error("the graph has no output `{}`; it has {}", Brief(.output), Quoted(.known))]
     UnknownOutput {

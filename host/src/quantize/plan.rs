@@ -1,6 +1,6 @@
 //! What becomes of each weight, found before any of it is done.
 
-use bitquilt_plugin_api::{DType, Element};
+use bitquilt_plugin_api::{DType, Element, EncodingSpec, Importance};
 
 use super::pattern::NamePattern;
 use super::recipe::{Recipe, RecipeError, Rule, Target};
@@ -28,6 +28,23 @@ impl Plan {
             Some((conversion.weight.clone(), wanted.to_string(), conversion.target.to_string()))
         };
         self.conversions.iter().filter_map(fallback).collect()
+    }
+
+    /// The weights that get an encoding, and what that is.
+    pub(super) fn encoded<'a>(
+        &'a self,
+        registry: &'a Registry,
+    ) -> impl Iterator<Item = (&'a str, &'a EncodingSpec)> {
+        self.conversions.iter().filter_map(|conversion| match &conversion.target {
+            Target::Encoding(name) => Some((&conversion.weight[..], registry.encoding(name)?.spec())),
+            Target::Keep | Target::Dense(_) => None,
+        })
+    }
+
+    /// The first of its encodings that demands importance, if one does.
+    pub fn needs_importance<'a>(&'a self, registry: &'a Registry) -> Option<&'a str> {
+        let mut encoded = self.encoded(registry).map(|(_, spec)| spec);
+        encoded.find(|spec| spec.importance == Importance::Required).map(|spec| &spec.name[..])
     }
 }
 

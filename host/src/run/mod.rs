@@ -11,6 +11,7 @@ use bitquilt_plugin_api::host::{RunHost, WorkerMemory};
 use bitquilt_plugin_api::{ElementView, Encoding, Executor, TensorView, TensorViewMut};
 
 use self::observe::{Observer, Values};
+use crate::interrupt::Interrupt;
 use crate::memory::AlignedBytes;
 use crate::plan::{Layout, Location, PlacedValue, Program, RunError, Step, StepKernel};
 use crate::registry::Registry;
@@ -73,7 +74,11 @@ impl<'a> Run<'a> {
 
     /// Runs every step.
     pub(crate) fn steps(&self, observer: &mut impl Observer) -> Result<(), RunError> {
+        let interrupt = Interrupt::in_scope();
         for (index, step) in self.program.steps.iter().enumerate() {
+            if interrupt.as_ref().is_some_and(Interrupt::is_requested) {
+                return Err(RunError::Interrupted);
+            }
             self.prefetch(index);
             observer.inputs(index, self)?;
             for slot in self.layout.begins(index) {

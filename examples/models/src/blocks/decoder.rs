@@ -19,6 +19,14 @@ pub struct Options {
     pub precision: String,
 }
 
+impl Options {
+    /// With products that are exact, or quantize activations where that is faster. Without another dtype the caches then hold f32, or f16.
+    pub fn new(context: usize, is_exact: bool, cache: Option<DType>) -> Self {
+        let (precision, own) = if is_exact { ("exact", DType::F32) } else { ("fast", DType::F16) };
+        Self { context, cache: cache.unwrap_or(own), precision: precision.to_owned() }
+    }
+}
+
 /// The graph of a decoder that is being built.
 pub struct DecoderGraph<'a> {
     /// The graph and its weights.

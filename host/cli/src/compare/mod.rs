@@ -86,7 +86,7 @@ impl CompareArguments {
             registry.require_encoding(encoding).into_diagnostic()?;
         }
         let weights = self.reference_of(&reference, &session)?;
-        let importance = self.importance(&weights, &reference)?;
+        let importance = self.importance(&weights)?;
         let compared = match &other {
             Some(other) => vec![self.with_other(&weights, other)?],
             None => self.in_encodings(&weights, importance.as_ref(), registry)?,
@@ -109,24 +109,16 @@ impl CompareArguments {
         if let Some(sets) = &self.inputs {
             read.extend(inputs::files(sets).into_diagnostic()?);
         }
-        if read.iter().any(|path| file::is_same(path, page)) {
-            return Err(miette!(
-                "--html: {} is what is read, which would be lost; name another",
-                page.display()
-            ));
-        }
-        file::check_writable(page).into_diagnostic()
+        file::check_written(&[("--html", page)], &read).into_diagnostic()
     }
 
     /// The importance of the weights that are compared.
-    fn importance(&self, weights: &Reference<'_>, file: &Checkpoint) -> miette::Result<Option<TensorDict>> {
+    fn importance(&self, weights: &Reference<'_>) -> miette::Result<Option<TensorDict>> {
         if self.importance.is_empty() {
             return Ok(None);
         }
         let matrix = ImportanceMatrix::read(&self.importance).into_diagnostic()?;
-        let shapes = weights.weights().map(|(name, stored)| (name, stored.shape()));
-        let (vectors, coverage) =
-            matrix.vectors(shapes, |name| file.require(name).is_ok()).into_diagnostic()?;
+        let (vectors, coverage) = weights.importance(&matrix).into_diagnostic()?;
         warn_of(&coverage);
         Ok(Some(vectors))
     }

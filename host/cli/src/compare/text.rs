@@ -7,10 +7,11 @@ use bitquilt_models::arguments::PrecisionArguments;
 use bitquilt_models::loss::{TextLoss, check_same_tokens, text_losses};
 use bitquilt_models::model::DecoderModel;
 use bitquilt_models::runner::Runner;
+use bitquilt_models::text::tokens;
 use clap::Args;
 use miette::{IntoDiagnostic, miette};
 
-use crate::model::{text_tokens, warn};
+use crate::model::warn;
 
 /// The arguments of the comparison on a text.
 #[derive(Args)]
@@ -94,7 +95,7 @@ impl TextArguments {
             check_same_tokens(&reference, other).into_diagnostic()?;
         }
         let vocabulary = reference.vocabulary.as_ref().or(other.and_then(|it| it.vocabulary.as_ref()));
-        let tokens = text_tokens(text, path, vocabulary)?;
+        let tokens = tokens(text, path, vocabulary, warn).into_diagnostic()?;
         reference.beyond("--window", self.window as usize).into_iter().for_each(warn);
         Ok(Prepared { reference, tokens })
     }

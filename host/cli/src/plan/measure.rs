@@ -3,14 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use bitquilt::checkpoint::Checkpoint;
-use bitquilt::quantize::allocation::Subject;
+use bitquilt::quantize::allocation::{Origin, Subject};
 use bitquilt::quantize::compare::inputs;
-use bitquilt::{Graph, InferenceSession, file};
-use bitquilt_models::arguments::ScoringArguments;
-use bitquilt_models::model::{DecoderModel, NoTokenizer};
-use bitquilt_models::perplexity::ScoreError;
+use bitquilt::{Graph, InferenceSession};
+use bitquilt_models::model::DecoderModel;
 use bitquilt_models::subject::subject;
-use bitquilt_models::tokenizer::Tokenizer;
+use bitquilt_models::text::{RANDOM, measured_tokens};
 use clap::Args;
 use miette::{IntoDiagnostic, miette};
 
@@ -36,14 +34,6 @@ pub struct MeasureArguments {
     tokenizer: Option<PathBuf>,
 }
 
-/// What the figures are of.
-pub struct Source {
-    /// The text or the directory, or what stands for it.
-    pub name: String,
-    /// The tokens, or the sets of inputs.
-    pub count: usize,
-}
-
 impl MeasureArguments {
     /// The files that are read.
     pub fn files(&self) -> miette::Result<Vec<PathBuf>> {
@@ -59,7 +49,7 @@ impl MeasureArguments {
         &self,
         input: &Path,
         session: &InferenceSession,
-        with: impl FnOnce(&Subject<'_>, &Source) -> miette::Result<R>,
+        with: impl FnOnce(&Subject<'_>, &Origin) -> miette::Result<R>,
     ) -> miette::Result<R> {
         let name = input.display().to_string();
         // What is no checkpoint may be a model in another format.
@@ -73,51 +63,21 @@ impl MeasureArguments {
             let sets = inputs::list(directory).into_diagnostic()?;
             let sets =
                 sets.iter().map(|set| inputs::read(set)).collect::<Result<Vec<_>, _>>().into_diagnostic()?;
-            let source = Source { name: directory.display().to_string(), count: sets.len() };
-            return with(&Subject::of_graph(name, &graph, sets), &source);
+            let source = directory.display().to_string();
+            let origin = Origin { model: name.clone(), source, count: sets.len() };
+            return with(&Subject::of_graph(name, &graph, sets), &origin);
         }
         if self.inputs.is_some() {
             return Err(miette!("--inputs is for saved graphs, and {name} is none: give --text FILE"));
         }
         let model =
             DecoderModel::open(input, self.tokenizer.as_deref(), session.registry()).into_diagnostic()?;
-        let (tokens, source) = self.tokens(&model, &name)?;
-        let (window, most) = (self.window as usize, self.tokens as usize);
-        let tokens = &tokens[..tokens.len().min(most)];
+        let (window, most, text) = (self.window as usize, self.tokens as usize, self.text.as_deref());
+        let tokens = measured_tokens(&model, input, text, window, most, warn).into_diagnostic()?;
         model.beyond("--window", window.min(tokens.len())).into_iter().for_each(warn);
-        let subject = subject(name, &model, session, tokens, window, most).into_diagnostic()?;
-        with(&subject, &Source { name: source, count: tokens.len() })
+        let source = text.map_or_else(|| RANDOM.to_owned(), |text| text.display().to_string());
+        let origin = Origin { model: name.clone(), source, count: tokens.len() };
+        let subject = subject(name, &model, session, &tokens, window, most).into_diagnostic()?;
+        with(&subject, &origin)
     }
-
-    /// The tokens, and where they are from.
-    fn tokens(&self, model: &DecoderModel, name: &str) -> miette::Result<(Vec<i32>, String)> {
-        let Some(text) = &self.text else {
-            return Ok((
-                random_tokens(model.config.vocabulary, self.tokens as usize),
-                "random tokens".to_owned(),
-            ));
-        };
-        let path = text.display();
-        let contents = file::read_text(text, ScoringArguments::LARGEST_TEXT).into_diagnostic()?;
-        let vocabulary = model.vocabulary.as_ref().ok_or_else(|| miette!("{name}: {NoTokenizer}"))?;
-        let tokenizer = Tokenizer::new(vocabulary).map_err(|error| miette!("{name}: {error}"))?;
-        let tokens =
-            tokenizer.encode_for_model(&contents, true, warn).map_err(|error| miette!("{path}: {error}"))?;
-        let least = (self.window as usize).min(self.tokens as usize);
-        if tokens.len() < least {
-            return Err(miette!("{path}: {}", ScoreError::Short { found: tokens.len(), least }));
-        }
-        Ok((tokens, path.to_string()))
-    }
-}
-
-/// Tokens that are the same each time: those of a linear congruential generator, of which the upper bits count.
-fn random_tokens(vocabulary: usize, count: usize) -> Vec<i32> {
-    let mut state = 1u64;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        // A vocabulary is counted by an i32.
-        ((state >> 33) % vocabulary.max(1) as u64) as i32
-    };
-    (0..count).map(|_| next()).collect()
 }

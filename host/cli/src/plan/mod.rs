@@ -93,17 +93,19 @@ impl PlanArguments {
         let session = session.build_for(&[&self.input])?;
         self.check_outputs()?;
         let fixed = self.recipe.as_deref().map(Recipe::read).transpose().into_diagnostic()?;
-        self.measure.with_subject(&self.input, &session, |subject, source| {
+        self.measure.with_subject(&self.input, &session, |subject, origin| {
             if let Some(weight) = self.explain.as_ref().filter(|name| subject.weights.get(name).is_none()) {
                 return Err(unknown(subject, weight));
             }
-            let fixed = fixed.as_ref().map_or(Ok(Vec::new()), |recipe| fix(recipe, subject, &session))?;
+            let fixed =
+                fixed.as_ref().map_or(Ok(Vec::new()), |recipe| subject.fixed_by(recipe, session.registry()));
+            let fixed = fixed.into_diagnostic()?;
             let allocation = self.search(subject, fixed, &session)?;
             if let Some(path) = &self.save {
                 let text = allocation.recipe();
                 file::replace(path, |out| out.write_all(text.as_bytes())).into_diagnostic()?;
             }
-            let report = Report { allocation: &allocation, subject, source, input: &self.input };
+            let report = Report { allocation: &allocation, subject, origin };
             if let Some(path) = &self.html {
                 let page = bitquilt_page::plan(&report.json());
                 file::replace(path, |out| out.write_all(page.as_bytes())).into_diagnostic()?;
@@ -130,22 +132,10 @@ impl PlanArguments {
         if let Ok(file) = Checkpoint::open(&self.input) {
             read.extend(file.files().map(Path::to_owned));
         }
-        for (option, path) in [("--save", &self.save), ("--html", &self.html)] {
-            let Some(path) = path else { continue };
-            if read.iter().any(|read| file::is_same(read, path)) {
-                return Err(miette!(
-                    "{option}: {} is what is read, which would be lost; name another",
-                    path.display()
-                ));
-            }
-            file::check_writable(path).into_diagnostic()?;
-        }
-        match (&self.save, &self.html) {
-            (Some(save), Some(html)) if file::is_same(save, html) => {
-                Err(miette!("--save and --html are both {}; name two files", html.display()))
-            }
-            _ => Ok(()),
-        }
+        let written = [("--save", &self.save), ("--html", &self.html)];
+        let written: Vec<(&str, &Path)> =
+            written.into_iter().filter_map(|(option, path)| Some((option, path.as_deref()?))).collect();
+        file::check_written(&written, &read).into_diagnostic()
     }
 
     /// The importance of the weights that the plan covers.
@@ -154,9 +144,7 @@ impl PlanArguments {
             return Ok(TensorDict::new());
         }
         let matrix = ImportanceMatrix::read(&self.importance).into_diagnostic()?;
-        let shapes = subject.weights.iter().map(|(name, tensor)| (name, tensor.shape()));
-        let (vectors, coverage) =
-            matrix.vectors(shapes, |name| subject.weights.contains(name)).into_diagnostic()?;
+        let (vectors, coverage) = subject.importance(&matrix).into_diagnostic()?;
         warn_of(&coverage);
         Ok(vectors)
     }
@@ -213,19 +201,6 @@ impl Bar {
         self.0.set_length(of as u64);
         self.0.set_position(done as u64);
     }
-}
-
-/// What the rules of a recipe fix.
-fn fix(
-    recipe: &Recipe,
-    subject: &Subject<'_>,
-    session: &InferenceSession,
-) -> miette::Result<Vec<FixedWeight>> {
-    let types: Vec<_> =
-        subject.weights.iter().map(|(name, tensor)| (name, tensor.element(), tensor.shape())).collect();
-    let plan = recipe.clone().requantizing(true).plan(&types, session.registry()).into_diagnostic()?;
-    let fixed = plan.conversions.into_iter();
-    Ok(fixed.map(|conversion| FixedWeight { weight: conversion.weight, target: conversion.target }).collect())
 }
 
 fn unknown(subject: &Subject<'_>, weight: &str) -> miette::Report {

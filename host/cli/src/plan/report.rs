@@ -3,11 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bitquilt::quantize::allocation::{Allocation, Choice, Measure, Subject, WeightAllocation};
+use bitquilt::quantize::allocation::{Allocation, Measure, Origin, Subject, WeightAllocation};
 use bitquilt::text::{Brief, Columns};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::measure::Source;
 use crate::output::{print, print_json};
 
 /// An allocation, and what it is of.
@@ -16,10 +15,8 @@ pub struct Report<'a> {
     pub allocation: &'a Allocation,
     /// The model.
     pub subject: &'a Subject<'a>,
-    /// What it was measured on.
-    pub source: &'a Source,
-    /// The model's file.
-    pub input: &'a Path,
+    /// The model's file, and what it was measured on.
+    pub origin: &'a Origin,
 }
 
 const HEADINGS: [&str; 8] = ["weight", "shape", "encoding", "bits", "bytes", "rel RMS", "loss", "why"];
@@ -51,12 +48,12 @@ impl Report<'_> {
             (self.allocation.bytes(), self.allocation.bits(), self.allocation.weights.len());
         let measured = match self.allocation.measure {
             Measure::Divergence { .. } => {
-                format!("nats a token on {} tokens of {}", self.source.count, self.source.name)
+                format!("nats a token on {} tokens of {}", self.origin.count, self.origin.source)
             }
             Measure::RelativeError => {
                 format!(
                     "of the outputs' squares on {} sets of inputs of {}",
-                    self.source.count, self.source.name
+                    self.origin.count, self.origin.source
                 )
             }
         };
@@ -85,7 +82,7 @@ impl Report<'_> {
         let again = if is_anew { " --requantize" } else { "" };
         let importance = importance.iter().map(|path| format!(" --importance {}", path.display()));
         let (input, recipe, importance) =
-            (self.input.display(), recipe.display(), importance.collect::<String>());
+            (&self.origin.model, recipe.display(), importance.collect::<String>());
         format!("\nbitquilt quantize {input} OUT --recipe {recipe}{importance}{again}")
     }
 
@@ -125,50 +122,8 @@ impl Report<'_> {
 
     /// All of it.
     pub fn json(&self) -> Value {
-        let Self { allocation, source, .. } = self;
-        let kind = match allocation.measure {
-            Measure::Divergence { .. } => "kl",
-            Measure::RelativeError => "outputs",
-        };
-        let values = allocation.values();
-        let bits = |bytes: u64| 8.0 * bytes as f64 / values.max(1) as f64;
-        let frontier = allocation.frontier.iter().map(|point| {
-            json!({ "bytes": point.bytes, "bits": bits(point.bytes), "predicted_loss": point.predicted })
-        });
-        let candidates = allocation.candidates.iter().map(|it| {
-            let (bytes, name) = (it.bytes, &it.name);
-            json!({ "name": name, "bytes": bytes, "bits": bits(bytes), "predicted_loss": it.predicted, "loss": it.loss })
-        });
-        json!({
-            "file": self.input.display().to_string(),
-            "measure": { "kind": kind, "source": source.name, "tokens": source.count },
-            "target": { "bytes": allocation.budget },
-            "total": {
-                "bytes": allocation.bytes(), "values": values, "bits": allocation.bits(),
-                "predicted_loss": allocation.predicted, "loss": allocation.loss,
-            },
-            "weights": allocation.weights.iter().map(weight).collect::<Vec<Value>>(),
-            "frontier": frontier.collect::<Vec<Value>>(),
-            "candidates": candidates.collect::<Vec<Value>>(),
-        })
+        self.allocation.to_json(self.origin)
     }
-}
-
-fn weight(weight: &WeightAllocation) -> Value {
-    let of = |choice: &Choice| {
-        json!({
-            "encoding": choice.target.to_string(), "bits": weight.bits(choice), "bytes": choice.bytes,
-            "rel_error": choice.error, "loss": weight.loss(choice),
-        })
-    };
-    let mut json = of(weight.choice());
-    json["name"] = weight.name.clone().into();
-    json["shape"] = weight.shape.clone().into();
-    json["values"] = weight.values.into();
-    json["reason"] = weight.reason().into();
-    json["sensitivity"] = weight.sensitivity.into();
-    json["alternatives"] = weight.choices.iter().map(of).collect::<Vec<Value>>().into();
-    json
 }
 
 fn row(weight: &WeightAllocation) -> [String; 8] {

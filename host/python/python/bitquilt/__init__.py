@@ -22,7 +22,10 @@ from ._errors import (
     Error,
     FileError,
     GraphError,
+    ImportanceError,
     LoadError,
+    ModelError,
+    PlanError,
     QuantizeError,
     QuantizeWarning,
     RecipeError,
@@ -37,17 +40,26 @@ from ._graph import Graph, Ops, Value, ops
 from ._model import Model, State
 from ._native import Declaration, Tensor
 from ._op import Op, op
+from ._planning import importance, plan
 from ._session import Encoding, InferenceSession, Plugin, current_session, dequantize, encoded, encodings, quantize
 from ._types import TensorType
 from .checkpoint import TensorDict
 
 if TYPE_CHECKING:
     from . import gguf, testing
+    from ._plans import Importance, Plan
     from ._reports import Comparison, Explanation, FileReport, Profile
 
 # What takes time to import and is not always wanted.
 _MODULES = ("gguf", "testing")
-_REPORTS = ("Comparison", "Explanation", "FileReport", "Profile")
+_REPORTS = {
+    "Comparison": "._reports",
+    "Explanation": "._reports",
+    "FileReport": "._reports",
+    "Importance": "._plans",
+    "Plan": "._plans",
+    "Profile": "._reports",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -56,7 +68,7 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return import_module(f".{name}", __name__)
     if name in _REPORTS:
-        return getattr(import_module("._reports", __name__), name)
+        return getattr(import_module(_REPORTS[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -74,11 +86,16 @@ __all__ = [
     "FileReport",
     "Graph",
     "GraphError",
+    "Importance",
+    "ImportanceError",
     "InferenceSession",
     "LoadError",
     "Model",
+    "ModelError",
     "Op",
     "Ops",
+    "Plan",
+    "PlanError",
     "Plugin",
     "Profile",
     "QuantizeError",
@@ -103,8 +120,10 @@ __all__ = [
     "encoding",
     "encodings",
     "gguf",
+    "importance",
     "op",
     "ops",
+    "plan",
     "quantize",
     "quantize_file",
     "testing",

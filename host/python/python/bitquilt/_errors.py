@@ -41,6 +41,18 @@ class CompareError(Error, ValueError):
     """There is nothing to compare, or it cannot be done."""
 
 
+class PlanError(Error, ValueError):
+    """No mix of encodings was searched: the size cannot be reached, or nothing can be measured."""
+
+
+class ImportanceError(Error, ValueError):
+    """Importance was not recorded, or is no model's, or not that of the weights."""
+
+
+class ModelError(Error, ValueError):
+    """A file is no language model that is known, or a text cannot be given to it."""
+
+
 class GraphError(Error, ValueError):
     """A graph cannot be built as asked."""
 

@@ -11,11 +11,26 @@ from ._errors import CompareError, RecipeError
 from ._session import InferenceSession, PathLike, current_session
 
 if TYPE_CHECKING:
+    from ._plans import Plan
     from ._reports import Comparison, FileReport
 
+# A file, several, arrays by the names of weights, or what `importance` has answered.
+ImportanceLike = PathLike | Sequence[PathLike] | Mapping[str, Any]
 
-def _session(session: InferenceSession | None, *paths: str) -> _native.Session:
+
+def session_for(session: InferenceSession | None, *paths: str) -> _native.Session:
+    """The session, or the current one, with the encodings that files declare."""
     return (session or current_session())._with_encodings_of(paths)._native
+
+
+def importance_of(given: ImportanceLike | None) -> Any:
+    """Importance as the native part takes it."""
+    if given is None or isinstance(given, str | os.PathLike):
+        return None if given is None else os.fspath(given)
+    recorded = getattr(given, "_matrix", None)
+    if recorded is not None:
+        return recorded
+    return dict(given) if isinstance(given, Mapping) else [os.fspath(path) for path in given]
 
 
 def quantize_file(
@@ -23,11 +38,11 @@ def quantize_file(
     output: PathLike,
     encoding: str | Mapping[str, str] | None = None,
     *,
-    recipe: PathLike | None = None,
+    recipe: PathLike | Plan | None = None,
     only: str | None = None,
     exclude: Sequence[str] = (),
     fallback: str | None = None,
-    importance: PathLike | Mapping[str, Any] | None = None,
+    importance: ImportanceLike | None = None,
     requantize: bool = False,
     format: str | None = None,
     split: int | None = None,
@@ -37,12 +52,13 @@ def quantize_file(
     """Encodes the weights of a GGUF, safetensors or ``.npz`` file, and carries everything else over bit for bit.
 
     ``encoding`` is a name for all weights, or names by glob (``"*"`` for those that no other glob matches); ``recipe`` is a TOML file of
-    rules. ``only`` is a glob over the weights that one ``encoding`` is for, ``exclude`` are globs over weights that stay. ``fallback`` is
-    for weights whose rows are no whole blocks. ``importance`` is a safetensors file, or arrays by weight: float32, a weight for each
-    column. Weights that are encoded already stay so without ``requantize``. ``output`` is GGUF or ``.npz`` where its name ends so, or
+    rules, or what ``plan`` has answered. ``only`` is a glob over the weights that one ``encoding`` is for, ``exclude`` are globs over weights that stay. ``fallback`` is
+    for weights whose rows are no whole blocks. ``importance`` is what ``bitquilt.importance`` has answered; a file of it, or of llama.cpp, or
+    several, which are merged; or arrays by weight: float32, a weight for each column. Weights that it lacks are encoded without, which is a
+    ``QuantizeWarning``; ``output`` says what it was. Weights that are encoded already stay so without ``requantize``. ``output`` is GGUF or ``.npz`` where its name ends so, or
     ``format`` says so, and safetensors otherwise; ``split`` is the most bytes of tensors in one file. With ``dry_run`` nothing is written.
 
-    Raises ``RecipeError``, ``QuantizeError``, ``CheckpointError``, ``FileError`` and ``RewriteError``; then ``output`` is as it was.
+    Raises ``RecipeError``, ``QuantizeError``, ``ImportanceError``, ``CheckpointError``, ``FileError`` and ``RewriteError``; then ``output`` is as it was.
     """
     from ._reports import FileReport
 
@@ -53,7 +69,8 @@ def quantize_file(
     if isinstance(exclude, str):
         raise RecipeError("`exclude` is a list of globs, one text was given")
     wanted = {
-        "recipe": None if recipe is None else os.fspath(recipe),
+        "recipe": os.fspath(recipe) if isinstance(recipe, str | os.PathLike) else None,
+        "planned": None if recipe is None or isinstance(recipe, str | os.PathLike) else recipe.recipe,
         "encoding": uniform,
         "choices": list(choices.items()),
         "only": only,
@@ -61,14 +78,13 @@ def quantize_file(
         "fallback": fallback,
         "requantize": requantize,
     }
-    vectors = dict(importance) if isinstance(importance, Mapping) else None if importance is None else os.fspath(importance)
     source = os.fspath(input)
     parts = _native.quantize_file(
         source,
         os.fspath(output),
         wanted,
-        _session(session, source),
-        importance=vectors,
+        session_for(session, source),
+        importance=importance_of(importance),
         format=format,
         split=split,
         dry_run=dry_run,
@@ -97,7 +113,7 @@ def convert(
     parts = _native.convert(
         source,
         os.fspath(output),
-        _session(session, source),
+        session_for(session, source),
         to=to,
         format=format,
         split=split,
@@ -113,12 +129,13 @@ def compare(
     *,
     encodings: Sequence[str] = (),
     only: str | None = None,
-    importance: PathLike | None = None,
+    importance: ImportanceLike | None = None,
     session: InferenceSession | None = None,
 ) -> dict[str, Comparison]:
     """What was lost: the weights of ``reference`` beside those of ``other``, or beside what each of ``encodings`` makes of them.
 
-    The answer has a comparison for each encoding, by its name, or one, by the name of ``other``. ``only`` is a glob.
+    The answer has a comparison for each encoding, by its name, or one, by the name of ``other``. ``only`` is a glob;
+    ``importance``, with ``encodings``, is as in ``quantize_file``.
 
     Raises ``CompareError`` if there is nothing to compare or a value is not finite.
     """
@@ -133,9 +150,9 @@ def compare(
         paths[0],
         None if other is None else paths[1],
         list(encodings),
-        _session(session, *paths),
+        session_for(session, *paths),
         only=only,
-        importance=None if importance is None else os.fspath(importance),
+        importance=importance_of(importance),
     )
     names = [paths[1]] if other is not None else list(encodings)
     return {name: Comparison._of(name, *part) for name, part in zip(names, parts, strict=True)}

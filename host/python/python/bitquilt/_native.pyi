@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import numpy as np
@@ -14,6 +14,7 @@ from ._types import TensorType
 __all__ = [
     "Declaration",
     "Graph",
+    "ImportanceMatrix",
     "Metadata",
     "Model",
     "Session",
@@ -23,8 +24,10 @@ __all__ = [
     "compare",
     "conformance",
     "convert",
+    "importance",
     "load",
     "missing_declarations",
+    "plan",
     "quantize_file",
     "save",
 ]
@@ -156,6 +159,16 @@ class Metadata:
     def copy(self) -> Metadata: ...
 
 @final
+class ImportanceMatrix:
+    def weights(self) -> list[tuple[str, int, float | None, float | None]]: ...
+    def means(self, weight: str) -> npt.NDArray[np.float32] | None: ...
+    @property
+    def datasets(self) -> list[str]: ...
+    @property
+    def chunks(self) -> tuple[int, int]: ...
+    def save(self, path: _Path) -> None: ...
+
+@final
 class Declaration:
     """A declared encoding. ``bitquilt.encoding`` makes one."""
 
@@ -221,6 +234,16 @@ def compare(
     session: Session,
     *,
     only: str | None,
-    importance: _Path | None,
+    importance: Any,
 ) -> list[Any]: ...
+def plan(
+    model: _Path | Graph, session: Session, wanted: dict[str, Any], *, progress: Callable[[str, int, int], object] | None
+) -> tuple[str, str]: ...
+def importance(
+    model: _Path | Graph | None,
+    session: Session,
+    recording: dict[str, Any],
+    *,
+    progress: Callable[[str, int, int], object] | None,
+) -> tuple[ImportanceMatrix, list[str]]: ...
 def conformance(subject: Any) -> list[tuple[str, str, str, str]]: ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ._html import table
+from ._tables import table, text_table
 
 
 def _number(value: float | None, digits: int = 6) -> str:
@@ -229,10 +229,7 @@ class Comparison:
     _HEADINGS = ("weight", "shape", "encoding", "bits", "rel RMS", "max abs", "SNR dB", "cosine")
 
     def __str__(self) -> str:
-        rows = [self._HEADINGS, *self._rows()]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(self._HEADINGS))]
-        lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
-        return "\n".join(lines)
+        return text_table(self._HEADINGS, self._rows())
 
     def _repr_html_(self) -> str:
         return table(self._HEADINGS, self._rows(), self.unlike or self.name)

@@ -6,14 +6,15 @@ use super::allocation::{Allocation, CandidateLoss, FrontierPoint, WeightAllocati
 use super::cache::{self, Cache};
 use super::candidates::{self, Mix};
 use super::choices::{Measuring, all_targets};
-use super::error::AllocationError;
+use super::error::{AllocationError, go_on};
 use super::groups::{groups, singly};
 use super::knapsack::{self, Cost};
 use super::loss::Reference;
 use super::options::Covered;
 use super::sensitivity::{Probe, Prober};
-use super::subject::Subject;
+use super::subject::{FixedWeight, Subject};
 use crate::checkpoint::TensorDict;
+use crate::interrupt::Interrupt;
 use crate::quantize::recipe::Target;
 use crate::session::InferenceSession;
 
@@ -37,15 +38,6 @@ pub enum Stage {
     Candidates,
     /// The model is run again with one weight after the other changed, from the best mix.
     Refinement,
-}
-
-/// How a weight's encoding was fixed before the search.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FixedWeight {
-    /// The weight.
-    pub weight: String,
-    /// What becomes of it.
-    pub target: Target,
 }
 
 /// Searches the mix of encodings of a [`Subject`]'s weights that loses least in a size.
@@ -105,8 +97,16 @@ impl Allocator<'_> {
     /// Searches. `progress` is told the stage, what is done of it, and how much it is.
     ///
     /// # Errors
-    /// If the target is below the least, or below what is fixed; if a weight or an output is not finite, or no output depends on a weight.
+    /// If the target is below the least, or below what is fixed; if a weight or an output is not finite, or no output depends on a weight;
+    /// if it is [interrupted](crate::interrupt::Interrupt), whatever it was that stopped.
     pub fn search(&self, progress: &mut Progress<'_>) -> Result<Allocation, AllocationError> {
+        let found = self.search_until_interrupted(progress);
+        found.map_err(
+            |error| if Interrupt::is_current_requested() { AllocationError::Interrupted } else { error },
+        )
+    }
+
+    fn search_until_interrupted(&self, progress: &mut Progress<'_>) -> Result<Allocation, AllocationError> {
         if self.subject.weights.is_empty() {
             return Err(AllocationError::NoWeights);
         }
@@ -114,8 +114,11 @@ impl Allocator<'_> {
             return Err(AllocationError::NoInputs);
         }
         let measuring = Measuring { registry: self.session.registry(), importance: &self.importance };
-        let hashes: Vec<u128> =
-            self.subject.weights.iter().map(|(_, tensor)| cache::hash_of(tensor)).collect();
+        let mut hashes: Vec<u128> = Vec::with_capacity(self.subject.weights.len());
+        for (_, tensor) in self.subject.weights.iter() {
+            go_on()?;
+            hashes.push(cache::hash_of(tensor));
+        }
         let mut cache = Cache::open(self.cache.as_deref(), cache::key(format_args!("{hashes:x?}")))?;
         let weights = self.weights(&measuring, &hashes, &mut cache, progress)?;
         let budget = self.budget(&weights)?;
@@ -158,6 +161,7 @@ impl Allocator<'_> {
         let mut weights = Vec::with_capacity(hashes.len());
         for ((name, tensor), hash) in self.subject.weights.iter().zip(hashes) {
             progress(Stage::Errors, weights.len(), hashes.len());
+            go_on()?;
             let fixed = self.fixed.iter().find(|fixed| fixed.weight == name);
             let mut choices = match fixed {
                 Some(fixed) => vec![measuring.choice(name, tensor, *hash, &fixed.target, cache)?],
@@ -354,6 +358,7 @@ impl Search<'_> {
         let mut measured: Vec<Measured> = Vec::with_capacity(count);
         for mix in mixes {
             progress(Stage::Candidates, measured.len(), count);
+            go_on()?;
             if !measured.iter().any(|other| other.mix.chosen == mix.chosen) {
                 measured.push(self.measure(mix, model, reference)?);
             }

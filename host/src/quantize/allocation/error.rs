@@ -5,14 +5,23 @@ use std::path::PathBuf;
 use crate::encoding::QuantizeError;
 use crate::error::Error;
 use crate::file::FileError;
+use crate::interrupt::Interrupt;
 use crate::plan::RunError;
 use crate::registry::UnknownEncoding;
 use crate::text::Brief;
+
+/// An error if the work is to stop.
+pub(super) fn go_on() -> Result<(), AllocationError> {
+    if Interrupt::is_current_requested() { Err(AllocationError::Interrupted) } else { Ok(()) }
+}
 
 /// Why encodings cannot be chosen for a model.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AllocationError {
+    /// It was [asked to stop](crate::interrupt::Interrupt). What was measured is in the cache, from which the next search goes on.
+    #[error("the search was interrupted before it was done")]
+    Interrupted,
     /// There is nothing to choose for.
     #[error("there are no weights of rank 2 or more to choose encodings for")]
     NoWeights,

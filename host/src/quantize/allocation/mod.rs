@@ -23,6 +23,7 @@ mod choices;
 mod error;
 mod graphs;
 mod groups;
+mod json;
 mod knapsack;
 mod loss;
 mod options;
@@ -30,7 +31,8 @@ mod sensitivity;
 mod subject;
 
 pub use allocation::{Allocation, CandidateLoss, FrontierPoint, WeightAllocation};
-pub use allocator::{Allocator, FixedWeight, Progress, Stage, TargetSize};
+pub use allocator::{Allocator, Progress, Stage, TargetSize};
 pub use choices::Choice;
 pub use error::AllocationError;
-pub use subject::{Measure, Subject};
+pub use json::Origin;
+pub use subject::{FixedWeight, Measure, Subject};

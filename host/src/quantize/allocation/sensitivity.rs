@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::error::AllocationError;
+use super::error::{AllocationError, go_on};
 use super::loss::{Passages, Reference, run_all};
 use super::subject::Subject;
 use crate::checkpoint::TensorDict;
@@ -85,6 +85,7 @@ impl<'a> Prober<'a> {
         let mut at = 0;
         let mut passages = self.subject.passages.clone();
         for (place, probe) in ordered {
+            go_on()?;
             if place > at {
                 let node = self.name(place).to_owned();
                 let Cut { before, after } = rest.as_ref().unwrap_or(&self.graph).cut_before(&node)?;

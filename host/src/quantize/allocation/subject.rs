@@ -3,6 +3,9 @@
 use crate::checkpoint::TensorDict;
 use crate::error::Error;
 use crate::graph::Graph;
+use crate::quantize::importance::{Coverage, ImportanceError, ImportanceMatrix};
+use crate::quantize::recipe::{Recipe, RecipeError, Target};
+use crate::registry::Registry;
 
 /// A model whose weights are to be encoded, and the runs on which its loss is measured.
 pub struct Subject<'a> {
@@ -18,6 +21,37 @@ pub struct Subject<'a> {
     pub passages: Vec<Vec<TensorDict>>,
     /// What the loss is.
     pub measure: Measure,
+}
+
+/// How a weight's encoding was fixed before the search.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FixedWeight {
+    /// The weight.
+    pub weight: String,
+    /// What becomes of it.
+    pub target: Target,
+}
+
+impl Subject<'_> {
+    /// The weights that the rules of a recipe match, and what becomes of each.
+    ///
+    /// # Errors
+    /// As [`Recipe::plan`]'s.
+    pub fn fixed_by(&self, recipe: &Recipe, registry: &Registry) -> Result<Vec<FixedWeight>, RecipeError> {
+        let types: Vec<_> =
+            self.weights.iter().map(|(name, tensor)| (name, tensor.element(), tensor.shape())).collect();
+        let plan = recipe.clone().requantizing(true).plan(&types, registry)?;
+        let fixed = plan.conversions.into_iter();
+        Ok(fixed
+            .map(|conversion| FixedWeight { weight: conversion.weight, target: conversion.target })
+            .collect())
+    }
+
+    /// The [vectors](ImportanceMatrix::vectors) for the weights.
+    pub fn importance(&self, matrix: &ImportanceMatrix) -> Result<(TensorDict, Coverage), ImportanceError> {
+        let shapes = self.weights.iter().map(|(name, tensor)| (name, tensor.shape()));
+        matrix.vectors(shapes, |name| self.weights.contains(name))
+    }
 }
 
 /// What is lost where the outputs are not those of the model as it is.

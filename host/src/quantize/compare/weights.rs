@@ -13,6 +13,7 @@ use super::streamed::{self, Fault};
 use super::unlike::{Mismatch, Unlike};
 use crate::checkpoint::{Checkpoint, StoredTensor, TensorDict};
 use crate::encoding::{Decoder, QuantizeError, vector_of, vectors_of};
+use crate::quantize::importance::{Coverage, ImportanceError, ImportanceMatrix};
 use crate::quantize::pattern::NamePattern;
 use crate::quantize::plan::Conversion;
 use crate::quantize::recipe::Target;
@@ -137,6 +138,12 @@ impl<'a> Reference<'a> {
         })
     }
 
+    /// The [vectors](ImportanceMatrix::vectors) for the weights that are compared with those of an encoding.
+    pub fn importance(&self, matrix: &ImportanceMatrix) -> Result<(TensorDict, Coverage), ImportanceError> {
+        let shapes = self.weights().map(|(name, stored)| (name, stored.shape()));
+        matrix.vectors(shapes, |name| self.file.require(name).is_ok())
+    }
+
     /// The bytes of all tensors that are compared.
     pub fn bytes(&self) -> u64 {
         self.comparable(self.file).map(|(_, stored)| stored.byte_range().len() as u64).sum()
@@ -216,7 +223,7 @@ impl<'a> Reference<'a> {
 
     /// Compares with what an encoding makes of the [weights](Self::weights), some rows of one at a time.
     ///
-    /// `importance` has [vectors](crate::quantize::importance::ImportanceMatrix::vectors) of weights; the others have none. Weights that have the encoding already are as they were.
+    /// `importance` has [vectors](Self::importance) of weights; the others have none. Weights that have the encoding already are as they were.
     /// Those whose rows are no whole blocks are in [`Comparison::unfit`]. `progress` is told the bytes of each that was compared.
     ///
     /// # Errors

@@ -24,6 +24,11 @@ impl Coverage {
         *self == Self::default()
     }
 
+    /// The weights that have no importance, or none for all their matrices.
+    pub fn without(&self) -> Vec<String> {
+        [&self.missing[..], &self.unseen].concat()
+    }
+
     /// The sentences, without a line for what there is nothing of.
     pub fn sentences(&self) -> Vec<String> {
         let names = |names: &[String]| Quoted(names).to_string();

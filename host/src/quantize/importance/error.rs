@@ -30,6 +30,14 @@ pub enum ImportanceError {
         /// What is wrong with it.
         problem: String,
     },
+    /// What is given for a weight is no importance.
+    #[error("the importance of `{}` {problem}", Brief(.weight))]
+    Means {
+        /// The weight.
+        weight: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// Means of unknown numbers of rows cannot be weighed against others.
     #[error(
         "{}: it does not say how many rows its means are of, and cannot be merged with others; merge what `bitquilt importance` or \
@@ -56,6 +64,12 @@ pub enum ImportanceError {
         /// The columns there.
         other_columns: usize,
     },
+    /// There was nothing to record it on.
+    #[error("there are no inputs to record importance on")]
+    NoInputs,
+    /// A graph has nothing to record it of.
+    #[error("the graph has no weight: no constant that an op multiplies row by row")]
+    NoWeights,
     /// The importance is that of another model.
     #[error(
         "{} has importance for weights such as `{}`, and none for a weight of the model, such as `{}`; record it from this model, or from \

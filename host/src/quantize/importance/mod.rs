@@ -44,8 +44,8 @@ pub use columns::ColumnImportance;
 pub use coverage::Coverage;
 pub use error::ImportanceError;
 
-use crate::checkpoint::Metadata;
 use crate::checkpoint::metadata::Value;
+use crate::checkpoint::{Metadata, TensorDict};
 
 /// The importance of the columns of weights, by the weights' names, and what it was recorded from.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -90,6 +90,28 @@ impl ImportanceMatrix {
             }
         }
         Ok(whole.unwrap_or_default())
+    }
+
+    /// That of mean squares in f32, of each weight a vector, or a matrix with a row for each of its matrices. It is not known how many rows
+    /// they are of.
+    ///
+    /// # Errors
+    /// If a tensor is something else, or a value is negative or not finite.
+    pub fn of_means(means: &TensorDict) -> Result<Self, ImportanceError> {
+        let mut weights = BTreeMap::new();
+        for (weight, means) in means.iter() {
+            let wrong = |problem: String| ImportanceError::Means { weight: weight.to_owned(), problem };
+            let values = means.values::<f32>().ok().filter(|_| matches!(means.shape().len(), 1 | 2));
+            let values = values
+                .ok_or_else(|| wrong(format!("is {}, an f32 vector was expected", means.tensor_type())))?;
+            let values = values.iter().map(|value| f64::from(*value)).collect();
+            let columns = ColumnImportance::new(values, vec![1.0]);
+            weights.insert(
+                weight.to_owned(),
+                columns.map_err(|problem| wrong(problem.replacen("it has", "has", 1)))?,
+            );
+        }
+        Ok(Self { weights, is_uncounted: true, ..Self::default() })
     }
 
     /// Writes it: as llama.cpp's importance matrix if the file's name ends in `.gguf`, otherwise as mean squares. The file is replaced if it
@@ -181,7 +203,7 @@ impl ImportanceMatrix {
                 metadata.insert(key, value);
             }
         };
-        set("file", Some(self.name().into()));
+        set("file", (!self.files.is_empty()).then(|| self.name().into()));
         set("dataset", (!self.datasets.is_empty()).then(|| self.datasets.join(", ").into()));
         set("entries_count", Some(count(self.weights.len() as u64)));
         set("chunks_count", (self.chunks.count > 0).then(|| count(self.chunks.count)));

@@ -1,12 +1,14 @@
 //! A checkpoint made of another: some tensors are converted, one after the other, the rest is carried over.
 
+mod error;
+mod importance;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use bitquilt_plugin_api::{DType, Element, EncodingSpec};
 
-use super::importance::ImportanceMatrix;
 use super::plan::{Conversion, Plan};
 use super::recipe::Target;
 use super::report::Report;
@@ -14,10 +16,12 @@ use super::weight::{FLOATS, is_weight};
 use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointWriter, Format, StoredTensor, TensorDict};
 use crate::encoding::{QuantizeError, QuantizeWarning, Quantized};
 use crate::file;
-use crate::graph::{Graph, GraphError};
+use crate::graph::Graph;
 use crate::registry::Registry;
 use crate::tensor::Tensor;
-use crate::text::Brief;
+
+pub use error::RewriteError;
+pub use importance::PlanImportance;
 
 /// A checkpoint that is to be written from another, whose tensors are all carried over unless they are announced to be others.
 pub struct Rewrite {
@@ -28,48 +32,6 @@ pub struct Rewrite {
     writer: CheckpointWriter,
     converted: BTreeSet<String>,
     split: Option<u64>,
-}
-
-/// Why a checkpoint was not made of another.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RewriteError {
-    /// A file was not read or written.
-    #[error(transparent)]
-    File(#[from] CheckpointError),
-    /// A graph's ops take its tensors as they are, but for weights in some encoding.
-    #[error("{} holds a graph, whose weights can be quantized, and which cannot be made something else", .path.display())]
-    Graph {
-        /// The file.
-        path: PathBuf,
-    },
-    /// What a file says about a graph could not be read.
-    #[error(transparent)]
-    GraphRecord(#[from] GraphError),
-    /// One file of several that are read would be replaced.
-    #[error(
-        "{} is one of the files that make the model; name a file of its own for what is written", .path.display()
-    )]
-    Shard {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file that is read would be replaced.
-    #[error("{} is the file that is read; name another for what is written", .path.display())]
-    Input {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A weight could not be converted.
-    #[error("{}, tensor `{}`: {source}", .path.display(), Brief(.weight))]
-    Weight {
-        /// The file.
-        path: PathBuf,
-        /// The weight.
-        weight: String,
-        /// Why.
-        source: QuantizeError,
-    },
 }
 
 /// What happens while a checkpoint is quantized. Bytes are those of the file that is read.
@@ -212,11 +174,6 @@ impl Rewrite {
         self.writer.metadata_mut().clear();
     }
 
-    /// Has the file say [that and from what](ImportanceMatrix::describe) importance was used.
-    pub fn describe_importance(&mut self, importance: &ImportanceMatrix) {
-        importance.describe(self.writer.metadata_mut());
-    }
-
     /// The bytes of all tensors of the checkpoint that is read.
     pub fn bytes(&self) -> u64 {
         self.file.tensors().map(|(_, stored)| stored.byte_range().len() as u64).sum()
@@ -287,7 +244,7 @@ impl Rewrite {
 
     /// Writes the file with the weights as a plan says. Each is checked before anything is written.
     ///
-    /// `importance` has [vectors](ImportanceMatrix::vectors) for the weights whose errors do not count alike in all columns.
+    /// `importance` has [vectors](Self::use_importance) for the weights whose errors do not count alike in all columns.
     pub fn quantize(
         mut self,
         plan: &Plan,

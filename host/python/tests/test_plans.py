@@ -1,0 +1,273 @@
+"""Encodings that are chosen for models, and importance that is recorded of them."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+import bitquilt as bq
+
+DATA = ROOT / "examples/models/tests/data/llama2c"
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A place with a small language model and a text."""
+    for file in ("model.bin", "tokenizer.bin"):
+        shutil.copy(DATA / file, tmp_path)
+    (tmp_path / "text").write_text("Once upon a time there was a little lamp. " * 9)
+    return tmp_path
+
+
+def branches(session, width=64):
+    """A graph of two products, of which the second counts a hundredth of the first; and inputs."""
+    rng = np.random.default_rng(5)
+    with bq.Graph("branches", {"x": bq.TensorType("f32", ["rows", width])}, session) as graph:
+        (x,) = graph.inputs
+        first, second = (graph.quantize("f32", rng.standard_normal((width, width)).astype(np.float32)) for _ in range(2))
+        graph.output(bq.ops.qmatmul(x, first) + bq.ops.qmatmul(x, second) * np.float32(0.01), "y")
+    return graph, [{"x": rng.standard_normal((3 + rows, width)).astype(np.float32)} for rows in range(2)]
+
+
+def test_a_language_model_is_planned_and_made(place):
+    told = []
+    plan = bq.plan(
+        place / "model.bin", text=place / "text", target_bpw=6, tokens=48, window=24, cache=place / "cache", save=place / "plan.toml",
+        html=place / "plan.html", progress=lambda *step: told.append(step),
+    )  # fmt: skip
+    assert 0.9 * plan.budget < plan.bytes <= plan.budget and (plan.measure, plan.count) == ("kl", 48)
+    assert plan.source == str(place / "text") and plan.loss == min(mix.loss for mix in plan.mixes)
+    assert plan.bytes == sum(weight.choice.bytes for weight in plan.weights)
+    assert all(weight.choice in weight.choices for weight in plan.weights)
+    assert plan.frontier == sorted(plan.frontier) and len(plan.frontier) > 3
+    assert "sensitivity" in str(plan) and plan._repr_html_().startswith("<table>") and str(plan.bytes) in repr(plan)
+    assert (place / "plan.toml").read_text() == plan.recipe and "<!doctype html>" in (place / "plan.html").read_text()
+    stages = ["errors", "sensitivities", "candidates", "refinement"]
+    assert list(dict.fromkeys(stage for stage, _, _ in told)) == stages
+    assert all(0 <= done <= of for _, done, of in told) and told[-1][1] == told[-1][2]
+    # The same again comes from the cache: nothing is measured but what the model answers as it is.
+    again = bq.plan(place / "model.bin", text=place / "text", target_bpw=6, tokens=48, window=24, cache=place / "cache")
+    assert again == plan
+    # Other processes find the same.
+    command = ["plan", place / "model.bin", "--text", place / "text", "--target-bpw", "6", "--tokens", "48", "--window", "24", "--json"]
+    from bitquilt._helper import program
+
+    done = subprocess.run([program(), *command, "--cache", place / "other"], capture_output=True, text=True, check=True)
+    assert f'"loss": {plan.loss}' in done.stdout
+
+
+def test_a_graph_is_planned(session, tmp_path):
+    graph, inputs = branches(session)
+    plan = bq.plan(graph, inputs=inputs, target_size=6700, encodings=["q8_0", "q4_0", "q2_k"], cache=False)
+    names = list(plan.encodings)
+    assert [plan.encodings[name] for name in names] == ["q8_0", "q4_0"] and plan.bytes == 64 * 64 // 32 * (34 + 18)
+    assert (plan.measure, plan.source, plan.count, plan.model) == ("outputs", "arrays", 2, "the graph")
+    # The loss is that of the graph with the weights that the plan has.
+    graph.save(tmp_path / "graph.safetensors")
+    for index, arrays in enumerate(inputs):
+        np.savez(tmp_path / f"{index}.npz", **arrays)
+    saved = bq.plan(tmp_path / "graph.safetensors", inputs=tmp_path, target_bpw=6.5, encodings=["q8_0", "q4_0"])
+    assert list(saved.encodings.values()) == ["q8_0", "q4_0"] and saved.loss == plan.loss
+    recipe = tmp_path / "fixed.toml"
+    recipe.write_text(f'[[rule]]\nweights = "{names[0]}"\nencoding = "q4_0"\n')
+    fixed = bq.plan(graph, inputs=inputs, target_bpw=6.5, encodings=["q8_0", "q4_0"], recipe=recipe, cache=False)
+    assert fixed.encodings[names[0]] == "q4_0" and fixed.weights[0].reason == "a rule of the recipe"
+
+
+class Rounded:
+    """A scale and codes of 11 bits."""
+
+    name, block_len, block_bytes = "my.rounded", 32, 48
+
+    def quantize(self, rows, importance):
+        blocks = rows.reshape(-1, 32).astype(np.float32)
+        scale = np.abs(blocks).max(axis=1, keepdims=True) / np.float32(1023)
+        codes = np.rint(blocks / np.where(scale == 0, 1, scale)).astype(np.int16) + 1024
+        packed = np.zeros((len(blocks), 48), np.uint8)
+        packed[:, :4] = scale.view(np.uint8)
+        bits = np.unpackbits(codes.astype(">u2").view(np.uint8).reshape(-1, 32, 2), axis=2)[:, :, 5:]
+        packed[:, 4:] = np.packbits(bits.reshape(len(blocks), -1), axis=1)
+        return packed
+
+    def dequantize(self, blocks):
+        scale = np.ascontiguousarray(blocks[:, :4]).view(np.float32)
+        bits = np.unpackbits(np.ascontiguousarray(blocks[:, 4:]), axis=1).reshape(-1, 32, 11)
+        codes = bits.astype(np.int32) @ (1 << np.arange(10, -1, -1, dtype=np.int32)) - 1024
+        return (codes.astype(np.float32) * scale).astype(np.float32)
+
+
+def test_encodings_in_python_take_part(session):
+    session.register(Rounded())
+    graph, inputs = branches(session)
+    plan = bq.plan(graph, inputs=inputs, target_size=64 * 64 * 12 // 8 * 2, encodings=["q8_0", "my.rounded"], cache=False, session=session)
+    assert set(plan.encodings.values()) == {"my.rounded"} and plan.loss < 1e-5
+    everything = bq.plan(graph, inputs=inputs, target_bpw=12.5, cache=False, session=session)
+    assert "my.rounded" in {choice.encoding for weight in everything.weights for choice in weight.choices}
+
+
+def test_importance_is_recorded_merged_and_used(place, session):
+    recorded = bq.importance(place / "model.bin", text=place / "text", tokens=48, window=24, save=place / "imatrix.gguf")
+    assert len(recorded) == len(recorded.weights) > 0 and recorded.datasets == [str(place / "text")] and recorded.chunks == (2, 24)
+    first = recorded.weights[0]
+    assert first.rows == 48 and recorded[first.name].shape == (first.columns,) and first.name in recorded
+    assert "largest / mean" in str(recorded) and recorded._repr_html_().startswith("<table>")
+    with pytest.raises(KeyError):
+        recorded["none"]
+    both = bq.importance(merge=[place / "imatrix.gguf", recorded])
+    assert [weight.rows for weight in both.weights] == [96] * len(recorded)
+    assert np.allclose(both[first.name], recorded[first.name], rtol=1e-6)
+    # What was recorded has the same bytes as its file and its arrays.
+    plans = [
+        bq.plan(place / "model.bin", text=place / "text", target_bpw=5, tokens=24, window=24, quick=True, cache=False, importance=given)
+        for given in (recorded, place / "imatrix.gguf", [place / "imatrix.gguf"], {name: recorded[name] for name in recorded})
+    ]
+    assert all(plan.loss == plans[0].loss for plan in plans)
+
+    graph, inputs = branches(session)
+    told = []
+    of_graph = bq.importance(graph, inputs=inputs, progress=lambda *step: told.append(step), session=session)
+    expected = np.mean(np.square(np.concatenate([arrays["x"] for arrays in inputs]), dtype=np.float64), axis=0)
+    assert told == [("sets of inputs", 1, 2), ("sets of inputs", 2, 2)] and len(of_graph) == 2
+    assert all(np.allclose(of_graph[name], expected, rtol=1e-6) for name in of_graph)
+
+
+def test_what_is_recorded_is_said_in_what_is_written(tmp_path):
+    rng = np.random.default_rng(3)
+    values = rng.standard_normal((8, 256)).astype(np.float32)
+    bq.checkpoint.save({"up": values, "down": values}, tmp_path / "model.safetensors")
+    with bq.Graph("up", {"x": bq.TensorType("f32", ["rows", 256])}) as graph:
+        graph.output(bq.ops.qmatmul(graph.inputs[0], graph.quantize("f32", values)))
+    (weight,) = bq.importance(graph, inputs=[{"x": np.ones((2, 256), np.float32)}])
+    means = {"up": np.linspace(0.1, 1, 256, dtype=np.float32)}
+    bq.checkpoint.save(means, tmp_path / "importance.safetensors")
+    outputs = []
+    for given in (means, tmp_path / "importance.safetensors"):
+        with pytest.warns(bq.QuantizeWarning, match="encoded without importance.*`down`"):
+            bq.quantize_file(tmp_path / "model.safetensors", tmp_path / "out.safetensors", "q4_k", importance=given)
+        outputs.append(bq.checkpoint.load(tmp_path / "out.safetensors"))
+    for out in outputs:
+        assert out["up"] == bq.quantize("q4_k", values, means["up"]) and out["down"] == bq.quantize("q4_k", values)
+        assert out.metadata["quantize.imatrix.entries_count"] == 1
+    assert outputs[1].metadata["quantize.imatrix.file"] == str(tmp_path / "importance.safetensors")
+    assert "quantize.imatrix.file" not in outputs[0].metadata and weight
+    with pytest.warns(bq.QuantizeWarning, match="`q8_0` takes no account of importance"):
+        bq.quantize_file(tmp_path / "model.safetensors", tmp_path / "out.safetensors", "q8_0", only="up", importance=means)
+    with pytest.raises(bq.RewriteError, match="is the importance, which would be lost"):
+        bq.quantize_file(
+            tmp_path / "model.safetensors", tmp_path / "importance.safetensors", "q4_k", importance=tmp_path / "importance.safetensors"
+        )
+
+
+def test_a_plan_is_a_recipe(place, tmp_path):
+    bq.checkpoint.save({"up": np.ones((8, 256), np.float32), "down": np.ones((8, 64), np.float32)}, tmp_path / "model.safetensors")
+
+    class Found:
+        recipe = '[[rule]]\nweights = "up"\nencoding = "q4_k"\n'
+
+    report = bq.quantize_file(tmp_path / "model.safetensors", tmp_path / "out.safetensors", recipe=Found())
+    assert {weight.name: weight.after for weight in report.weights} == {"up": "q4_k", "down": "f32"}
+
+
+def test_wrong_arguments_are_sentences(place, session, tmp_path):
+    graph, inputs = branches(session)
+    model, text = place / "model.bin", place / "text"
+    (place / "short").write_text("Once")
+    (place / "none").mkdir()
+    for error, sentence, arguments, options in [
+        (bq.PlanError, "give `target_size`", (model,), {}),
+        (bq.PlanError, "give `target_size`", (model,), {"target_size": 1, "target_bpw": 4}),
+        (bq.PlanError, "`target_size` is 0 bytes", (model,), {"target_size": 0}),
+        (bq.PlanError, "`target_bpw` is 99", (model,), {"target_bpw": 99}),
+        (bq.PlanError, "`target_bpw` is NaN", (model,), {"target_bpw": float("nan")}),
+        (bq.PlanError, "`tokens` is 1; 2 to", (model,), {"target_bpw": 4, "tokens": 1}),
+        (bq.PlanError, "target of 100 bytes is below what is possible", (model,), {"target_size": 100, "tokens": 16, "cache": False}),
+        (bq.PlanError, "list of names", (model,), {"target_bpw": 4, "encodings": "q4_0"}),
+        (bq.PlanError, "is a graph: give `inputs`", (graph,), {"target_bpw": 4}),
+        (bq.PlanError, "is a graph: give `inputs`", (graph,), {"target_bpw": 4, "text": text, "inputs": inputs}),
+        (bq.PlanError, "one set was given", (graph,), {"target_bpw": 4, "inputs": inputs[0]}),
+        (bq.PlanError, "no inputs to measure", (graph,), {"target_bpw": 4, "inputs": [], "cache": False}),
+        (bq.PlanError, "is no graph", (model,), {"target_bpw": 4, "inputs": inputs}),
+        (bq.CompareError, "none", (graph,), {"target_bpw": 4, "inputs": place / "none"}),
+        (bq.ModelError, "the text has 6 tokens, 16 at least .* or a smaller window", (model,), {"target_bpw": 4, "text": place / "short", "tokens": 16}),
+        (bq.UnknownEncodingError, "no encoding `q9`", (model,), {"target_bpw": 4, "encodings": ["q9"], "tokens": 16, "cache": False}),
+        (bq.FileError, "save: .* is what is read", (model,), {"target_bpw": 4, "save": model}),
+        (bq.FileError, "html: .* is what is read", (model,), {"target_bpw": 4, "text": text, "html": text}),
+        (bq.FileError, "save and html are both", (model,), {"target_bpw": 4, "save": place / "x", "html": place / "x"}),
+        (bq.Error, "nowhere", (place / "nowhere",), {"target_bpw": 4}),
+        (bq.RecipeError, "the recipe", (model,), {"target_bpw": 4, "recipe": place / "nowhere"}),
+        (bq.TensorError, "the input `x` is of type `str`", (graph,), {"target_bpw": 4, "inputs": [{"x": "text"}]}),
+        (bq.ImportanceError, "of `up` has -1 at column 0", (model,), {"target_bpw": 4, "importance": {"up": np.float32([-1])}}),
+    ]:
+        with pytest.raises(error, match=sentence):
+            bq.plan(*arguments, **options)
+    for error, sentence, arguments, options in [
+        (bq.ImportanceError, "nothing to record", (), {}),
+        (bq.ImportanceError, "give `text` for a language model", (model,), {}),
+        (bq.ImportanceError, "is a graph", (graph,), {"text": text}),
+        (bq.ImportanceError, "is a language model", (model,), {"inputs": inputs}),
+        (bq.ImportanceError, "`kv` is `f64`", (model,), {"text": text, "kv": "f64"}),
+        (bq.ImportanceError, "`precision` is 'good'", (model,), {"text": text, "precision": "good"}),
+        (bq.ImportanceError, "a list", (), {"merge": place / "x"}),
+        (bq.ImportanceError, "no inputs", (graph,), {"inputs": []}),
+        (bq.FileError, "save: .* is what is read", (model,), {"text": text, "save": text}),
+        (bq.RunError, "the graph has no input `z`", (graph,), {"inputs": [{"z": np.ones((1, 64), np.float32)}]}),
+    ]:
+        with pytest.raises(error, match=sentence):
+            bq.importance(*arguments, **options)
+    assert text.read_text().startswith("Once upon") and not (place / "x").exists()
+
+
+def test_what_progress_raises_comes_back(session):
+    graph, inputs = branches(session)
+
+    def stop(stage, done, of):
+        if stage == "sensitivities":
+            raise LookupError("enough")
+
+    with pytest.raises(LookupError, match="enough"):
+        bq.plan(graph, inputs=inputs, target_bpw=5, cache=False, progress=stop)
+
+
+SEARCH = """
+import sys, numpy as np, bitquilt as bq
+rng = np.random.default_rng(0)
+with bq.Graph("large", {"x": bq.TensorType("f32", ["rows", 512])}) as graph:
+    (value,) = graph.inputs
+    for layer in range(24):
+        value = bq.ops.silu(bq.ops.qmatmul(value, graph.quantize("f32", rng.standard_normal((512, 512)).astype(np.float32) / 20)))
+    graph.output(value)
+inputs = [{"x": rng.standard_normal((768, 512)).astype(np.float32)}]
+def tell(stage, done, of):
+    if stage == STAGE: print(stage, flush=True)
+try:
+    bq.plan(graph, inputs=inputs, target_bpw=4.6, encodings=["q4_0", "q5_0", "q8_0", "q4_k"], cache=sys.argv[1], progress=tell)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+else:
+    print("done", flush=True)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent as on POSIX")
+@pytest.mark.parametrize("stage", ["errors", "sensitivities"])
+def test_an_interrupt_stops_a_search_within_a_second(stage, tmp_path):
+    program = SEARCH.replace("STAGE", repr(stage))
+    with subprocess.Popen([sys.executable, "-c", program, tmp_path], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == f"{stage}\n"
+        time.sleep(0.3)
+        begin = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        lines = iter(process.stdout.readline, "")
+        last = next(line for line in lines if line != f"{stage}\n")
+        took = time.monotonic() - begin
+    assert last == "interrupted\n"
+    assert took < 1.0 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)), took
+    # What was measured is there for the next search.
+    (cache,) = tmp_path.glob("*.figures")
+    assert len(cache.read_text().splitlines()) > 1
