@@ -140,6 +140,28 @@ impl GgufFile {
         self
     }
 
+    /// An importance matrix as llama.cpp writes it, of 7 chunks of 512 rows of the datasets, and of no weight yet.
+    pub fn imatrix<const N: usize>(datasets: [&str; N]) -> Self {
+        let file = Self::default().set("general.type", "imatrix").set("imatrix.datasets", datasets);
+        file.set("imatrix.chunk_count", 7).set("imatrix.chunk_size", 512)
+    }
+
+    /// With the importance of a weight: the sums of the squares of its columns, and how many rows those of each of its matrices are of.
+    pub fn importance(
+        self,
+        weight: &str,
+        dims: impl Into<Vec<u64>>,
+        sums: impl IntoIterator<Item = f32>,
+        counts: &[f32],
+    ) -> Self {
+        let (dims, matrices) = (dims.into(), [1, counts.len() as u64]);
+        self.tensor(GgufTensor::f32(&format!("{weight}.in_sum2"), dims, sums)).tensor(GgufTensor::f32(
+            &format!("{weight}.counts"),
+            matrices,
+            counts.iter().copied(),
+        ))
+    }
+
     /// The file.
     pub fn bytes(&self) -> Vec<u8> {
         let mut file = b"GGUF".to_vec();

@@ -1,4 +1,4 @@
-//! What the integration tests in `tests/` share: their plugins, directories to put them into, and hosts to load them.
+//! What integration tests share: their plugins, directories to put them into, hosts to load them, and places to run the command in.
 
 pub mod allocations;
 pub mod c;
@@ -8,10 +8,12 @@ pub mod gguf;
 pub mod host;
 pub mod patched;
 pub mod random;
+pub mod workplace;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use bitquilt::Tensor;
 use bitquilt::registry::Registry;
 
 /// The library of the fixture `name`, which cargo has built beside the running test.
@@ -99,6 +101,24 @@ pub fn contents(registry: &Registry) -> Vec<String> {
     let ops = registry.ops().map(|it| format!("op {:?} of {}", it.signature(), it.plugin().name));
     let kernels = registry.all_kernels().map(|it| format!("kernel {:?} of {}", it.key(), it.plugin().name));
     plugins.chain(encodings).chain(ops).chain(kernels).collect()
+}
+
+/// Values of both signs and many magnitudes, all of which bf16 and f16 hold.
+pub fn values(count: usize) -> Vec<f32> {
+    (0..count).map(|i| ((i * 37 % 255) as f32 - 127.0) / 64.0).collect()
+}
+
+/// A tensor of [`values`].
+///
+/// # Panics
+/// If no tensor has this shape.
+pub fn weight<const R: usize>(shape: [usize; R]) -> Tensor {
+    Tensor::new(shape, values(shape.iter().product())).expect("there are as many values")
+}
+
+/// A file of the small language model `examples/models/tests/data/llama2c`: `model.bin`, `tokenizer.bin`.
+pub fn llama2c(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/models/tests/data/llama2c").join(name)
 }
 
 /// A number of repetitions: `few`, and `times` as many in the long run, which sets `BITQUILT_LONG_RUN`.

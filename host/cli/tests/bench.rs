@@ -2,29 +2,20 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::process::{Command, Output};
+mod common;
 
-use serde_json::Value;
+use common::workplace;
 
-fn bench(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bitquilt"));
-    command.args(["--no-probe", "bench", "qmatmul", "--n", "48", "--k", "256", "--seconds", "0.01"]);
-    command
-        .args(arguments)
-        .env_remove("BITQUILT_PLUGIN_PATH")
-        .env("XDG_DATA_HOME", env!("CARGO_TARGET_TMPDIR"));
-    command.output().unwrap()
-}
+const BENCH: [&str; 3] = ["--no-probe", "bench", "qmatmul"];
 
-fn succeeds(arguments: &[&str]) -> String {
-    let output = bench(arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
+/// The command on small products.
+fn small<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
+    [&BENCH[..], &["--n", "48", "--k", "256", "--seconds", "0.01"], arguments].concat()
 }
 
 #[test]
 fn there_is_a_row_for_each_combination() {
-    let printed = succeeds(&[
+    let printed = workplace().json(&small(&[
         "--encoding",
         "q4_0,tq1_0,f32",
         "--m",
@@ -33,9 +24,8 @@ fn there_is_a_row_for_each_combination() {
         "1,2",
         "--precision",
         "fast,exact",
-        "--json",
-    ]);
-    let rows: Vec<Value> = serde_json::from_str(&printed).unwrap();
+    ]));
+    let rows = printed.as_array().unwrap();
     let cases: Vec<String> = rows
         .iter()
         .map(|row| {
@@ -53,7 +43,7 @@ fn there_is_a_row_for_each_combination() {
         expected.extend([1, 5].map(|m| format!("f32 exact {m} {threads}")));
     }
     assert_eq!(cases, expected);
-    for row in &rows {
+    for row in rows {
         let number = |name: &str| row[name].as_f64().unwrap();
         assert!(number("min_us") > 0.0 && number("median_us") >= number("min_us"), "{row}");
         for (name, work) in [("gflops", 2.0 * number("m") * 48.0 * 256.0), ("gb_s", number("weight_bytes"))] {
@@ -71,8 +61,10 @@ fn there_is_a_row_for_each_combination() {
 
 #[test]
 fn tables_and_csv_have_the_same_columns() {
-    let table = succeeds(&["--encoding", "q8_0", "--m", "1", "--threads", "1"]);
-    let csv = succeeds(&["--encoding", "q8_0", "--m", "1", "--threads", "1", "--cold-mb", "1", "--csv"]);
+    let here = workplace();
+    let one = small(&["--encoding", "q8_0", "--m", "1", "--threads", "1"]);
+    let (table, csv) =
+        (here.succeeds(&one), here.succeeds(&[&one[..], &["--cold-mb", "1", "--csv"]].concat()));
     let (mut table, mut csv) = (table.lines(), csv.lines());
     let columns: Vec<&str> = csv.next().unwrap().split(',').collect();
     assert_eq!(table.next().unwrap().split_whitespace().collect::<Vec<_>>(), columns);
@@ -83,7 +75,8 @@ fn tables_and_csv_have_the_same_columns() {
 
 #[test]
 fn the_instruction_set_can_be_forced() {
-    let printed = succeeds(&["--encoding", "q4_0", "--m", "2", "--isa", "scalar", "--threads", "1", "--csv"]);
+    let arguments = small(&["--encoding", "q4_0", "--m", "2", "--isa", "scalar", "--threads", "1", "--csv"]);
+    let printed = workplace().succeeds(&arguments);
     assert!(printed.trim_end().ends_with(",scalar"), "{printed}");
 }
 
@@ -92,6 +85,7 @@ const FOREIGN: &str = if cfg!(target_arch = "aarch64") { "avx2" } else { "neon" 
 
 #[test]
 fn what_cannot_be_measured_is_said_in_a_sentence() {
+    let here = workplace();
     for (arguments, code, sentence) in [
         (&["--encoding", "q4_9"][..], 1, "q4_9"),
         (&["--encoding", "q4_0", "--k", "33"][..], 1, "33"),
@@ -109,15 +103,10 @@ fn what_cannot_be_measured_is_said_in_a_sentence() {
         (&["--isa", FOREIGN][..], 2, "this machine does not have the instruction set"),
         (&["--json", "--csv"][..], 2, "cannot be used with"),
     ] {
-        let arguments: Vec<&str> = arguments.to_vec();
-        let output = if arguments.iter().any(|argument| ["--n", "--k", "--seconds"].contains(argument)) {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_bitquilt"));
-            command.args(["--no-probe", "bench", "qmatmul"]).args(&arguments).output().unwrap()
-        } else {
-            bench(&arguments)
-        };
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
-        assert!(said.contains(sentence) && output.stdout.is_empty(), "{arguments:?}: {said}");
+        // What the small products are given may be given once.
+        let is_own = arguments.iter().any(|argument| ["--n", "--k", "--seconds"].contains(argument));
+        let arguments = if is_own { [&BENCH, arguments].concat() } else { small(arguments) };
+        let said = here.refuses(code, &arguments);
+        assert!(said.contains(sentence), "{arguments:?}: {said}");
     }
 }

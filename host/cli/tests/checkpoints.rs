@@ -2,54 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod common;
+
 use std::fs;
-use std::path::PathBuf;
-use std::process::{Command, Output};
 
 use bitquilt::checkpoint::Checkpoint;
 use bitquilt::checkpoint::metadata::{Array, Value};
 use bitquilt_tests::gguf::{GgufFile, GgufTensor, GgufValue, text};
-
-struct Workplace(tempfile::TempDir);
-
-impl Workplace {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn put(&self, name: &str, bytes: &[u8]) {
-        fs::write(self.path(name), bytes).unwrap();
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bitquilt"));
-        command.current_dir(self.0.path()).args(arguments);
-        command.env_remove("BITQUILT_PLUGIN_PATH").env("XDG_DATA_HOME", self.0.path());
-        command.output().unwrap()
-    }
-
-    fn succeeds(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// What is said on standard error, on one line.
-    fn fails(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
-        let text = String::from_utf8(output.stderr).unwrap();
-        text.split_whitespace().filter(|word| !["×", "│"].contains(word)).collect::<Vec<_>>().join(" ")
-    }
-
-    fn json(&self, name: &str) -> serde_json::Value {
-        serde_json::from_str(&self.succeeds(&["inspect", name, "--json"])).unwrap()
-    }
-}
+use bitquilt_tests::workplace::Workplace;
+use common::workplace;
 
 /// The bytes of a matrix [2, 256].
 fn matrix() -> Vec<u8> {
@@ -64,15 +25,15 @@ fn file(name: &str) -> GgufFile {
 
 #[test]
 fn types_that_nobody_knows_are_listed_and_carried_over() {
-    let here = Workplace::new();
+    let here = workplace();
     let new: Vec<u8> = (1..=64).collect();
-    here.put("in.gguf", &file("w").tensor(GgufTensor::new("new", [32], 137, &new[..])).bytes());
+    here.write("in.gguf", file("w").tensor(GgufTensor::new("new", [32], 137, &new[..])).bytes());
     let shown = here.succeeds(&["inspect", "in.gguf"]);
     assert!(shown.contains("ggml.137") && shown.contains("64 bytes  new\n"), "{shown}");
     here.succeeds(&["quantize", "in.gguf", "out", "-e", "q4_k"]);
     here.succeeds(&["dequantize", "out", "back"]);
     for name in ["in.gguf", "out", "back"] {
-        let json = here.json(name);
+        let json = here.json(&["inspect", name]);
         let tensor = &json["tensors"][0];
         assert_eq!(tensor["element"], "ggml.137", "{name}");
         assert_eq!((&tensor["opaque"], &tensor["shape"]), (&true.into(), &serde_json::json!([32])));
@@ -85,10 +46,10 @@ fn types_that_nobody_knows_are_listed_and_carried_over() {
 
 #[test]
 fn a_float_of_8_bits_beside_a_weight_is_carried_over() {
-    let here = Workplace::new();
+    let here = workplace();
     let header = r#"{"w":{"dtype":"F32","shape":[2,256],"data_offsets":[0,2048]},"scale":{"dtype":"F8_E4M3","shape":[4],"data_offsets":[2048,2052]},"other":{"dtype":"F8_E8M0","shape":[1],"data_offsets":[2052,2053]}}"#;
     let length = (header.len() as u64).to_le_bytes();
-    here.put("in", &[&length[..], header.as_bytes(), &matrix(), b"\x38\x40\x48\xff", b"\x7f"].concat());
+    here.write("in", [&length[..], header.as_bytes(), &matrix(), b"\x38\x40\x48\xff", b"\x7f"].concat());
     here.succeeds(&["quantize", "in", "out", "-e", "q4_k", "--only", "w"]);
     let shown = here.succeeds(&["inspect", "out"]);
     for line in ["F8_E8M0: 1 tensors, 1 bytes", "f8_e4m3: 1 tensors, 4 bytes", "q4_k: 1 tensors, 288 bytes"] {
@@ -101,7 +62,7 @@ fn a_float_of_8_bits_beside_a_weight_is_carried_over() {
 
 #[test]
 fn metadata_keeps_its_types_and_arrays() {
-    let here = Workplace::new();
+    let here = workplace();
     let tokens: Vec<u8> = (0..100).flat_map(|index| text(format!("token \u{1b}[31m {index}"))).collect();
     let file = file("w")
         .set("llama.block_count", 30u32)
@@ -114,7 +75,7 @@ fn metadata_keeps_its_types_and_arrays() {
         .set("tokenizer.ggml.tokens", GgufValue::array(8, 100, tokens))
         .set("tokenizer.ggml.token_type", GgufValue::array(4, 2, [1u32, 3].map(u32::to_le_bytes).concat()))
         .set("mixed", GgufValue::array(8, 2, [text(b"\x80"), text("a")].concat()));
-    here.put("in.gguf", &file.bytes());
+    here.write("in.gguf", file.bytes());
     here.succeeds(&["quantize", "in.gguf", "out", "-e", "q8_0"]);
     for name in ["in.gguf", "out"] {
         let shown = here.succeeds(&["inspect", name]);
@@ -130,7 +91,7 @@ fn metadata_keeps_its_types_and_arrays() {
         ] {
             assert!(shown.contains(line), "{line:?} in {shown}");
         }
-        let metadata = &here.json(name)["metadata"];
+        let metadata = &here.json(&["inspect", name])["metadata"];
         assert_eq!(
             *metadata,
             serde_json::json!({
@@ -164,14 +125,14 @@ fn metadata_keeps_its_types_and_arrays() {
 
 #[test]
 fn a_model_in_several_files_is_quantized_whole() {
-    let here = Workplace::new();
+    let here = workplace();
     let names = ["set-00001-of-00002.gguf", "set-00002-of-00002.gguf"];
     for (index, name) in names.into_iter().enumerate() {
         let file = file(&format!("blk.{index}.w"))
             .set("split.no", GgufValue::new(2, (index as u16).to_le_bytes()))
             .set("split.count", GgufValue::new(2, 2u16.to_le_bytes()))
             .set("split.tensors.count", GgufValue::new(5, 2i32.to_le_bytes()));
-        here.put(name, &file.bytes());
+        here.write(name, file.bytes());
     }
     let said = here.succeeds(&["quantize", names[1], "out", "-e", "q4_k"]);
     assert!(said.starts_with("out: of 2 tensors 2 are q4_k\n"), "{said}");
@@ -181,9 +142,9 @@ fn a_model_in_several_files_is_quantized_whole() {
         shown.contains("GGUF version 3, 2 files") && shown.contains("blk.1.w  (set-00002-of-00002.gguf)"),
         "{shown}"
     );
-    assert_eq!(here.json(names[0])["tensors"][1]["file"], names[1]);
+    assert_eq!(here.json(&["inspect", names[0]])["tensors"][1]["file"], names[1]);
     // One of the files is not written over, from whichever the model is opened.
-    let before = fs::read(here.path(names[1])).unwrap();
+    let before = here.read(names[1]);
     // Under a name that does not end in .gguf the file is the same.
     fs::create_dir(here.path("other")).unwrap();
     #[cfg(unix)]
@@ -193,7 +154,7 @@ fn a_model_in_several_files_is_quantized_whole() {
         here.fails(&["quantize", names[0], "other/link", "-e", "q4_k"]),
         "other/link is one of the files that make the model; name a file of its own for what is written"
     );
-    assert_eq!(fs::read(here.path(names[1])).unwrap(), before);
+    assert_eq!(here.read(names[1]), before);
 
     fs::remove_file(here.path(names[1])).unwrap();
     let said = "set-00002-of-00002.gguf is not there, which set-00001-of-00002.gguf belongs with: 2 files make the model; put all of \
@@ -205,14 +166,14 @@ fn a_model_in_several_files_is_quantized_whole() {
 
 #[test]
 fn what_is_listed_of_many_tensors_is_written_as_it_is_made() {
-    let here = Workplace::new();
+    let here = workplace();
     let count = 20_000;
     let tensors: Vec<String> = (0..count)
         .map(|index| format!(r#""layer.{index}":{{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}"#))
         .collect();
     let header = format!("{{{}}}", tensors.join(","));
-    here.put("in", &[&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat());
-    assert_eq!(here.json("in")["tensors"].as_array().unwrap().len(), count);
+    here.write("in", [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat());
+    assert_eq!(here.json(&["inspect", "in"])["tensors"].as_array().unwrap().len(), count);
     assert_eq!(here.succeeds(&["inspect", "in"]).lines().count(), count + 2);
 }
 
@@ -220,10 +181,10 @@ fn what_is_listed_of_many_tensors_is_written_as_it_is_made() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_file_that_is_larger_than_the_machine_is_inspected() {
-    let here = Workplace::new();
+    let here = workplace();
     let header = r#"{"w":{"dtype":"F32","shape":[25000000000],"data_offsets":[0,100000000000]}}"#;
     let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat();
-    here.put("large.safetensors", &bytes);
+    here.write("large.safetensors", &bytes);
     let file = fs::File::options().write(true).open(here.path("large.safetensors")).unwrap();
     if file.set_len(bytes.len() as u64 + 100_000_000_000).is_err() {
         eprintln!("skipped: the file system has no files of 100 GB");
@@ -243,7 +204,7 @@ fn sparse_model(here: &Workplace, name: &str, count: usize, bytes: usize) -> Opt
         )
     };
     let header = format!("{{{}}}", (0..count).map(tensor).collect::<Vec<_>>().join(","));
-    here.put(name, &[&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat());
+    here.write(name, [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat());
     let file = fs::File::options().write(true).open(here.path(name)).unwrap();
     file.set_len((8 + header.len() + count * bytes) as u64).ok()
 }
@@ -270,7 +231,7 @@ fn most_memory(child: &mut std::process::Child) -> u64 {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_model_of_1_gb_is_quantized_in_150_mb() {
-    let here = Workplace::new();
+    let here = workplace();
     if sparse_model(&here, "model.safetensors", 16, 1 << 26).is_none() {
         eprintln!("skipped: the file system has no files of 1 GB");
         return;
@@ -279,9 +240,8 @@ fn a_model_of_1_gb_is_quantized_in_150_mb() {
         &["quantize", "model.safetensors", "out.gguf", "-e", "q4_0"][..],
         &["convert", "out.gguf", "out.safetensors", "--split", "100M"],
     ] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bitquilt"));
-        command.current_dir(here.path(".")).args(arguments).stdout(std::process::Stdio::null());
-        let most = most_memory(&mut command.spawn().unwrap());
+        let mut child = here.command(arguments).stdout(std::process::Stdio::null()).spawn().unwrap();
+        let most = most_memory(&mut child);
         assert!(most < 150_000_000, "{arguments:?}: {most} bytes");
     }
 }

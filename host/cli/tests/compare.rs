@@ -2,77 +2,23 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+mod common;
 
-use bitquilt::checkpoint::{self, npy};
-use bitquilt::registry::Registry;
-use bitquilt::{DType, Graph, InferenceSession, Tensor, TensorDict, TensorType, dim};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use bitquilt::checkpoint::npy;
+use bitquilt::{DType, Graph, Tensor, TensorType, dim};
 use bitquilt_models::model::DecoderModel;
+use bitquilt_tests::llama2c;
+use bitquilt_tests::workplace::{Workplace, said};
+use common::workplace;
 use serde_json::{Value, json};
 
-struct Workplace {
-    directory: tempfile::TempDir,
-    session: InferenceSession,
-}
-
-impl Workplace {
-    fn new() -> Self {
-        let session = InferenceSession::builder().threads(1).build().unwrap();
-        Self { directory: tempfile::tempdir().unwrap(), session }
-    }
-
-    fn registry(&self) -> &Registry {
-        self.session.registry()
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    fn save(&self, name: &str, tensors: &[(&str, Tensor)]) {
-        let dict: TensorDict = tensors.iter().map(|(name, tensor)| (*name, tensor.clone())).collect();
-        checkpoint::save(&dict, self.path(name)).unwrap();
-    }
-
-    /// A small language model with a tokenizer.
-    fn model(&self) -> DecoderModel {
-        let path =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/models/tests/data/llama2c/model.bin");
-        DecoderModel::open(&path, None, self.registry()).unwrap()
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bitquilt"));
-        command.current_dir(self.directory.path()).args(arguments);
-        command.env_remove("BITQUILT_PLUGIN_PATH").env("XDG_DATA_HOME", self.directory.path());
-        command.output().unwrap()
-    }
-
-    fn succeeds(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", said(&output));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn json(&self, arguments: &[&str]) -> Value {
-        serde_json::from_str(&self.succeeds(&[arguments, &["--json"]].concat())).unwrap()
-    }
-
-    /// What the command says as it fails, on one line; nothing was printed.
-    fn fails(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", said(&output));
-        assert!(output.stdout.is_empty(), "{arguments:?}");
-        said(&output)
-    }
-}
-
-/// Standard error on one line.
-fn said(output: &Output) -> String {
-    let text = String::from_utf8_lossy(&output.stderr);
-    text.split_whitespace().filter(|word| !["×", "│"].contains(word)).collect::<Vec<_>>().join(" ")
+/// A small language model with a tokenizer.
+fn model(here: &Workplace) -> DecoderModel {
+    DecoderModel::open(&llama2c("model.bin"), None, here.registry()).unwrap()
 }
 
 fn noise(shape: [usize; 2]) -> Tensor {
@@ -86,10 +32,10 @@ fn keys(json: &Value) -> Vec<&str> {
 
 #[test]
 fn two_checkpoints_have_a_row_for_each_weight_and_a_total() {
-    let here = Workplace::new();
+    let here = workplace();
     let exact = Tensor::full([4], 0.5f32);
-    here.save("a", &[("norm", exact.clone()), ("w", Tensor::new([2, 1], [3f32, 4.0]).unwrap())]);
-    here.save("b", &[("norm", exact), ("w", Tensor::new([2, 1], [3f32, 2.5]).unwrap())]);
+    here.save("a", [("norm", exact.clone()), ("w", Tensor::new([2, 1], [3f32, 4.0]).unwrap())]);
+    here.save("b", [("norm", exact), ("w", Tensor::new([2, 1], [3f32, 2.5]).unwrap())]);
     let printed = here.json(&["compare", "a", "b"]);
     let figures = (0.3, 10.0 * (25.0f64 / 2.25).log10(), 19.0 / (25.0f64 * 15.25).sqrt());
     let near = |found: &Value, expected: f64| (found.as_f64().unwrap() - expected).abs() < 1e-12;
@@ -125,10 +71,10 @@ fn two_checkpoints_have_a_row_for_each_weight_and_a_total() {
 
 #[test]
 fn encodings_are_compared_beside_each_other_and_with_what_quantize_makes() {
-    let here = Workplace::new();
+    let here = workplace();
     here.save(
         "in",
-        &[("wide", noise([3, 512])), ("narrow", noise([2, 32])), ("norm", Tensor::full([32], 1f32))],
+        [("wide", noise([3, 512])), ("narrow", noise([2, 32])), ("norm", Tensor::full([32], 1f32))],
     );
     let several = here.json(&["compare", "in", "--encodings", "q8_0,q4_k"]);
     let encodings: Vec<&Value> =
@@ -158,7 +104,7 @@ fn encodings_are_compared_beside_each_other_and_with_what_quantize_makes() {
 
     // Importance makes other blocks, which `quantize` makes, too.
     let vector = |len: usize| Tensor::new([len], (1..=len).map(|i| i as f32).collect::<Vec<_>>()).unwrap();
-    here.save("importance", &[("wide", vector(512)), ("narrow", vector(32))]);
+    here.save("importance", [("wide", vector(512)), ("narrow", vector(32))]);
     let weighted = here.json(&["compare", "in", "--encodings", "q4_0", "--importance", "importance"]);
     here.succeeds(&["quantize", "in", "weighted", "--encoding", "q4_0", "--importance", "importance"]);
     assert_eq!(row(&weighted, "wide"), row(&here.json(&["compare", "in", "weighted"]), "wide"));
@@ -167,9 +113,9 @@ fn encodings_are_compared_beside_each_other_and_with_what_quantize_makes() {
 
 #[test]
 fn what_is_not_shared_is_said_after_what_is() {
-    let here = Workplace::new();
-    here.save("a", &[("same", noise([2, 32])), ("layer.0.up", noise([2, 32]))]);
-    here.save("b", &[("same", noise([2, 32])), ("layer.0.down", noise([2, 32]))]);
+    let here = workplace();
+    here.save("a", [("same", noise([2, 32])), ("layer.0.up", noise([2, 32]))]);
+    here.save("b", [("same", noise([2, 32])), ("layer.0.down", noise([2, 32]))]);
     let output = here.run(&["compare", "a", "b", "--json"]);
     assert_eq!(output.status.code(), Some(1));
     let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -178,7 +124,7 @@ fn what_is_not_shared_is_said_after_what_is() {
         said(&output),
         "a and b have not the same weights: b lacks `layer.0.up`; a lacks `layer.0.down` (is it `layer.0.up` there?)"
     );
-    here.save("c", &[("other", noise([2, 32]))]);
+    here.save("c", [("other", noise([2, 32]))]);
     assert_eq!(
         here.fails(&["compare", "c", "a"]),
         "c and a have not the same weights: a lacks `other`; c lacks `layer.0.up`, `same`"
@@ -187,10 +133,10 @@ fn what_is_not_shared_is_said_after_what_is() {
 
 #[test]
 fn predictions_of_models_are_compared_on_a_text() {
-    let here = Workplace::new();
-    let model = here.model();
+    let here = workplace();
+    let model = model(&here);
     model.save(&here.path("a")).unwrap();
-    fs::write(here.path("text"), "Once upon a time there was a little cat. ".repeat(4)).unwrap();
+    here.write("text", "Once upon a time there was a little cat. ".repeat(4));
     let text = ["--text", "text", "--window", "16"];
     let same = here.json(&[&["compare", "a", "a"], &text[..]].concat());
     assert_eq!(keys(&same), ["kl", "perplexity", "top1", "total", "weights"]);
@@ -217,10 +163,10 @@ fn predictions_of_models_are_compared_on_a_text() {
 
 #[test]
 fn outputs_of_graphs_are_compared_on_sets_of_inputs() {
-    let here = Workplace::new();
+    let here = workplace();
     let weight = noise([5, 64]);
     let save = |name: &str, encoding: &str| {
-        let mut graph = Graph::new(here.session.registry(), []).unwrap();
+        let mut graph = Graph::new(here.registry(), []).unwrap();
         let x = graph.add_input("x", TensorType::f32([dim("rows"), dim(64)])).unwrap();
         let ids = graph.add_input("ids", TensorType::dense(DType::I64, [dim("ids")])).unwrap();
         let weight = graph.quantize(encoding, &weight).unwrap();
@@ -296,16 +242,16 @@ fn outputs_of_graphs_are_compared_on_sets_of_inputs() {
 
 #[test]
 fn wrong_input_is_a_sentence() {
-    let here = Workplace::new();
-    let model = here.model();
+    let here = workplace();
+    let model = model(&here);
     model.save(&here.path("model")).unwrap();
-    here.save("a", &[("w", noise([2, 32]))]);
-    fs::write(here.path("empty"), "").unwrap();
-    fs::write(here.path("short"), "Once upon a time").unwrap();
-    fs::write(here.path("bytes"), b"\xff\xfe").unwrap();
+    here.save("a", [("w", noise([2, 32]))]);
+    here.write("empty", "");
+    here.write("short", "Once upon a time");
+    here.write("bytes", b"\xff\xfe");
     fs::create_dir(here.path("inputs")).unwrap();
-    fs::write(here.path("broken.npz"), "PK").unwrap();
-    let mut graph = Graph::new(here.session.registry(), []).unwrap();
+    here.write("broken.npz", "PK");
+    let mut graph = Graph::new(here.registry(), []).unwrap();
     let x = graph.add_input("x", TensorType::f32([1, 32])).unwrap();
     let encoded = graph.quantize("q8_0", &noise([2, 32])).unwrap();
     graph.qmatmul(x, encoded).unwrap();
@@ -313,7 +259,7 @@ fn wrong_input_is_a_sentence() {
     let doubled = graph.add(x, x).unwrap();
     graph.output_named("y", doubled).unwrap();
     graph.save(here.path("seeing")).unwrap();
-    let mut plain = Graph::new(here.session.registry(), [TensorType::f32([1])]).unwrap();
+    let mut plain = Graph::new(here.registry(), [TensorType::f32([1])]).unwrap();
     plain.output(plain.input(0)).unwrap();
     plain.save(here.path("plain")).unwrap();
 
@@ -366,8 +312,7 @@ fn wrong_input_is_a_sentence() {
         &["a", "a", "--text", "short", "--inputs", "inputs"],
         &["a", "a", "--only", "["],
     ] {
-        let output = here.run(&[&["compare"], arguments].concat());
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", said(&output));
+        here.refuses(2, &[&["compare"], arguments].concat());
     }
 }
 
@@ -379,20 +324,15 @@ fn an_archive_of_numpy_is_a_set_of_inputs() {
         eprintln!("skipped: {python} has no numpy; name one that has in BITQUILT_PYTHON");
         return;
     }
-    let here = Workplace::new();
-    let mut graph = Graph::new(here.session.registry(), []).unwrap();
-    let x = graph.add_input("x", TensorType::f32([dim("rows"), dim(32)])).unwrap();
-    let weight = graph.quantize("q8_0", &noise([2, 32])).unwrap();
-    let y = graph.qmatmul(x, weight).unwrap();
-    graph.output_named("y", y).unwrap();
-    graph.save(here.path("graph")).unwrap();
+    let here = workplace();
+    here.save_product("graph", ["x", "y"], "q8_0", &noise([2, 32]));
     fs::create_dir(here.path("inputs")).unwrap();
     let script = "import numpy as np\n\
         x = np.arange(96, dtype=np.float32).reshape(3, 32)\n\
         np.savez('inputs/a.npz', x=x)\n\
         np.savez_compressed('inputs/b.npz', x=x[:1])\n\
         np.savez('inputs/other.npz', z=x)\n";
-    let made = Command::new(&python).current_dir(here.directory.path()).args(["-c", script]).status();
+    let made = Command::new(&python).current_dir(here.path("")).args(["-c", script]).status();
     assert!(made.unwrap().success());
     for set in ["inputs/a.npz", "inputs/b.npz"] {
         let found = here.json(&["compare", "graph", "--encodings", "q4_0", "--inputs", set]);
@@ -412,8 +352,8 @@ fn page(path: &Path) -> Value {
 
 #[test]
 fn a_page_has_what_is_printed() {
-    let here = Workplace::new();
-    here.save("in", &[("blk.0.up.weight", noise([3, 512])), ("norm", Tensor::full([32], 1f32))]);
+    let here = workplace();
+    here.save("in", [("blk.0.up.weight", noise([3, 512])), ("norm", Tensor::full([32], 1f32))]);
     let printed = here.json(&["compare", "in", "--encodings", "q8_0,q4_0", "--html", "page.html"]);
     let shown = page(&here.path("page.html"));
     assert_eq!((&shown["a"], &shown["b"]), (&json!("in"), &Value::Null));
@@ -437,7 +377,7 @@ fn a_page_has_what_is_printed() {
     assert_eq!((&plain["total"], &plain["weights"][0]["histograms"]), (&printed["total"], &Value::Null));
 
     // The table is printed all the same; an older page is replaced; so it is if the two are not alike, which is said.
-    here.save("other", &[("blk.0.up.weight", noise([3, 512])), ("more", noise([1, 2]))]);
+    here.save("other", [("blk.0.up.weight", noise([3, 512])), ("more", noise([1, 2]))]);
     let output = here.run(&["compare", "in", "other", "--html", "page.html"]);
     assert!(String::from_utf8(output.stdout.clone()).unwrap().contains("all 1"), "{}", said(&output));
     assert!(said(&output).contains("other lacks `norm`"), "{}", said(&output));
@@ -447,12 +387,12 @@ fn a_page_has_what_is_printed() {
 
 #[test]
 fn a_page_takes_the_place_of_nothing_that_is_read() {
-    let here = Workplace::new();
+    let here = workplace();
     for name in ["a", "b"] {
-        here.save(name, &[("w", noise([2, 32]))]);
+        here.save(name, [("w", noise([2, 32]))]);
     }
-    here.save("importance", &[("w", Tensor::full([32], 1f32))]);
-    fs::write(here.path("text"), "Once upon a time").unwrap();
+    here.save("importance", [("w", Tensor::full([32], 1f32))]);
+    here.write("text", "Once upon a time");
     fs::create_dir_all(here.path("sets/first")).unwrap();
     npy::write(&Tensor::full([2], 1f32), here.path("sets/first/x.npy")).unwrap();
     let encodings = ["compare", "a", "--encodings", "q4_0", "--html"];
@@ -465,10 +405,10 @@ fn a_page_takes_the_place_of_nothing_that_is_read() {
         (&["compare", "a", "b", "--text", "text", "--html"], "text"),
         (&["compare", "a", "b", "--inputs", "sets", "--html"], "sets/first/x.npy"),
     ] {
-        let before = fs::read(here.path(page)).unwrap();
+        let before = here.read(page);
         let said = here.fails(&[arguments, &[page]].concat());
         assert!(said.contains(&format!("--html: {page} is what is read, {lost}")), "{said}");
-        assert_eq!(fs::read(here.path(page)).unwrap(), before);
+        assert_eq!(here.read(page), before);
     }
     assert!(here.fails(&[&encodings[..], &["sets"]].concat()).contains("sets is a directory"));
     assert!(here.fails(&[&encodings[..], &["none/page.html"]].concat()).contains("none/page.html"));

@@ -1,65 +1,32 @@
-//! The command on saved graphs and their arrays, and what it says of wrong ones.
+//! The command on saved graphs, their weights and their arrays, and what it says of wrong ones.
 
 #![allow(clippy::unwrap_used)]
 
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+mod common;
+
+use std::fs;
+use std::process::Stdio;
 
 use bitquilt::checkpoint::npy;
-use bitquilt::{Graph, InferenceSession, Tensor, TensorType, dim};
-
-fn command(directory: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bitquilt"));
-    command
-        .current_dir(directory)
-        .args(arguments)
-        .env_remove("BITQUILT_PLUGIN_PATH")
-        .env("XDG_DATA_HOME", directory);
-    command.output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).unwrap()
-}
-
-/// What it prints where it succeeds.
-fn succeeds(directory: &Path, arguments: &[&str]) -> String {
-    let output = command(directory, arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
-    text(&output.stdout).to_owned()
-}
-
-/// What it says where it fails; nothing is printed then.
-fn fails(directory: &Path, arguments: &[&str]) -> String {
-    let output = command(directory, arguments);
-    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", text(&output.stdout));
-    assert_eq!(text(&output.stdout), "");
-    // miette breaks lines and indents.
-    text(&output.stderr).split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ")
-}
+use bitquilt::{Graph, Tensor, TensorType, dim};
+use bitquilt_tests::workplace::{Workplace, said};
+use bitquilt_tests::{values, weight};
+use common::workplace;
 
 /// A directory with a graph `y = qmatmul(x, w)` and an `x` for it.
-fn directory() -> tempfile::TempDir {
-    let directory = tempfile::tempdir().unwrap();
-    let session = InferenceSession::builder().threads(1).build().unwrap();
-    let mut graph = Graph::new(session.registry(), []).unwrap();
-    let x = graph.add_input("x", TensorType::f32([dim("rows"), dim(32)])).unwrap();
-    let weight = graph.quantize("q4_0", &Tensor::full([3, 32], 0.25f32)).unwrap();
-    let y = graph.qmatmul(x, weight).unwrap();
-    graph.output_named("y", y).unwrap();
-    graph.save(directory.path().join("graph.safetensors")).unwrap();
-    npy::write(&Tensor::full([2, 32], 0.5f32), directory.path().join("x.npy")).unwrap();
-    directory
+fn workplace_with_graph() -> Workplace {
+    let here = workplace();
+    here.save_product("graph.safetensors", ["x", "y"], "q4_0", &Tensor::full([3, 32], 0.25f32));
+    npy::write(&Tensor::full([2, 32], 0.5f32), here.path("x.npy")).unwrap();
+    here
 }
 
 #[test]
 fn a_saved_graph_is_inspected_explained_and_run() {
-    let directory = directory();
-    let path = directory.path();
-    let printed = succeeds(path, &["inspect", "graph.safetensors"]);
+    let here = workplace_with_graph();
+    let printed = here.succeeds(&["inspect", "graph.safetensors"]);
     assert!(printed.contains("q4_0") && !printed.contains("bitquilt.graph"), "{printed}");
-    let json = succeeds(path, &["inspect", "graph.safetensors", "--json"]);
-    let json = serde_json::from_str::<serde_json::Value>(&json).unwrap();
+    let json = here.json(&["inspect", "graph.safetensors"]);
     let graph = &json["graph"];
     let (input, node, output) = (&graph["inputs"][0], &graph["nodes"][0], &graph["outputs"][0]);
     for line in [
@@ -69,32 +36,30 @@ fn a_saved_graph_is_inspected_explained_and_run() {
     ] {
         assert!(printed.contains(&line), "{line}: {printed}");
     }
-    let plan = succeeds(path, &["explain", "graph.safetensors"]);
+    let plan = here.succeeds(&["explain", "graph.safetensors"]);
     assert!(plan.contains("qmatmul"), "{plan}");
 
     let run = ["run", "graph.safetensors", "--input", "x=x.npy", "--threads", "2"];
-    let brief = succeeds(path, &run);
+    let brief = here.succeeds(&run);
     assert!(brief.starts_with("y: f32 [2, 3] [4.0"), "{brief}");
-    assert_eq!(succeeds(path, &[&run[..], &["--output", "y=y.npy"]].concat()), "");
+    assert_eq!(here.succeeds(&[&run[..], &["--output", "y=y.npy"]].concat()), "");
     let profiled =
-        succeeds(path, &[&run[..], &["--profile", "--repeat", "3", "--trace", "trace.json"]].concat());
+        here.succeeds(&[&run[..], &["--profile", "--repeat", "3", "--trace", "trace.json"]].concat());
     assert!(profiled.contains("\nop ") && profiled.contains("qmatmul"), "{profiled}");
     assert!(profiled.contains("\n3 runs of "), "{profiled}");
-    let trace = std::fs::read(path.join("trace.json")).unwrap();
-    let trace: serde_json::Value = serde_json::from_slice(&trace).unwrap();
+    let trace: serde_json::Value = serde_json::from_slice(&here.read("trace.json")).unwrap();
     let events = trace["traceEvents"].as_array().unwrap();
     assert_eq!(events.iter().filter(|event| event["cat"] == "qmatmul").count(), 3);
-    let y = npy::read(path.join("y.npy")).unwrap();
+    let y = npy::read(here.path("y.npy")).unwrap();
     assert_eq!(y.shape(), [2, 3]);
     assert!(y.values::<f32>().unwrap().iter().all(|y| (y - 4.0).abs() < 0.05));
 }
 
 #[test]
 fn what_is_wrong_is_said_in_a_sentence() {
-    let directory = directory();
-    let path = directory.path();
-    npy::write(&Tensor::full([2, 31], 0.5f32), path.join("short.npy")).unwrap();
-    std::fs::write(path.join("text.npy"), "no array").unwrap();
+    let here = workplace_with_graph();
+    npy::write(&Tensor::full([2, 31], 0.5f32), here.path("short.npy")).unwrap();
+    here.write("text.npy", "no array");
     for (arguments, sentence) in [
         (&["run", "graph.safetensors"][..], "the input `x` was given 0 times; give each input once"),
         (
@@ -110,50 +75,42 @@ fn what_is_wrong_is_said_in_a_sentence() {
         (&["explain", "x.npy"], "x.npy"),
         (&["inspect", "x.npy"], "x.npy"),
     ] {
-        let said = fails(path, arguments);
+        let said = here.fails(arguments);
         assert!(said.contains(sentence), "{arguments:?}: {said}");
-        assert!(!said.contains("panicked"), "{said}");
     }
-    let session = InferenceSession::builder().threads(1).build().unwrap();
-    let mut graph = Graph::new(session.registry(), [TensorType::f32([2, 32])]).unwrap();
+    let mut graph = Graph::new(here.registry(), [TensorType::f32([2, 32])]).unwrap();
     let ids = graph.constant(&Tensor::new([1], [9i64]).unwrap()).unwrap();
     let rows = graph.gather(graph.input(0), ids, 0).unwrap();
     graph.output(rows).unwrap();
-    graph.save(path.join("gather.safetensors")).unwrap();
+    graph.save(here.path("gather.safetensors")).unwrap();
     assert_eq!(
-        fails(path, &["run", "gather.safetensors", "--input", "input0=x.npy"]),
-        "× node `gather.0` (gather): index 0 is 9, and axis 0 of `x` has 2; expected 0 or more, and less than that",
+        here.fails(&["run", "gather.safetensors", "--input", "input0=x.npy"]),
+        "node `gather.0` (gather): index 0 is 9, and axis 0 of `x` has 2; expected 0 or more, and less than that",
         "said once"
     );
-    let said = command(path, &["run", &format!("{}none", "long/".repeat(40))]).stderr;
-    assert!(text(&said).contains("long/none: No such file or directory"), "on one line: {}", text(&said));
-    assert!(!path.join("z.npy").exists());
+    let raw = here.run(&["run", &format!("{}none", "long/".repeat(40))]).stderr;
+    let raw = String::from_utf8(raw).unwrap();
+    assert!(raw.contains("long/none: No such file or directory"), "on one line: {raw}");
     for arguments in [&["run"][..], &["run", "graph.safetensors", "--input", "x"], &["nothing"]] {
-        assert_eq!(command(path, arguments).status.code(), Some(2), "{arguments:?}");
+        here.refuses(2, arguments);
     }
 }
 
 #[test]
 fn a_reader_that_stops_is_no_failure() {
-    let directory = directory();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bitquilt"));
-    let mut child = command
-        .current_dir(directory.path())
-        .args(["plugin", "list"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let here = workplace_with_graph();
+    let mut command = here.command(&["plugin", "list"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // Closed before the command has anything to print: loading plugins comes first.
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
-    assert_eq!(text(&output.stderr), "");
+    assert_eq!(said(&output), "");
 }
 
 #[test]
 #[cfg(target_os = "linux")]
 fn an_output_that_takes_nothing_is_a_failure_in_a_sentence() {
-    let directory = directory();
+    let here = workplace_with_graph();
     let run = ["run", "graph.safetensors", "--input", "x=x.npy"];
     for arguments in [
         &["inspect", "graph.safetensors"][..],
@@ -163,11 +120,10 @@ fn an_output_that_takes_nothing_is_a_failure_in_a_sentence() {
         &["plugin", "list"],
         &["plugin", "paths"],
     ] {
-        let full = || Stdio::from(std::fs::File::options().write(true).open("/dev/full").unwrap());
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bitquilt"));
-        command.current_dir(directory.path()).args(arguments).env("XDG_DATA_HOME", directory.path());
+        let full = || Stdio::from(fs::File::options().write(true).open("/dev/full").unwrap());
+        let mut command = here.command(arguments);
         let output = command.stdout(full()).output().unwrap();
-        let said = text(&output.stderr);
+        let said = said(&output);
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
         assert!(said.contains("standard output: No space left on device"), "{arguments:?}: {said}");
         assert_eq!(command.stderr(full()).status().unwrap().code(), Some(1), "{arguments:?}");
@@ -178,16 +134,13 @@ fn an_output_that_takes_nothing_is_a_failure_in_a_sentence() {
 #[cfg(target_os = "linux")]
 fn names_that_are_no_text_are_shown() {
     use std::os::unix::ffi::OsStrExt;
-    let directory = directory();
+    let here = workplace_with_graph();
     let name = std::ffi::OsStr::from_bytes(b"n\xff.safetensors");
-    let mut tensors = bitquilt::TensorDict::new();
-    tensors.insert(format!("red \u{1b}[31m\n{}", "x".repeat(1000)), Tensor::full([1], 1f32));
-    bitquilt::checkpoint::save(&tensors, directory.path().join(name)).unwrap();
+    here.save("text", [(format!("red \u{1b}[31m\n{}", "x".repeat(1000)), Tensor::full([1], 1f32))]);
+    fs::rename(here.path("text"), here.path("").join(name)).unwrap();
     let inspect = |json: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bitquilt"));
-        let output =
-            command.current_dir(directory.path()).arg("inspect").arg(name).args(json).output().unwrap();
-        assert!(output.status.success(), "{}", text(&output.stderr));
+        let output = here.command(&["inspect"]).arg(name).args(json).output().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
         output.stdout
     };
     let json: serde_json::Value = serde_json::from_slice(&inspect(&["--json"])).unwrap();
@@ -199,16 +152,76 @@ fn names_that_are_no_text_are_shown() {
 
 #[test]
 fn weights_stay_compact_where_it_is_asked_for() {
-    let directory = tempfile::tempdir().unwrap();
-    let session = InferenceSession::builder().build().unwrap();
-    let mut graph = Graph::new(session.registry(), []).unwrap();
-    let x = graph.add_input("x", TensorType::f32([dim("rows"), dim(256)])).unwrap();
-    let weight = graph.quantize("tq1_0", &Tensor::full([3, 256], 0.5f32)).unwrap();
-    let y = graph.qmatmul(x, weight).unwrap();
-    graph.output_named("y", y).unwrap();
-    graph.save(directory.path().join("graph.safetensors")).unwrap();
-    let explain =
-        |more: &[&str]| succeeds(directory.path(), &[&["explain", "graph.safetensors"], more].concat());
+    let here = workplace();
+    here.save_product("graph.safetensors", ["x", "y"], "tq1_0", &Tensor::full([3, 256], 0.5f32));
+    let explain = |more: &[&str]| here.succeeds(&[&["explain", "graph.safetensors"], more].concat());
     assert!(explain(&[]).contains("spread from "));
     assert!(!explain(&["--prepare", "compact"]).contains("spread from "));
+}
+
+#[test]
+fn a_graph_is_not_taken_apart() {
+    let here = workplace();
+    let mut graph = Graph::new(here.registry(), []).unwrap();
+    let weight = graph.quantize("q4_0", &weight([2, 32])).unwrap();
+    let rows = graph.dequantize(weight).unwrap();
+    graph.output(rows).unwrap();
+    graph.save(here.path("graph")).unwrap();
+    for arguments in [&["convert", "graph", "out"][..], &["dequantize", "graph", "out"]] {
+        assert!(here.fails(arguments).starts_with("graph holds a graph"), "{arguments:?}");
+    }
+    // What `dequantize` takes is not to become something else.
+    assert!(here.fails(&["quantize", "graph", "out", "-e", "q8_0"]).starts_with("graph has no weights"));
+}
+
+#[test]
+fn weights_of_a_graph_are_encoded() {
+    let here = workplace();
+    let registry = here.registry();
+    let encode =
+        |name: &str, shape| registry.require_encoding(name).unwrap().quantize(&weight(shape)).unwrap().tensor;
+    let (up, down) = (encode("f32", [64, 64]), encode("q8_0", [32, 64]));
+    let build = |up: &Tensor, down: &Tensor| {
+        let mut graph = Graph::new(here.registry(), []).unwrap();
+        let x = graph.add_input("x", TensorType::f32([dim("rows"), dim(64)])).unwrap();
+        let scale = graph.constant_named("scale", &weight([1, 64])).unwrap();
+        let x = graph.mul(x, scale).unwrap();
+        let up = graph.constant_named("up", up).unwrap();
+        let down = graph.constant(down).unwrap();
+        let tied = graph.constant_named("up", &graph.constant_tensor(up).unwrap().clone()).unwrap();
+        let x = graph.qmatmul(x, up).unwrap();
+        let x = graph.qmatmul(x, tied).unwrap();
+        let x = graph.qmatmul(x, down).unwrap();
+        graph.output(x).unwrap();
+        graph
+    };
+    build(&up, &down).save(here.path("graph")).unwrap();
+
+    here.succeeds(&["quantize", "graph", "out", "-e", "up=q4_0"]);
+    let expected = build(&encode("q4_0", [64, 64]), &down);
+    let run = |graph: &Graph| {
+        let x = Tensor::new([3, 64], values(3 * 64)).unwrap();
+        here.session().load(graph).unwrap().execute([("x", &x)]).unwrap().tensor("output0").unwrap().clone()
+    };
+    let found = Graph::load(here.path("out"), here.registry()).unwrap();
+    assert_eq!(run(&found), run(&expected));
+    let names = |graph: &Graph| -> Vec<(String, String)> {
+        graph.weights().into_iter().map(|(name, tensor)| (name, tensor.element().to_string())).collect()
+    };
+    let named = |up: &str, down: &str| {
+        [("up", up), ("constant.2", down)].map(|(name, encoding)| (name.to_owned(), encoding.to_owned()))
+    };
+    assert_eq!(names(&found), named("q4_0", "q8_0"));
+
+    // f32, f16 and bf16 are encodings in a graph; what is encoded stays unless it is asked for.
+    let stays = here.fails(&["quantize", "out", "again", "-e", "up=q5_0"]);
+    assert!(stays.contains("`up` is `q4_0` already"), "{stays}");
+    here.succeeds(&["quantize", "out", "again", "-e", "*=f16", "-e", "up=f32"]);
+    let again = Graph::load(here.path("again"), here.registry()).unwrap();
+    assert_eq!(names(&again), named("f32", "f16"));
+    run(&again);
+    here.succeeds(&["quantize", "again", "last", "-e", "q8_0"]);
+    assert_eq!(names(&Graph::load(here.path("last"), here.registry()).unwrap()), named("q8_0", "q8_0"));
+    let none = here.fails(&["quantize", "graph", "none", "-e", "scale=q4_0"]);
+    assert!(none.contains("its glob matches none"), "{none}");
 }

@@ -3,87 +3,36 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![cfg(unix)]
 
-use std::collections::BTreeMap;
+mod common;
+
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::Command;
 
-use bitquilt::checkpoint::{self, npy};
-use bitquilt::{Graph, InferenceSession, Tensor, TensorDict, TensorType, dim};
+use bitquilt::Tensor;
+use bitquilt::checkpoint::npy;
+use bitquilt_tests::workplace::{Workplace, said};
+use common::workplace;
 
 /// A directory with a graph `y = qmatmul(x, w)`, an `x` for it, a checkpoint, a pipe, and a link to the graph.
-struct Workplace(tempfile::TempDir);
+fn workplace_with_graph() -> Workplace {
+    let here = workplace();
+    save_graph(&here, "graph", ["x", "y"]);
+    npy::write(&Tensor::full([2, 32], 0.5f32), here.path("x.npy")).unwrap();
+    here.save("weights", [("w", Tensor::full([2, 32], 0.5f32))]);
+    symlink("graph", here.path("link")).unwrap();
+    let made = Command::new("mkfifo").arg(here.path("pipe")).status().unwrap();
+    assert!(made.success());
+    here
+}
 
-impl Workplace {
-    fn new() -> Self {
-        let this = Self(tempfile::tempdir().unwrap());
-        this.graph("graph", "x", "y");
-        npy::write(&Tensor::full([2, 32], 0.5f32), this.path("x.npy")).unwrap();
-        let weights = TensorDict::from_iter([("w", Tensor::full([2, 32], 0.5f32))]);
-        checkpoint::save(&weights, this.path("weights")).unwrap();
-        symlink("graph", this.path("link")).unwrap();
-        let made = Command::new("mkfifo").arg(this.path("pipe")).status().unwrap();
-        assert!(made.success());
-        this
-    }
-
-    fn graph(&self, file: &str, input: &str, output: &str) {
-        let session = InferenceSession::builder().threads(1).build().unwrap();
-        let mut graph = Graph::new(session.registry(), []).unwrap();
-        let x = graph.add_input(input, TensorType::f32([dim("rows"), dim(32)])).unwrap();
-        let weight = graph.quantize("q4_0", &Tensor::full([3, 32], 0.25f32)).unwrap();
-        let y = graph.node("qmatmul", [x, weight]).named(format!("{output}.node")).value().unwrap();
-        graph.output_named(output, y).unwrap();
-        graph.save(self.path(file)).unwrap();
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bitquilt"));
-        command.current_dir(self.0.path()).args(arguments).args(["--threads", "1"]);
-        command.env_remove("BITQUILT_PLUGIN_PATH").env("XDG_DATA_HOME", self.0.path());
-        command.output().unwrap()
-    }
-
-    fn succeeds(&self, arguments: &[&str]) -> Vec<u8> {
-        let output = self.run(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        output.stdout
-    }
-
-    /// What the command says on one line as it ends with `code`; everything is as it was.
-    fn says(&self, code: i32, arguments: &[&str]) -> String {
-        let before = self.files();
-        let output = self.run(arguments);
-        let text = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(code), "{text}");
-        assert_eq!(String::from_utf8(output.stdout).unwrap(), "", "{text}");
-        assert_eq!(self.files(), before, "{text}");
-        assert!(text.len() < 10_000 && !text.contains("panicked"), "{text}");
-        text.split_whitespace().filter(|word| !["×", "│"].contains(word)).collect::<Vec<_>>().join(" ")
-    }
-
-    /// What there is by name: a file's bytes, a link's target, or nothing.
-    fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
-        let entries = fs::read_dir(self.0.path()).unwrap().map(|entry| entry.unwrap());
-        let contents = |entry: &fs::DirEntry| match entry.file_type().unwrap() {
-            kind if kind.is_file() => fs::read(entry.path()).unwrap(),
-            kind if kind.is_symlink() => {
-                fs::read_link(entry.path()).unwrap().into_os_string().into_encoded_bytes()
-            }
-            _ => Vec::new(),
-        };
-        entries.map(|entry| (entry.path(), contents(&entry))).collect()
-    }
+fn save_graph(here: &Workplace, name: &str, ends: [&str; 2]) {
+    here.save_product(name, ends, "q4_0", &Tensor::full([3, 32], 0.25f32));
 }
 
 #[test]
 fn what_is_no_file_or_would_be_lost_is_a_sentence() {
-    let here = Workplace::new();
+    let here = workplace_with_graph();
     let run = ["run", "graph", "--input", "x=x.npy"];
     for (arguments, sentence) in [
         (&["run", "graph", "--input", "x=pipe"][..], "pipe is a pipe; a regular file was expected"),
@@ -155,13 +104,13 @@ fn what_is_no_file_or_would_be_lost_is_a_sentence() {
             "--cold-mb 100 takes 91023 graphs with a weight [1, 32], at most 4096 are made; choose larger weights, or less",
         ),
     ] {
-        assert_eq!(here.says(1, arguments), sentence, "{arguments:?}");
+        assert_eq!(here.fails(arguments), sentence, "{arguments:?}");
     }
 }
 
 #[test]
 fn what_is_no_argument_is_a_sentence() {
-    let here = Workplace::new();
+    let here = workplace_with_graph();
     let glob = format!("{{{}}}", vec!["layer.weight"; 8000].join(","));
     for (arguments, sentence) in [
         (&["run", "graph", "--input", "x="][..], "write NAME=FILE.npy"),
@@ -174,29 +123,28 @@ fn what_is_no_argument_is_a_sentence() {
         (&["quantize", "weights", "out", "-e", "q4_0", "--only", &glob], "more characters)"),
         (&["quantize", "weights", "out", "-e", "q4_0", "--only", "\u{1b}[a"], r"\u{1b}[a"),
     ] {
-        let said = here.says(2, arguments);
+        let said = here.refuses(2, arguments);
         assert!(said.contains(sentence) && !said.contains('\u{1b}'), "{arguments:?}: {said}");
     }
 }
 
 #[test]
 fn long_and_wild_names_are_shown_in_brief() {
-    let here = Workplace::new();
+    let here = workplace_with_graph();
     let name = format!("\u{1b}[31m\n{}", "n".repeat(1 << 17));
-    here.graph("wild", &name, &name);
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    save_graph(&here, "wild", [&name, &name]);
     for arguments in [&["explain", "wild"][..], &["explain", "wild", "--bind", "rows=3"]] {
-        let plan = text(here.succeeds(arguments));
+        let plan = here.succeeds(arguments);
         assert!(plan.len() < 5000 && plan.contains(r"\u{1b}[31m\nnnn") && !plan.contains('\u{1b}'), "{plan}");
     }
-    let said = here.says(1, &["run", "wild"]);
+    let said = here.fails(&["run", "wild"]);
     assert!(said.contains("nnn") && !said.contains('\u{1b}'), "{said}");
-    let said = here.says(1, &["run", "graph", "--input", "x=x.npy", "--output", "\u{1b}[31m=y.npy"]);
+    let said = here.fails(&["run", "graph", "--input", "x=x.npy", "--output", "\u{1b}[31m=y.npy"]);
     assert_eq!(said, r"the graph has no output `\u{1b}[31m`; it has `y`");
 
     let wild = format!("\u{1b}[31m{}", "y".repeat(1000));
-    here.graph("wilder", "x", &wild);
-    let printed = text(here.succeeds(&["run", "wilder", "--input", "x=x.npy", "--profile"]));
+    save_graph(&here, "wilder", ["x", &wild]);
+    let printed = here.succeeds(&["run", "wilder", "--input", "x=x.npy", "--profile"]);
     assert!(
         printed.starts_with(r"\u{1b}[31myyy") && printed.contains("… (1005 characters): f32"),
         "{printed}"
@@ -205,16 +153,20 @@ fn long_and_wild_names_are_shown_in_brief() {
 
 #[test]
 fn an_output_goes_where_its_link_leads() {
-    let here = Workplace::new();
-    let run = |output: &str| {
-        here.succeeds(&["run", "graph", "--input", "x=x.npy", "--output", &format!("y={output}")])
+    let here = workplace_with_graph();
+    let prints = |arguments: &[&str]| {
+        let output = here.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", said(&output));
+        output.stdout
     };
+    let run =
+        |output: &str| prints(&["run", "graph", "--input", "x=x.npy", "--output", &format!("y={output}")]);
     assert!(run("y.npy").is_empty());
-    let expected = fs::read(here.path("y.npy")).unwrap();
+    let expected = here.read("y.npy");
 
     symlink("later.npy", here.path("dangling")).unwrap();
     assert!(run("dangling").is_empty());
-    assert_eq!(fs::read(here.path("later.npy")).unwrap(), expected);
+    assert_eq!(here.read("later.npy"), expected);
 
     // What `/dev/stdout` is on Linux, in a folder where nothing can come to harm.
     if cfg!(target_os = "linux") {
@@ -224,11 +176,11 @@ fn an_output_goes_where_its_link_leads() {
     }
     if cfg!(target_os = "linux") {
         here.succeeds(&["quantize", "weights", "out", "-e", "q4_0"]);
-        let piped = here.succeeds(&["quantize", "weights", "stdout", "-e", "q4_0"]);
-        assert_eq!(piped, fs::read(here.path("out")).unwrap(), "and no word more");
+        let piped = prints(&["quantize", "weights", "stdout", "-e", "q4_0"]);
+        assert_eq!(piped, here.read("out"), "and no word more");
     }
     // An input's own file may take the output.
     fs::copy(here.path("x.npy"), here.path("state.npy")).unwrap();
     here.succeeds(&["run", "graph", "--input", "x=state.npy", "--output", "y=state.npy"]);
-    assert_eq!(fs::read(here.path("state.npy")).unwrap(), expected);
+    assert_eq!(here.read("state.npy"), expected);
 }

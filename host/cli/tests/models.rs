@@ -2,10 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::fs;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+mod common;
+
+use std::path::Path;
 
 use bitquilt::checkpoint::Checkpoint;
 use bitquilt::declared::{Declaration, DeclaredEncoding};
@@ -15,52 +14,24 @@ use bitquilt_models::blocks::decoder::Options;
 use bitquilt_models::model::DecoderModel;
 use bitquilt_models::perplexity::{Ranking, windows};
 use bitquilt_models::tokenizer::Tokenizer;
+use bitquilt_tests::llama2c;
+use bitquilt_tests::workplace::{Workplace, said};
+use common::workplace;
 use serde_json::Value;
 
 const TEXT: &str = "Once upon a time there was a little cat. ";
 
-struct Workplace {
-    directory: tempfile::TempDir,
+/// A directory with a model, and a text.
+fn workplace_with_model() -> Workplace {
+    let here = workplace();
+    model().save(&here.path("model")).unwrap();
+    here.write("text", TEXT.repeat(4));
+    here
 }
 
-impl Workplace {
-    /// A directory with a model, and a text.
-    fn new() -> Self {
-        let here = Self { directory: tempfile::tempdir().unwrap() };
-        model().save(&here.path("model")).unwrap();
-        fs::write(here.path("text"), TEXT.repeat(4)).unwrap();
-        here
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    fn run(&self, arguments: &[&str], input: &str) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bitquilt"));
-        command.current_dir(self.directory.path()).args(arguments);
-        command.env_remove("BITQUILT_PLUGIN_PATH").env("XDG_DATA_HOME", self.directory.path());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        // What fails reads nothing.
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        child.wait_with_output().unwrap()
-    }
-
-    fn succeeds(&self, arguments: &[&str], input: &str) -> String {
-        let output = self.run(arguments, input);
-        assert!(output.status.success(), "{arguments:?}: {}", said(&output));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn json(&self, arguments: &[&str]) -> Vec<Value> {
-        serde_json::from_str(&self.succeeds(&[arguments, &["--json"]].concat(), "")).unwrap()
-    }
-}
-
-fn said(output: &Output) -> String {
-    let text = String::from_utf8_lossy(&output.stderr);
-    text.split_whitespace().filter(|word| !["×", "│"].contains(word)).collect::<Vec<_>>().join(" ")
+/// The rows that the command prints as it succeeds.
+fn rows(here: &Workplace, arguments: &[&str]) -> Vec<Value> {
+    here.json(arguments).as_array().unwrap().clone()
 }
 
 fn session() -> InferenceSession {
@@ -69,14 +40,12 @@ fn session() -> InferenceSession {
 
 /// A small language model with a tokenizer, without a chat template.
 fn model() -> DecoderModel {
-    let path =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/models/tests/data/llama2c/model.bin");
-    DecoderModel::open(&path, None, session().registry()).unwrap()
+    DecoderModel::open(&llama2c("model.bin"), None, session().registry()).unwrap()
 }
 
 #[test]
 fn perplexities_are_those_of_the_library() {
-    let here = Workplace::new();
+    let here = workplace_with_model();
     let arguments = [
         "perplexity",
         "model",
@@ -89,7 +58,7 @@ fn perplexities_are_those_of_the_library() {
         "--encoding",
         "q4_0",
     ];
-    let rows = here.json(&arguments);
+    let rows = rows(&here, &arguments);
     let names: Vec<&Value> = rows.iter().map(|row| &row["recipe"]).collect();
     assert_eq!(names, ["f32", "as the file has it", "q8_0", "q4_0"]);
 
@@ -107,56 +76,64 @@ fn perplexities_are_those_of_the_library() {
     assert_eq!((&rows[0]["kl"], &rows[0]["top1"]), (&0.0.into(), &1.0.into()));
     assert!(rows[3]["kl"].as_f64() > rows[2]["kl"].as_f64(), "{rows:?}");
 
-    let table = here.succeeds(&arguments, "");
+    let table = here.succeeds(&arguments);
     assert_eq!(table.lines().count(), 6, "{table}");
     assert!(table.lines().last().unwrap().ends_with(" tokens in windows of 16"), "{table}");
 }
 
 #[test]
 fn a_line_is_continued_and_the_same_seed_says_the_same() {
-    let here = Workplace::new();
+    let here = workplace_with_model();
     let chat = ["chat", "model", "-n", "8", "--context", "48"];
-    let alone = here.succeeds(&[&chat[..], &["--prompt", "Once upon"]].concat(), "");
+    let alone = here.succeeds(&[&chat[..], &["--prompt", "Once upon"]].concat());
     assert!(alone.starts_with("Once upon") && alone.ends_with('\n'), "{alone:?}");
-    let lines = here.succeeds(&chat, "Once upon\n\n  \nOnce upon\r\na time");
+    let lines = here.succeeds_on("Once upon\n\n  \nOnce upon\r\na time", &chat);
     let first: String = lines.chars().take(alone.chars().count()).collect();
     assert_eq!(first, alone, "{lines:?}");
     assert!(lines.contains("a time"), "{lines:?}");
     // The most likely tokens, whatever was said before.
     let greedy = [&chat[..], &["--greedy"]].concat();
-    let twice = here.succeeds(&greedy, "Once upon\nOnce upon\n");
+    let twice = here.succeeds_on("Once upon\nOnce upon\n", &greedy);
     let (left, right) = twice.split_at(twice.len() / 2);
     assert_eq!(left, right);
-    assert_eq!(here.succeeds(&chat, ""), "");
+    assert_eq!(here.succeeds(&chat), "");
 }
 
 #[test]
 fn a_model_with_a_template_is_told_what_was_said_before() {
-    let here = Workplace::new();
+    let here = workplace_with_model();
     let mut model = model();
     let template = "{{ bos_token }}{% for m in messages %}[{{ m.role }}: {{ m.content }}]{% endfor %}";
     model.vocabulary.as_mut().unwrap().chat_template = Some(template.to_owned());
     model.save(&here.path("chat")).unwrap();
     let arguments = ["chat", "chat", "-n", "3", "--greedy", "--system", "s", "--context", "64"];
-    let first = here.succeeds(&arguments, "a\n");
-    let both = here.succeeds(&arguments, "a\nb\n");
+    let first = here.succeeds_on("a\n", &arguments);
+    let both = here.succeeds_on("a\nb\n", &arguments);
     let second = both.strip_prefix(&first).unwrap();
     // The second turn is the answer to the text of the whole conversation.
     let answer = first.strip_suffix('\n').unwrap();
     let whole = format!("[system: s][user: a][assistant: {answer}][user: b]");
-    let raw = here.succeeds(
-        &["chat", "chat", "--raw", "-n", "3", "--greedy", "--prompt", &whole, "--context", "64"],
-        "",
-    );
+    let raw = here.succeeds(&[
+        "chat",
+        "chat",
+        "--raw",
+        "-n",
+        "3",
+        "--greedy",
+        "--prompt",
+        &whole,
+        "--context",
+        "64",
+    ]);
     let continued = raw.strip_prefix(&whole).unwrap();
     assert_eq!(continued.strip_prefix(' ').unwrap_or(continued), second);
 }
 
 #[test]
 fn a_model_is_timed_for_each_number_of_threads() {
-    let here = Workplace::new();
+    let here = workplace_with_model();
     let arguments = ["bench", "model", "model", "-p", "8", "-n", "4", "-r", "3", "--threads", "1,2"];
-    let rows = here.json(&arguments);
+    let rows = rows(&here, &arguments);
     let threads: Vec<&Value> = rows.iter().map(|row| &row["threads"]).collect();
     assert_eq!(threads, [1, 2]);
     for row in &rows {
@@ -169,7 +146,7 @@ fn a_model_is_timed_for_each_number_of_threads() {
         }
         assert!(number("load_s") > 0.0 && number("weight_bytes") > 1000.0, "{row}");
     }
-    let csv = here.succeeds(&[&arguments[..], &["--csv"]].concat(), "");
+    let csv = here.succeeds(&[&arguments[..], &["--csv"]].concat());
     let columns: Vec<usize> = csv.lines().map(|line| line.split(',').count()).collect();
     assert_eq!(columns, [13, 13, 13], "{csv}");
 }
@@ -177,7 +154,7 @@ fn a_model_is_timed_for_each_number_of_threads() {
 /// A model whose weights have an encoding that it carries the declaration of runs where nobody else has that.
 #[test]
 fn a_model_runs_with_the_encodings_that_it_declares() {
-    let here = Workplace::new();
+    let here = workplace_with_model();
     let declaration = "name = \"my.int4\"\nblock_len = 32\nblock_bytes = 18\ncodes = { at = 2, bits = 4 }\noffset = 8\nscale = { at = 0, dtype = \"f16\" }\n";
     let declaration = Declaration::parse(declaration).unwrap();
     let session =
@@ -191,21 +168,20 @@ fn a_model_runs_with_the_encodings_that_it_declares() {
     assert!(
         Checkpoint::open(here.path("declared")).unwrap().tensors().any(|(_, it)| it.encoding().is_some())
     );
-    let rows = here.json(&["perplexity", "declared", "--text", "text", "--window", "16"]);
+    let rows = rows(&here, &["perplexity", "declared", "--text", "text", "--window", "16"]);
     assert!(rows[1]["perplexity"].as_f64().unwrap().is_finite());
-    let losses: Value =
-        serde_json::from_str(&here.succeeds(&["compare", "model", "declared", "--json"], "")).unwrap();
+    let losses = here.json(&["compare", "model", "declared"]);
     assert!(losses["weights"].as_array().unwrap().iter().any(|row| row["encoding"] == "my.int4"));
 }
 
 #[test]
 fn wrong_input_is_a_sentence() {
-    let here = Workplace::new();
+    let here = workplace_with_model();
     let mut untold = model();
     untold.vocabulary = None;
     untold.save(&here.path("untold")).unwrap();
-    fs::write(here.path("empty"), "").unwrap();
-    fs::write(here.path("none"), "nothing").unwrap();
+    here.write("empty", "");
+    here.write("none", "nothing");
     for (arguments, sentence) in [
         (&["perplexity", "nowhere", "--text", "text"][..], "cannot read nowhere: "),
         (&["perplexity", "none", "--text", "text"], "none is neither a "),
@@ -215,15 +191,16 @@ fn wrong_input_is_a_sentence() {
         (&["perplexity", "untold", "--text", "text"], "untold: the model has no tokenizer; give --tokenizer"),
         (&["chat", "untold"], "untold: the model has no tokenizer; give --tokenizer"),
         (&["chat", "model", "--system", "x"], "model: the model has no chat template; --system needs one"),
-        (&["chat", "model", "--context", "3", "--prompt", TEXT], "more than the context of 3"),
         (&["bench", "model", "none"], "none is neither a "),
     ] {
-        let output = here.run(arguments, "");
-        let found = said(&output);
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {found}");
+        let found = here.fails(arguments);
         assert!(found.contains(sentence), "{arguments:?}: {found}");
     }
-    let long = here.run(&["chat", "model"], &"a".repeat((1 << 20) + 1));
+    // What is printed by then is the prompt.
+    let output = here.run(&["chat", "model", "--context", "3", "--prompt", TEXT]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("more than the context of 3"), "{}", said(&output));
+    let long = here.run_on(&"a".repeat((1 << 20) + 1), &["chat", "model"]);
     assert!(said(&long).contains("standard input: a line has more than 1048576 bytes"), "{}", said(&long));
     for arguments in [
         &["chat", "model", "--greedy", "--seed", "1"][..],
@@ -232,7 +209,7 @@ fn wrong_input_is_a_sentence() {
         &["perplexity", "model"],
         &["bench", "model"],
     ] {
-        assert_eq!(here.run(arguments, "").status.code(), Some(2), "{arguments:?}");
+        here.refuses(2, arguments);
     }
 }
 
@@ -246,19 +223,16 @@ fn smollm2_answers_and_is_compared() {
         );
         return;
     }
-    let (here, path) = (Workplace::new(), path.to_str().unwrap());
-    let answer = here.succeeds(
-        &["chat", path, "--raw", "--prompt", "The capital of France is", "--greedy", "-n", "6"],
-        "",
-    );
+    let (here, path) = (workplace_with_model(), path.to_str().unwrap());
+    let prompt = ["--prompt", "The capital of France is"];
+    let answer = here.succeeds(&[&["chat", path, "--raw", "--greedy", "-n", "6"], &prompt[..]].concat());
     assert!(answer.starts_with("The capital of France is Paris."), "{answer}");
     let text =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/models/tests/data/smollm2_text.txt");
     let text = text.to_str().unwrap();
     let arguments =
         ["compare", path, "--encodings", "q4_0", "--only", "blk.0.*", "--text", text, "--window", "32"];
-    let losses = here.succeeds(&[&arguments[..], &["--tokens", "32", "--json"]].concat(), "");
-    let losses: Value = serde_json::from_str(&losses).unwrap();
+    let losses = here.json(&[&arguments[..], &["--tokens", "32"]].concat());
     let mean = losses["kl"]["mean"].as_f64().unwrap();
     assert!(mean > 0.0 && mean < 1.0, "{losses}");
 }

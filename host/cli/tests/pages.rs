@@ -6,21 +6,20 @@
 #[path = "../../page/tests/chromium/mod.rs"]
 #[expect(dead_code, reason = "the tests of pages do more")]
 mod chromium;
+mod common;
 
-use std::process::Command;
-
-use bitquilt::{Tensor, TensorDict, checkpoint};
+use bitquilt::Tensor;
 use chromium::{Browser, View};
-use serde_json::Value;
+use common::workplace;
 
 #[test]
 fn a_page_shows_what_was_compared() {
     let Some(mut browser) = Browser::start() else { return };
-    let directory = tempfile::tempdir().unwrap();
+    let here = workplace();
     let noise = |seed: usize| {
         (0..8 * 64).map(move |i| (((i + seed) * 7919 % 4093) as f32 - 2046.0) / 1024.0).collect::<Vec<_>>()
     };
-    let named = |name: &str, seed| (name.to_owned(), Tensor::new([8, 64], noise(seed)).unwrap());
+    let named = |(seed, name): (usize, &str)| (name.to_owned(), Tensor::new([8, 64], noise(seed)).unwrap());
     let hostile = "model.layers.1.</script><img src=x>.weight";
     let names = [
         "model.layers.0.self_attn.q_proj.weight",
@@ -28,19 +27,11 @@ fn a_page_shows_what_was_compared() {
         hostile,
         "lm_head.weight",
     ];
-    let weights: TensorDict = names.iter().enumerate().map(|(index, name)| named(name, index)).collect();
-    checkpoint::save(&weights, directory.path().join("in.safetensors")).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_bitquilt"))
-        .current_dir(directory.path())
-        .env_remove("BITQUILT_PLUGIN_PATH")
-        .env("XDG_DATA_HOME", directory.path())
-        .args(["compare", "in.safetensors", "--encodings", "q4_0,q8_0", "--json", "--html", "page.html"])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
+    here.save("in.safetensors", names.into_iter().enumerate().map(named));
+    let printed =
+        here.json(&["compare", "in.safetensors", "--encodings", "q4_0,q8_0", "--html", "page.html"]);
 
-    browser.show(&directory.path().join("page.html"), View { width: 360, dark: false });
+    browser.show(&here.path("page.html"), View { width: 360, dark: false });
     assert_eq!(browser.text("h1"), "in.safetensors in 2 encodings");
     assert_eq!(browser.texts(".heat tbody th"), ["0", "1"]);
     assert_eq!(browser.texts(".rest .cell .name"), ["lm_head.weight"]);

@@ -2,76 +2,40 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod common;
+
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
+use bitquilt::Tensor;
 use bitquilt::checkpoint::npy;
-use bitquilt::{Graph, InferenceSession, Tensor, TensorType, dim};
-use serde_json::Value;
+use bitquilt_tests::llama2c;
+use bitquilt_tests::workplace::Workplace;
+use common::workplace;
 
-struct Workplace(tempfile::TempDir);
-
-impl Workplace {
-    /// A place with a small language model and a text.
-    fn new() -> Self {
-        let place = Self(tempfile::tempdir().unwrap());
-        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/models/tests/data/llama2c");
-        for file in ["model.bin", "tokenizer.bin"] {
-            fs::copy(data.join(file), place.path(file)).unwrap();
-        }
-        fs::write(place.path("text"), "Once upon a time there was a little lamp. ".repeat(9)).unwrap();
-        place
+/// A directory with a small language model and a text.
+fn workplace_with_model() -> Workplace {
+    let here = workplace();
+    for file in ["model.bin", "tokenizer.bin"] {
+        fs::copy(llama2c(file), here.path(file)).unwrap();
     }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bitquilt"));
-        command.current_dir(self.0.path()).args(arguments);
-        command.env_remove("BITQUILT_PLUGIN_PATH").env("XDG_DATA_HOME", self.0.path());
-        command.env("XDG_CACHE_HOME", self.path("cache")).output().unwrap()
-    }
-
-    fn succeeds(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", said(&output));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn json(&self, arguments: &[&str]) -> Value {
-        serde_json::from_str(&self.succeeds(&[arguments, &["--json"]].concat())).unwrap()
-    }
-
-    /// A saved graph of one product, and an input for it.
-    fn save_graph(&self) {
-        let session = InferenceSession::builder().threads(1).build().unwrap();
-        let mut graph = Graph::new(session.registry(), []).unwrap();
-        let x = graph.add_input("x", TensorType::f32([dim("rows"), dim(64)])).unwrap();
-        let values: Vec<f32> = (0..4096).map(|index| (index as f32 * 0.7).sin()).collect();
-        let weight = graph.quantize("f32", &Tensor::new([64, 64], values).unwrap()).unwrap();
-        let y = graph.qmatmul(x, weight).unwrap();
-        graph.output(y).unwrap();
-        graph.save(self.path("graph.safetensors")).unwrap();
-        fs::create_dir_all(self.path("inputs/first")).unwrap();
-        npy::write(&Tensor::full([3, 64], 0.5f32), self.path("inputs/first/x.npy")).unwrap();
-    }
+    here.write("text", "Once upon a time there was a little lamp. ".repeat(9));
+    here
 }
 
-/// What a command said, without the marks and line breaks of a message.
-fn said(output: &Output) -> String {
-    let text = String::from_utf8_lossy(&output.stderr);
-    text.split_whitespace().filter(|word| !["×", "│"].contains(word)).collect::<Vec<_>>().join(" ")
+/// A saved graph of one product, and an input for it.
+fn save_graph(here: &Workplace) {
+    let values: Vec<f32> = (0..4096).map(|index| (index as f32 * 0.7).sin()).collect();
+    here.save_product("graph.safetensors", ["x", "y"], "f32", &Tensor::new([64, 64], values).unwrap());
+    fs::create_dir_all(here.path("inputs/first")).unwrap();
+    npy::write(&Tensor::full([3, 64], 0.5f32), here.path("inputs/first/x.npy")).unwrap();
 }
 
 #[test]
 fn a_model_is_planned_and_made() {
-    let place = Workplace::new();
+    let here = workplace_with_model();
     let arguments =
         ["plan", "model.bin", "--text", "text", "--target-bpw", "6", "--tokens", "48", "--window", "24"];
-    let json = place.json(&[&arguments[..], &["--save", "plan.toml"]].concat());
+    let json = here.json(&[&arguments[..], &["--save", "plan.toml"]].concat());
     let total = &json["total"];
     let (bytes, budget) = (total["bytes"].as_u64().unwrap(), json["target"]["bytes"].as_u64().unwrap());
     assert!(bytes <= budget && bytes as f64 > 0.9 * budget as f64, "{bytes} of {budget}");
@@ -81,7 +45,7 @@ fn a_model_is_planned_and_made() {
     assert_eq!(total["loss"].as_f64().unwrap(), least);
 
     // The same again comes from the cache, and as tables.
-    let text = place.succeeds(&arguments);
+    let text = here.succeeds(&arguments);
     let weights = json["weights"].as_array().unwrap();
     for weight in weights {
         let (name, encoding) = (weight["name"].as_str().unwrap(), weight["encoding"].as_str().unwrap());
@@ -90,46 +54,44 @@ fn a_model_is_planned_and_made() {
     }
     assert!(text.contains(&format!("{} weights in {bytes} of {budget} bytes", weights.len())), "{text}");
     let name = weights[0]["name"].as_str().unwrap();
-    let explained = place.succeeds(&[&arguments[..], &["--explain", name]].concat());
+    let explained = here.succeeds(&[&arguments[..], &["--explain", name]].concat());
     let encoding = weights[0]["encoding"].as_str().unwrap();
     assert!(explained.starts_with(name) && explained.contains(&format!("\n{encoding}*")), "{explained}");
 
     // What is saved is a recipe.
     let perplexity = ["perplexity", "model.bin", "--text", "text", "--window", "24", "--recipe", "plan.toml"];
-    assert!(place.succeeds(&perplexity).contains("plan.toml"));
+    assert!(here.succeeds(&perplexity).contains("plan.toml"));
 }
 
 #[test]
 fn a_graph_is_planned_and_made() {
-    let place = Workplace::new();
-    place.save_graph();
+    let here = workplace_with_model();
+    save_graph(&here);
     let arguments = ["plan", "graph.safetensors", "--inputs", "inputs", "--target-size", "3KB"];
-    let json = place.json(&[&arguments[..], &["--save", "plan.toml", "--quick"]].concat());
+    let json = here.json(&[&arguments[..], &["--save", "plan.toml", "--quick"]].concat());
     assert_eq!(json["measure"]["kind"], "outputs");
     assert_eq!(json["target"]["bytes"], 3000);
     let encoding = json["weights"][0]["encoding"].as_str().unwrap();
-    assert!(
-        fs::read_to_string(place.path("plan.toml")).unwrap().contains(&format!("encoding = \"{encoding}\""))
-    );
-    let only = place.json(&[&arguments[..], &["-e", "q4_0,q5_0"]].concat());
+    let recipe = fs::read_to_string(here.path("plan.toml")).unwrap();
+    assert!(recipe.contains(&format!("encoding = \"{encoding}\"")), "{recipe}");
+    let only = here.json(&[&arguments[..], &["-e", "q4_0,q5_0"]].concat());
     assert_eq!(only["weights"][0]["encoding"], "q5_0");
 
     // The graph is made by the recipe, and planned anew from what was made.
-    place.succeeds(&["quantize", "graph.safetensors", "small.safetensors", "--recipe", "plan.toml"]);
-    let inspected = place.succeeds(&["inspect", "small.safetensors"]);
+    here.succeeds(&["quantize", "graph.safetensors", "small.safetensors", "--recipe", "plan.toml"]);
+    let inspected = here.succeeds(&["inspect", "small.safetensors"]);
     assert!(inspected.contains(encoding), "{inspected}");
     let compared =
-        place.succeeds(&["compare", "graph.safetensors", "small.safetensors", "--inputs", "inputs"]);
+        here.succeeds(&["compare", "graph.safetensors", "small.safetensors", "--inputs", "inputs"]);
     assert!(compared.contains("small.safetensors"), "{compared}");
 }
 
 #[test]
 fn a_recipe_fixes_weights() {
-    let place = Workplace::new();
-    fs::write(place.path("fixed.toml"), "[[rule]]\nweights = \"token_embd.weight\"\nencoding = \"q8_0\"\n")
-        .unwrap();
+    let here = workplace_with_model();
+    here.write("fixed.toml", "[[rule]]\nweights = \"token_embd.weight\"\nencoding = \"q8_0\"\n");
     // No text: tokens are drawn.
-    let json = place.json(&[
+    let json = here.json(&[
         "plan",
         "model.bin",
         "--target-bpw",
@@ -151,13 +113,12 @@ fn a_recipe_fixes_weights() {
 
 #[test]
 fn what_cannot_be_is_one_sentence() {
-    let place = Workplace::new();
-    place.save_graph();
-    fs::write(place.path("empty"), "").unwrap();
-    fs::write(place.path("all.toml"), "[[rule]]\nweights = \"*\"\nencoding = \"f16\"\n").unwrap();
-    fs::create_dir(place.path("nothing")).unwrap();
-    fs::create_dir(place.path("kept")).unwrap();
-    fs::write(place.path("other.txt"), "other\n").unwrap();
+    let here = workplace_with_model();
+    save_graph(&here);
+    here.write("empty", "");
+    here.write("all.toml", "[[rule]]\nweights = \"*\"\nencoding = \"f16\"\n");
+    fs::create_dir(here.path("nothing")).unwrap();
+    here.write("other.txt", "other\n");
     let model = ["plan", "model.bin", "--text", "text", "--tokens", "16", "--quick"];
     let with = |more: &[&'static str]| [&model[..], more].concat();
     for (arguments, code, expected) in [
@@ -223,9 +184,7 @@ fn what_cannot_be_is_one_sentence() {
         ),
         (vec!["plan", "missing.gguf", "--target-bpw", "6"], 1, "missing.gguf"),
     ] {
-        let output = place.run(&arguments);
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", said(&output));
-        assert!(said(&output).contains(expected), "{arguments:?}: {}", said(&output));
+        let said = here.refuses(code, &arguments);
+        assert!(said.contains(expected), "{arguments:?}: {said}");
     }
-    assert!(!place.path("plan.toml").exists());
 }

@@ -2,46 +2,22 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Stdio};
 
 use bitquilt::{DType, Graph, InferenceSession, Tensor, TensorType, dim};
+use bitquilt_tests::workplace::{Workplace, said};
+use common::workplace;
 use serde_json::Value;
 
 /// This repository.
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
-fn bitquilt(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bitquilt"));
-    command
-        .args(arguments)
-        .env_remove("BITQUILT_PLUGIN_PATH")
-        .env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"));
-    command.output().unwrap()
-}
-
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-fn succeeds(arguments: &[&str]) -> String {
-    let output = bitquilt(arguments);
-    assert!(output.status.success(), "{arguments:?}: {}{}", text(&output.stdout), text(&output.stderr));
-    text(&output.stdout)
-}
-
-fn json(arguments: &[&str]) -> Value {
-    serde_json::from_str(&succeeds(arguments)).unwrap()
-}
-
-/// What it says where it fails; nothing is printed then.
-fn fails(arguments: &[&str]) -> String {
-    let output = bitquilt(arguments);
-    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", text(&output.stdout));
-    assert_eq!(text(&output.stdout), "");
-    // miette breaks lines and indents.
-    text(&output.stderr).split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ")
 }
 
 fn library(name: &str) -> String {
@@ -55,70 +31,69 @@ fn example() -> String {
     path.to_str().unwrap().to_owned()
 }
 
-fn c_plugin(directory: &Path, source: &str) -> String {
-    let (file, library) = (directory.join("plugin.c"), directory.join(library("plugin")));
-    fs::write(&file, source).unwrap();
+/// Builds a plugin of C in the directory, and answers its name.
+fn c_plugin(here: &Workplace, source: &str) -> String {
+    let library = library("plugin");
+    here.write("plugin.c", source);
     let mut command = Command::new("cc");
     command
         .args(["-std=c11", "-fPIC", "-shared", "-I"])
         .arg(Path::new(ROOT).join("plugins/c-bridge/include"));
-    assert!(command.arg(&file).arg("-o").arg(&library).status().unwrap().success());
-    library.to_str().unwrap().to_owned()
+    command.arg(here.path("plugin.c")).arg("-o").arg(here.path(&library));
+    assert!(command.status().unwrap().success());
+    library
 }
 
 #[test]
 fn an_inspected_file_says_what_it_is_and_registers() {
-    let said = succeeds(&["plugin", "inspect", &example()]);
+    let here = workplace();
+    let said = here.succeeds(&["plugin", "inspect", &example()]);
     for part in
         ["64-bit ELF for", "a plugin, by `export_plugin!`", "plugin-api  1.", "libc.so", "may be loaded"]
     {
         assert!(said.contains(part), "no {part:?} in {said}");
     }
     assert!(!said.contains("acme.int3"), "nothing of it runs: {said}");
-    let said = succeeds(&["plugin", "inspect", "--load", &example()]);
+    let said = here.succeeds(&["plugin", "inspect", "--load", &example()]);
     for part in
         ["plugin      acme-int3 0.1.0", "encoding acme.int3", "3.500 bits", "op       acme.weighted_sum"]
     {
         assert!(said.contains(part), "no {part:?} in {said}");
     }
 
-    let report = json(&["plugin", "inspect", "--json", &example()]);
+    let report = here.json(&["plugin", "inspect", &example()]);
     assert_eq!(report["architecture"], std::env::consts::ARCH);
     assert_eq!(report["entry"], "export_plugin!");
     assert_eq!((&report["refused"], &report["plugin"]), (&Value::Null, &Value::Null));
-    let report = json(&["plugin", "inspect", "--json", "--load", &example()]);
+    let report = here.json(&["plugin", "inspect", "--load", &example()]);
     assert_eq!(report["plugin"]["encodings"][0]["name"], "acme.int3");
     assert_eq!(report["plugin"]["ops"][0], "acme.weighted_sum");
 }
 
 #[test]
 fn a_file_that_is_no_plugin_is_inspected_too_and_not_loaded() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join(library("text"));
-    fs::write(&path, "no library").unwrap();
-    let path = path.to_str().unwrap();
-    let said = succeeds(&["plugin", "inspect", path]);
+    let here = workplace();
+    let path = library("text");
+    here.write(&path, "no library");
+    let said = here.succeeds(&["plugin", "inspect", &path]);
     assert!(said.contains("refused: it is text, not"), "{said}");
-    let output = bitquilt(&["plugin", "inspect", "--load", path]);
+    let output = here.run(&["plugin", "inspect", "--load", &path]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("it is text, not"));
-    assert!(fails(&["plugin", "inspect", "no_such_file.so"]).contains("there is no such file"));
+    assert!(self::said(&output).contains("it is text, not"));
+    assert!(here.fails(&["plugin", "inspect", "no_such_file.so"]).contains("there is no such file"));
 }
 
 #[test]
 fn a_directory_that_is_named_is_there() {
-    let directory = tempfile::tempdir().unwrap();
-    let missing = directory.path().join("plugins");
-    let missing = missing.to_str().unwrap();
-    let said = fails(&["--plugin-dir", missing, "plugin", "list"]);
+    let here = workplace();
+    let said = here.fails(&["--plugin-dir", "plugins", "plugin", "list"]);
     assert!(said.contains("there is no such directory"), "{said}");
-    assert!(succeeds(&["--plugin-dir", missing, "plugin", "paths"]).contains("does not exist"));
-    fs::create_dir(missing).unwrap();
-    succeeds(&["--plugin-dir", missing, "plugin", "list"]);
+    assert!(here.succeeds(&["--plugin-dir", "plugins", "plugin", "paths"]).contains("does not exist"));
+    fs::create_dir(here.path("plugins")).unwrap();
+    here.succeeds(&["--plugin-dir", "plugins", "plugin", "list"]);
     // Named twice, it is searched once: nothing is said to be there twice.
-    fs::copy(example(), Path::new(missing).join(library("acme_int3"))).unwrap();
-    let again = format!("{missing}/.");
-    let listed = json(&["--plugin-dir", missing, "--plugin-dir", &again, "plugin", "list", "--json"]);
+    fs::copy(example(), here.path("plugins").join(library("acme_int3"))).unwrap();
+    let listed = here.json(&["--plugin-dir", "plugins", "--plugin-dir", "plugins/.", "plugin", "list"]);
     assert_eq!(listed["refused"], serde_json::json!([]));
     let named = |plugin: &&Value| plugin["name"] == "acme-int3";
     assert_eq!(listed["plugins"].as_array().unwrap().iter().filter(named).count(), 1);
@@ -126,7 +101,8 @@ fn a_directory_that_is_named_is_there() {
 
 #[test]
 fn a_checked_plugin_passes_line_by_line() {
-    let said = succeeds(&["plugin", "check", &example()]);
+    let here = workplace();
+    let said = here.succeeds(&["plugin", "check", &example()]);
     let mut lines: Vec<&str> = said.lines().collect();
     let last = lines.pop().unwrap();
     // Kernels for instruction sets that this machine has no use for are not run.
@@ -134,7 +110,7 @@ fn a_checked_plugin_passes_line_by_line() {
     assert!(lines.iter().all(|line| is_fine(line)), "{said}");
     assert!(lines.iter().any(|line| line.starts_with("pass  kernel qmatmul/")), "{said}");
     assert!(last.starts_with("acme-int3 0.1.0: ") && last.contains(" passed, 0 failed, "), "{last}");
-    let report = json(&["plugin", "check", "--json", &example()]);
+    let report = here.json(&["plugin", "check", &example()]);
     assert_eq!((&report["plugin"], &report["failed"]), (&"acme-int3".into(), &0.into()));
     assert_eq!(report["findings"].as_array().unwrap().len(), lines.len());
     assert_eq!(report["findings"][0]["subject"], "the plugin");
@@ -144,9 +120,9 @@ fn a_checked_plugin_passes_line_by_line() {
 
 #[test]
 fn a_check_that_fails_is_named_and_is_the_exit_code() {
-    let directory = tempfile::tempdir().unwrap();
+    let here = workplace();
     let path = c_plugin(
-        directory.path(),
+        &here,
         r#"
         #include <stdlib.h>
         #include <string.h>
@@ -170,7 +146,7 @@ fn a_check_that_fails_is_named_and_is_the_exit_code() {
             .version = "1.0.0", .encoding_count = 1, .encodings = (const bitquilt_encoding *const[]){&raw}};
         "#,
     );
-    let output = bitquilt(&["plugin", "check", "--time", "1", "--memory", "1024", &path]);
+    let output = here.run(&["plugin", "check", "--time", "1", "--memory", "1024", &path]);
     let said = text(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{said}");
     let failed: Vec<&str> = said.lines().filter(|line| line.starts_with("FAIL")).collect();
@@ -179,7 +155,7 @@ fn a_check_that_fails_is_named_and_is_the_exit_code() {
         assert!(failed[0].contains(part), "no {part:?} in {said}");
     }
     assert!(said.ends_with("test-c 1.0.0: 11 passed, 1 failed, 0 skipped\n"), "{said}");
-    assert!(fails(&["plugin", "check", "no_such_file.so"]).contains("there is no such file"));
+    assert!(here.fails(&["plugin", "check", "no_such_file.so"]).contains("there is no such file"));
 }
 
 #[test]
@@ -187,10 +163,10 @@ fn a_check_that_fails_is_named_and_is_the_exit_code() {
 fn a_child_that_hangs_ends_with_the_command() {
     use std::time::{Duration, Instant};
 
-    let directory = tempfile::tempdir().unwrap();
-    let number = directory.path().join("number");
+    let here = workplace();
+    let number = here.path("number");
     let path = c_plugin(
-        directory.path(),
+        &here,
         &r#"
         #define _POSIX_C_SOURCE 200809L
         #include <stdio.h>
@@ -214,9 +190,8 @@ fn a_child_that_hangs_ends_with_the_command() {
         "#
         .replace("NUMBER", number.to_str().unwrap()),
     );
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bitquilt"));
-    command.args(["plugin", "check", "--time", "600", &path]).stdout(std::process::Stdio::null());
-    let mut check = command.spawn().unwrap();
+    let mut command = here.command(&["plugin", "check", "--time", "600", &path]);
+    let mut check = command.stdout(Stdio::null()).spawn().unwrap();
     let wait_for = |what: &str, done: &dyn Fn() -> bool| {
         let begin = Instant::now();
         while !done() {
@@ -236,8 +211,7 @@ fn a_child_that_hangs_ends_with_the_command() {
 
 #[test]
 fn a_new_crate_is_refused_where_it_cannot_be() {
-    let directory = tempfile::tempdir().unwrap();
-    let inside = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let here = workplace();
     for (name, problem) in [
         ("", "is empty"),
         ("3bits", "does not begin with a letter"),
@@ -251,34 +225,31 @@ fn a_new_crate_is_refused_where_it_cannot_be() {
         ("bitquilt-int3", "is bitquilt's own"),
         (&"n".repeat(49), "is too long"),
     ] {
-        let said = fails(&["plugin", "new", &inside("crate"), "--name", name]);
+        let said = here.fails(&["plugin", "new", "crate", "--name", name]);
         assert!(said.contains(problem) && said.contains("give one with --name"), "{name}: {said}");
     }
-    fs::create_dir(inside("full")).unwrap();
-    fs::write(inside("full/mine.txt"), "mine").unwrap();
-    assert!(fails(&["plugin", "new", &inside("full"), "--name", "acme-int3"]).contains("is not empty"));
+    fs::create_dir(here.path("full")).unwrap();
+    here.write("full/mine.txt", "mine");
+    assert!(here.fails(&["plugin", "new", "full", "--name", "acme-int3"]).contains("is not empty"));
     assert!(
-        fails(&["plugin", "new", &inside("full/mine.txt"), "--name", "acme-int3"])
-            .contains("name a directory")
+        here.fails(&["plugin", "new", "full/mine.txt", "--name", "acme-int3"]).contains("name a directory")
     );
-    assert_eq!(fs::read_dir(inside("full")).unwrap().count(), 1);
-    let here = directory.path().to_str().unwrap();
-    let said = fails(&["plugin", "new", &inside("crate"), "--name", "acme-int3", "--plugin-api", here]);
+    assert_eq!(fs::read_dir(here.path("full")).unwrap().count(), 1);
+    let said = here.fails(&["plugin", "new", "crate", "--name", "acme-int3", "--plugin-api", "."]);
     assert!(said.contains("Cargo.toml"), "{said}");
     let other = format!("{ROOT}/host");
-    let said = fails(&["plugin", "new", &inside("crate"), "--name", "acme-int3", "--plugin-api", &other]);
+    let said = here.fails(&["plugin", "new", "crate", "--name", "acme-int3", "--plugin-api", &other]);
     assert!(said.contains("the crate there is not bitquilt-plugin-api"), "{said}");
-    fs::write(inside("Cargo.toml"), "#".repeat(2 << 20)).unwrap();
-    let said = fails(&["plugin", "new", &inside("crate"), "--name", "acme-int3", "--plugin-api", here]);
+    here.write("Cargo.toml", "#".repeat(2 << 20));
+    let said = here.fails(&["plugin", "new", "crate", "--name", "acme-int3", "--plugin-api", "."]);
     assert!(said.contains("has more than 1048576 bytes"), "{said}");
-    assert!(!Path::new(&inside("crate")).exists());
 }
 
 #[test]
 fn a_new_crate_depends_on_the_interface_that_the_command_was_built_with() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("acme-int5");
-    succeeds(&["plugin", "new", path.to_str().unwrap()]);
+    let here = workplace();
+    let path = here.path("acme-int5");
+    here.succeeds(&["plugin", "new", "acme-int5"]);
     let manifest = fs::read_to_string(path.join("Cargo.toml")).unwrap();
     assert!(manifest.contains("name = \"acme-int5\""), "{manifest}");
     assert!(manifest.contains("bitquilt-plugin-api = { version = \"1."), "{manifest}");
@@ -327,26 +298,25 @@ fn own_target() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("own-crates")
 }
 
-/// The library that cargo has built, in a directory of plugins of its own.
-fn installed(directory: &Path, name: &str) -> String {
-    let plugins = directory.join("plugins");
-    fs::create_dir(&plugins).unwrap();
-    let path = plugins.join(library(name));
-    fs::copy(own_target().join("debug").join(library(name)), &path).unwrap();
-    path.to_str().unwrap().to_owned()
+/// The library that cargo has built, in the directory `plugins`.
+fn installed(here: &Workplace, name: &str) -> String {
+    fs::create_dir(here.path("plugins")).unwrap();
+    let path = format!("plugins/{}", library(name));
+    fs::copy(own_target().join("debug").join(library(name)), here.path(&path)).unwrap();
+    path
 }
 
 #[test]
 fn a_new_crate_passes_its_test_and_every_check_and_is_formatted() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("deep/in/acme-int5");
-    let said = succeeds(&["plugin", "new", path.to_str().unwrap(), "--name", "acme-int5", "--kernel"]);
+    let here = workplace();
+    let path = here.path("deep/in/acme-int5");
+    let said = here.succeeds(&["plugin", "new", "deep/in/acme-int5", "--name", "acme-int5", "--kernel"]);
     assert!(said.contains("cargo test"), "{said}");
     let said = cargo(&path, &["test"]);
     assert!(said.contains("1 passed"), "{said}");
     cargo(&path, &["build"]);
-    let plugin = installed(directory.path(), "acme_int5");
-    let report = json(&["plugin", "check", "--json", &plugin]);
+    let plugin = installed(&here, "acme_int5");
+    let report = here.json(&["plugin", "check", &plugin]);
     assert_eq!(report["failed"], 0, "{report}");
     let findings = report["findings"].as_array().unwrap();
     // Kernels for instruction sets that this machine has no use for are not run.
@@ -364,8 +334,8 @@ fn a_new_crate_passes_its_test_and_every_check_and_is_formatted() {
 
 #[test]
 fn a_copy_of_the_custom_encoding_builds_loads_and_runs_outside_the_workspace() {
-    let directory = tempfile::tempdir().unwrap();
-    let copy = directory.path().join("my-int3");
+    let here = workplace();
+    let copy = here.path("my-int3");
     fs::create_dir_all(copy.join("src")).unwrap();
     let example = Path::new(ROOT).join("examples/custom-encoding");
     for file in walk(&example.join("src")) {
@@ -379,10 +349,9 @@ fn a_copy_of_the_custom_encoding_builds_loads_and_runs_outside_the_workspace() {
     let manifest = manifest.replace("../../plugins/kernels", kernels.to_str().unwrap());
     fs::write(copy.join("Cargo.toml"), manifest).unwrap();
     cargo(&copy, &["build"]);
-    installed(directory.path(), "acme_int3");
+    installed(&here, "acme_int3");
 
-    let plugins = directory.path().join("plugins");
-    let session = InferenceSession::builder().plugin_dir(&plugins).build().unwrap();
+    let session = InferenceSession::builder().plugin_dir(here.path("plugins")).build().unwrap();
     assert_eq!(session.refusals(), []);
     let inputs =
         [TensorType::dense(DType::I64, [dim("bags"), dim(2)]), TensorType::f32([dim("bags"), dim(2)])];

@@ -6,7 +6,7 @@ mod common;
 
 use bitquilt_declared::{Declaration, DeclaredEncoding};
 use bitquilt_plugin_api::QuantizationEncoding;
-use common::{KINDS, Random, dequantize, kinds, text};
+use common::{KINDS, Random, dequantize, kind, kinds, text};
 use toml::{Table, Value};
 
 /// Bits of the exponent, of the fraction, the bias, and whether the largest exponent is that of infinity and NaN; a sign is before them.
@@ -194,7 +194,7 @@ fn facts_of_declarations() {
         ("t.onnx8", 32, 8, false, true, true),
         ("t.hqq4.zero", 64, 4, false, true, true),
     ] {
-        let declaration = kinds().into_iter().find(|declaration| declaration.name() == name).unwrap();
+        let declaration = kind(name);
         let found =
             (declaration.group_len(), declaration.bits(), declaration.has_min(), declaration.has_zero());
         assert_eq!(found, (group_len, bits, has_min, has_zero), "{name}");

@@ -7,7 +7,7 @@ mod common;
 use bitquilt_declared::{Declaration, DeclaredEncoding, Order, ScaleDType};
 use bitquilt_plugin_api::{F8E4M3, Plugin, QuantizationEncoding, Rows};
 use bitquilt_plugin_kit::assert_conforms;
-use common::{Random, dequantize, distributions, kinds, quantize};
+use common::{Random, dequantize, distributions, kind, kinds, quantize};
 use half::{bf16, f16};
 
 /// A way to store a number, and the number that comes back.
@@ -44,6 +44,17 @@ fn extremes(values: &[f32]) -> (f64, f64) {
     })
 }
 
+/// Checks each group of values of every distribution, beside what is decoded of it.
+fn each_group(declaration: &Declaration, check: impl Fn(&str, &[f32], &[f32])) {
+    for (what, values) in distributions(8 * declaration.block_len()) {
+        let decoded = dequantize(declaration, &quantize(declaration, &values, None));
+        let groups = values.chunks(declaration.group_len());
+        for (values, decoded) in groups.zip(decoded.chunks(declaration.group_len())) {
+            check(what, values, decoded);
+        }
+    }
+}
+
 #[test]
 fn nothing_is_worse_than_absmax_scaling() {
     for (name, store) in [
@@ -63,31 +74,22 @@ fn nothing_is_worse_than_absmax_scaling() {
         ("t.fp8.f32", F32),
         ("t.fp8.bf16", BF16),
     ] {
-        let declaration = kinds().into_iter().find(|declaration| declaration.name() == name).unwrap();
+        let declaration = kind(name);
         let levels: Vec<f32> = declaration.levels().to_vec();
         let (low, high) = extremes(&levels);
-        for (what, values) in distributions(8 * declaration.block_len()) {
-            let bytes = quantize(&declaration, &values, None);
-            let decoded = dequantize(&declaration, &bytes);
-            for (values, decoded) in
-                values.chunks(declaration.group_len()).zip(decoded.chunks(declaration.group_len()))
-            {
-                let (least, most) = extremes(values);
-                let absmax = most.max(-least);
-                let ours = error(values, decoded, None);
-                for reach in [high.max(-low), high.min(-low)] {
-                    for sign in [1.0, -1.0] {
-                        let absmax = left(values, &levels, store(sign * absmax / reach), 0.0, 0.0);
-                        assert!(
-                            ours <= absmax * (1.0 + 1e-12),
-                            "{name}, {what}: {ours} is more than {absmax}"
-                        );
-                    }
+        each_group(&declaration, |what, values, decoded| {
+            let (least, most) = extremes(values);
+            let absmax = most.max(-least);
+            let ours = error(values, decoded, None);
+            for reach in [high.max(-low), high.min(-low)] {
+                for sign in [1.0, -1.0] {
+                    let absmax = left(values, &levels, store(sign * absmax / reach), 0.0, 0.0);
+                    assert!(ours <= absmax * (1.0 + 1e-12), "{name}, {what}: {ours} is more than {absmax}");
                 }
-                let nothing = error(values, &vec![0.0; values.len()], None);
-                assert!(ours <= nothing, "{name}, {what}: {ours}");
             }
-        }
+            let nothing = error(values, &vec![0.0; values.len()], None);
+            assert!(ours <= nothing, "{name}, {what}: {ours}");
+        });
     }
 }
 
@@ -103,39 +105,33 @@ fn nothing_is_worse_than_min_max() {
         ("t.hqq4.zero", F16),
         ("t.hqq2.zero", BF16),
     ] {
-        let declaration = kinds().into_iter().find(|declaration| declaration.name() == name).unwrap();
+        let declaration = kind(name);
         let levels: Vec<f32> = declaration.levels().to_vec();
         let (low, high) = extremes(&levels);
-        for (what, values) in distributions(8 * declaration.block_len()) {
-            let bytes = quantize(&declaration, &values, None);
-            let decoded = dequantize(&declaration, &bytes);
-            for (values, decoded) in
-                values.chunks(declaration.group_len()).zip(decoded.chunks(declaration.group_len()))
-            {
-                let (least, most) = extremes(values);
-                let ours = error(values, decoded, None);
-                let min_max = if declaration.has_min() {
-                    left(values, &levels, store((most - least) / (high - low)), 0.0, store(least))
-                } else if name.ends_with(".zero") && name.starts_with("t.hqq") {
-                    // The middle of the extremes is in the middle of the levels, as far as what is stored allows.
-                    let scale = (most - least) / (high - low);
-                    let zero = (low + high) / 2.0 - (least + most) / 2.0 / scale.max(1e-300);
-                    let zero = if name == "t.hqq2.zero" {
-                        zero as f32 as f64
-                    } else {
-                        F16(zero.clamp(-65504.0, 65504.0))
-                    };
-                    left(values, &levels, store(scale), zero, 0.0)
+        each_group(&declaration, |what, values, decoded| {
+            let (least, most) = extremes(values);
+            let ours = error(values, decoded, None);
+            let min_max = if declaration.has_min() {
+                left(values, &levels, store((most - least) / (high - low)), 0.0, store(least))
+            } else if name.ends_with(".zero") && name.starts_with("t.hqq") {
+                // The middle of the extremes is in the middle of the levels, as far as what is stored allows.
+                let scale = (most - least) / (high - low);
+                let zero = (low + high) / 2.0 - (least + most) / 2.0 / scale.max(1e-300);
+                let zero = if name == "t.hqq2.zero" {
+                    zero as f32 as f64
                 } else {
-                    let (least, most) = (least.min(0.0), most.max(0.0));
-                    let scale = (most - least) / (high - low);
-                    let zeros = if name == "t.onnx8" { (-128.0, 127.0) } else { (0.0, 15.0) };
-                    let zero = (low - least / scale.max(1e-300)).round().clamp(zeros.0, zeros.1);
-                    left(values, &levels, store(scale), zero, 0.0)
+                    F16(zero.clamp(-65504.0, 65504.0))
                 };
-                assert!(ours <= min_max * (1.0 + 1e-12), "{name}, {what}: {ours} is more than {min_max}");
-            }
-        }
+                left(values, &levels, store(scale), zero, 0.0)
+            } else {
+                let (least, most) = (least.min(0.0), most.max(0.0));
+                let scale = (most - least) / (high - low);
+                let zeros = if name == "t.onnx8" { (-128.0, 127.0) } else { (0.0, 15.0) };
+                let zero = (low - least / scale.max(1e-300)).round().clamp(zeros.0, zeros.1);
+                left(values, &levels, store(scale), zero, 0.0)
+            };
+            assert!(ours <= min_max * (1.0 + 1e-12), "{name}, {what}: {ours} is more than {min_max}");
+        });
     }
 }
 
@@ -212,7 +208,7 @@ fn errors_of_normal_values() {
         ("t.kquant", 0.0750),
         ("t.kquant.min", 0.0710),
     ] {
-        let declaration = kinds().into_iter().find(|declaration| declaration.name() == name).unwrap();
+        let declaration = kind(name);
         let (_, values) = &distributions(65536)[0];
         let decoded = dequantize(&declaration, &quantize(&declaration, values, None));
         let relative = (error(values, &decoded, None) / error(values, &vec![0.0; values.len()], None)).sqrt();
@@ -351,7 +347,7 @@ fn zeros_are_zeros_and_what_is_unused_is_zero() {
 #[test]
 fn unused_codes_are_not_written() {
     for (name, codes) in [("t.ternary", 3..4), ("t.fp8.bf16", 0x7c..0x80), ("t.fp8.f32", 0x7f..0x80)] {
-        let declaration = kinds().into_iter().find(|declaration| declaration.name() == name).unwrap();
+        let declaration = kind(name);
         for (what, values) in distributions(4 * declaration.block_len()) {
             let mut found = vec![0; declaration.block_len()];
             for block in quantize(&declaration, &values, None).chunks(declaration.block_bytes()) {

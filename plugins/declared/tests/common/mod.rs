@@ -135,6 +135,11 @@ pub fn kinds() -> Vec<Declaration> {
         .collect()
 }
 
+/// The kind of this name, `t.` included.
+pub fn kind(name: &str) -> Declaration {
+    kinds().into_iter().find(|kind| kind.name() == name).unwrap_or_else(|| panic!("no kind is {name}"))
+}
+
 /// A sequence that is the same on each run (SplitMix64).
 pub struct Random(pub u64);
 

@@ -1,7 +1,7 @@
 //! Models and tokenizers, as `bitquilt-models` reads them: from llama2.c's files, GGUF files, and checkpoints of its own.
 
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bitquilt::DType;
 use bitquilt::checkpoint::Checkpoint;
@@ -16,6 +16,7 @@ use bitquilt_models::runner::Runner;
 use bitquilt_models::tokenizer::Tokenizer;
 use bitquilt_models::vocabulary::Vocabulary;
 use bitquilt_tests::gguf::{GgufFile, GgufTensor};
+use bitquilt_tests::llama2c as data;
 
 use super::checkpoint::say;
 use crate::{Scratch, session};
@@ -24,10 +25,6 @@ use crate::{Scratch, session};
 const TEXTS: [&str; 2] = [" Once upon a\ttime, it's 12345 \u{e9}\u{1f600}\u{0} <s>\r\n", " on  on"];
 /// Tokens that the caches of a model have room for.
 const CONTEXT: usize = 8;
-
-fn data(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/models/tests/data/llama2c").join(name)
-}
 
 fn bytes(name: &str) -> Vec<u8> {
     std::fs::read(data(name)).expect("the data of the tests of models is there")
