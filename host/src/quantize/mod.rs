@@ -58,6 +58,7 @@
 pub mod allocation;
 pub mod compare;
 pub mod importance;
+mod importance_use;
 mod pattern;
 mod plan;
 mod recipe;
@@ -67,11 +68,12 @@ mod rewrite;
 mod summary;
 mod weight;
 
+pub use importance_use::PlanImportance;
 pub use pattern::{NamePattern, PatternError};
 pub use plan::{Conversion, Plan};
 pub use recipe::{Recipe, RecipeError, Target};
 pub use recorder::ImportanceRecorder;
 pub use report::{Report, WeightReport};
-pub use rewrite::{Event, PlanImportance, Rewrite, RewriteError};
+pub use rewrite::{Event, Rewrite, RewriteError};
 pub use summary::{Sizes, Summary};
 pub use weight::{WEIGHTS, is_dense_weight, is_weight};

@@ -4,14 +4,14 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use bitquilt_plugin_api::{DType, Element, EncodingSpec, Importance};
+use bitquilt_plugin_api::{DType, Element, EncodingSpec};
 
-use super::importance::{Coverage, ImportanceError, ImportanceMatrix};
+use super::importance::ImportanceMatrix;
 use super::plan::{Conversion, Plan};
 use super::recipe::Target;
 use super::report::Report;
 use super::weight::is_weight;
-use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointWriter, Format, StoredTensor, TensorDict};
+use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointWriter, Format, TensorDict};
 use crate::encoding::{QuantizeError, QuantizeWarning, Quantized};
 use crate::file;
 use crate::graph::Graph;
@@ -90,27 +90,6 @@ pub enum Event<'a> {
         /// What became of it.
         warning: &'a QuantizeWarning,
     },
-}
-
-/// The importance of the weights that a plan encodes.
-#[derive(Clone, Debug)]
-pub struct PlanImportance {
-    /// Their vectors, as [`Rewrite::quantize`] takes them.
-    pub vectors: TensorDict,
-    /// What it lacks, or has for nothing.
-    pub coverage: Coverage,
-    /// The plan's encodings whose bytes are the same without.
-    pub ignored_by: Vec<String>,
-}
-
-impl PlanImportance {
-    /// What is to be said of it, a sentence each.
-    pub fn sentences(&self) -> Vec<String> {
-        let ignored = self.ignored_by.iter().map(|name| {
-            format!("`{}` takes no account of importance: its bytes are the same without", Brief(name))
-        });
-        ignored.chain(self.coverage.sentences()).collect()
-    }
 }
 
 impl Rewrite {
@@ -203,29 +182,9 @@ impl Rewrite {
         self.writer.metadata_mut().clear();
     }
 
-    /// The importance of the weights that a plan encodes. Where it changes what is written, the file says
-    /// [that and from what](ImportanceMatrix::describe).
-    pub fn use_importance(
-        &mut self,
-        matrix: &ImportanceMatrix,
-        plan: &Plan,
-        registry: &Registry,
-    ) -> Result<PlanImportance, ImportanceError> {
-        let encoded: Vec<(&str, &EncodingSpec)> = plan.encoded(registry).collect();
-        let shape = |name: &str| self.file.require(name).map(StoredTensor::shape).unwrap_or_default();
-        let weights = encoded.iter().map(|(name, _)| (*name, shape(name)));
-        let (vectors, coverage) = matrix.vectors(weights, |name| self.file.require(name).is_ok())?;
-        let (ignoring, using): (Vec<_>, Vec<_>) =
-            encoded.into_iter().partition(|(_, spec)| spec.importance == Importance::Ignored);
-        if using.iter().any(|(name, _)| vectors.contains(name)) {
-            matrix.describe(self.writer.metadata_mut());
-        }
-        let ignoring: BTreeSet<&str> = ignoring.iter().map(|(_, spec)| &spec.name[..]).collect();
-        Ok(PlanImportance {
-            vectors,
-            coverage,
-            ignored_by: ignoring.into_iter().map(str::to_owned).collect(),
-        })
+    /// Has the file say [that and from what](ImportanceMatrix::describe) importance was used.
+    pub fn describe_importance(&mut self, importance: &ImportanceMatrix) {
+        importance.describe(self.writer.metadata_mut());
     }
 
     /// The bytes of all tensors of the checkpoint that is read.
