@@ -3,7 +3,8 @@
 #
 #   host/python/wheel.sh [OUT]     the directory that it goes to, target/wheels if it is not given
 #
-# Needs maturin, which BITQUILT_MATURIN names if it is not on the PATH.
+# Needs maturin, which BITQUILT_MATURIN names if it is not on the PATH. Where advzip (of the package advancecomp) is there, the wheel is
+# compressed better than zlib can, in the same format.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 out=${1:-target/wheels}
@@ -21,3 +22,6 @@ cp "$target/release/bitquilt$suffix" "$scripts/bitquilt$suffix"
 strip "$scripts/bitquilt$suffix"
 rm -f "$out"/bitquilt-*.whl
 "$maturin" build --release --compression-level 9 --manifest-path host/python/Cargo.toml --out "$out"
+if command -v advzip >/dev/null; then
+  advzip --quiet --recompress --shrink-normal "$out"/bitquilt-*.whl
+fi

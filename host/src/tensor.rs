@@ -200,7 +200,7 @@ impl Tensor {
     }
 
     /// The opposite of [`Self::as_encoded`]: data of an encoding of the name and size of a dtype as values of that. None for others.
-    pub(crate) fn as_dense(&self) -> Option<Self> {
+    pub fn as_dense(&self) -> Option<Self> {
         let encoding = self.encoding()?;
         let dtype = [DType::F32, DType::F16, DType::BF16]
             .into_iter()

@@ -42,7 +42,7 @@ pub enum ModelError {
 
 /// A model has no vocabulary, which text needs.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
-#[error("the model has no tokenizer; give --tokenizer")]
+#[error("the model has no tokenizer; name the file of one by the option `tokenizer`")]
 pub struct NoTokenizer;
 
 impl ModelError {

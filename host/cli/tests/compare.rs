@@ -283,7 +283,10 @@ fn wrong_input_is_a_sentence() {
             "empty: the text has 1 tokens, 512 at least were expected; give a longer one, or a smaller window",
         ),
         (&["model", "--encodings", "q8_0", "--text", "short", "--window", "64"], "short: the text has "),
-        (&["untold", "untold", "--text", "short"], "untold: the model has no tokenizer; give --tokenizer"),
+        (
+            &["untold", "untold", "--text", "short"],
+            "untold: the model has no tokenizer; name the file of one by the option `tokenizer`",
+        ),
         (&["model", "renamed", "--text", "short", "--window", "4"], "token 299 is "),
         (&["model", "model", "--inputs", "inputs"], "model has no graph that can be read"),
         (&["seeing", "seeing", "--inputs", "inputs"], "inputs has no inputs: a set of them is a file .npz"),

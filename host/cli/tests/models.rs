@@ -188,8 +188,14 @@ fn wrong_input_is_a_sentence() {
         (&["perplexity", "model", "--text", "nowhere"], "cannot read nowhere: "),
         (&["perplexity", "model", "--text", "empty"], "empty: the text has "),
         (&["perplexity", "model", "--text", "text", "--encoding", "q4_9"], "q4_9: "),
-        (&["perplexity", "untold", "--text", "text"], "untold: the model has no tokenizer; give --tokenizer"),
-        (&["chat", "untold"], "untold: the model has no tokenizer; give --tokenizer"),
+        (
+            &["perplexity", "untold", "--text", "text"],
+            "untold: the model has no tokenizer; name the file of one by the option `tokenizer`",
+        ),
+        (
+            &["chat", "untold"],
+            "untold: the model has no tokenizer; name the file of one by the option `tokenizer`",
+        ),
         (&["chat", "model", "--system", "x"], "model: the model has no chat template; --system needs one"),
         (&["bench", "model", "none"], "none is neither a "),
     ] {

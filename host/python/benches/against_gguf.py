@@ -64,6 +64,8 @@ def formats(options):
         theirs = quickest(lambda: gguf.quantize(rows, qtype), options.rounds) if has_theirs else None
         blocks = np.array(bq.gguf.quantize(few, qtype, importance=importance))
         blocks = np.tile(blocks, (len(values) // len(few), 1))
+        # As `gguf.GGUFReader` gives them, which need not be copied before they are decoded.
+        blocks.flags.writeable = False
         has_theirs = implemented(gguf.dequantize, blocks[:1], qtype) is not None
         count = len(blocks) * options.columns
         decoded = quickest(lambda: bq.gguf.dequantize(blocks, qtype), options.rounds)

@@ -102,10 +102,17 @@ impl Graph {
         self.lock()?.state(name, tensor).map(|value| Value { value }).or_raise()
     }
 
-    /// Adds a constant.
-    fn constant(&self, tensor: &Bound<'_, PyAny>) -> PyResult<Value> {
+    /// Adds a constant, with the name that a weight has elsewhere.
+    #[pyo3(signature = (tensor, name=None))]
+    fn constant(&self, tensor: &Bound<'_, PyAny>, name: Option<String>) -> PyResult<Value> {
         let tensor = tensor::of_any("the constant", tensor, false)?;
-        self.lock()?.constant(&tensor).map(|value| Value { value }).or_raise()
+        let mut graph = self.lock()?;
+        match name {
+            Some(name) => graph.constant_named(name, &tensor),
+            None => graph.constant(&tensor),
+        }
+        .map(|value| Value { value })
+        .or_raise()
     }
 
     /// Makes a value an output; without a name it is called by its number.

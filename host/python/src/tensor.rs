@@ -210,6 +210,13 @@ impl Tensor {
         py: Python<'py>,
         options: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        if let Some(dtype) = self.tensor.dtype().filter(|dtype| numpy::bits_of(*dtype).is_some()) {
+            // NumPy, whose arrays are lent, has no code of DLPack's for it.
+            let sentence = format!(
+                "NumPy does not lend {dtype} by DLPack; take `t.bytes`, u8 values, and view them as {dtype}"
+            );
+            return Err(PyBufferError::new_err(sentence));
+        }
         self.numpy(py)?.call_method("__dlpack__", (), options)
     }
 

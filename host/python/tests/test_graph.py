@@ -137,6 +137,25 @@ def test_a_graph_is_saved_with_its_weights(session, tmp_path):
     assert (session.load(again)(x)["output0"] == session.load(graph)(x)["output0"]).all()
 
 
+def test_the_weights_of_a_saved_graph_are_encoded_by_their_names(session, tmp_path):
+    weights = np.random.default_rng(4).standard_normal((32, 64)).astype(np.float32)
+
+    def product(encoding):
+        with bq.Graph("product", [bq.TensorType("f32", ["batch", 64])], session) as graph:
+            graph.output(bq.ops.qmatmul(graph.inputs[0], graph.quantize(encoding, weights, name="up")))
+        return graph
+
+    whole, small = tmp_path / "graph.safetensors", tmp_path / "small.safetensors"
+    product("f32").save(whole)
+    report = bq.quantize_file(whole, small, {"up": "q4_0"}, session=session)
+    assert [weight.name for weight in report.weights] == ["up"]
+    x = np.ones((2, 64), np.float32)
+    found = session.load(bq.Graph.load(small, session))(x)["output0"]
+    assert (found == session.load(product("q4_0"))(x)["output0"]).all()
+    with pytest.raises(bq.RecipeError, match="its glob matches none"):
+        bq.quantize_file(whole, small, {"down": "q4_0"}, session=session)
+
+
 def test_what_does_not_fit_is_refused_when_the_graph_is_built_or_run(session):
     graph = bq.Graph("wrong", [bq.TensorType("f32", ["batch", 64])], session)
     other = bq.Graph("other", [bq.TensorType("f32", [4])], session)

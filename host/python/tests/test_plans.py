@@ -235,7 +235,8 @@ def test_what_progress_raises_comes_back(session):
 
 
 SEARCH = """
-import sys, numpy as np, bitquilt as bq
+import signal, sys, numpy as np, bitquilt as bq
+signal.signal(signal.SIGINT, signal.default_int_handler)  # Whoever runs the tests may have it ignored.
 rng = np.random.default_rng(0)
 with bq.Graph("large", {"x": bq.TensorType("f32", ["rows", 512])}) as graph:
     (value,) = graph.inputs

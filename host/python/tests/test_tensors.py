@@ -106,6 +106,11 @@ def test_dlpack_goes_both_ways():
     assert quantized == bq.quantize("q8_0", np.ones((2, 32), np.float32))
     back = np.from_dlpack(bq.Tensor(array))
     assert (back == array).all() and not back.flags.writeable
+    ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
+    halves = bq.Tensor(array.astype(ml_dtypes.bfloat16))
+    with pytest.raises(BufferError, match="does not lend bf16 by DLPack; take `t.bytes`"):
+        np.from_dlpack(halves)
+    assert (np.from_dlpack(halves.bytes).view(ml_dtypes.bfloat16) == array).all()
 
 
 def test_an_encoded_tensor_is_no_array_of_numbers():

@@ -74,10 +74,6 @@ impl Report<'_> {
 
     /// How a saved recipe is used.
     fn how_to_make(&self, recipe: &Path, importance: &[PathBuf]) -> String {
-        if self.allocation.measure == Measure::RelativeError {
-            return "\nIn a program, `Recipe::apply` on the graph's `weights`, and `with_weights`, make it."
-                .to_owned();
-        }
         let is_anew = self.allocation.weights.iter().any(|weight| self.is_encoded_anew(weight));
         let again = if is_anew { " --requantize" } else { "" };
         let importance = importance.iter().map(|path| format!(" --importance {}", path.display()));
@@ -90,7 +86,9 @@ impl Report<'_> {
     fn is_encoded_anew(&self, weight: &WeightAllocation) -> bool {
         let tensor = self.subject.weights.get(&weight.name);
         tensor.is_some_and(|tensor| {
-            tensor.encoding().is_some() && !weight.choice().target.is(&tensor.element())
+            // A graph has its dense weights as data of their dtype's encoding.
+            let is_dense = tensor.dtype().is_some() || tensor.as_dense().is_some();
+            !is_dense && !weight.choice().target.is(&tensor.element())
         })
     }
 

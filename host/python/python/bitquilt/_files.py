@@ -49,7 +49,7 @@ def quantize_file(
     dry_run: bool = False,
     session: InferenceSession | None = None,
 ) -> FileReport:
-    """Encodes the weights of a GGUF, safetensors or ``.npz`` file, and carries everything else over bit for bit.
+    """Encodes the weights of a GGUF, safetensors or ``.npz`` file, or of a saved graph, and carries everything else over bit for bit.
 
     ``encoding`` is a name for all weights, or names by glob (``"*"`` for those that no other glob matches); ``recipe`` is a TOML file of
     rules, or what ``plan`` has answered. ``only`` is a glob over the weights that one ``encoding`` is for, ``exclude`` are globs over weights that stay. ``fallback`` is

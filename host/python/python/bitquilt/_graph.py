@@ -176,13 +176,16 @@ class Graph:
         """Adds a state: memory that ``model.new_state()`` keeps from run to run, zero at first."""
         return Value(self, self._native.state(name, type))
 
-    def constant(self, tensor: Any) -> Value:
-        """Adds a tensor or an array that is the same for each run. A read-only array of floats is shared, others are copied."""
-        return Value(self, self._native.constant(tensor))
+    def constant(self, tensor: Any, name: str | None = None) -> Value:
+        """Adds a tensor or an array that is the same for each run. A read-only array of floats is shared, others are copied.
 
-    def quantize(self, encoding: str, array: Any, importance: Any = None) -> Value:
+        By ``name`` a weight is found in what is recorded of it, in a plan, and in the file of a saved graph.
+        """
+        return Value(self, self._native.constant(tensor, name))
+
+    def quantize(self, encoding: str, array: Any, importance: Any = None, *, name: str | None = None) -> Value:
         """Encodes an array and adds it as a constant: ``bitquilt.quantize`` and ``constant`` in one."""
-        return self.constant(self.session._native.quantize(encoding, array, importance))
+        return self.constant(self.session._native.quantize(encoding, array, importance), name)
 
     def output(self, value: Value, name: str | None = None) -> None:
         """Makes a value an output, named ``output0`` and so on if nothing is said."""
