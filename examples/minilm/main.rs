@@ -135,12 +135,16 @@ fn minilm(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
 
 /// Writes a graph, and the inputs of each sentence.
 fn save(graph: &Graph, sentences: &[Vec<u32>], directory: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let inputs = |index: usize| directory.join("inputs").join(index.to_string());
     for (index, tokens) in sentences.iter().enumerate() {
-        let inputs = directory.join("inputs").join(index.to_string());
-        std::fs::create_dir_all(&inputs)?;
+        std::fs::create_dir_all(inputs(index))?;
         for (name, tensor) in sentence_inputs(tokens)? {
-            npy::write(&tensor, inputs.join(name).with_extension("npy"))?;
+            npy::write(&tensor, inputs(index).join(name).with_extension("npy"))?;
         }
+    }
+    // Those of an earlier run with more sentences.
+    for stale in (sentences.len()..).map(inputs).take_while(|inputs| inputs.is_dir()) {
+        std::fs::remove_dir_all(stale)?;
     }
     Ok(graph.save(directory.join("graph.safetensors"))?)
 }

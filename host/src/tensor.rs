@@ -199,15 +199,27 @@ impl Tensor {
         is_own.then(|| Self { element, shape: self.shape.clone(), storage: self.storage.clone() })
     }
 
-    /// The opposite of [`Self::as_encoded`]: data of an encoding of the name and size of a dtype as values of that. None for others.
-    pub fn as_dense(&self) -> Option<Self> {
-        let encoding = self.encoding()?;
-        let dtype = [DType::F32, DType::F16, DType::BF16]
-            .into_iter()
-            .find(|dtype| dtype.to_string() == encoding.name)?;
-        let is_own = encoding.block_len == 1 && dtype.size() == Some(encoding.block_bytes);
-        let element = TensorElement::Dense(dtype);
-        is_own.then(|| Self { element, shape: self.shape.clone(), storage: self.storage.clone() })
+    /// The opposite of [`Self::as_encoded`]: data of an encoding of the name and size of a dtype as values of that, copied where they are
+    /// not aligned for it. None for others, and if there is no memory for the copy.
+    pub(crate) fn as_dense(&self) -> Option<Self> {
+        let element = TensorElement::Dense(self.float_dtype().filter(|_| self.encoding().is_some())?);
+        if self.bytes().as_ptr().addr().is_multiple_of(element.alignment()) {
+            return Some(Self { element, shape: self.shape.clone(), storage: self.storage.clone() });
+        }
+        let data = element.copy_of(&self.shape, self.bytes()).ok()?;
+        Some(Self::owned(element, self.shape.clone(), data))
+    }
+
+    /// The dtype of f32, f16 and bf16 values, whether they are dense or [data of the encoding](Self::as_encoded) of that name.
+    pub fn float_dtype(&self) -> Option<DType> {
+        let floats = [DType::F32, DType::F16, DType::BF16];
+        match self.encoding() {
+            None => self.dtype().filter(|dtype| floats.contains(dtype)),
+            Some(encoding) => floats.into_iter().find(|dtype| {
+                let is_own = encoding.block_len == 1 && dtype.size() == Some(encoding.block_bytes);
+                is_own && dtype.to_string() == encoding.name
+            }),
+        }
     }
 
     /// A dense tensor of memory that was filled for it.

@@ -77,6 +77,9 @@ pub struct QuantizeArguments {
     out: OutputArguments,
 }
 
+/// The option that encodes weights anew.
+const ANEW: &str = "--requantize";
+
 /// A value of `--encoding`.
 #[derive(Clone, Debug)]
 struct Choice {
@@ -117,7 +120,7 @@ impl QuantizeArguments {
         if self.dry_run {
             return preview(&rewrite.announce(&plan, registry).into_diagnostic()?, &plan);
         }
-        let notes = still_encoded(&plan).map_or_else(String::new, |stay| format!("\n{stay}"));
+        let notes = plan.still_encoded(ANEW).map_or_else(String::new, |stay| format!("\n{stay}"));
         let tensors = rewrite.file().tensors().len();
         let report = rewrite::run(rewrite, &plan, registry, &importance)?;
         rewrite::report(
@@ -141,12 +144,8 @@ impl QuantizeArguments {
             let remedy = if is_row_length { ", or leave it out with --exclude" } else { "" };
             miette!("{path}: {error}{remedy}")
         })?;
-        let stored = |conversion: &Conversion| rewrite.file().require(&conversion.weight);
-        let changes = |conversion: &Conversion| {
-            stored(conversion).is_ok_and(|stored| !conversion.target.is(&stored.element()))
-        };
-        match still_encoded(&plan) {
-            Some(stay) if !plan.conversions.iter().any(changes) => {
+        match plan.still_encoded(ANEW) {
+            Some(stay) if !rewrite.is_changed_by(&plan) => {
                 Err(miette!("{path}: there is nothing to do: {stay}"))
             }
             _ => Ok(plan),
@@ -244,18 +243,6 @@ impl QuantizeArguments {
     }
 }
 
-/// What is said of weights that keep the encoding that they have.
-fn still_encoded(plan: &Plan) -> Option<String> {
-    let (name, encoding) = plan.encoded_already.first()?;
-    let (name, encoding) = (Brief(name), Brief(encoding));
-    Some(match plan.encoded_already.len() {
-        1 => format!("`{name}` is `{encoding}` already and stays so; --requantize encodes it anew"),
-        count => format!(
-            "{count} weights are encoded already and stay so, such as `{name}`, which is `{encoding}`; --requantize encodes them anew"
-        ),
-    })
-}
-
 /// Prints what would become of each weight, and of all.
 fn preview(report: &Report, plan: &Plan) -> miette::Result<()> {
     print_with(|out| {
@@ -270,7 +257,7 @@ fn preview(report: &Report, plan: &Plan) -> miette::Result<()> {
             writeln!(out, "  {shape:>20}  {:24} {bytes:>12} bytes  {name}", Brief(&change).to_string())?;
         }
         writeln!(out, "\n{report}")?;
-        still_encoded(plan).map_or(Ok(()), |stay| writeln!(out, "{stay}"))?;
+        plan.still_encoded(ANEW).map_or(Ok(()), |stay| writeln!(out, "{stay}"))?;
         writeln!(out, "\nNothing was written.")
     })
 }

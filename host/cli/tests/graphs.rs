@@ -224,4 +224,67 @@ fn weights_of_a_graph_are_encoded() {
     assert_eq!(names(&Graph::load(here.path("last"), here.registry()).unwrap()), named("q8_0", "q8_0"));
     let none = here.fails(&["quantize", "graph", "none", "-e", "scale=q4_0"]);
     assert!(none.contains("its glob matches none"), "{none}");
+    let nothing = here.fails(&["quantize", "last", "none", "-e", "q4_0"]);
+    assert!(nothing.contains("there is nothing to do: 2 weights are encoded already"), "{nothing}");
+
+    // What is said of it is so, and it may be several files, or GGUF, which has f32 that is encoded as f32 that is not.
+    let preview = here.succeeds(&["quantize", "graph", "none", "-e", "up=q4_0", "--dry-run"]);
+    assert!(preview.contains("f32 -> q4_0") && !here.path("none").exists(), "{preview}");
+    here.succeeds(&["quantize", "graph", "split", "-e", "up=q5_0", "--split", "3000"]);
+    let index = here.files().into_keys().find(|path| path.to_string_lossy().contains("index")).unwrap();
+    let split = Graph::load(here.path("").join(index), here.registry()).unwrap();
+    assert_eq!(names(&split), named("q5_0", "q8_0"));
+    for (encoding, becomes) in [("constant.2=f32", ("f32", "f32")), ("*=bf16", ("bf16", "bf16"))] {
+        here.succeeds(&["quantize", "graph", "graph.gguf", "-e", encoding]);
+        let graph = Graph::load(here.path("graph.gguf"), here.registry()).unwrap();
+        assert_eq!(names(&graph), named(becomes.0, becomes.1));
+        run(&graph);
+    }
+    here.succeeds(&["quantize", "graph.gguf", "from_gguf", "-e", "q4_0"]);
+    assert_eq!(names(&Graph::load(here.path("from_gguf"), here.registry()).unwrap()), named("q4_0", "q4_0"));
+}
+
+#[test]
+fn weights_of_a_graph_need_not_be_aligned() {
+    let here = workplace();
+    let encode = |name: &str| {
+        here.registry().require_encoding(name).unwrap().quantize(&weight([3, 32])).unwrap().tensor
+    };
+    // 54 bytes go before the second one's in the file.
+    for dense in ["f32", "f16", "bf16"] {
+        let mut graph = Graph::new(here.registry(), []).unwrap();
+        let x = graph.add_input("x", TensorType::f32([dim("rows"), dim(32)])).unwrap();
+        for name in ["q4_0", dense] {
+            let weight = graph.constant(&encode(name)).unwrap();
+            let product = graph.qmatmul(x, weight).unwrap();
+            graph.output(product).unwrap();
+        }
+        graph.save(here.path("graph")).unwrap();
+        here.succeeds(&["quantize", "graph", "out", "-e", "constant.1=q4_0"]);
+        let made = Graph::load(here.path("out"), here.registry()).unwrap();
+        let weights = made.weights();
+        let expected = match dense {
+            "f32" => encode("q4_0"),
+            _ => {
+                let narrow = here.registry().to_f32(&encode(dense)).unwrap();
+                here.registry().require_encoding("q4_0").unwrap().quantize(&narrow).unwrap().tensor
+            }
+        };
+        assert_eq!(weights[1].1.bytes(), expected.bytes(), "{dense}");
+    }
+}
+
+#[test]
+fn importance_of_a_graph_is_by_the_names_of_its_weights() {
+    let here = workplace();
+    here.save_product("graph", ["x", "y"], "f32", &weight([3, 32]));
+    let importance: Vec<f32> = (0..32).map(|column| if column < 16 { 100.0 } else { 0.01 }).collect();
+    here.save("importance", [("constant.0", Tensor::new([32], importance).unwrap())]);
+    here.succeeds(&["quantize", "graph", "plain", "-e", "q4_0"]);
+    here.succeeds(&["quantize", "graph", "weighed", "-e", "q4_0", "--importance", "importance"]);
+    let bytes = |name: &str| {
+        let graph = Graph::load(here.path(name), here.registry()).unwrap();
+        graph.weights()[0].1.bytes().to_vec()
+    };
+    assert_ne!(bytes("plain"), bytes("weighed"));
 }

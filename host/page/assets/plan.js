@@ -48,16 +48,16 @@ const isPlan = (candidate) => candidate.name === "plan";
 function candidates() {
   const given = list(data.candidates).map((it) => ({ ...it, name: String(it?.name ?? "") }));
   const isChosen = (it) => isPlan(it) || (isNumber(it.loss) && it.loss === total.loss && it.bytes === total.bytes);
-  const chosen = given.find(isChosen) ?? {};
-  const title = chosen.name && !isPlan(chosen) ? `plan: ${chosen.name}` : "plan";
+  const chosen = given.find(isChosen);
+  const title = chosen && !isPlan(chosen) ? `plan: ${chosen.name}` : "plan";
   const itself = { ...chosen, ...total, name: "plan", title };
   const assumed = isNumber(itself.loss) ? {} : { loss: total.predicted_loss, predicted: true };
-  return [{ ...itself, ...assumed }, ...given.filter((it) => !isChosen(it))];
+  return [{ ...itself, ...assumed }, ...given.filter((it) => it !== chosen)];
 }
 
 const measured = () => candidates().filter((it) => isNumber(it.loss) && !it.predicted);
 
-/** How many times smaller or larger than the plan others are that are drawn: further ones would leave no room for those that are near. */
+/** The line is drawn from the plan's size divided by this to its size times this: a longer one would leave no room for what is near. */
 const NEAR = 2;
 
 function frontier() {
@@ -86,7 +86,7 @@ function frontier() {
     rule: isNumber(target) ? { x: target, label: `target, ${bytes(target)}` } : undefined,
   });
   const notes = [
-    known.length > 0 && `The line is what plans of other sizes${known === near ? ", up to half and twice this one," : ""} are predicted to lose.`,
+    known.length > 0 && `The line is what plans of other sizes${known === near ? ", from half to twice this one," : ""} are predicted to lose.`,
     measured().length > 0 && "The circles were measured.",
   ];
   return section("Loss over size", null, [drawing, el("p", { class: "soft small" }, notes.filter(Boolean).join(" ")), compared()]);

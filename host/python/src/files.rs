@@ -202,6 +202,13 @@ pub fn quantize_file(
     let mut rewrite = set_output(rewrite, format.as_deref(), split)?;
     wanted.check(registry)?;
     let plan = wanted.recipe()?.plan(&rewrite.types(), registry).map_err(|error| in_file(&input, &error))?;
+    if let Some(stay) = plan.still_encoded("requantize=True") {
+        if !rewrite.is_changed_by(&plan) {
+            let sentence = format!("{}: there is nothing to do: {stay}", input.display());
+            return Err(exception("RecipeError", sentence));
+        }
+        warn_of(py, vec![format!("{}: {stay}", input.display())])?;
+    }
     let importance = self::importance(py, importance, &mut rewrite, &plan, registry)?;
     write(py, rewrite, &plan, registry, &importance, dry_run)
 }

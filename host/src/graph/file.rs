@@ -184,11 +184,17 @@ impl Graph {
                 .states
                 .push(graph.state(&port.name, tensor_type(port).map_err(|error| malformed(path, error))?)?);
         }
+        // GGUF has data of the encodings f32, f16 and bf16 as values of these dtypes.
+        let weights = record.weights();
         let mut tensors: HashMap<&str, Tensor> = HashMap::new();
         for name in &record.constants {
             let tensor = match tensors.entry(name) {
                 Entry::Occupied(read) => read.into_mut(),
-                Entry::Vacant(new) => new.insert(file.tensor(name, registry)?),
+                Entry::Vacant(new) => {
+                    let tensor = file.tensor(name, registry)?;
+                    let is_weight = weights.contains(name.as_str());
+                    new.insert(if is_weight { registry.as_encoded(&tensor) } else { tensor })
+                }
             };
             replay.constants.push(graph.constant_named(name, tensor)?);
         }

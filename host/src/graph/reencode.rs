@@ -2,26 +2,29 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use bitquilt_plugin_api::Element;
+use bitquilt_plugin_api::{DType, Element};
 
 use super::copy::Copy;
 use super::file::{GraphRecord, ValueRecord};
 use super::{Graph, GraphError, Source};
-use crate::checkpoint::{Checkpoint, TensorDict};
+use crate::checkpoint::{Checkpoint, StoredTensor, TensorDict};
 use crate::error::Error;
 use crate::tensor::Tensor;
 
-/// The ops that take a weight in any encoding.
-const TAKERS: [&str; 2] = ["qmatmul", "qgather"];
+/// The ops that take a weight in any encoding, and its place among their inputs.
+const TAKERS: [(&str, usize); 2] = [("qmatmul", 1), ("qgather", 0)];
 
-/// Of the constants that nodes take, those that only ops of [`TAKERS`] do, and that are no outputs.
+/// Of the constants that nodes take, by name, those that only ops of [`TAKERS`] do as weights, and that are no outputs. A node has its op,
+/// and the places of the constants that it takes.
 fn taken_encoded<'a>(
-    nodes: impl Iterator<Item = (&'a str, Vec<&'a str>)>,
+    nodes: impl Iterator<Item = (&'a str, Vec<(usize, &'a str)>)>,
     outputs: impl Iterator<Item = &'a str>,
 ) -> BTreeSet<&'a str> {
     let (mut taken, mut elsewhere) = (BTreeSet::new(), BTreeSet::from_iter(outputs));
     for (op, constants) in nodes {
-        if TAKERS.contains(&op) { &mut taken } else { &mut elsewhere }.extend(constants);
+        for (place, name) in constants {
+            if TAKERS.contains(&(op, place)) { &mut taken } else { &mut elsewhere }.insert(name);
+        }
     }
     &taken - &elsewhere
 }
@@ -34,8 +37,10 @@ impl GraphRecord {
             _ => None,
         };
         let nodes = self.nodes.iter().map(|node| {
-            let named = node.named.iter().map(|(_, value)| value);
-            (node.op.as_str(), node.inputs.iter().chain(named).filter_map(name).collect())
+            // Those that are given by name are further inputs, none of which is a weight.
+            let values = node.inputs.iter().chain(node.named.iter().map(|(_, value)| value));
+            let constants = values.enumerate().filter_map(|(place, value)| Some((place, name(value)?)));
+            (node.op.as_str(), constants.collect())
         });
         taken_encoded(nodes, self.outputs.iter().filter_map(|output| name(&output.value)))
     }
@@ -49,8 +54,11 @@ impl Graph {
         let names: HashMap<usize, &str> =
             constants.iter().map(|(value, name, _)| (*value, name.as_str())).collect();
         let name = |value: &usize| names.get(value).copied();
-        let nodes =
-            self.nodes.iter().map(|node| (node.op.as_str(), node.inputs.iter().filter_map(name).collect()));
+        let nodes = self.nodes.iter().map(|node| {
+            let inputs = node.places.iter().zip(&node.inputs);
+            let constants = inputs.filter_map(|(place, value)| Some((*place, name(value)?)));
+            (node.op.as_str(), constants.collect())
+        });
         let mut left = taken_encoded(nodes, self.outputs.iter().filter_map(|output| name(&output.value)));
         // One weight may be several constants.
         constants
@@ -60,13 +68,17 @@ impl Graph {
             .collect()
     }
 
-    /// The names of the [weights](Self::weights) of the graph that a file has.
+    /// The names of the [weights](Self::weights) of the graph that a file has. A file may have those of f32, f16 and bf16 as dense ones.
     pub(crate) fn weights_in(file: &Checkpoint) -> Result<BTreeSet<String>, GraphError> {
         let record = GraphRecord::of(file)?;
-        let is_encoded = |name: &&str| {
-            file.require(name).is_ok_and(|stored| matches!(stored.element(), Element::Encoded(_)))
+        let may_be_encoded = |name: &&str| {
+            let element = file.require(name).map(StoredTensor::element);
+            element.is_ok_and(|element| match element {
+                Element::Encoded(_) => true,
+                Element::Dense(dtype) => matches!(dtype, DType::F32 | DType::F16 | DType::BF16),
+            })
         };
-        Ok(record.weights().into_iter().filter(is_encoded).map(str::to_owned).collect())
+        Ok(record.weights().into_iter().filter(may_be_encoded).map(str::to_owned).collect())
     }
 
     /// The constants, in order: index, name in a file, tensor. The name is the one that a constant was [given](Self::constant_named), but
@@ -105,10 +117,18 @@ impl Graph {
     /// What constants are called where something is said of them, by value: the name that they were [given](Self::constant_named), or that
     /// [`Self::save`] gives them.
     pub(crate) fn constant_names(&self) -> HashMap<usize, String> {
-        let mut names: HashMap<usize, String> =
-            self.constants().into_iter().map(|(value, name, _)| (value, name)).collect();
-        names.extend(self.constant_names.iter().map(|(value, name)| (*value, name.clone())));
-        names
+        let constants = self.constants();
+        let memory: HashMap<&str, *const u8> =
+            constants.iter().map(|(_, name, tensor)| (name.as_str(), tensor.bytes().as_ptr())).collect();
+        // One weight may be dense here and encoded there.
+        let given = |value: &usize, tensor: &Tensor| {
+            let name = self.constant_names.get(value)?;
+            (memory.get(name.as_str()) == Some(&tensor.bytes().as_ptr())).then(|| name.clone())
+        };
+        let name = |(value, name, tensor): &(usize, String, &Tensor)| {
+            (*value, given(value, tensor).unwrap_or_else(|| name.clone()))
+        };
+        constants.iter().map(name).collect()
     }
 
     /// The same graph with other tensors in the place of the constants of these [names](Self::weights). Every node is added as if the
@@ -137,7 +157,36 @@ impl Graph {
 mod tests {
     use super::*;
     use crate::session::InferenceSession;
-    use bitquilt_plugin_api::{DType, TensorType, dim};
+    use bitquilt_plugin_api::{TensorType, dim};
+
+    #[test]
+    fn a_name_is_one_tensor() {
+        let session = InferenceSession::builder().threads(1).build().unwrap();
+        let tensors: Vec<Tensor> = (0..4).map(|index| Tensor::full([2], index as f32)).collect();
+        // Given names and tensors; names in a file.
+        type Named<'a> = (Option<&'a str>, usize);
+        let table: [(&[Named<'_>], &[&str]); 5] = [
+            (&[(None, 0), (Some("a"), 1), (None, 2)], &["constant.0", "a", "constant.2"]),
+            (&[(Some("a"), 0), (Some("a"), 0)], &["a", "a"]),
+            (&[(Some("a"), 0), (Some("a"), 1), (Some("a"), 0)], &["a", "constant.1", "a"]),
+            (&[(None, 0), (Some("constant.0"), 1)], &["constant.0.1", "constant.0"]),
+            (&[(Some("constant.1"), 0), (Some("constant.1"), 1)], &["constant.1", "constant.1.1"]),
+        ];
+        for (given, expected) in table {
+            let mut graph = Graph::new(session.registry(), []).unwrap();
+            for (name, tensor) in given {
+                match name {
+                    Some(name) => graph.constant_named(*name, &tensors[*tensor]).unwrap(),
+                    None => graph.constant(&tensors[*tensor]).unwrap(),
+                };
+            }
+            let names: Vec<String> = graph.constants().into_iter().map(|(_, name, _)| name).collect();
+            assert_eq!(names, expected);
+            let mut said: Vec<(usize, String)> = graph.constant_names().into_iter().collect();
+            said.sort();
+            assert_eq!(said.into_iter().map(|(_, name)| name).collect::<Vec<_>>(), expected);
+        }
+    }
 
     #[test]
     fn weights_are_replaced_and_the_rest_stays() {

@@ -5,7 +5,7 @@ use globset::{Glob, GlobSet};
 use crate::text::Brief;
 
 /// The most bytes of a glob.
-const LONGEST: usize = 4096;
+pub(super) const LONGEST: usize = 4096;
 
 /// A glob over the names of weights, such as `blk.*.ffn_{up,down}.weight`.
 ///

@@ -21,6 +21,18 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// What is to be said of weights that keep the encoding that they have, if there are some; `remedy` is what would encode them anew.
+    pub fn still_encoded(&self, remedy: &str) -> Option<String> {
+        let (name, encoding) = self.encoded_already.first()?;
+        let (name, encoding) = (Brief(name), Brief(encoding));
+        Some(match self.encoded_already.len() {
+            1 => format!("`{name}` is `{encoding}` already and stays so; {remedy} encodes it anew"),
+            count => format!(
+                "{count} weights are encoded already and stay so, such as `{name}`, which is `{encoding}`; {remedy} encodes them anew"
+            ),
+        })
+    }
+
     /// The weights that get the fallback: name, encoding that was wanted, encoding that it gets.
     pub fn fallbacks(&self) -> Vec<(String, String, String)> {
         let fallback = |conversion: &Conversion| {

@@ -86,7 +86,7 @@ struct RuleEntry {
 /// The most bytes of a recipe's file.
 const LARGEST: u64 = 1 << 20;
 /// The most rules of a recipe.
-const MAX_RULES: usize = 1000;
+pub(super) const MAX_RULES: usize = 1000;
 
 /// What leaves a weight as it is.
 const KEEP: &str = "keep";

@@ -86,9 +86,7 @@ impl Report<'_> {
     fn is_encoded_anew(&self, weight: &WeightAllocation) -> bool {
         let tensor = self.subject.weights.get(&weight.name);
         tensor.is_some_and(|tensor| {
-            // A graph has its dense weights as data of their dtype's encoding.
-            let is_dense = tensor.dtype().is_some() || tensor.as_dense().is_some();
-            !is_dense && !weight.choice().target.is(&tensor.element())
+            tensor.float_dtype().is_none() && !weight.choice().target.is(&tensor.element())
         })
     }
 

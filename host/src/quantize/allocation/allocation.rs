@@ -1,10 +1,12 @@
 //! What a search has found.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use super::choices::Choice;
 use super::subject::Measure;
-use crate::quantize::recipe::Target;
+use crate::quantize::pattern::LONGEST;
+use crate::quantize::recipe::{MAX_RULES, Target};
 
 /// The encodings that lose least in a size, and what is known of them.
 #[derive(Clone, Debug)]
@@ -122,7 +124,8 @@ impl Allocation {
         8.0 * self.bytes() as f64 / self.values().max(1) as f64
     }
 
-    /// The text of a [`Recipe`](crate::quantize::Recipe) that reproduces it: a rule for each weight.
+    /// The text of a [`Recipe`](crate::quantize::Recipe) that reproduces it: a rule for each weight, or for several of one encoding where
+    /// a recipe has no room for so many.
     pub fn recipe(&self) -> String {
         let mut text = format!(
             "# {} bytes for {} weights, {:.3} bits a value; loss {:.3e} ({:.3e} predicted).\n",
@@ -132,9 +135,10 @@ impl Allocation {
             self.loss,
             self.predicted
         );
-        for weight in &self.weights {
-            let (glob, encoding) =
-                (quoted(&globset::escape(&weight.name)), quoted(&weight.choice().target.to_string()));
+        let targets =
+            self.weights.iter().map(|weight| (&weight.name[..], weight.choice().target.to_string()));
+        for (glob, encoding) in rules(targets.collect()) {
+            let (glob, encoding) = (quoted(&glob), quoted(&encoding));
             let _ = write!(text, "\n[[rule]]\nweights = {glob}\nencoding = {encoding}\n");
         }
         text
@@ -147,7 +151,65 @@ impl Allocation {
     }
 }
 
+/// The globs and encodings of rules for weights with their encodings.
+fn rules(weights: Vec<(&str, String)>) -> Vec<(String, String)> {
+    if weights.len() <= MAX_RULES {
+        return weights.into_iter().map(|(name, encoding)| (globset::escape(name), encoding)).collect();
+    }
+    let mut rules: Vec<(String, String)> = Vec::new();
+    // The rule of each encoding that further names are added to.
+    let mut open: HashMap<String, usize> = HashMap::new();
+    for (name, encoding) in weights {
+        // A comma would begin another alternative.
+        let name = globset::escape(name).replace(',', "[,]");
+        match open.get(&encoding) {
+            Some(&rule) if rules[rule].0.len() + name.len() + 2 <= LONGEST => {
+                rules[rule].0 += ",";
+                rules[rule].0 += &name;
+            }
+            _ => {
+                open.insert(encoding.clone(), rules.len());
+                rules.push((format!("{{{name}"), encoding));
+            }
+        }
+    }
+    for (glob, _) in &mut rules {
+        glob.push('}');
+    }
+    rules
+}
+
 /// A text as a basic string of TOML, whose escapes are those of JSON.
 fn quoted(text: &str) -> String {
     serde_json::Value::String(text.to_owned()).to_string().replace('\u{7f}', "\\u007f")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quantize::NamePattern;
+
+    #[test]
+    fn a_recipe_has_room_for_any_number_of_weights() {
+        for count in [3, MAX_RULES, MAX_RULES + 1, 5000] {
+            let names: Vec<String> =
+                (0..count).map(|index| format!("blk.{index},a{{b*}}[c].weight")).collect();
+            let encoding = |index: usize| ["q4_0", "q8_0", "keep"][index % 3].to_owned();
+            let weights = names.iter().enumerate().map(|(index, name)| (&name[..], encoding(index)));
+            let rules = rules(weights.collect());
+            assert!(rules.len() <= MAX_RULES);
+            let rules: Vec<(NamePattern, String)> = rules
+                .into_iter()
+                .map(|(glob, encoding)| (NamePattern::new(&glob).unwrap(), encoding))
+                .collect();
+            for (index, name) in names.iter().enumerate().step_by(37) {
+                let found: Vec<&String> = rules
+                    .iter()
+                    .filter(|(glob, _)| glob.is_match(name))
+                    .map(|(_, encoding)| encoding)
+                    .collect();
+                assert_eq!(found, [&encoding(index)], "{name}");
+            }
+        }
+    }
 }

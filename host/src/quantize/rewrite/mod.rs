@@ -219,6 +219,13 @@ impl Rewrite {
         }
     }
 
+    /// Whether a plan changes any weight.
+    pub fn is_changed_by(&self, plan: &Plan) -> bool {
+        plan.conversions.iter().any(|Conversion { weight, target, .. }| {
+            self.file.require(weight).is_ok_and(|stored| !target.is(&self.element(stored)))
+        })
+    }
+
     /// Announces what a plan says of weights, and what will come of it. An error for an encoding that is not registered, and for what
     /// the format of the file has no place for.
     pub fn announce(&mut self, plan: &Plan, registry: &Registry) -> Result<Report, RewriteError> {

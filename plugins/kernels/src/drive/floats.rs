@@ -106,8 +106,7 @@ fn multiply_add<I: DotIsa, E: Widen, const G: usize, const W: usize>(
     }
 }
 
-/// The most tiles of columns that are streamed at a time: two where there are registers for both of their sums, which are as many as
-/// eight columns have.
+/// The most tiles of columns that are streamed at a time: two where the sums of eight columns fit the registers.
 pub(crate) const fn streamed_tiles<I: DotIsa>() -> usize {
     if I::LANES == MAX_LANES && I::COLUMNS == 4 { 2 } else { 1 }
 }
