@@ -19,6 +19,8 @@ target=${CARGO_TARGET_DIR:-target}
 venv=$target/python
 rm -rf "$venv"
 "${PYTHON:-python3}" -m venv "$venv"
+# Its whole path, as other directories need it: that of the target directory may be whole or begin here.
+python=$(cd "$venv/bin" && pwd)/python
 install() { "$venv/bin/pip" install --quiet --disable-pip-version-check "$@"; }
 
 # Versions of NumPy and pytest are those that the tests are written for, whatever else there is.
@@ -37,7 +39,7 @@ if ! install "${requirements[@]}"; then
 fi
 
 if [ $is_wheel ]; then
-  BITQUILT_MATURIN="$PWD/$venv/bin/maturin" host/python/wheel.sh target/wheels
+  BITQUILT_MATURIN="$(dirname "$python")/maturin" host/python/wheel.sh target/wheels
   wheel=(target/wheels/bitquilt-*.whl)
   bytes=$(wc -c < "${wheel[0]}")
   echo "${wheel[0]}: $bytes bytes"
@@ -58,6 +60,5 @@ else
 fi
 
 # The package that is installed is tested: the tests' own folder has none.
-python=$(cd "$venv/bin" && pwd)/python
 cd host/python/tests
 "$python" -m pytest -p no:cacheprovider -q "$@"

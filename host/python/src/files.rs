@@ -318,3 +318,9 @@ pub fn compare(
     })?;
     Ok(comparisons.or_raise()?.iter().map(compared).collect())
 }
+
+/// Writes a text into a file, which takes the place of what is there when all of it is on the disk.
+#[pyfunction]
+pub fn write_text(py: Python<'_>, path: PathBuf, text: &str) -> PyResult<()> {
+    work::run(py, || file::replace(path, |out| out.write_all(text.as_bytes())))?.or_raise()
+}

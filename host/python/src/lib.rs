@@ -45,7 +45,7 @@ mod native {
     #[pymodule_export]
     use crate::declared::Declaration;
     #[pymodule_export]
-    use crate::files::{compare, convert, quantize_file};
+    use crate::files::{compare, convert, quantize_file, write_text};
     #[pymodule_export]
     use crate::graph::{Graph, Value};
     #[pymodule_export]

@@ -11,6 +11,7 @@ use bitquilt_models::text::{RANDOM, measured_tokens};
 use pyo3::prelude::*;
 
 use crate::error::{OrRaise, exception};
+use crate::files::write_text;
 use crate::importance;
 use crate::session::{Session, warn_of};
 use crate::source::{self, Inputs, Opened, Sets, Source};
@@ -216,11 +217,10 @@ pub fn plan(
     warn_of(py, warnings)?;
     let (recipe, json) = (allocation.recipe(), allocation.to_json(&origin));
     if let Some(path) = &wanted.save {
-        file::replace(path, |out| out.write_all(recipe.as_bytes())).or_raise()?;
+        write_text(py, path.clone(), &recipe)?;
     }
     if let Some(path) = &wanted.html {
-        let page = bitquilt_page::plan(&json);
-        file::replace(path, |out| out.write_all(page.as_bytes())).or_raise()?;
+        write_text(py, path.clone(), &bitquilt_page::plan(&json))?;
     }
     Ok((json.to_string(), recipe))
 }

@@ -65,11 +65,13 @@ pub fn warn<'a>(
     warn_of(py, warnings.into_iter().map(sentence).collect())
 }
 
-/// Warnings of the library's sentences, as Python's.
+/// Warnings of the library's sentences, as Python's. They name the line that called the package.
 pub fn warn_of(py: Python<'_>, sentences: Vec<String>) -> PyResult<()> {
+    /// The first level is the package's function that has called this module: native functions have no frames.
+    const LEVEL: usize = 2;
     for sentence in sentences {
         let sentence = Passage(&sentence).to_string();
-        let arguments = (sentence, error::class(py, "QuantizeWarning")?, 3);
+        let arguments = (sentence, error::class(py, "QuantizeWarning")?, LEVEL);
         py.import("warnings")?.call_method1("warn", arguments)?;
     }
     Ok(())

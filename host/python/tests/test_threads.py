@@ -1,15 +1,13 @@
 """Several threads, interrupts, and what is changed meanwhile."""
 
 import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from conftest import interrupted
 
 import bitquilt as bq
 
@@ -37,7 +35,7 @@ def test_a_state_is_one_threads_at_a_time(session):
     @bq.op("my.wait")
     def wait(x):
         begun.set()
-        go.wait(10)
+        go.wait()
         return x
 
     session.register(wait)
@@ -46,10 +44,13 @@ def test_a_state_is_one_threads_at_a_time(session):
     state = session.load(graph).new_state()
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(state, np.ones(1, np.float32))
-        assert begun.wait(10)
-        with pytest.raises(bq.RunError, match="in use by another thread"):
-            state(np.ones(1, np.float32))
-        go.set()
+        first.add_done_callback(lambda _: begun.set())
+        begun.wait()
+        try:
+            with pytest.raises(bq.RunError, match="in use by another thread"):
+                state(np.ones(1, np.float32))
+        finally:
+            go.set()
         assert first.result()["output0"] == [1]
 
 
@@ -72,29 +73,40 @@ def test_python_runs_while_work_is_done():
     thread.start()
     try:
         for work in (lambda: bq.quantize("q4_k", values), lambda: bq.dequantize(tensor), lambda: model(x), lambda: product(session, 1024, 1024)):
-            before, end = counted[0], time.monotonic() + 30
+            before = counted[0]
             # Where the lock were held there would be one switch between calls at the most.
             calls = 0
             while counted[0] - before <= 3 * calls + 3:
                 work()
                 calls += 1
-                assert time.monotonic() < end
+                assert calls < 1000
     finally:
         stop.set()
         thread.join()
 
 
 INTERRUPTED = """
-import signal, numpy as np, bitquilt as bq
-signal.signal(signal.SIGINT, signal.default_int_handler)  # Whoever runs the tests may have it ignored.
-values = np.random.default_rng(0).standard_normal((16384, 4096)).astype(np.float32)
-print("ready", flush=True)
+import numpy as np, bitquilt as bq
+from conftest import Interrupt
+interrupt, encoded = Interrupt(), []
+
+class Waits:
+    name, block_len, block_bytes = "my.waits", 32, 1
+    def quantize(self, rows, importance):
+        encoded.append(len(rows))
+        interrupt.wait()
+        return np.zeros((rows.size // 32, 1), np.uint8)
+    def dequantize(self, blocks):
+        return np.zeros((len(blocks), 32), np.float32)
+
+values = np.ones((4096, 1024), np.float32)
+session = bq.InferenceSession(threads=2)
+session.register(Waits())
 try:
-    {work}
+    WORK
 except KeyboardInterrupt:
     print("interrupted", flush=True)
-else:
-    print("done", flush=True)
+print(sum(encoded))
 """
 
 
@@ -102,22 +114,15 @@ else:
 @pytest.mark.parametrize(
     "work",
     [
-        "bq.quantize('iq2_xxs', values, np.ones(4096, np.float32))",
-        "bq.Graph('g', ()).quantize('q2_k', np.tile(values, (2, 1)))",
-        "bq.gguf.quantize(values, 'IQ3_S')",
+        "bq.quantize('my.waits', values, session=session)",
+        "session.quantize('my.waits', values)",
+        "bq.Graph('g', (), session).quantize('my.waits', values)",
     ],
 )
-def test_an_interrupt_stops_a_long_quantize_within_a_second(work):
-    program = INTERRUPTED.format(work=work)
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(0.5)
-        assert process.poll() is None
-        begin = time.monotonic()
-        process.send_signal(signal.SIGINT)
-        assert process.stdout.readline() == "interrupted\n"
-        took = time.monotonic() - begin
-    assert took < 1.0 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)), took
+def test_an_interrupt_stops_a_long_quantize(work):
+    with interrupted(INTERRUPTED.replace("WORK", work)) as process:
+        rows = int(process.stdout.readline())
+    assert process.returncode == 0 and 0 < rows < 4096
 
 
 def test_an_array_that_is_changed_meanwhile_is_an_exception_or_an_answer():

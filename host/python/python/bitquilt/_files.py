@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import _native
-from ._errors import CompareError, RecipeError
+from . import _arguments, _native
+from ._errors import CompareError, ImportanceError, RecipeError, RewriteError
 from ._session import InferenceSession, PathLike, current_session
 
 if TYPE_CHECKING:
@@ -23,14 +23,46 @@ def session_for(session: InferenceSession | None, *paths: str) -> _native.Sessio
     return (session or current_session())._with_encodings_of(paths)._native
 
 
-def importance_of(given: ImportanceLike | None) -> Any:
-    """Importance as the native part takes it."""
+def importance_of(given: ImportanceLike | None, name: str = "importance") -> Any:
+    """Importance as the native part takes it; ``name`` is the argument's."""
     if given is None or isinstance(given, str | os.PathLike):
-        return None if given is None else os.fspath(given)
+        return _arguments.optional_path(name, given, ImportanceError)
     recorded = getattr(given, "_matrix", None)
     if recorded is not None:
         return recorded
-    return dict(given) if isinstance(given, Mapping) else [os.fspath(path) for path in given]
+    if isinstance(given, Mapping):
+        return _arguments.by_name(name, given, ImportanceError, "weights")
+    files = _arguments.items(name, given, ImportanceError, "a path, several, arrays by the names of weights, or what `importance` has answered")
+    return [_arguments.path(f"{name}[{index}]", file, ImportanceError) for index, file in enumerate(files)]
+
+
+def _rules(recipe: PathLike | Plan | None) -> tuple[str | None, str | None]:
+    """A recipe's file, and the rules of one that was planned."""
+    rules = getattr(recipe, "recipe", None)
+    if isinstance(rules, str):
+        return None, rules
+    return _arguments.optional_path("recipe", recipe, RecipeError, "the path of a TOML file, or what `plan` has answered,"), None
+
+
+def _choices(encoding: str | Mapping[str, str] | None) -> tuple[str | None, dict[str, str]]:
+    """The encoding of all weights that no glob matches, and encodings by glob."""
+    expected = "a name, or a mapping of names by glob,"
+    if not isinstance(encoding, Mapping):
+        return _arguments.text("encoding", encoding, RecipeError, expected), {}
+    choices = dict(encoding)
+    for part in (*choices, *choices.values()):
+        if not isinstance(part, str):
+            raise RecipeError(f"`encoding` has a part that is {_arguments.described(part)}; names by glob were expected")
+    return choices.pop("*", None), choices
+
+
+def _layout(format: str | None, split: int | None) -> dict[str, Any]:
+    """How files that are written are laid out."""
+    expected = "'safetensors', 'gguf' or 'npz'"
+    return {
+        "format": _arguments.text("format", format, RewriteError, expected),
+        "split": _arguments.optional_whole("split", split, RewriteError, "bytes"),
+    }
 
 
 def quantize_file(
@@ -52,30 +84,30 @@ def quantize_file(
     """Encodes the weights of a GGUF, safetensors or ``.npz`` file, or of a saved graph, and carries everything else over bit for bit.
 
     ``encoding`` is a name for all weights, or names by glob (``"*"`` for those that no other glob matches); ``recipe`` is a TOML file of
-    rules, or what ``plan`` has answered. ``only`` is a glob over the weights that one ``encoding`` is for, ``exclude`` are globs over weights that stay. ``fallback`` is
-    for weights whose rows are no whole blocks. ``importance`` is what ``bitquilt.importance`` has answered; a file of it, or of llama.cpp, or
-    several, which are merged; or arrays by weight: float32, a weight for each column. Weights that it lacks are encoded without, which is a
-    ``QuantizeWarning``; ``output`` says what it was. Weights that are encoded already stay so without ``requantize``. ``output`` is GGUF or ``.npz`` where its name ends so, or
-    ``format`` says so, and safetensors otherwise; ``split`` is the most bytes of tensors in one file. With ``dry_run`` nothing is written.
+    rules, or what ``plan`` has answered. ``only`` is a glob over the weights that one ``encoding`` is for, ``exclude`` are globs over
+    weights that stay. ``fallback`` is for weights whose rows are no whole blocks. ``importance`` is what ``bitquilt.importance`` has
+    answered; a file of it, or of llama.cpp, or several, which are merged; or arrays by weight: float32, a weight for each column. Weights
+    that it lacks are encoded without, which is a ``QuantizeWarning``; ``output`` says what it was. Weights that are encoded already stay so
+    without ``requantize``. ``output`` is GGUF or ``.npz`` where its name ends so, or ``format`` says so, and safetensors otherwise;
+    ``split`` is the most bytes of tensors in one file. With ``dry_run`` nothing is written.
 
-    Raises ``RecipeError``, ``QuantizeError``, ``ImportanceError``, ``CheckpointError``, ``FileError`` and ``RewriteError``; then ``output`` is as it was.
+    Raises ``RecipeError``, ``QuantizeError``, ``ImportanceError``, ``CheckpointError``, ``FileError`` and ``RewriteError``; then ``output``
+    is as it was.
     """
     from ._reports import FileReport
 
-    choices = dict(encoding) if isinstance(encoding, Mapping) else {}
-    uniform = choices.pop("*", None) if isinstance(encoding, Mapping) else encoding
+    uniform, choices = _choices(encoding)
     if uniform is None and not choices and recipe is None:
         raise RecipeError("nothing was said of any weight: give an `encoding` or a `recipe`")
-    if isinstance(exclude, str):
-        raise RecipeError("`exclude` is a list of globs, one text was given")
+    file, planned = _rules(recipe)
     wanted = {
-        "recipe": os.fspath(recipe) if isinstance(recipe, str | os.PathLike) else None,
-        "planned": None if recipe is None or isinstance(recipe, str | os.PathLike) else recipe.recipe,
+        "recipe": file,
+        "planned": planned,
         "encoding": uniform,
         "choices": list(choices.items()),
-        "only": only,
-        "exclude": list(exclude),
-        "fallback": fallback,
+        "only": _arguments.text("only", only, RecipeError, "a glob"),
+        "exclude": _arguments.names("exclude", exclude, RecipeError, "a list of globs"),
+        "fallback": _arguments.text("fallback", fallback, RecipeError, "a name"),
         "requantize": requantize,
     }
     source = os.fspath(input)
@@ -85,8 +117,7 @@ def quantize_file(
         wanted,
         session_for(session, source),
         importance=importance_of(importance),
-        format=format,
-        split=split,
+        **_layout(format, split),
         dry_run=dry_run,
     )
     return FileReport._of(*parts)
@@ -114,9 +145,8 @@ def convert(
         source,
         os.fspath(output),
         session_for(session, source),
-        to=to,
-        format=format,
-        split=split,
+        to=_arguments.text("to", to, RewriteError, "f32, f16 or bf16"),
+        **_layout(format, split),
         without_metadata=without_metadata,
         dry_run=dry_run,
     )
@@ -141,18 +171,17 @@ def compare(
     """
     from ._reports import Comparison
 
-    if (other is None) == (not encodings):
+    chosen = _arguments.names("encodings", encodings, CompareError)
+    if (other is None) == (not chosen):
         raise CompareError("either another file or `encodings` is what the reference is compared with")
-    if isinstance(encodings, str):
-        raise CompareError("`encodings` is a list of names, one text was given")
     paths = [os.fspath(path) for path in (reference, other) if path is not None]
     parts = _native.compare(
         paths[0],
         None if other is None else paths[1],
-        list(encodings),
+        chosen,
         session_for(session, *paths),
-        only=only,
+        only=_arguments.text("only", only, CompareError, "a glob"),
         importance=importance_of(importance),
     )
-    names = [paths[1]] if other is not None else list(encodings)
+    names = [paths[1]] if other is not None else chosen
     return {name: Comparison._of(name, *part) for name, part in zip(names, parts, strict=True)}

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import _native
+from . import _arguments, _native
 from ._errors import ImportanceError, PlanError
 from ._files import ImportanceLike, importance_of, session_for
 from ._graph import Graph
@@ -22,23 +22,36 @@ Inputs = PathLike | Sequence[Mapping[str, Any]]
 Progress = Callable[[str, int, int], object]
 
 
-def _path(path: PathLike | None) -> str | None:
-    return None if path is None else os.fspath(path)
-
-
-def _model(model: PathLike | Graph, session: InferenceSession | None) -> tuple[str | _native.Graph, _native.Session]:
+def _model(
+    model: PathLike | Graph, session: InferenceSession | None, error: type[Exception]
+) -> tuple[str | _native.Graph, _native.Session]:
     if isinstance(model, Graph):
         return model._native, session_for(session or model.session)
-    path = os.fspath(model)
+    path = _arguments.path("model", model, error, "a path or a `Graph`")
     return path, session_for(session, path)
 
 
 def _inputs(inputs: Inputs | None, error: type[Exception]) -> Any:
     if inputs is None or isinstance(inputs, str | os.PathLike):
-        return _path(inputs)
+        return _arguments.optional_path("inputs", inputs, error)
     if isinstance(inputs, Mapping):
         raise error("`inputs` is a list of sets, each an array for each input, or a directory; one set was given")
-    return [list(arrays.items()) for arrays in inputs]
+    return [
+        _set(f"inputs[{index}]", arrays, error)
+        for index, arrays in enumerate(_arguments.items("inputs", inputs, error, "a directory, or a list of sets of arrays,"))
+    ]
+
+
+def _set(name: str, arrays: object, error: type[Exception]) -> list[tuple[str, Any]]:
+    if not isinstance(arrays, Mapping):
+        raise _arguments.wrong(name, arrays, "a mapping of arrays by the names of inputs", error)
+    return list(_arguments.by_name(name, arrays, error, "inputs").items())
+
+
+def _progress(progress: Progress | None, error: type[Exception]) -> Progress | None:
+    if progress is None or callable(progress):
+        return progress
+    raise _arguments.wrong("progress", progress, "a function", error)
 
 
 def plan(
@@ -79,26 +92,24 @@ def plan(
     """
     from ._plans import Plan
 
-    if isinstance(encodings, str):
-        raise PlanError("`encodings` is a list of names, one text was given")
     wanted = {
-        "target_size": target_size,
-        "target_bpw": target_bpw,
-        "text": _path(text),
+        "target_size": _arguments.optional_whole("target_size", target_size, PlanError, "bytes"),
+        "target_bpw": _arguments.real("target_bpw", target_bpw, PlanError, "bits"),
+        "text": _arguments.optional_path("text", text, PlanError),
         "inputs": _inputs(inputs, PlanError),
-        "tokens": tokens,
-        "window": window,
-        "tokenizer": _path(tokenizer),
-        "encodings": list(encodings),
-        "recipe": _path(recipe),
-        "quick": quick,
+        "tokens": _arguments.whole("tokens", tokens, PlanError, "tokens"),
+        "window": _arguments.whole("window", window, PlanError, "tokens"),
+        "tokenizer": _arguments.optional_path("tokenizer", tokenizer, PlanError),
+        "encodings": _arguments.names("encodings", encodings, PlanError),
+        "recipe": _arguments.optional_path("recipe", recipe, PlanError),
+        "quick": bool(quick),
         "keep": cache is not False,
-        "cache": None if isinstance(cache, bool) else os.fspath(cache),
-        "save": _path(save),
-        "html": _path(html),
+        "cache": None if isinstance(cache, bool) else _arguments.path("cache", cache, PlanError, "a path, True or False"),
+        "save": _arguments.optional_path("save", save, PlanError),
+        "html": _arguments.optional_path("html", html, PlanError),
         "importance": importance_of(importance),
     }
-    found, rules = _native.plan(*_model(model, session), wanted, progress=progress)
+    found, rules = _native.plan(*_model(model, session, PlanError), wanted, progress=_progress(progress, PlanError))
     return Plan._of(json.loads(found), rules)
 
 
@@ -134,18 +145,19 @@ def importance(
         raise ImportanceError("give `text` for a language model, or `inputs` for a graph")
     if isinstance(merge, str | os.PathLike):
         raise ImportanceError("`merge` is a list, one path was given")
+    merged = _arguments.items("merge", merge, ImportanceError, "a list of paths, or of what `importance` has answered,")
     if precision not in ("fast", "exact"):
-        raise ImportanceError(f"`precision` is {precision!r}; 'fast' or 'exact' was expected")
+        raise _arguments.wrong("precision", precision, "'fast' or 'exact'", ImportanceError)
     recording = {
-        "text": _path(text),
+        "text": _arguments.optional_path("text", text, ImportanceError),
         "inputs": _inputs(inputs, ImportanceError),
-        "window": window,
-        "tokens": tokens,
-        "tokenizer": _path(tokenizer),
+        "window": _arguments.whole("window", window, ImportanceError, "tokens"),
+        "tokens": _arguments.optional_whole("tokens", tokens, ImportanceError, "tokens"),
+        "tokenizer": _arguments.optional_path("tokenizer", tokenizer, ImportanceError),
         "exact": precision == "exact",
-        "kv": kv,
-        "merge": [importance_of(part) for part in merge],
-        "save": _path(save),
+        "kv": _arguments.text("kv", kv, ImportanceError, "'f32' or 'f16'"),
+        "merge": [importance_of(part, f"merge[{index}]") for index, part in enumerate(merged)],
+        "save": _arguments.optional_path("save", save, ImportanceError),
     }
-    source, native = (None, session_for(session)) if model is None else _model(model, session)
-    return Importance._of(*_native.importance(source, native, recording, progress=progress))
+    source, native = (None, session_for(session)) if model is None else _model(model, session, ImportanceError)
+    return Importance._of(*_native.importance(source, native, recording, progress=_progress(progress, ImportanceError)))

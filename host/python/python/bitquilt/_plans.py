@@ -8,14 +8,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from . import _native
 from ._tables import table, text_table
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from . import _native
     from ._session import PathLike
+
+
+def _loss(found: float | None) -> float:
+    # JSON has no number for a loss that is infinite.
+    return math.inf if found is None else found
 
 
 def _figure(value: float | None) -> str:
@@ -104,10 +109,8 @@ class Plan:
             choices = [choice(other) for other in it["alternatives"]]
             return PlannedWeight(it["name"], it["shape"], it["values"], choice(it), it["sensitivity"], it["reason"], choices)
 
-        # JSON has no number for a loss that is infinite.
         def mix(it: dict[str, Any]) -> Mix:
-            loss = math.inf if it["loss"] is None else it["loss"]
-            return Mix(it["name"], it["bytes"], it["bits"], it["predicted_loss"], loss)
+            return Mix(it["name"], it["bytes"], it["bits"], _loss(it["predicted_loss"]), _loss(it["loss"]))
 
         measure, total = found["measure"], found["total"]
         return cls(
@@ -118,11 +121,11 @@ class Plan:
             budget=found["target"]["bytes"],
             bytes=total["bytes"],
             bits=total["bits"],
-            predicted_loss=total["predicted_loss"],
-            loss=total["loss"],
+            predicted_loss=_loss(total["predicted_loss"]),
+            loss=_loss(total["loss"]),
             weights=[weight(it) for it in found["weights"]],
             mixes=[mix(it) for it in found["candidates"]],
-            frontier=[(it["bytes"], it["predicted_loss"]) for it in found["frontier"]],
+            frontier=[(it["bytes"], _loss(it["predicted_loss"])) for it in found["frontier"]],
             recipe=recipe,
         )
 
@@ -132,9 +135,11 @@ class Plan:
         return {weight.name: weight.choice.encoding for weight in self.weights}
 
     def save(self, path: PathLike) -> None:
-        """Writes the recipe into a file, as ``quantize_file`` and ``bitquilt quantize`` take it."""
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(self.recipe)
+        """Writes the recipe into a file, as ``quantize_file`` and ``bitquilt quantize`` take it.
+
+        Raises ``FileError``; then what was there is as it was.
+        """
+        _native.write_text(os.fspath(path), self.recipe)
 
     _HEADINGS = ("weight", "shape", "encoding", "bits", "bytes", "rel RMS", "loss", "why")
 
@@ -173,11 +178,12 @@ class WeightImportance:
     """How many times the average the largest mean square is; None if all are 0."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Importance(Mapping[str, Any]):
     """How much each column of weights matters, by the weights' names: the mean square of what it is multiplied with.
 
     ``importance["up"]`` is a float32 array: ``[columns]``, or ``[matrices, columns]``. ``quantize_file``, ``compare`` and ``plan`` take it.
+    Two are equal if all that they say is, the arrays value for value.
     """
 
     weights: list[WeightImportance]
@@ -192,6 +198,12 @@ class Importance(Mapping[str, Any]):
     @classmethod
     def _of(cls, native: _native.ImportanceMatrix, without: list[str]) -> Importance:
         return cls([WeightImportance(*it) for it in native.weights()], without, native.datasets, native.chunks, native)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Importance):
+            return NotImplemented
+        said = [(it.weights, it.without, it.datasets, it.chunks) for it in (self, other)]
+        return said[0] == said[1] and all(self[name].tolist() == other[name].tolist() for name in self)
 
     def __getitem__(self, weight: str) -> npt.NDArray[np.float32]:
         means = self._matrix.means(weight)
