@@ -30,6 +30,7 @@ __all__ = [
     "plan",
     "quantize_file",
     "save",
+    "write_text",
 ]
 
 _Path = str | os.PathLike[str]
