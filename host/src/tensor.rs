@@ -12,6 +12,9 @@ use memmap2::Mmap;
 use crate::memory::{self, AlignedBytes};
 use crate::text::Brief;
 
+/// The dtypes of values that encodings take, which are encodings, too.
+pub(crate) const FLOATS: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
+
 /// A tensor: a dtype or an encoding, a shape, and bytes that never change.
 ///
 /// Clones share the bytes. A tensor of a checkpoint shares the mapped file.
@@ -212,10 +215,9 @@ impl Tensor {
 
     /// The dtype of f32, f16 and bf16 values, whether they are dense or [data of the encoding](Self::as_encoded) of that name.
     pub fn float_dtype(&self) -> Option<DType> {
-        let floats = [DType::F32, DType::F16, DType::BF16];
         match self.encoding() {
-            None => self.dtype().filter(|dtype| floats.contains(dtype)),
-            Some(encoding) => floats.into_iter().find(|dtype| {
+            None => self.dtype().filter(|dtype| FLOATS.contains(dtype)),
+            Some(encoding) => FLOATS.into_iter().find(|dtype| {
                 let is_own = encoding.block_len == 1 && dtype.size() == Some(encoding.block_bytes);
                 is_own && dtype.to_string() == encoding.name
             }),

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use bitquilt_plugin_api::{DType, Element};
+use bitquilt_plugin_api::Element;
 
 use super::copy::Copy;
 use super::file::{GraphRecord, ValueRecord};
 use super::{Graph, GraphError, Source};
 use crate::checkpoint::{Checkpoint, StoredTensor, TensorDict};
 use crate::error::Error;
-use crate::tensor::Tensor;
+use crate::tensor::{FLOATS, Tensor};
 
 /// The ops that take a weight in any encoding, and its place among their inputs.
 const TAKERS: [(&str, usize); 2] = [("qmatmul", 1), ("qgather", 0)];
@@ -75,7 +75,7 @@ impl Graph {
             let element = file.require(name).map(StoredTensor::element);
             element.is_ok_and(|element| match element {
                 Element::Encoded(_) => true,
-                Element::Dense(dtype) => matches!(dtype, DType::F32 | DType::F16 | DType::BF16),
+                Element::Dense(dtype) => FLOATS.contains(&dtype),
             })
         };
         Ok(record.weights().into_iter().filter(may_be_encoded).map(str::to_owned).collect())
@@ -157,7 +157,7 @@ impl Graph {
 mod tests {
     use super::*;
     use crate::session::InferenceSession;
-    use bitquilt_plugin_api::{TensorType, dim};
+    use bitquilt_plugin_api::{DType, TensorType, dim};
 
     #[test]
     fn a_name_is_one_tensor() {

@@ -8,11 +8,11 @@ use serde::Deserialize;
 
 use super::pattern::{NamePattern, PatternError};
 use super::summary::{Sizes, Summary};
-use super::weight::FLOATS;
 use crate::checkpoint::TensorDict;
 use crate::encoding::{QuantizeError, Quantized};
 use crate::file::{self, FileError};
 use crate::registry::{Registry, UnknownEncoding};
+use crate::tensor::FLOATS;
 use crate::text::{Brief, Passage};
 
 /// An ordered list of rules.

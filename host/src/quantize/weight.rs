@@ -1,6 +1,8 @@
 //! What is a weight.
 
-use bitquilt_plugin_api::{DType, Element};
+use bitquilt_plugin_api::Element;
+
+use crate::tensor::FLOATS;
 
 /// What [`is_dense_weight`] is true of, for messages.
 pub const WEIGHTS: &str = "weights (tensors of rank 2 or 3 that hold f32, f16 or bf16 values)";
@@ -15,9 +17,6 @@ pub fn is_weight(element: &Element, shape: &[usize]) -> bool {
 pub fn is_dense_weight(element: &Element, shape: &[usize]) -> bool {
     is_weight(element, shape) && is_float(element)
 }
-
-/// The dtypes of values that encodings take.
-pub(super) const FLOATS: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
 
 /// Whether an encoding takes the values.
 pub(super) fn is_float(element: &Element) -> bool {

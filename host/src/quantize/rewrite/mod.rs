@@ -12,13 +12,13 @@ use bitquilt_plugin_api::{DType, Element, EncodingSpec};
 use super::plan::{Conversion, Plan};
 use super::recipe::Target;
 use super::report::Report;
-use super::weight::{FLOATS, is_weight};
+use super::weight::is_weight;
 use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointWriter, Format, StoredTensor, TensorDict};
 use crate::encoding::{QuantizeError, QuantizeWarning, Quantized};
 use crate::file;
 use crate::graph::Graph;
 use crate::registry::Registry;
-use crate::tensor::Tensor;
+use crate::tensor::{FLOATS, Tensor};
 
 pub use error::RewriteError;
 pub use importance::PlanImportance;
