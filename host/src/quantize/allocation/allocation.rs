@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::choices::Choice;
 use super::subject::Measure;
 use crate::quantize::pattern::LONGEST;
-use crate::quantize::recipe::{MAX_RULES, Target};
+use crate::quantize::recipe::MAX_RULES;
 
 /// The encodings that lose least in a size, and what is known of them.
 #[derive(Clone, Debug)]
@@ -142,12 +142,6 @@ impl Allocation {
             let _ = write!(text, "\n[[rule]]\nweights = {glob}\nencoding = {encoding}\n");
         }
         text
-    }
-
-    /// Whether weights that are encoded in the file are encoded anew.
-    pub fn requantizes(&self, is_encoded: impl Fn(&str) -> bool) -> bool {
-        let changed = self.weights.iter().filter(|weight| weight.choice().target != Target::Keep);
-        changed.into_iter().any(|weight| is_encoded(&weight.name))
     }
 }
 
