@@ -72,7 +72,7 @@ fn steady_state_has_no_heap_allocation() {
 /// Products with weights that are unpacked at each run, whose importance is recorded. The count is that of the process, so that this is no test of its own.
 fn compact_products() {
     let session = InferenceSession::builder().threads(2).option("prepare", "compact").build().unwrap();
-    for encoding in ["iq1_m", "iq1_s", "iq2_s", "iq2_xs", "iq2_xxs", "iq3_s", "iq3_xxs", "q1_0", "tq1_0"] {
+    for encoding in ["iq1_m", "iq1_s", "iq2_s", "iq2_xs", "iq2_xxs", "iq3_s", "iq3_xxs", "tq1_0"] {
         let mut graph = Graph::new(session.registry(), [TensorType::f32([dim("rows"), dim(256)])]).unwrap();
         let dense = Tensor::full([37, 256], 0.5f32);
         let encoding = session.registry().require_encoding(encoding).unwrap();

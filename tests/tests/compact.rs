@@ -9,8 +9,7 @@ const ROWS: usize = 75;
 const COLUMNS: usize = 512;
 
 /// The encodings that are spread when they are prepared.
-const SPREAD: [&str; 9] =
-    ["iq1_m", "iq1_s", "iq2_s", "iq2_xs", "iq2_xxs", "iq3_s", "iq3_xxs", "q1_0", "tq1_0"];
+const SPREAD: [&str; 8] = ["iq1_m", "iq1_s", "iq2_s", "iq2_xs", "iq2_xxs", "iq3_s", "iq3_xxs", "tq1_0"];
 
 fn session(options: &[(&str, &str)], threads: usize) -> InferenceSession {
     let builder = InferenceSession::builder().threads(threads);

@@ -9,8 +9,8 @@ use bitquilt_simd::{Isa, IsaError};
 use crate::activation::{ActivationFormat, Sum};
 use crate::arch::{AnyDot, Body, DotIsa, own_kernels};
 use crate::drive::{Kernels, Part, floats, strips};
-use crate::form::{Form, STRIP_LEN};
-use crate::unpack::{Unpack, fields::FieldWriter, record_bytes, record_len};
+use crate::form::{Form, MAX_STRIPS, STRIP_LEN};
+use crate::unpack::{Unpack, fields::FieldWriter, prepared_bytes};
 use crate::widen::{Bf16, Bf16Pairs, F16, F32, Widen};
 
 /// What the kernels of encoding `E` on instruction set `I` need of the sums of activations.
@@ -67,7 +67,7 @@ impl<E: Unpack, I: DotIsa> Kernels for Strips<E, I> {
     }
 
     fn group_bytes(&self, n: usize) -> usize {
-        n / record_len::<E>() * record_bytes::<E>() * I::LANES
+        prepared_bytes(&self.unpack, n) * I::LANES
     }
 
     fn is_spread(&self) -> bool {
@@ -80,9 +80,9 @@ impl<E: Unpack, I: DotIsa> Kernels for Strips<E, I> {
 
     fn pack_group(&self, n: usize, rows: &[u8], dst: &mut [u8]) {
         let (block_len, block_bytes) = self.unpack.block();
-        let prepared_bytes = block_len / record_len::<E>() * record_bytes::<E>() * I::LANES;
+        let prepared_block = self.group_bytes(block_len);
         for (lane, row) in rows.chunks_exact(n / block_len * block_bytes).enumerate() {
-            let records = dst.chunks_exact_mut(prepared_bytes);
+            let records = dst.chunks_exact_mut(prepared_block);
             for (block, records) in row.chunks_exact(block_bytes).zip(records) {
                 self.unpack.pack(block, &mut FieldWriter::new(records, I::LANES, lane));
             }
@@ -174,7 +174,18 @@ pub(crate) trait Sets: Send + Sync {
 
 impl EncodingKernels {
     /// Kernels that multiply the codes of an encoding as integers.
-    pub fn new(encoding: impl Into<Cow<'static, str>>, unpack: impl Unpack + Clone) -> Self {
+    ///
+    /// # Panics
+    /// Where records share a header and may not ([`Unpack::header_records`]).
+    pub fn new<E: Unpack + Clone>(encoding: impl Into<Cow<'static, str>>, unpack: E) -> Self {
+        let (records, shared) = (unpack.block().0 / (E::Form::STRIPS * STRIP_LEN), unpack.header_records());
+        let may_share =
+            E::Form::STRIPS == 1 && MAX_STRIPS.is_multiple_of(shared) && records.is_multiple_of(shared);
+        assert!(
+            shared == 1 || may_share,
+            "{shared} records share a header: not where a record has several strips, and else as many as divide {MAX_STRIPS} and the \
+             {records} records of a block"
+        );
         Self::of(encoding, Integers(unpack))
     }
 
@@ -341,6 +352,49 @@ impl Body for Bf16Sets {
             Arc::new(Floats::<Bf16Pairs, I>(isa, PhantomData))
         } else {
             FloatSets::<Bf16>(PhantomData).run(isa)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::form::StripForm;
+    use crate::unpack::{Header, Strip, fields::FieldReader};
+
+    /// Blocks of four records, of which so many share a header.
+    #[derive(Clone)]
+    struct Sharing(usize);
+
+    impl Unpack for Sharing {
+        type Form = StripForm<1, 0, 4>;
+        const HEADER_BYTES: usize = 2;
+        const STRIP_BYTES: usize = 16;
+
+        fn block(&self) -> (usize, usize) {
+            (4 * STRIP_LEN, 66)
+        }
+
+        fn header_records(&self) -> usize {
+            self.0
+        }
+
+        fn pack(&self, _block: &[u8], _records: &mut FieldWriter<'_>) {}
+
+        fn strip<I: DotIsa>(&self, fields: &mut FieldReader<'_, I>, header: &Header<I>) -> Strip<I> {
+            Strip::scaled(fields.isa, fields.nibbles(), header.scale)
+        }
+    }
+
+    #[test]
+    fn a_header_is_shared_by_records_of_one_block_and_one_slab() {
+        for (shared, bytes) in [(1, 4 * 18), (2, 2 * 34), (4, 66)] {
+            let kernels = EncodingKernels::new("my.sharing", Sharing(shared)).on(Isa::Scalar);
+            assert_eq!(kernels.group_bytes(4 * STRIP_LEN), bytes * kernels.lanes());
+        }
+        for shared in [0, 3, 8] {
+            let made = std::panic::catch_unwind(|| EncodingKernels::new("my.sharing", Sharing(shared)));
+            assert!(made.is_err(), "{shared} records of four may not share a header");
         }
     }
 }

@@ -28,7 +28,7 @@ const NF4: &str = "values = [-1.0, -0.6961928, -0.52507305, -0.39491749, -0.2844
     0.1609302, 0.2461123, 0.33791524, 0.44070983, 0.562617, 0.72295684, 1.0]\n";
 
 /// Prepared as integers: by the width of codes, and by factors.
-const CASES: [Case; 20] = [
+const CASES: [Case; 23] = [
     exact(
         "block_len = 128\nblock_bytes = 34\ncodes = { at = 2, bits = 2 }\nvalues = [-1.0, 0.0, 1.0]\nunused = 0.0\nscale = { at = 0, dtype = \"f16\" }",
     ),
@@ -91,6 +91,16 @@ const CASES: [Case; 20] = [
         "block_len = 96\nblock_bytes = 52\ngroups = 2\ncodes = { at = 4, bits = 4 }\noffset = 8\nscale = { at = 0, dtype = \"f16\" }",
     ),
     exact(
+        "block_len = 96\nblock_bytes = 50\ncodes = { at = 2, bits = 4 }\noffset = 8\nscale = { at = 0, dtype = \"f16\" }",
+    ),
+    // Groups of as many strips as a slab has, and of more.
+    exact(
+        "block_len = 256\nblock_bytes = 130\ncodes = { at = 2, bits = 4 }\noffset = 8\nscale = { at = 0, dtype = \"f16\" }",
+    ),
+    exact(
+        "block_len = 1024\nblock_bytes = 264\ngroups = 2\ncodes = { at = 8, bits = 2 }\nscale = { at = 0, dtype = \"f16\" }\nmin = { at = 4, dtype = \"f16\" }",
+    ),
+    exact(
         "block_len = 96\nblock_bytes = 84\ngroups = 6\ncodes = { at = 12, bits = 6 }\noffset = 32\nscale = { at = 0, dtype = \"f16\" }",
     ),
 ];
@@ -113,7 +123,8 @@ fn rounded(x: &[f32]) -> Vec<f64> {
 /// Multiplies by the kernels of each instruction set, and compares with `expected(row, x)`, the sum and that of the magnitudes.
 fn check(declaration: &Declaration, tolerance: f64, expected: impl Fn(&[f32], &[f32]) -> (f64, f64)) {
     let (encoding, kernels) = (DeclaredEncoding::new(declaration.clone()), declared(declaration));
-    let n = kernels.row_step() * 2;
+    // An odd number of blocks: slabs end within a group of strips that share a header, or after one.
+    let n = kernels.row_step() * 3;
     for p in [1, 17, 50] {
         let weights = random::normal(p as u64, n * p, 4);
         let mut blocks = vec![0; n * p / declaration.block_len() * declaration.block_bytes()];

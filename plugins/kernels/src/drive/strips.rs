@@ -95,21 +95,24 @@ impl<E: Unpack> Stream<'_, E> {
     ) {
         let mut sums = [[isa.splat_f32(0.0); W]; G];
         let mut weights: [&[u8]; G] = from_fn(|g| self.part.product.group(group + g));
-        for x in x.chunks_exact(W * record_bytes::<E::Form>()) {
+        let record_bytes = W * record_bytes::<E::Form>();
+        for x in x.chunks_exact(record_bytes * self.unpack.header_records()) {
             let mut headers = [Header::empty(isa); G];
             for g in 0..G {
                 headers[g] = self.unpack.header(&mut take(isa, &mut weights[g], E::HEADER_BYTES));
             }
-            let mut block = Block::<I, E::Form, G, W>::new(isa, x);
-            for s in 0..E::Form::STRIPS {
-                let mut unpacked = [Strip::empty(isa); G];
-                for g in 0..G {
-                    let mut fields = take(isa, &mut weights[g], E::STRIP_BYTES).of_strip(s);
-                    unpacked[g] = self.unpack.strip(&mut fields, &headers[g]);
+            for x in x.chunks_exact(record_bytes) {
+                let mut block = Block::<I, E::Form, G, W>::new(isa, x);
+                for s in 0..E::Form::STRIPS {
+                    let mut unpacked = [Strip::empty(isa); G];
+                    for g in 0..G {
+                        let mut fields = take(isa, &mut weights[g], E::STRIP_BYTES).of_strip(s);
+                        unpacked[g] = self.unpack.strip(&mut fields, &headers[g]);
+                    }
+                    block.strip(&unpacked, s);
                 }
-                block.strip(&unpacked, s);
+                block.finish(&headers, &mut sums);
             }
-            block.finish(&headers, &mut sums);
         }
         for g in 0..G {
             for c in 0..W {
@@ -193,11 +196,11 @@ impl<E: Unpack> Body for UnpackSlab<'_, '_, E> {
     #[inline(always)]
     fn run<I: DotIsa>(self, isa: I) {
         let Self { unpack, weight, slab, count } = self;
-        for block in slab.strips[..count].chunks_mut(E::Form::STRIPS) {
+        for strips in slab.strips[..count].chunks_mut(E::Form::STRIPS * unpack.header_records()) {
             let header = unpack.header(&mut take(isa, weight, E::HEADER_BYTES));
             slab.header.store::<I, E::Form>(isa, &header);
-            for (s, stored) in block.iter_mut().enumerate() {
-                let mut fields = take(isa, weight, E::STRIP_BYTES).of_strip(s);
+            for (s, stored) in strips.iter_mut().enumerate() {
+                let mut fields = take(isa, weight, E::STRIP_BYTES).of_strip(s % E::Form::STRIPS);
                 if const { keeps_scaled::<I, E>() } {
                     let strip = unpack.scaled_strip(&mut fields, &header);
                     stored.store::<I, <E::Form as Form>::Scaled>(isa, &strip);

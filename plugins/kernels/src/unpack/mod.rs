@@ -2,7 +2,8 @@
 //!
 //! A weight is prepared for the kernels row group by row group: as many rows as the instruction set has lanes.
 //! A group is a sequence of *records*, one for each block of activations: a header, then a *strip* for each 32 values. An encoded block
-//! is one record or several. Headers and strips are sequences of fields, and a field holds that field of all rows side by side, so that
+//! is one record or several, and a few that follow each other may have one header ([`Unpack::header_records`]). Headers and strips are
+//! sequences of fields, and a field holds that field of all rows side by side, so that
 //! one load fills the lanes ([`fields`]). [`Unpack::pack`] writes the fields in the order in which [`Unpack::header`] and
 //! [`Unpack::strip`] read them.
 //!
@@ -23,7 +24,7 @@ use fields::{FieldReader, FieldWriter};
 pub trait Unpack: Send + Sync + 'static {
     /// The form of its strips.
     type Form: Form;
-    /// Prepared bytes of a row's header of a block.
+    /// Prepared bytes of a row's header.
     const HEADER_BYTES: usize = 0;
     /// Prepared bytes of a row's strip.
     const STRIP_BYTES: usize;
@@ -40,6 +41,13 @@ pub trait Unpack: Send + Sync + 'static {
     /// The number of values in an encoded block, a multiple of those in a record, and the number of its bytes.
     fn block(&self) -> (usize, usize);
 
+    /// The number of records that share a header, which comes before the first of them: 1, or, where a record is one strip, a divisor of
+    /// [`MAX_STRIPS`] and of the records of a block. So a scale of more values than a strip has is prepared once.
+    #[inline(always)]
+    fn header_records(&self) -> usize {
+        1
+    }
+
     /// What is to be taken from each code.
     fn offset(&self) -> i32 {
         0
@@ -50,10 +58,11 @@ pub trait Unpack: Send + Sync + 'static {
         self.offset()
     }
 
-    /// Writes one row of the records of an encoded block, one record after the other: its header, then its strips.
+    /// Writes one row of the records of an encoded block, one record after the other: its header, unless it shares that of a record before
+    /// it, then its strips.
     fn pack(&self, block: &[u8], records: &mut FieldWriter<'_>);
 
-    /// Reads the header of a record: what [`strip`](Self::strip) is to be given.
+    /// Reads the header of a record, or of those that share it: what [`strip`](Self::strip) is to be given.
     #[inline(always)]
     fn header<I: DotIsa>(&self, fields: &mut FieldReader<'_, I>) -> Header<I> {
         Header::empty(fields.isa)
@@ -69,21 +78,17 @@ pub trait Unpack: Send + Sync + 'static {
     }
 }
 
-/// The number of values in a record.
-pub(crate) const fn record_len<E: Unpack>() -> usize {
-    E::Form::STRIPS * STRIP_LEN
-}
-
-/// Prepared bytes of a row's record.
-pub(crate) const fn record_bytes<E: Unpack>() -> usize {
-    E::HEADER_BYTES + E::Form::STRIPS * E::STRIP_BYTES
+/// Prepared bytes of `n` values of a row, whole blocks.
+pub(crate) fn prepared_bytes<E: Unpack>(unpack: &E, n: usize) -> usize {
+    let header_len = E::Form::STRIPS * STRIP_LEN * unpack.header_records();
+    n / STRIP_LEN * E::STRIP_BYTES + n / header_len * E::HEADER_BYTES
 }
 
 /// An unpacked header of a row group.
 pub struct Header<I: DotIsa> {
-    /// What the scales of the strips are multiples of.
+    /// What the scales of the strips are multiples of, or the scale of each.
     pub scale: I::F32,
-    /// What the minima are multiples of.
+    /// What the minima are multiples of, or the minimum of each strip.
     pub min_scale: I::F32,
     /// Two minima a lane, half of those that the form says.
     pub mins: [I::Codes; MAX_STRIPS],

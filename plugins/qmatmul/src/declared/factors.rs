@@ -16,12 +16,14 @@ pub(super) struct Factor {
     pub(super) offset: f32,
 }
 
-/// How the factors of a strip are stored. The unit is folded into what is read.
+/// How the factors of a strip are stored, or those of several that have the same. The unit is folded into what is read.
 pub(super) trait FactorField<C: CodeField>: Send + Sync + 'static {
     /// The form of the strips.
     type Form: Form;
     /// Prepared bytes.
     const BYTES: usize;
+    /// Whether both halves of a strip have the same, so that they may be those of strips that follow, too.
+    const ARE_SHARED: bool = true;
     /// Whether many weights have such.
     const IS_COMMON: bool = false;
 
@@ -134,6 +136,7 @@ pub(super) struct Halves;
 impl<C: CodeField> FactorField<C> for Halves {
     type Form = StripForm<2, 2, 8>;
     const BYTES: usize = 16;
+    const ARE_SHARED: bool = false;
 
     fn write(record: &mut FieldWriter<'_>, factor: &Factor, factors: [Factors; 2]) {
         for factors in factors {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use bitquilt_declared::{Declaration, DeclaredEncoding};
 use bitquilt_kernels::fields::{FieldReader, FieldWriter, words};
-use bitquilt_kernels::{DotIsa, EncodingKernels, Header, STRIP_LEN, Strip, Unpack};
+use bitquilt_kernels::{DotIsa, EncodingKernels, Header, MAX_STRIPS, STRIP_LEN, Strip, Unpack};
 use bitquilt_plugin_api::QuantizationEncoding;
 
 use codes::{CodeField, Eights, Fives, Fours, Indices, Sixes, Threes, Twos};
@@ -86,8 +86,11 @@ impl Weight {
         let factor = Factor { unit, offset: offset as f32 * unit };
         let (name, note) = (self.declaration.name().to_owned(), self.note());
         let table = self.grid.table();
-        let unpack =
-            Declared { weight: self, table, factor, fields: std::marker::PhantomData::<fn() -> (C, F)> };
+        let strips = self.declaration.group_len() / STRIP_LEN;
+        let shared =
+            [MAX_STRIPS, 4, 2].into_iter().find(|&shared| strips > 0 && strips.is_multiple_of(shared));
+        let fields = std::marker::PhantomData::<fn() -> (C, F)>;
+        let unpack = Declared { weight: self, shared: shared.unwrap_or(1), table, factor, fields };
         EncodingKernels::new(name, unpack).noted(note)
     }
 
@@ -106,6 +109,8 @@ impl Weight {
 /// Unpacks codes `C` with factors `F`.
 struct Declared<C, F> {
     weight: Weight,
+    /// The number of strips that have the same factors, as far as they may share a header.
+    shared: usize,
     /// The codes of indices.
     table: [u8; 16],
     factor: Factor,
@@ -120,12 +125,18 @@ impl<C, F> Clone for Declared<C, F> {
 
 impl<C: CodeField, F: FactorField<C>> Unpack for Declared<C, F> {
     type Form = F::Form;
-    const STRIP_BYTES: usize = F::BYTES + C::BYTES;
+    const HEADER_BYTES: usize = if F::ARE_SHARED { F::BYTES } else { 0 };
+    const STRIP_BYTES: usize = C::BYTES + if F::ARE_SHARED { 0 } else { F::BYTES };
     // Code of their own for each width of a tile is kept for the commonest: codes of 4 bits with a scale, or a zero point, too.
     const IS_STREAMED: bool = C::IS_COMMON && F::IS_COMMON;
 
     fn block(&self) -> (usize, usize) {
         (self.weight.declaration.block_len(), self.weight.declaration.block_bytes())
+    }
+
+    #[inline(always)]
+    fn header_records(&self) -> usize {
+        if F::ARE_SHARED { self.shared } else { 1 }
     }
 
     fn offset(&self) -> i32 {
@@ -145,14 +156,30 @@ impl<C: CodeField, F: FactorField<C>> Unpack for Declared<C, F> {
                 let value = STRIP_LEN * s + part % STRIP_LEN * half;
                 declaration.factors(block, value / declaration.group_len())
             });
-            F::write(records, &self.factor, factors);
+            if s.is_multiple_of(self.header_records()) {
+                F::write(records, &self.factor, factors);
+            }
             C::write(records, words(strip));
         }
     }
 
     #[inline(always)]
-    fn strip<I: DotIsa>(&self, fields: &mut FieldReader<'_, I>, _header: &Header<I>) -> Strip<I> {
-        let (scales, mins) = F::read(fields, &self.factor);
+    fn header<I: DotIsa>(&self, fields: &mut FieldReader<'_, I>) -> Header<I> {
+        if !F::ARE_SHARED {
+            return Header::empty(fields.isa);
+        }
+        let ([scale, _], [min_scale, _]) = F::read(fields, &self.factor);
+        Header { min_scale, ..Header::scaled(fields.isa, scale) }
+    }
+
+    #[inline(always)]
+    fn strip<I: DotIsa>(&self, fields: &mut FieldReader<'_, I>, header: &Header<I>) -> Strip<I> {
+        let (scales, mins) = if F::ARE_SHARED {
+            let zero = fields.isa.splat_f32(0.0);
+            ([header.scale, zero], [header.min_scale, zero])
+        } else {
+            F::read(fields, &self.factor)
+        };
         let codes = C::read(fields, &self.table);
         Strip { scales, mins, ..Strip::scaled(fields.isa, codes, scales[0]) }
     }

@@ -1,4 +1,4 @@
-//! `q1_0`: a scale for 128 signs, four records.
+//! `q1_0`: a scale for 128 signs, four records with one header.
 
 use bitquilt_ggml_blocks::{BlockQ1_0, Q1_0};
 use bitquilt_kernels::fields::{FieldReader, FieldWriter, spread_bits};
@@ -8,12 +8,17 @@ use super::{Of, block_of};
 
 impl Unpack for Of<Q1_0> {
     type Form = StripForm<1, 0, 5>;
-    const STRIP_BYTES: usize = 6;
+    const HEADER_BYTES: usize = 2;
+    const STRIP_BYTES: usize = 4;
     const IS_STREAMED: bool = false;
-    const IS_SPREAD: bool = true;
 
     fn block(&self) -> (usize, usize) {
         block_of::<Q1_0>()
+    }
+
+    #[inline(always)]
+    fn header_records(&self) -> usize {
+        4
     }
 
     fn offset(&self) -> i32 {
@@ -22,16 +27,21 @@ impl Unpack for Of<Q1_0> {
 
     fn pack(&self, block: &[u8], records: &mut FieldWriter<'_>) {
         let block: &BlockQ1_0 = bytemuck::from_bytes(block);
+        records.half(block.d);
         for bits in block.qs.as_chunks::<4>().0 {
-            records.half(block.d);
             records.bits(spread_bits(bits));
         }
     }
 
     #[inline(always)]
-    fn strip<I: DotIsa>(&self, fields: &mut FieldReader<'_, I>, _header: &Header<I>) -> Strip<I> {
+    fn header<I: DotIsa>(&self, fields: &mut FieldReader<'_, I>) -> Header<I> {
         // Codes are 0 and 16, from which 8 is taken: eight times the signs.
-        let scale = fields.isa.mul(fields.half(), fields.isa.splat_f32(0.125));
-        Strip::scaled(fields.isa, fields.bits(), scale)
+        let isa = fields.isa;
+        Header::scaled(isa, isa.mul(fields.half(), isa.splat_f32(0.125)))
+    }
+
+    #[inline(always)]
+    fn strip<I: DotIsa>(&self, fields: &mut FieldReader<'_, I>, header: &Header<I>) -> Strip<I> {
+        Strip::scaled(fields.isa, fields.bits(), header.scale)
     }
 }
