@@ -3,7 +3,7 @@
 #
 #   tests/python.sh [--development] [PYTEST ARGUMENTS]
 #
-# It is the wheel, which is a release build of its own; with --development it is the development build of `cargo test --workspace`, of which
+# It is the wheel, which is a build of its own; with --development it is the development build of `cargo test --workspace`, of which
 # only the extension module is compiled anew, laid out as the wheel's installer does. What needs Ray is then left out.
 #
 # PYTHON is the interpreter, 3.11 or newer. NumPy, pytest and, for the wheel, maturin are needed; where another requirement of the tests

@@ -11,17 +11,15 @@ out=${1:-target/wheels}
 maturin=${BITQUILT_MATURIN:-maturin}
 target=${CARGO_TARGET_DIR:-target}
 
-cargo build --release -p bitquilt-cli
+cargo build --profile wheel -p bitquilt-cli
 # What the wheel installs beside `python`.
 scripts=host/python/data/scripts
 mkdir -p "$scripts"
 suffix=
-if [ -f "$target/release/bitquilt.exe" ]; then suffix=.exe; fi
-cp "$target/release/bitquilt$suffix" "$scripts/bitquilt$suffix"
-# Lines for backtraces are most of it.
-strip "$scripts/bitquilt$suffix"
+if [ -f "$target/wheel/bitquilt.exe" ]; then suffix=.exe; fi
+cp "$target/wheel/bitquilt$suffix" "$scripts/bitquilt$suffix"
 rm -f "$out"/bitquilt-*.whl
-"$maturin" build --release --compression-level 9 --manifest-path host/python/Cargo.toml --out "$out"
+"$maturin" build --profile wheel --compression-level 9 --manifest-path host/python/Cargo.toml --out "$out"
 if command -v advzip >/dev/null; then
   advzip --quiet --recompress --shrink-normal "$out"/bitquilt-*.whl
 fi
