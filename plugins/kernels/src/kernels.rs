@@ -136,10 +136,11 @@ impl<E: Widen, I: DotIsa> Kernels for Floats<E, I> {
 
     fn pack_group(&self, n: usize, rows: &[u8], dst: &mut [u8]) {
         for (lane, row) in rows.chunks_exact(n / E::VALUES * E::BYTES).enumerate() {
-            let places = dst.chunks_exact_mut(E::BYTES).skip(lane).step_by(I::LANES);
-            row.chunks_exact(E::BYTES)
+            let together = E::TOGETHER * E::BYTES;
+            let places = dst.chunks_exact_mut(together).skip(lane).step_by(I::LANES);
+            row.chunks_exact(together)
                 .zip(places)
-                .for_each(|(element, place)| place.copy_from_slice(element));
+                .for_each(|(elements, place)| place.copy_from_slice(elements));
         }
     }
 

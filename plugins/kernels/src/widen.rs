@@ -11,6 +11,8 @@ pub(crate) trait Widen: 'static {
     const VALUES: usize = 1;
     /// Bytes of a row's element.
     const BYTES: usize;
+    /// Elements of a row that lie side by side before those of the next row: one or two.
+    const TOGETHER: usize = 1;
     /// Whether elements are multiplied as they are in memory.
     const IS_WIDE: bool = false;
 
@@ -19,8 +21,8 @@ pub(crate) trait Widen: 'static {
         ActivationFormat::floats(widest_tile)
     }
 
-    /// One element of each row, from the first `LANES * BYTES` bytes.
-    fn load<I: DotIsa>(isa: I, from: &[u8]) -> I::F32;
+    /// Two elements of each row, from the first `2 * LANES * BYTES` bytes.
+    fn load<I: DotIsa>(isa: I, from: &[u8]) -> [I::F32; 2];
 
     /// `sum` and the products of two elements.
     #[inline(always)]
@@ -29,17 +31,18 @@ pub(crate) trait Widen: 'static {
     }
 }
 
-/// `bf16`: the upper half of a single-precision float.
+/// `bf16`: the upper half of a single-precision float. Two of a row lie together, as one load and two instructions widen them.
 pub(crate) struct Bf16;
 
 impl Widen for Bf16 {
     type Wide = F32;
 
     const BYTES: usize = 2;
+    const TOGETHER: usize = 2;
 
     #[inline(always)]
-    fn load<I: DotIsa>(isa: I, from: &[u8]) -> I::F32 {
-        isa.load_bf16(from)
+    fn load<I: DotIsa>(isa: I, from: &[u8]) -> [I::F32; 2] {
+        isa.load_bf16_pairs(from)
     }
 }
 
@@ -52,8 +55,8 @@ impl Widen for F16 {
     const BYTES: usize = 2;
 
     #[inline(always)]
-    fn load<I: DotIsa>(isa: I, from: &[u8]) -> I::F32 {
-        isa.load_f16(from)
+    fn load<I: DotIsa>(isa: I, from: &[u8]) -> [I::F32; 2] {
+        [isa.load_f16(from), isa.load_f16(&from[Self::BYTES * I::LANES..])]
     }
 }
 
@@ -67,8 +70,8 @@ impl Widen for F32 {
     const IS_WIDE: bool = true;
 
     #[inline(always)]
-    fn load<I: DotIsa>(isa: I, from: &[u8]) -> I::F32 {
-        isa.load_f32(from)
+    fn load<I: DotIsa>(isa: I, from: &[u8]) -> [I::F32; 2] {
+        [isa.load_f32(from), isa.load_f32(&from[Self::BYTES * I::LANES..])]
     }
 }
 
@@ -87,8 +90,8 @@ impl Widen for Bf16Pairs {
     }
 
     #[inline(always)]
-    fn load<I: DotIsa>(isa: I, from: &[u8]) -> I::F32 {
-        isa.load_f32(from)
+    fn load<I: DotIsa>(isa: I, from: &[u8]) -> [I::F32; 2] {
+        [isa.load_f32(from), isa.load_f32(&from[Self::BYTES * I::LANES..])]
     }
 
     #[inline(always)]

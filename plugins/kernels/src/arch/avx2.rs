@@ -88,6 +88,11 @@ macro_rules! registers_of_256_bits {
                 let halves = _mm256_cvtepu16_epi32(_mm_loadu_si128(first::<16, _>(from)));
                 _mm256_castsi256_ps(_mm256_slli_epi32::<16>(halves))
             }}
+            load_bf16_pairs(from: &[u8]) -> [__m256; 2] {{
+                let pairs = _mm256_loadu_si256(first::<32, _>(from));
+                let seconds = _mm256_and_si256(pairs, _mm256_set1_epi32(-1 << 16));
+                [_mm256_castsi256_ps(_mm256_slli_epi32::<16>(pairs)), _mm256_castsi256_ps(seconds)]
+            }}
             load_u8(from: &[u8]) -> __m256 {
                 _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(first::<8, _>(from))))
             }

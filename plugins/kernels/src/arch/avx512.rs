@@ -105,6 +105,11 @@ macro_rules! registers_of_512_bits {
                 let halves = _mm512_cvtepu16_epi32(_mm256_loadu_si256(first::<32, _>(from)));
                 _mm512_castsi512_ps(_mm512_slli_epi32::<16>(halves))
             }}
+            load_bf16_pairs(from: &[u8]) -> [__m512; 2] {{
+                let pairs = _mm512_loadu_si512(first::<64, _>(from));
+                let seconds = _mm512_and_si512(pairs, _mm512_set1_epi32(-1 << 16));
+                [_mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs)), _mm512_castsi512_ps(seconds)]
+            }}
             load_u8(from: &[u8]) -> __m512 {
                 _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(first::<16, _>(from))))
             }

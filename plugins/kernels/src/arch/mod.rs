@@ -201,6 +201,8 @@ pub trait DotIsa: Token {
     fn load_f16(self, from: &[u8]) -> Self::F32;
     /// The first `LANES` bfloat16.
     fn load_bf16(self, from: &[u8]) -> Self::F32;
+    /// The first `LANES` pairs of bfloat16: the first of each, and the second.
+    fn load_bf16_pairs(self, from: &[u8]) -> [Self::F32; 2];
     /// The first `LANES` bytes.
     fn load_u8(self, from: &[u8]) -> Self::F32;
     /// The first `LANES` signed bytes.

@@ -92,6 +92,11 @@ impl DotIsa for NeonDotprod {
             let halves = vreinterpret_u16_u8(vld1_u8(first::<8, _>(from)));
             vreinterpretq_f32_u32(vshlq_n_u32::<16>(vmovl_u16(halves)))
         }}
+        load_bf16_pairs(from: &[u8]) -> [float32x4_t; 2] {{
+            let pairs = vreinterpretq_u32_u8(vld1q_u8(first::<16, _>(from)));
+            let seconds = vandq_u32(pairs, vdupq_n_u32(u32::MAX << 16));
+            [vreinterpretq_f32_u32(vshlq_n_u32::<16>(pairs)), vreinterpretq_f32_u32(seconds)]
+        }}
         load_u8(from: &[u8]) -> float32x4_t {
             vcvtq_f32_u32(vmovl_u16(vget_low_u16(vmovl_u8(vcreate_u8(u64::from(word(from)))))))
         }

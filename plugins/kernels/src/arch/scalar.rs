@@ -87,6 +87,10 @@ impl DotIsa for Scalar<false> {
         load_f32(from: &[u8]) -> [f32; LANES] { read(from).map(f32::from_ne_bytes) }
         load_f16(from: &[u8]) -> [f32; LANES] { read(from).map(|bytes| f16::from_le_bytes(bytes).to_f32_const()) }
         load_bf16(from: &[u8]) -> [f32; LANES] { read(from).map(|bytes| bf16::from_le_bytes(bytes).to_f32_const()) }
+        load_bf16_pairs(from: &[u8]) -> [[f32; LANES]; 2] {{
+            let pairs = read(from);
+            [0, 1].map(|i| pairs.map(|[a, b, c, d]| bf16::from_le_bytes([[a, b], [c, d]][i]).to_f32_const()))
+        }}
         load_u8(from: &[u8]) -> [f32; LANES] { read(from).map(|[byte]| f32::from(byte)) }
         load_i8(from: &[u8]) -> [f32; LANES] { read(from).map(|[byte]| f32::from(byte as i8)) }
         store_f32(to: &mut [f32], x: [f32; LANES]) -> () { to[..LANES].copy_from_slice(&x) }

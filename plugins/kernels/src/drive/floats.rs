@@ -58,31 +58,23 @@ fn accumulate<I: DotIsa, E: Widen, const G: usize, const W: usize>(
     let x = &x[..W * x_bytes::<E>()];
     let [even, odd] = sums;
     for pair in 0..strip_elements::<E>() / 2 {
-        accumulate_element::<I, E, G, W>(isa, even, values, x, 2 * pair);
-        accumulate_element::<I, E, G, W>(isa, odd, values, x, 2 * pair + 1);
+        let [of_even, of_odd] = elements::<I, E, G>(isa, values, pair);
+        multiply_add::<I, E, G, W>(isa, even, of_even, x, 2 * pair);
+        multiply_add::<I, E, G, W>(isa, odd, of_odd, x, 2 * pair + 1);
     }
 }
 
-/// Adds the products of element `k` of a strip.
+/// Elements `2 * pair` and `2 * pair + 1` of strips, widened.
 #[inline(always)]
-fn accumulate_element<I: DotIsa, E: Widen, const G: usize, const W: usize>(
+fn elements<I: DotIsa, E: Widen, const G: usize>(
     isa: I,
-    sums: &mut [[I::F32; W]; G],
     values: &[&[u8]; G],
-    x: &[u8],
-    k: usize,
-) {
-    let weights = element::<I, E, G>(isa, values, k);
-    multiply_add::<I, E, G, W>(isa, sums, weights, x, k);
-}
-
-/// Element `k` of strips, widened.
-#[inline(always)]
-fn element<I: DotIsa, E: Widen, const G: usize>(isa: I, values: &[&[u8]; G], k: usize) -> [I::F32; G] {
-    let mut weights = [isa.splat_f32(0.0); G];
+    pair: usize,
+) -> [[I::F32; G]; 2] {
+    let mut weights = [[isa.splat_f32(0.0); G]; 2];
     for g in 0..G {
         let values = &values[g][..strip_bytes::<E, I>()];
-        weights[g] = E::load(isa, &values[I::LANES * E::BYTES * k..]);
+        [weights[0][g], weights[1][g]] = E::load(isa, &values[2 * I::LANES * E::BYTES * pair..]);
     }
     weights
 }
@@ -175,11 +167,11 @@ impl<E: Widen> Stream<'_, E> {
                 for pair in 0..strip_elements::<E>() / 2 {
                     let bytes = 2 * E::BYTES * I::LANES;
                     prefetch(isa, &values[bytes * pair..][..bytes]);
+                    let weights = elements::<I, E, 1>(isa, &[values], pair);
                     for odd in 0..2 {
                         let k = 2 * pair + odd;
-                        let weights = element::<I, E, 1>(isa, &[values], k);
-                        multiply_add::<I, E, 1, A>(isa, &mut of_slab[odd], weights, x, k);
-                        multiply_add::<I, E, 1, B>(isa, &mut second_of_slab[odd], weights, second_x, k);
+                        multiply_add::<I, E, 1, A>(isa, &mut of_slab[odd], weights[odd], x, k);
+                        multiply_add::<I, E, 1, B>(isa, &mut second_of_slab[odd], weights[odd], second_x, k);
                     }
                 }
             }
@@ -253,9 +245,11 @@ impl<E: Widen> Tiles<'_, E> {
                 let of_slab = &groups[g][element * start..element * (start + len)];
                 next[g] = of_slab.as_ptr_range().end;
                 if !E::IS_WIDE {
-                    let wide = slabs[g].0.chunks_exact_mut(I::LANES);
-                    for (wide, values) in wide.zip(of_slab.chunks_exact(element)) {
-                        isa.store_f32(wide, E::load(isa, values));
+                    let wide = slabs[g].0.chunks_exact_mut(2 * I::LANES);
+                    for (wide, values) in wide.zip(of_slab.chunks_exact(2 * element)) {
+                        let [even, odd] = E::load(isa, values);
+                        isa.store_f32(wide, even);
+                        isa.store_f32(&mut wide[I::LANES..], odd);
                     }
                 }
             }
