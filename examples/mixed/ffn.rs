@@ -50,8 +50,8 @@ impl FeedForward {
 
     /// The block in full precision. Its input `x` is f32 `[rows, width]`.
     pub fn full_precision(&self, registry: &Arc<Registry>, rows: usize) -> Result<Graph, Error> {
-        self.graph(registry, rows, |graph, _, x, weight| {
-            let weight = graph.constant(weight)?;
+        self.graph(registry, rows, |graph, _, x, (name, weight)| {
+            let weight = graph.constant_named(name, weight)?;
             let transposed = graph.transpose(weight, &[1, 0])?;
             Ok(graph.matmul(x, transposed)?)
         })
@@ -64,8 +64,9 @@ impl FeedForward {
         rows: usize,
         encodings: [&str; 3],
     ) -> Result<Graph, Error> {
-        self.graph(registry, rows, |graph, index, x, weight| {
-            let weight = graph.quantize(encodings[index], weight)?;
+        self.graph(registry, rows, |graph, index, x, (name, weight)| {
+            let encoded = registry.require_encoding(encodings[index])?.quantize(weight)?;
+            let weight = graph.constant_named(name, &encoded.tensor)?;
             Ok(graph.qmatmul(x, weight)?)
         })
     }
@@ -74,15 +75,16 @@ impl FeedForward {
         &self,
         registry: &Arc<Registry>,
         rows: usize,
-        multiply: impl Fn(&mut Graph, usize, Value, &Tensor) -> Result<Value, Error>,
+        multiply: impl Fn(&mut Graph, usize, Value, (&'static str, &Tensor)) -> Result<Value, Error>,
     ) -> Result<Graph, Error> {
         let mut graph = Graph::new(registry, [])?;
         let x = graph.add_input("x", TensorType::f32([rows, self.width()]))?;
-        let gate = multiply(&mut graph, 0, x, &self.gate)?;
-        let up = multiply(&mut graph, 1, x, &self.up)?;
+        let [of_gate, of_up, of_down] = self.weights();
+        let gate = multiply(&mut graph, 0, x, of_gate)?;
+        let up = multiply(&mut graph, 1, x, of_up)?;
         let gate = graph.silu(gate)?;
         let hidden = graph.mul(gate, up)?;
-        let y = multiply(&mut graph, 2, hidden, &self.down)?;
+        let y = multiply(&mut graph, 2, hidden, of_down)?;
         graph.output_named("y", y)?;
         Ok(graph)
     }
