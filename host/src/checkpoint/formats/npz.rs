@@ -81,8 +81,8 @@ impl<'a> Archive<'a> {
         if let Some((key, _)) = metadata.iter().next() {
             let (key, count) = (Brief(key), metadata.len());
             return Err(format!(
-                "an .npz file has no place for metadata, of which there are {count} entries, such as `{key}`; leave it out \
-                 (--without-metadata), or write a .safetensors file"
+                "an .npz file has no place for metadata, of which there are {count} entries, such as `{key}`; write a \
+                 .safetensors file, or leave it out (`bitquilt convert --without-metadata`)"
             ));
         }
         let head = |(name, element, shape): &(&str, &TensorElement, &[usize])| {

@@ -53,8 +53,8 @@ fn what_an_archive_has_no_place_for_is_refused() {
         ),
         (
             described,
-            "an .npz file has no place for metadata, of which there are 1 entries, such as `author`; leave it out \
-             (--without-metadata), or write a .safetensors file",
+            "an .npz file has no place for metadata, of which there are 1 entries, such as `author`; write a \
+             .safetensors file, or leave it out (`bitquilt convert --without-metadata`)",
         ),
     ] {
         let (_directory, path) = place();
