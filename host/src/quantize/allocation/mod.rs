@@ -27,6 +27,7 @@ mod json;
 mod knapsack;
 mod loss;
 mod options;
+mod search;
 mod sensitivity;
 mod subject;
 
