@@ -5,12 +5,20 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bitquilt_plugin_api::{
-    DType, Dim, Element, ElementView, EncodingSpec, Scalar, ShapeDisplay, TensorType, TensorView,
+    DType, Element, ElementView, EncodingSpec, Scalar, ShapeDisplay, TensorType, TensorView,
 };
 use memmap2::Mmap;
 
 use crate::memory::{self, AlignedBytes};
-use crate::text::Brief;
+
+mod element;
+mod error;
+
+pub use error::TensorError;
+
+use element::check_bytes;
+pub(crate) use element::{Opaque, TensorElement, dense_bytes, encoded_bytes, value_count};
+pub(crate) use error::brief;
 
 /// The dtypes of values that encodings take, which are encodings, too.
 pub(crate) const FLOATS: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
@@ -25,26 +33,6 @@ pub struct Tensor {
     storage: Storage,
 }
 
-/// What a tensor is made of, with what is needed to count its bytes.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum TensorElement {
-    /// Values.
-    Dense(DType),
-    /// Blocks.
-    Encoded(Arc<EncodingSpec>),
-    /// Bytes of a type that is known by its name alone.
-    Opaque(Arc<Opaque>),
-}
-
-/// A type of a file that nobody here can read, of a tensor of so many bytes.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Opaque {
-    pub(crate) name: String,
-    pub(crate) bytes: usize,
-    /// Whether the name is a dtype of safetensors.
-    pub(crate) is_dtype: bool,
-}
-
 #[derive(Clone)]
 enum Storage {
     Owned(Arc<AlignedBytes>),
@@ -56,83 +44,6 @@ enum Storage {
 /// Who owns bytes that a tensor is made of where they lie.
 trait Lender: AsRef<[u8]> + Send + Sync {}
 impl<T: AsRef<[u8]> + Send + Sync> Lender for T {}
-
-/// Why bytes and a shape are no tensor, or a tensor is not what was asked for.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum TensorError {
-    /// The shape has more values than memory can hold.
-    #[error("a tensor of shape {} has more bytes than this machine can address", ShapeDisplay(.shape))]
-    TooLarge {
-        /// The shape.
-        shape: Vec<usize>,
-    },
-    /// There is not so much memory.
-    #[error("{} {} needs {bytes} bytes of memory, which cannot be had here", brief(.element), ShapeDisplay(.shape))]
-    OutOfMemory {
-        /// Dtype or encoding.
-        element: Element,
-        /// The logical shape.
-        shape: Vec<usize>,
-        /// The bytes.
-        bytes: usize,
-    },
-    /// The number of bytes is not the shape's.
-    #[error("{} {} needs {expected} bytes, {found} were given", brief(.element), ShapeDisplay(.shape))]
-    ByteCount {
-        /// Dtype or encoding.
-        element: Element,
-        /// The logical shape.
-        shape: Vec<usize>,
-        /// Bytes the shape needs.
-        expected: usize,
-        /// Bytes there were.
-        found: usize,
-    },
-    /// The tensor holds something else.
-    #[error("the tensor holds {} values, {expected} were asked for", brief(.found))]
-    WrongDType {
-        /// What was asked for.
-        expected: DType,
-        /// What the tensor holds.
-        found: Element,
-    },
-    /// The rows of a tensor are no whole number of blocks.
-    #[error("the rows of {} are {row_len} values long, no multiple of the {block_len} values in a block of `{}`", ShapeDisplay(.shape), Brief(.encoding))]
-    RowLength {
-        /// The encoding's name.
-        encoding: String,
-        /// The logical shape.
-        shape: Vec<usize>,
-        /// Values in a row; 1 for a scalar.
-        row_len: usize,
-        /// Values in a block.
-        block_len: usize,
-    },
-    /// A dtype that this version does not know has no size.
-    #[error("{dtype} is no dtype this version knows")]
-    UnknownDType {
-        /// The dtype.
-        dtype: DType,
-    },
-    /// The type of the tensor is known by its name alone.
-    #[error(
-        "the tensor is of the type {}, whose values this version does not read; it can be saved again, and is of no other use",
-        Brief(.name)
-    )]
-    Opaque {
-        /// The type, as the file that the tensor is of names it.
-        name: String,
-    },
-    /// A bool tensor has bytes other than 0 and 1.
-    #[error("byte {index} of a bool tensor is {value}; only 0 and 1 are booleans")]
-    NotBool {
-        /// Position of the first such byte.
-        index: usize,
-        /// Its value.
-        value: u8,
-    },
-}
 
 impl Tensor {
     /// A tensor of these values.
@@ -407,83 +318,6 @@ impl Tensor {
     }
 }
 
-impl TensorElement {
-    /// The dtype, or the name of the encoding or type.
-    pub(crate) fn name(&self) -> Element {
-        match self {
-            Self::Dense(dtype) => Element::Dense(*dtype),
-            Self::Encoded(spec) => Element::Encoded(spec.name.clone()),
-            Self::Opaque(opaque) => Element::Encoded(opaque.name.clone()),
-        }
-    }
-
-    /// The alignment that reading the bytes as values needs.
-    pub(crate) fn alignment(&self) -> usize {
-        match self {
-            Self::Dense(dtype) => dtype.size().unwrap_or(1),
-            Self::Encoded(_) | Self::Opaque(_) => 1,
-        }
-    }
-
-    /// Whether a file has tensors of both in the same way: a bool tensor that has other bytes than 0 and 1 is a bool tensor there.
-    pub(crate) fn is_stored_as(&self, other: &Self) -> bool {
-        let is_bool = |element: &Self| match element {
-            Self::Dense(dtype) => *dtype == DType::BOOL,
-            Self::Encoded(_) => false,
-            Self::Opaque(opaque) => opaque.is_dtype && opaque.name == "BOOL",
-        };
-        self == other || is_bool(self) && is_bool(other)
-    }
-
-    /// The type of a tensor of this shape.
-    pub(crate) fn tensor_type(&self, shape: &[usize]) -> TensorType {
-        TensorType { element: self.name(), shape: shape.iter().copied().map(Dim::Fixed).collect() }
-    }
-
-    /// The shape of the bytes of a tensor of this shape, whose rows were found to be whole blocks.
-    pub(crate) fn byte_shape(&self, shape: &[usize]) -> Vec<usize> {
-        match self {
-            Self::Dense(_) => shape.to_vec(),
-            Self::Encoded(spec) => spec.byte_shape(shape).unwrap_or_default(),
-            Self::Opaque(opaque) if opaque.is_dtype => shape.to_vec(),
-            Self::Opaque(opaque) => vec![opaque.bytes],
-        }
-    }
-
-    /// The bytes of a tensor of this shape.
-    pub(crate) fn bytes(&self, shape: &[usize]) -> Result<usize, TensorError> {
-        match self {
-            Self::Dense(dtype) => dense_bytes(*dtype, shape),
-            Self::Encoded(spec) => encoded_bytes(spec, shape),
-            Self::Opaque(opaque) => value_count(shape).map(|_| opaque.bytes),
-        }
-    }
-
-    /// Zeroed memory for a tensor of this shape.
-    pub(crate) fn memory(&self, shape: &[usize]) -> Result<AlignedBytes, TensorError> {
-        let bytes = self.bytes(shape)?;
-        AlignedBytes::zeroed(bytes).ok_or_else(|| self.out_of_memory(shape, bytes))
-    }
-
-    fn copy_of(&self, shape: &[usize], bytes: &[u8]) -> Result<AlignedBytes, TensorError> {
-        AlignedBytes::copy_of(bytes).ok_or_else(|| self.out_of_memory(shape, bytes.len()))
-    }
-
-    fn out_of_memory(&self, shape: &[usize], bytes: usize) -> TensorError {
-        TensorError::OutOfMemory { element: self.name(), shape: shape.to_vec(), bytes }
-    }
-
-    /// Whether a tensor of this shape has `found` bytes.
-    pub(crate) fn check_byte_count(&self, shape: &[usize], found: usize) -> Result<(), TensorError> {
-        let expected = self.bytes(shape)?;
-        if found != expected {
-            let (element, shape) = (self.name(), shape.to_vec());
-            return Err(TensorError::ByteCount { element, shape, expected, found });
-        }
-        Ok(())
-    }
-}
-
 impl PartialEq for Tensor {
     /// Whether type and bytes are the same.
     fn eq(&self, other: &Self) -> bool {
@@ -497,55 +331,6 @@ impl Debug for Tensor {
     }
 }
 
-/// A dtype, or the name of an encoding, which may be a file's.
-pub(crate) fn brief(element: &Element) -> String {
-    Brief(&element.to_string()).to_string()
-}
-
-/// The values in a shape, if memory can count them.
-pub(crate) fn value_count(shape: &[usize]) -> Result<usize, TensorError> {
-    // Zero-length dimensions must not hide that the others overflow when they are multiplied in another order.
-    let product =
-        shape.iter().filter(|dim| **dim != 0).try_fold(1usize, |product, dim| product.checked_mul(*dim));
-    match product {
-        Some(_) if shape.contains(&0) => Ok(0),
-        Some(count) => Ok(count),
-        None => Err(TensorError::TooLarge { shape: shape.to_vec() }),
-    }
-}
-
-/// The bytes of a dense tensor.
-pub(crate) fn dense_bytes(dtype: DType, shape: &[usize]) -> Result<usize, TensorError> {
-    let size = dtype.size().ok_or(TensorError::UnknownDType { dtype })?;
-    value_count(shape)?
-        .checked_mul(size)
-        .filter(|bytes| isize::try_from(*bytes).is_ok())
-        .ok_or_else(|| TensorError::TooLarge { shape: shape.to_vec() })
-}
-
-/// The bytes of an encoded tensor.
-pub(crate) fn encoded_bytes(spec: &EncodingSpec, shape: &[usize]) -> Result<usize, TensorError> {
-    let row_len = shape.last().copied().unwrap_or(1);
-    if shape.is_empty() || spec.block_len == 0 || !row_len.is_multiple_of(spec.block_len) {
-        let (encoding, block_len) = (spec.name.clone(), spec.block_len);
-        return Err(TensorError::RowLength { encoding, shape: shape.to_vec(), row_len, block_len });
-    }
-    (value_count(shape)? / spec.block_len)
-        .checked_mul(spec.block_bytes)
-        .filter(|bytes| isize::try_from(*bytes).is_ok())
-        .ok_or_else(|| TensorError::TooLarge { shape: shape.to_vec() })
-}
-
-fn check_bytes(element: &TensorElement, shape: &[usize], bytes: &[u8]) -> Result<(), TensorError> {
-    element.check_byte_count(shape, bytes.len())?;
-    if *element == TensorElement::Dense(DType::BOOL)
-        && let Some(index) = bytes.iter().position(|byte| *byte > 1)
-    {
-        return Err(TensorError::NotBool { index, value: bytes[index] });
-    }
-    Ok(())
-}
-
 /// A view's type, for messages.
 pub(crate) fn describe(view: &TensorView<'_>) -> String {
     match view.element() {
@@ -555,88 +340,4 @@ pub(crate) fn describe(view: &TensorView<'_>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tensor_gives_back_what_it_was_made_of() {
-        let tensor = Tensor::new([1, 2, 2], [1i32, 2, 3, 4]).unwrap();
-        assert_eq!(tensor.values::<i32>().unwrap(), [1, 2, 3, 4]);
-        assert_eq!(tensor.to_string_type(), "i32 [1, 2, 2]");
-        assert_eq!(Tensor::full([10, 5], -1.23f32).values::<f32>().unwrap(), [-1.23f32; 50]);
-        assert_eq!(Tensor::scalar(7u8).shape(), [0usize; 0]);
-        for tensor in [Tensor::full([3], 1u8), Tensor::full([0], 1.0f64)] {
-            assert!(tensor.bytes().as_ptr().addr().is_multiple_of(64));
-        }
-    }
-
-    #[test]
-    fn what_is_both_dtype_and_encoding_is_taken_as_either_in_the_same_memory() {
-        let dense = Tensor::full([2, 3], half::f16::ONE);
-        let encoded = dense.as_encoded(&EncodingSpec::new("f16", 1, 2)).unwrap();
-        assert_eq!(encoded.encoding().unwrap().name, "f16");
-        assert_eq!((encoded.shape(), encoded.bytes().as_ptr()), (dense.shape(), dense.bytes().as_ptr()));
-        for other in [("bf16", 1, 2), ("f16", 2, 4), ("f16", 1, 4)] {
-            assert!(dense.as_encoded(&EncodingSpec::new(other.0, other.1, other.2)).is_none(), "{other:?}");
-        }
-        assert!(encoded.as_encoded(&EncodingSpec::new("f16", 1, 2)).is_none());
-    }
-
-    #[test]
-    fn bytes_that_do_not_fit_are_refused() {
-        let spec = EncodingSpec::new("q", 32, 18);
-        let wrong = Tensor::from_encoded(&spec, [4, 64], &[0; 143]).unwrap_err();
-        assert_eq!(wrong.to_string(), "q [4, 64] needs 144 bytes, 143 were given");
-        let wrong = Tensor::from_encoded(&spec, [4, 33], &[0; 144]).unwrap_err();
-        assert!(wrong.to_string().contains("33 values long, no multiple of the 32"));
-        assert!(matches!(Tensor::new([2, 2], [1f32; 3]), Err(TensorError::ByteCount { .. })));
-        assert!(matches!(
-            Tensor::from_bytes(DType::BOOL, [2], &[1, 2]),
-            Err(TensorError::NotBool { index: 1, .. })
-        ));
-        let huge = [usize::MAX, usize::MAX, 0];
-        assert!(matches!(Tensor::from_bytes(DType::U8, huge, &[]), Err(TensorError::TooLarge { .. })));
-    }
-
-    #[test]
-    fn memory_that_cannot_be_had_is_an_error() {
-        let error = Tensor::try_full([1 << 30, 1 << 20], 1f32).map(drop).unwrap_err().to_string();
-        let bytes = 1u64 << 52;
-        assert_eq!(
-            error,
-            format!("f32 [1073741824, 1048576] needs {bytes} bytes of memory, which cannot be had here")
-        );
-        let error = Tensor::try_full([usize::MAX, 2], 1f32).map(drop).unwrap_err().to_string();
-        assert!(error.ends_with("has more bytes than this machine can address"), "{error}");
-    }
-
-    #[test]
-    fn a_mapped_tensor_is_the_same_in_memory_of_its_own() {
-        let bytes: Vec<u8> = (0..100_000u32).map(|index| (index % 251) as u8).collect();
-        let mut file = tempfile::tempfile().unwrap();
-        std::io::Write::write_all(&mut file, &bytes).unwrap();
-        // SAFETY: nobody else has the file.
-        let file = Arc::new(unsafe { Mmap::map(&file) }.unwrap());
-        let mapped = |range: Range<usize>| {
-            let (element, shape) = (TensorElement::Dense(DType::U8), vec![range.len()]);
-            Tensor::from_mapped(element, shape, &file, range).unwrap()
-        };
-        let (mut small, mut large) = (mapped(5000..9000), mapped(9000..100_000));
-        small.detach_small();
-        large.detach_small();
-        assert!(matches!(small.storage, Storage::Owned(_)) && matches!(large.storage, Storage::Mapped(..)));
-        assert_eq!((small.bytes(), large.bytes()), (&bytes[5000..9000], &bytes[9000..]));
-    }
-
-    #[test]
-    fn a_wrong_dtype_is_an_error() {
-        let error = Tensor::full([2], 1.0f32).values::<i32>().unwrap_err();
-        assert_eq!(error.to_string(), "the tensor holds f32 values, i32 were asked for");
-    }
-
-    impl Tensor {
-        fn to_string_type(&self) -> String {
-            self.tensor_type().to_string()
-        }
-    }
-}
+mod tests;
