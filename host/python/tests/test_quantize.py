@@ -91,6 +91,16 @@ def test_what_the_package_gguf_does_is_done_alike(qtype, shape, rng):
         assert (found.view(np.uint32) == decoded.view(np.uint32)).all()
 
 
+def test_every_half_is_decoded_as_numpy_does():
+    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16).reshape(16, -1)
+    expected = halves.astype(np.float32)
+    for given in (halves, halves.view(np.uint8), np.asfortranarray(halves)):
+        found = bq.gguf.dequantize(given, "F16")
+        assert found.shape == halves.shape
+        assert np.array_equal(found, expected, equal_nan=True)
+        assert (np.signbit(found) == np.signbit(expected)).all()
+
+
 def test_what_is_no_type_is_refused():
     for qtype in (9, 15, 24, 77, "Q9_Z", None, 2.0):
         with pytest.raises(bq.QuantizeError, match="no type that is quantized; there are F32, F16, Q4_0"):

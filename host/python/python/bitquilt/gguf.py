@@ -57,8 +57,6 @@ def dequantize(data: npt.NDArray[Any], qtype: Any) -> npt.NDArray[np.float32]:
     name = _name(qtype)
     if name == "f32":
         return data.view(np.float32)
-    if name == "f16":
-        return data.view(np.float16).astype(np.float32)
     blocks = np.ascontiguousarray(data).view(np.uint8)
     encoding = current_session().encodings()[name]
     row = blocks.shape[-1] if blocks.ndim else 0
