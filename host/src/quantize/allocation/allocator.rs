@@ -7,6 +7,7 @@ use super::cache::{self, Cache};
 use super::choices::{Measuring, all_targets};
 use super::error::{AllocationError, go_on};
 use super::options::Covered;
+use super::progress::{Progress, Stage};
 use super::search::Search;
 use super::sensitivity::Prober;
 use super::subject::{FixedWeight, Subject};
@@ -22,19 +23,6 @@ pub enum TargetSize {
     Bytes(u64),
     /// In bits a value.
     Bits(f64),
-}
-
-/// What a search is doing; each is told with how much of it is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// Weights are encoded, to measure their errors; counted in weights.
-    Errors,
-    /// The model is run with one weight after the other changed; counted in runs.
-    Sensitivities,
-    /// Whole mixes are run; counted in mixes.
-    Candidates,
-    /// The model is run again with one weight after the other changed, from the best mix.
-    Refinement,
 }
 
 /// Searches the mix of encodings of a [`Subject`]'s weights that loses least in a size.
@@ -56,9 +44,6 @@ pub struct Allocator<'a> {
     /// Whether weights of a kind are changed together, some layers at a time, and nothing is done again: quick, and less exact.
     pub quick: bool,
 }
-
-/// What is told of the progress: the stage, what is done, and of how much.
-pub type Progress<'p> = dyn FnMut(Stage, usize, usize) + 'p;
 
 impl Allocator<'_> {
     /// Searches. `progress` is told the stage, what is done of it, and how much it is.
@@ -95,7 +80,8 @@ impl Allocator<'_> {
         let importance: Vec<(&str, u128)> =
             self.importance.iter().map(|(name, vector)| (name, cache::hash_of(vector))).collect();
         let identity = cache::key(format_args!("{hashes:x?} {:x} {importance:x?}", reference.hash()));
-        let search = Search { allocator: self, measuring, weights, budget, cache, identity };
+        let Self { session, subject, quick, .. } = *self;
+        let search = Search { session, subject, quick, measuring, weights, budget, cache, identity };
         search.run(own, &reference, progress)
     }
 

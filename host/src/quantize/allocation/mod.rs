@@ -27,13 +27,15 @@ mod json;
 mod knapsack;
 mod loss;
 mod options;
+mod progress;
 mod search;
 mod sensitivity;
 mod subject;
 
 pub use allocation::{Allocation, CandidateLoss, FrontierPoint, WeightAllocation};
-pub use allocator::{Allocator, Progress, Stage, TargetSize};
+pub use allocator::{Allocator, TargetSize};
 pub use choices::Choice;
 pub use error::AllocationError;
 pub use json::Origin;
+pub use progress::{Progress, Stage};
 pub use subject::{FixedWeight, Measure, Subject};

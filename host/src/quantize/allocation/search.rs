@@ -1,7 +1,6 @@
 //! The stages of a search, once the errors of all weights are known: sensitivities, mixes, and the best mix refined.
 
 use super::allocation::{Allocation, CandidateLoss, FrontierPoint, WeightAllocation};
-use super::allocator::{Allocator, Progress, Stage};
 use super::cache::{self, Cache};
 use super::candidates::{self, Mix};
 use super::choices::Measuring;
@@ -10,9 +9,12 @@ use super::groups::{groups, singly};
 use super::knapsack::{self, Cost};
 use super::loss::Reference;
 use super::options::Covered;
+use super::progress::{Progress, Stage};
 use super::sensitivity::{Probe, Prober};
+use super::subject::Subject;
 use crate::checkpoint::TensorDict;
 use crate::quantize::recipe::Target;
+use crate::session::InferenceSession;
 
 /// Uniform encodings that are run beside the mix.
 const UNIFORM: usize = 3;
@@ -21,7 +23,9 @@ const FRONTIER: usize = 96;
 
 /// What the stages of a search have found.
 pub(super) struct Search<'a> {
-    pub(super) allocator: &'a Allocator<'a>,
+    pub(super) session: &'a InferenceSession,
+    pub(super) subject: &'a Subject<'a>,
+    pub(super) quick: bool,
     pub(super) measuring: Measuring<'a>,
     pub(super) weights: Vec<Covered>,
     pub(super) budget: u64,
@@ -88,7 +92,7 @@ impl Search<'_> {
         let model = self.first_model(&mut own, reference, progress)?;
         drop(own);
         let (mut measured, best) = self.first_mixes(&model, reference, progress)?;
-        if !self.allocator.quick {
+        if !self.quick {
             let again = self.refine(&model, &measured[best], reference, progress)?;
             // Where no move was worth its bytes, it is the mix that it began with.
             if again.mix.chosen != measured[best].mix.chosen {
@@ -119,7 +123,7 @@ impl Search<'_> {
             .filter(|index| probed[*index].is_some() && self.weights[*index].choices.len() > 1)
             .collect();
         let names: Vec<&str> = self.weights.iter().map(|weight| &weight.name[..]).collect();
-        let together = if self.allocator.quick { groups(&names, &open) } else { singly(&open) };
+        let together = if self.quick { groups(&names, &open) } else { singly(&open) };
         let change = |weights: &[Covered], index: usize| {
             weights[index].choices[probed[index].unwrap_or_default()].target.clone()
         };
@@ -151,7 +155,7 @@ impl Search<'_> {
         progress: &mut Progress<'_>,
     ) -> Result<Vec<f64>, AllocationError> {
         let Changes { base, together, change, stage } = *changes;
-        let Self { allocator, measuring, weights, cache, identity, .. } = self;
+        let Self { subject, measuring, weights, cache, identity, .. } = self;
         let key = |group: &Vec<usize>| {
             let changes: Vec<String> = group
                 .iter()
@@ -175,7 +179,7 @@ impl Search<'_> {
         let make = |probe: &Probe| {
             let encode = |index: &usize| {
                 let name = &weights[*index].name;
-                let Some(tensor) = allocator.subject.weights.get(name) else { return Ok(None) };
+                let Some(tensor) = subject.weights.get(name) else { return Ok(None) };
                 let converted = measuring.convert(name, tensor, &change(weights, *index));
                 let failed = |source| AllocationError::Weight { weight: name.clone(), source };
                 Ok(Some((name.clone(), converted.map_err(failed)?.0)))
@@ -236,8 +240,7 @@ impl Search<'_> {
             Some(loss) => loss,
             None => {
                 let encoded = self.encoded(&mix)?;
-                let allocator = self.allocator;
-                let loss = Prober::new(allocator.session, allocator.subject, encoded)?.loss(reference)?;
+                let loss = Prober::new(self.session, self.subject, encoded)?.loss(reference)?;
                 self.cache.insert(key, loss)?;
                 loss
             }
@@ -249,7 +252,7 @@ impl Search<'_> {
     fn encoded(&self, mix: &Mix) -> Result<TensorDict, AllocationError> {
         let mut encoded = TensorDict::new();
         for ((weight, chosen), (_, tensor)) in
-            self.weights.iter().zip(&mix.chosen).zip(self.allocator.subject.weights.iter())
+            self.weights.iter().zip(&mix.chosen).zip(self.subject.weights.iter())
         {
             let target = &weight.choices[*chosen].target;
             if *target != Target::Keep {
@@ -287,8 +290,7 @@ impl Search<'_> {
         let next: Vec<Option<usize>> =
             first.costs.iter().zip(chosen).map(|(costs, chosen)| next_to(costs, *chosen, price)).collect();
         let open: Vec<usize> = (0..next.len()).filter(|index| next[*index].is_some()).collect();
-        let mut prober =
-            Prober::new(self.allocator.session, self.allocator.subject, self.encoded(&base.mix)?)?;
+        let mut prober = Prober::new(self.session, self.subject, self.encoded(&base.mix)?)?;
         prober.prepare()?;
         let change = |weights: &[Covered], index: usize| {
             weights[index].choices[next[index].unwrap_or(chosen[index])].target.clone()
@@ -355,7 +357,7 @@ impl Search<'_> {
             best: index,
             candidates,
             frontier,
-            measure: self.allocator.subject.measure.clone(),
+            measure: self.subject.measure.clone(),
         }
     }
 }
