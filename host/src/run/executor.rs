@@ -5,7 +5,6 @@
 //! caller. A region that begins inside a task runs on that task's thread.
 
 use std::cell::{Cell, UnsafeCell};
-use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -192,7 +191,7 @@ impl Shared {
         if self.parked.load(Ordering::SeqCst) > 0 {
             self.wake_parked();
         }
-        self.run_tasks_apart(tasks, task);
+        self.run_tasks(tasks, task, 0);
         self.gate.fetch_and(!OPEN, Ordering::AcqRel);
         let mut spins = 0u32;
         while self.gate.load(Ordering::Acquire) & INSIDE != 0 {
@@ -206,18 +205,8 @@ impl Shared {
         tasks / self.workers * worker + tasks % self.workers * worker / self.workers
     }
 
-    /// [`Self::run_tasks`] of worker 0. What a task captures lies on its stack, right above, and other workers read that for each task:
-    /// they would wait for every line of it that this worker writes to meanwhile.
-    #[inline(never)]
-    fn run_tasks_apart(&self, tasks: usize, task: &(dyn Fn(usize, usize) + Sync)) {
-        let lines = MaybeUninit::<[Share; 2]>::uninit();
-        std::hint::black_box(&lines);
-        self.run_tasks(tasks, task, 0);
-    }
-
     /// Runs the tasks of the worker's share, in their order, and then what is left of the others'. Tasks that lie side by side often
     /// read memory that does, and where the same tasks come again, a worker's caches know what they read.
-    #[inline(never)]
     fn run_tasks(&self, tasks: usize, task: &(dyn Fn(usize, usize) + Sync), worker: usize) {
         for owner in (worker..self.workers).chain(0..worker) {
             let end = self.first_task(tasks, owner + 1);
