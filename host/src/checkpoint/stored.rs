@@ -56,18 +56,12 @@ impl StoredTensor {
 
     /// The dtype of a dense tensor.
     pub fn dtype(&self) -> Option<DType> {
-        match self.element {
-            TensorElement::Dense(dtype) => Some(dtype),
-            TensorElement::Encoded(_) | TensorElement::Opaque(_) => None,
-        }
+        self.element.dtype()
     }
 
     /// The encoding of an encoded tensor, as the file describes it: without a summary or the use of importance.
     pub fn encoding(&self) -> Option<&EncodingSpec> {
-        match &self.element {
-            TensorElement::Encoded(spec) => Some(spec),
-            TensorElement::Dense(_) | TensorElement::Opaque(_) => None,
-        }
+        self.element.spec()
     }
 
     /// The logical shape, in values.

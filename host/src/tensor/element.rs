@@ -37,6 +37,22 @@ impl TensorElement {
         }
     }
 
+    /// The dtype of values.
+    pub(crate) fn dtype(&self) -> Option<DType> {
+        match self {
+            Self::Dense(dtype) => Some(*dtype),
+            Self::Encoded(_) | Self::Opaque(_) => None,
+        }
+    }
+
+    /// The encoding of blocks.
+    pub(crate) fn spec(&self) -> Option<&EncodingSpec> {
+        match self {
+            Self::Encoded(spec) => Some(spec),
+            Self::Dense(_) | Self::Opaque(_) => None,
+        }
+    }
+
     /// The alignment that reading the bytes as values needs.
     pub(crate) fn alignment(&self) -> usize {
         match self {

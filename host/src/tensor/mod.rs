@@ -233,18 +233,12 @@ impl Tensor {
 
     /// The dtype of a dense tensor.
     pub fn dtype(&self) -> Option<DType> {
-        match self.element {
-            TensorElement::Dense(dtype) => Some(dtype),
-            TensorElement::Encoded(_) | TensorElement::Opaque(_) => None,
-        }
+        self.element.dtype()
     }
 
     /// The encoding of an encoded tensor.
     pub fn encoding(&self) -> Option<&EncodingSpec> {
-        match &self.element {
-            TensorElement::Encoded(spec) => Some(spec),
-            TensorElement::Dense(_) | TensorElement::Opaque(_) => None,
-        }
+        self.element.spec()
     }
 
     /// The logical shape, in values.
