@@ -8,12 +8,15 @@ use std::time::Duration;
 use bitquilt::{DType, Graph, InferenceSession, Tensor, TensorType, dim};
 
 /// The parts of the small graph, and how many times more the large one has.
-const PARTS: usize = 12_500;
-const TIMES: usize = 4;
-/// Four times the parts in four times the time are linear, in 16 times the time quadratic.
-const MOST_GROWTH: f64 = 9.0;
+const PARTS: usize = 3_125;
+const TIMES: usize = 16;
+/// Sixteen times the parts in 16 times the time are linear, in 256 times the time quadratic. A machine that has others to serve, or memory
+/// to find, makes the one two or three times as long; that is far from the other.
+const MOST_GROWTH: f64 = 100.0;
 /// Less than this is too little to be measured, and too little for anything quadratic.
 const LITTLE: Duration = Duration::from_millis(400);
+/// So many times what takes too long is done again: what is quadratic is so each time.
+const TURNS: usize = 3;
 
 /// A graph of many parts, and its inputs.
 struct Case {
@@ -68,13 +71,30 @@ fn times(make: fn(&InferenceSession, usize) -> Case, parts: usize) -> Vec<(&'sta
     times
 }
 
-fn check(make: fn(&InferenceSession, usize) -> Case) {
+/// What grew more than it may, and how.
+fn excess(make: fn(&InferenceSession, usize) -> Case) -> Vec<String> {
     let (small, large) = (times(make, PARTS), times(make, TIMES * PARTS));
-    for ((name, small), (_, large)) in small.into_iter().zip(large) {
-        let growth = large.as_secs_f64() / small.as_secs_f64().max(1e-9);
-        println!("{name:8} {small:10.1?} {large:10.1?} {growth:4.1}");
-        assert!(large < LITTLE || growth < MOST_GROWTH, "{name}: {small:?} and then {large:?}");
+    let growth = |small: Duration, large: Duration| large.as_secs_f64() / small.as_secs_f64().max(1e-9);
+    small
+        .into_iter()
+        .zip(large)
+        .inspect(|((name, small), (_, large))| {
+            println!("{name:8} {small:10.1?} {large:10.1?} {:5.1}", growth(*small, *large));
+        })
+        .filter(|((_, small), (_, large))| *large >= LITTLE && growth(*small, *large) >= MOST_GROWTH)
+        .map(|((name, small), (_, large))| format!("{name}: {small:?} and then {large:?}"))
+        .collect()
+}
+
+fn check(make: fn(&InferenceSession, usize) -> Case) {
+    let mut turns = Vec::new();
+    while turns.len() < TURNS {
+        match excess(make) {
+            excess if excess.is_empty() => return,
+            excess => turns.push(excess),
+        }
     }
+    panic!("more than linear in each of {TURNS} turns: {turns:?}");
 }
 
 fn one() -> Tensor {
