@@ -1,6 +1,7 @@
 //! The host's threads, lent to kernels.
 
 use std::any::Any;
+use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -14,11 +15,63 @@ use crate::{Error, Result};
 pub trait Threads: Sync {
     /// The number of workers; the caller is one.
     fn workers(&self) -> usize;
-    /// Calls `task(index, worker)` for each index in `0..tasks`, and returns when all have returned. `task` does not unwind.
+    /// Runs `task` for each index in `0..tasks`, and returns when all have returned.
     ///
     /// No two calls for one worker overlap, and worker numbers are below [`Self::workers`]. Answers false, and calls nothing, on a
     /// thread that has no worker number. Does not panic.
-    fn par_for(&self, tasks: usize, task: &(dyn Fn(usize, usize) + Sync)) -> bool;
+    fn par_for(&self, tasks: usize, task: Task<'_>) -> bool;
+}
+
+/// What the tasks of a parallel region share: the region.
+pub(crate) trait Tasks: Sync {
+    /// Runs the task with this index as this worker. Does not unwind.
+    fn run(&self, index: usize, worker: usize);
+}
+
+/// The task of a parallel region: a function, and what all calls of it share.
+///
+/// It is handed on by value from library to library. A worker that has it reads what is shared at once, and nothing on the way
+/// there: what lies on the stack of another core costs a worker a tenth of a microsecond, line by line.
+#[derive(Clone, Copy)]
+pub struct Task<'a> {
+    shared: *const (),
+    run: RunTask,
+    borrow: PhantomData<&'a ()>,
+}
+
+/// The function of a [`Task`]: of what is shared, the index and the worker.
+pub(crate) type RunTask = unsafe extern "C" fn(*const (), usize, usize);
+
+// SAFETY: what is shared is `Sync`.
+unsafe impl Send for Task<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Task<'_> {}
+
+impl<'a> Task<'a> {
+    pub(crate) fn new<T: Tasks>(shared: &'a T) -> Self {
+        unsafe extern "C" fn run<T: Tasks>(shared: *const (), index: usize, worker: usize) {
+            // SAFETY: what `new` was given, which is borrowed for as long as the task is used.
+            unsafe { &*shared.cast::<T>() }.run(index, worker);
+        }
+        Self { shared: std::ptr::from_ref(shared).cast(), run: run::<T>, borrow: PhantomData }
+    }
+
+    pub(crate) fn into_parts(self) -> (*const (), RunTask) {
+        (self.shared, self.run)
+    }
+
+    /// # Safety
+    /// The parts are of a task, and what it shares is borrowed for `'a`.
+    pub(crate) unsafe fn from_parts(shared: *const (), run: RunTask) -> Self {
+        Self { shared, run, borrow: PhantomData }
+    }
+
+    /// Runs the task with this index as this worker, below [`Threads::workers`]. Does not unwind.
+    #[inline]
+    pub fn run(self, index: usize, worker: usize) {
+        // SAFETY: the two belong together, and what is shared is borrowed.
+        unsafe { (self.run)(self.shared, index, worker) }
+    }
 }
 
 /// The host's threads. Plugins never start their own.
@@ -33,8 +86,8 @@ impl Threads for Serial {
         1
     }
 
-    fn par_for(&self, tasks: usize, task: &(dyn Fn(usize, usize) + Sync)) -> bool {
-        (0..tasks).for_each(|index| task(index, 0));
+    fn par_for(&self, tasks: usize, task: Task<'_>) -> bool {
+        (0..tasks).for_each(|index| task.run(index, 0));
         true
     }
 }
@@ -69,7 +122,7 @@ impl<'a> Executor<'a> {
     /// If a task does, and on a thread that the host did not start: it would have no worker index of its own.
     pub fn par_for<F: Fn(usize, usize) + Sync>(&self, tasks: usize, body: F) {
         let region = Region { body, panic: First::none() };
-        let ran = self.0.par_for(tasks, &|task, worker| region.run(task, worker));
+        let ran = self.0.par_for(tasks, Task::new(&region));
         assert!(
             ran,
             "`par_for` was called on a thread that the host did not start; plugins have no threads of their own"
@@ -228,7 +281,7 @@ struct Panic {
     place: Option<String>,
 }
 
-impl<F: Fn(usize, usize) + Sync> Region<F> {
+impl<F: Fn(usize, usize) + Sync> Tasks for Region<F> {
     /// Runs one task. No panic leaves it, since threads are another library's.
     fn run(&self, task: usize, worker: usize) {
         if self.panic.is_before(task) {

@@ -41,7 +41,7 @@ impl<'a, T> Tiles<'a, T> {
     ///
     /// # Panics
     /// If the matrix has no such rows or columns.
-    pub unsafe fn tile(&self, rows: Range<usize>, columns: Range<usize>) -> Tile<'_, T> {
+    pub unsafe fn tile(&self, rows: Range<usize>, columns: Range<usize>) -> Tile<'a, T> {
         assert!(
             rows.end <= self.rows && columns.end <= self.row_len,
             "a matrix has the rows and columns of a tile"

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use bitquilt_plugin_api::host::{Threads, in_default_control};
+use bitquilt_plugin_api::host::{Task, Threads, in_default_control};
 
 /// Pauses that a worker spends waiting for the next region of a run before it parks.
 const SPINS: u32 = 20_000;
@@ -53,7 +53,7 @@ struct Shared {
 #[derive(Clone, Copy)]
 struct Region {
     tasks: usize,
-    task: Option<&'static (dyn Fn(usize, usize) + Sync)>,
+    task: Option<Task<'static>>,
 }
 
 /// A counter on cache lines of its own.
@@ -152,13 +152,13 @@ impl Threads for Entered<'_> {
         self.shared.workers
     }
 
-    fn par_for(&self, tasks: usize, task: &(dyn Fn(usize, usize) + Sync)) -> bool {
+    fn par_for(&self, tasks: usize, task: Task<'_>) -> bool {
         let role = ROLE.get();
         if role.pool != self.shared.id() {
             return false;
         }
         if role.inline || tasks <= 1 || self.shared.workers == 1 {
-            (0..tasks).for_each(|index| task(index, role.worker));
+            (0..tasks).for_each(|index| task.run(index, role.worker));
         } else {
             ROLE.set(Role { inline: true, ..role });
             self.shared.run_region(tasks, task);
@@ -173,13 +173,9 @@ impl Shared {
         std::ptr::from_ref(self).addr()
     }
 
-    fn run_region(&self, tasks: usize, task: &(dyn Fn(usize, usize) + Sync)) {
+    fn run_region(&self, tasks: usize, task: Task<'_>) {
         // SAFETY: only the lifetime changes. Workers call the task inside the gate alone, and this function waits until they left.
-        let erased = unsafe {
-            std::mem::transmute::<&(dyn Fn(usize, usize) + Sync), &'static (dyn Fn(usize, usize) + Sync)>(
-                task,
-            )
-        };
+        let erased = unsafe { std::mem::transmute::<Task<'_>, Task<'static>>(task) };
         for (worker, share) in self.shares.iter().enumerate() {
             share.0.store(self.first_task(tasks, worker), Ordering::Relaxed);
         }
@@ -207,7 +203,7 @@ impl Shared {
 
     /// Runs the tasks of the worker's share, in their order, and then what is left of the others'. Tasks that lie side by side often
     /// read memory that does, and where the same tasks come again, a worker's caches know what they read.
-    fn run_tasks(&self, tasks: usize, task: &(dyn Fn(usize, usize) + Sync), worker: usize) {
+    fn run_tasks(&self, tasks: usize, task: Task<'_>, worker: usize) {
         for owner in (worker..self.workers).chain(0..worker) {
             let end = self.first_task(tasks, owner + 1);
             loop {
@@ -215,7 +211,7 @@ impl Shared {
                 if index >= end {
                     break;
                 }
-                task(index, worker);
+                task.run(index, worker);
             }
         }
     }

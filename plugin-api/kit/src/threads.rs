@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, ThreadId};
 
-use bitquilt_plugin_api::host::Threads;
+use bitquilt_plugin_api::host::{Task, Threads};
 
 /// Threads that are started for each region and joined at its end. The thread that made them is worker 0.
 pub struct TestThreads {
@@ -29,9 +29,9 @@ impl Threads for TestThreads {
         self.workers
     }
 
-    fn par_for(&self, tasks: usize, task: &(dyn Fn(usize, usize) + Sync)) -> bool {
+    fn par_for(&self, tasks: usize, task: Task<'_>) -> bool {
         if let Some(worker) = WORKER.get() {
-            (0..tasks).for_each(|index| task(index, worker));
+            (0..tasks).for_each(|index| task.run(index, worker));
             return true;
         }
         if thread::current().id() != self.owner {
@@ -45,7 +45,7 @@ impl Threads for TestThreads {
                 if index >= tasks {
                     break;
                 }
-                task(index, worker);
+                task.run(index, worker);
             }
             WORKER.set(None);
         };
@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn other_threads_are_refused() {
         let threads = TestThreads::new(2);
-        let ran = thread::scope(|scope| scope.spawn(|| threads.par_for(1, &|_, _| {})).join());
-        assert!(!ran.unwrap());
+        let ran = thread::scope(|scope| scope.spawn(|| Executor::of(&threads).par_for(1, |_, _| {})).join());
+        assert!(ran.unwrap_err().is::<&str>());
     }
 }

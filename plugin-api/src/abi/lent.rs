@@ -5,11 +5,11 @@ use std::sync::OnceLock;
 use abi_stable::StableAbi;
 
 use crate::control::{ControlChange, in_default_control, note_control_change, take_control_change};
-use crate::executor::{Executor, Threads};
+use crate::executor::{Executor, Task, Tasks, Threads};
 use crate::prepared::{MemoryParts, PreparedMemory};
 use crate::tensor::{DType, ElementView, TensorView, TensorViewMut};
 
-/// One task of a parallel region: a function and its data.
+/// The task of a parallel region: a function and its data.
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy)]
 pub struct AbiTask {
@@ -18,14 +18,17 @@ pub struct AbiTask {
 }
 
 impl AbiTask {
-    /// `task` does not unwind, and is alive while this is used.
-    fn new(task: &&(dyn Fn(usize, usize) + Sync)) -> Self {
-        unsafe extern "C" fn call(data: *const (), index: usize, worker: usize) {
-            // SAFETY: the task below, which is alive, as whoever calls it promises.
-            let task = unsafe { &*data.cast::<&(dyn Fn(usize, usize) + Sync)>() };
-            task(index, worker);
-        }
-        Self { data: std::ptr::from_ref(task).cast(), call }
+    /// To be used while what the task shares is borrowed.
+    fn new(task: Task<'_>) -> Self {
+        let (data, call) = task.into_parts();
+        Self { data, call }
+    }
+
+    /// # Safety
+    /// What the task shares must be borrowed for `'a`.
+    unsafe fn as_task<'a>(self) -> Task<'a> {
+        // SAFETY: made of a task; borrowed as the caller promises.
+        unsafe { Task::from_parts(self.data, self.call) }
     }
 }
 
@@ -48,8 +51,9 @@ impl AbiExecutor {
         unsafe extern "C" fn par_for(host: *const (), tasks: usize, task: AbiTask) -> bool {
             // SAFETY: the executor below, which is borrowed for as long as this is used.
             let executor = unsafe { &*host.cast::<Executor<'_>>() };
-            let region = LentRegion { task, change: OnceLock::new() };
-            let ran = executor.threads().par_for(tasks, &|index, worker| region.run(index, worker));
+            // SAFETY: what the task shares is the caller's until this returns.
+            let region = LentRegion { task: unsafe { task.as_task() }, change: OnceLock::new() };
+            let ran = executor.threads().par_for(tasks, Task::new(&region));
             if let Some(change) = region.change.into_inner() {
                 note_control_change(change);
             }
@@ -65,27 +69,22 @@ impl Threads for AbiExecutor {
         self.workers
     }
 
-    fn par_for(&self, tasks: usize, task: &(dyn Fn(usize, usize) + Sync)) -> bool {
-        // SAFETY: whoever lends the executor keeps `host` alive meanwhile; the task is alive for the call.
-        unsafe { (self.par_for)(self.host, tasks, AbiTask::new(&task)) }
+    fn par_for(&self, tasks: usize, task: Task<'_>) -> bool {
+        // SAFETY: whoever lends the executor keeps `host` alive meanwhile; the task is borrowed for the call.
+        unsafe { (self.par_for)(self.host, tasks, AbiTask::new(task)) }
     }
 }
 
 /// A parallel region of a kernel. Each task, on whichever thread, runs in the default floating-point control.
-struct LentRegion {
-    task: AbiTask,
+struct LentRegion<'a> {
+    task: Task<'a>,
     /// What a task left changed.
     change: OnceLock<ControlChange>,
 }
 
-// SAFETY: a task's data is the author's region, whose body is `Sync`.
-unsafe impl Sync for LentRegion {}
-
-impl LentRegion {
+impl Tasks for LentRegion<'_> {
     fn run(&self, index: usize, worker: usize) {
-        let AbiTask { data, call } = self.task;
-        // SAFETY: the author's task is alive until `par_for` returns.
-        in_default_control("a parallel task", || unsafe { call(data, index, worker) });
+        in_default_control("a parallel task", || self.task.run(index, worker));
         if let Some(change) = take_control_change() {
             let _ = self.change.set(change);
         }

@@ -96,17 +96,7 @@ impl CompactWeight {
         if got < expected {
             return Err(KernelError::Scratch { expected, got });
         }
-        let group_bytes = self.kernels.group_bytes(self.n);
-        let product = Product {
-            weight: &[],
-            first_group: 0,
-            group_bytes,
-            activations,
-            format,
-            n: self.n,
-            m,
-            p: self.p,
-        };
+        let product = Product::new(&*self.kernels, &[], activations, [m, self.n, self.p]);
         compact::multiply(&*self.kernels, product, weight, scratch, out, par);
         Ok(())
     }

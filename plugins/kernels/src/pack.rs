@@ -199,16 +199,7 @@ impl PackedWeight {
     ) -> Result<(), KernelError> {
         let format = self.activations();
         check_product(format, [m, self.n, self.p], activations, out)?;
-        let product = Product {
-            weight: &self.bytes,
-            first_group: 0,
-            group_bytes: self.kernels.group_bytes(self.n),
-            activations,
-            format,
-            n: self.n,
-            m,
-            p: self.p,
-        };
+        let product = Product::new(&*self.kernels, &self.bytes, activations, [m, self.n, self.p]);
         drive::multiply(&*self.kernels, product, out, par);
         Ok(())
     }

@@ -34,7 +34,7 @@ pub(crate) fn multiply(
     let sets = groups.div_ceil(of_set);
     let tasks = sets.min(most_tasks(par));
     let out = Tiles::new(out, p);
-    par.par_for(tasks, &|task, worker| {
+    par.par_for(tasks, &move |task, worker| {
         // SAFETY: tasks of one worker run one after the other.
         let memory = unsafe { scratch.worker(worker) };
         for set in part(sets, tasks, task) {
@@ -74,8 +74,7 @@ fn prepare(
 
 /// The tiles of columns, as many at a time as a call of the kernels should take.
 fn bands(kernels: &dyn Kernels, product: &Product<'_>) -> impl Iterator<Item = Range<usize>> + use<> {
-    let tiles = product.format.tiles(product.m);
-    let tile_bytes = product.format.column_bytes(product.n) * product.m.div_ceil(tiles);
-    let bands = tiles.div_ceil(kernels.band_tiles(tile_bytes));
+    let tiles = product.tiles;
+    let bands = tiles.div_ceil(kernels.band_tiles(product.tile_bytes()));
     (0..bands).map(move |band| part(tiles, bands, band))
 }

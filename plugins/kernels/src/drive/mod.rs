@@ -92,15 +92,29 @@ pub(crate) struct Product<'a> {
     pub(crate) weight: &'a [u8],
     pub(crate) first_group: usize,
     pub(crate) group_bytes: usize,
-    /// What `format` makes of `m` columns of `n` values.
+    /// The stored activations of `m` columns of `n` values, in so many tiles.
     pub(crate) activations: &'a [u8],
-    pub(crate) format: ActivationFormat,
+    pub(crate) column_bytes: usize,
+    pub(crate) tiles: usize,
     pub(crate) n: usize,
     pub(crate) m: usize,
     pub(crate) p: usize,
 }
 
 impl<'a> Product<'a> {
+    /// A product of `p` rows and `m` columns of `n` values, whose activations are what the kernels say. `weight` are its prepared groups,
+    /// all of them, or none yet.
+    pub(crate) fn new(
+        kernels: &dyn Kernels,
+        weight: &'a [u8],
+        activations: &'a [u8],
+        [m, n, p]: [usize; 3],
+    ) -> Self {
+        let (group_bytes, format) = (kernels.group_bytes(n), kernels.activations());
+        let (column_bytes, tiles) = (format.column_bytes(n), format.tiles(m));
+        Self { weight, first_group: 0, group_bytes, activations, column_bytes, tiles, n, m, p }
+    }
+
     /// Row group `group`.
     #[inline(always)]
     fn group(&self, group: usize) -> &'a [u8] {
@@ -110,15 +124,26 @@ impl<'a> Product<'a> {
     /// The columns of a tile, and their activations.
     #[inline(always)]
     fn tile(&self, tile: usize) -> (Range<usize>, &'a [u8]) {
-        let columns = tile_columns(self.m, self.format.tiles(self.m), tile);
-        let bytes = self.format.column_bytes(self.n);
-        (columns.clone(), &self.activations[columns.start * bytes..columns.end * bytes])
+        let columns = self.columns(&(tile..tile + 1));
+        (
+            columns.clone(),
+            &self.activations[columns.start * self.column_bytes..columns.end * self.column_bytes],
+        )
     }
 
     /// The columns of some tiles.
+    #[inline(always)]
     fn columns(&self, tiles: &Range<usize>) -> Range<usize> {
-        let of_tile = |tile| tile_columns(self.m, self.format.tiles(self.m), tile);
+        if self.tiles == 1 {
+            return 0..self.m;
+        }
+        let of_tile = |tile| tile_columns(self.m, self.tiles, tile);
         of_tile(tiles.start).start..of_tile(tiles.end - 1).end
+    }
+
+    /// Bytes of the activations of a tile, at most.
+    fn tile_bytes(&self) -> usize {
+        self.column_bytes * self.m.div_ceil(self.tiles)
     }
 }
 
@@ -148,13 +173,14 @@ impl Part<'_> {
 
 /// Computes a product by kernels that prepared its weight and said how its activations are stored.
 pub(crate) fn multiply(kernels: &dyn Kernels, product: Product<'_>, out: &mut [f32], par: &dyn Par) {
-    let Product { n, m, p, format, .. } = product;
+    let Product { m, p, tiles, .. } = product;
     if m == 0 || p == 0 {
         return;
     }
+    // The tasks have what they share in one place, next to each other, which another core reads at once.
     let (groups, lanes, out) = (p.div_ceil(kernels.lanes()), kernels.lanes(), Tiles::new(out, p));
     // SAFETY: below, a task has a tile and a group together with no other, and is called once.
-    let part_of = |groups: Range<usize>, tiles: Range<usize>| unsafe {
+    let part_of = move |groups: Range<usize>, tiles: Range<usize>| unsafe {
         let rows = groups.start * lanes..p.min(groups.end * lanes);
         let out = out.tile(product.columns(&tiles), rows);
         Part { product, groups, tiles, out }
@@ -162,15 +188,13 @@ pub(crate) fn multiply(kernels: &dyn Kernels, product: Product<'_>, out: &mut [f
     let path = path(kernels, m);
     if path == Path::Gemv {
         let tasks = (groups * product.group_bytes / TASK_WEIGHTS).clamp(1, most_tasks(par)).min(groups);
-        return par.par_for(tasks, &|task, _| kernels.stream(part_of(part(groups, tasks, task), 0..1)));
+        return par.par_for(tasks, &move |task, _| kernels.stream(part_of(part(groups, tasks, task), 0..1)));
     }
-    let tiles = format.tiles(m);
-    let tile_bytes = format.column_bytes(n) * m.div_ceil(tiles);
-    let bands = tiles.div_ceil(kernels.band_tiles(tile_bytes));
+    let bands = tiles.div_ceil(kernels.band_tiles(product.tile_bytes()));
     let sets = groups.div_ceil(kernels.tile_groups());
     let worth = (groups * product.group_bytes / TASK_WEIGHTS).max(1);
     let cuts = most_tasks(par).div_ceil(bands).min(sets).min(worth);
-    par.par_for(bands * cuts, &|task, _| {
+    par.par_for(bands * cuts, &move |task, _| {
         let groups = groups_of(kernels, groups, part(sets, cuts, task % cuts));
         // No task has more tiles than a band, since there are so many bands.
         let part = part_of(groups, part(tiles, bands, task / cuts));
