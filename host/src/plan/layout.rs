@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
+use std::slice::from_ref;
 
 use bitquilt_plugin_api::{DType, Element, Shapes};
 
 use super::arena::{Arena, Asked, Piece, Ticket};
 use super::error::RunError;
+use super::lookups::Lookups;
 use super::program::{OutputPort, Place, Program, Step, StepKernel, TransformSlot, ValueSlot};
 use crate::memory::{ALIGNMENT, AlignedBytes};
 use crate::registry::Registry;
@@ -31,6 +33,7 @@ pub(crate) struct Layout {
     arena_bytes: usize,
     /// The bytes of the largest buffer, and the step that needs it first; none in an empty arena.
     largest: Option<(usize, usize)>,
+    lookups: Lookups,
 }
 
 /// A value in memory.
@@ -99,7 +102,7 @@ impl Layout {
             StepMemory { kernel: kernels[index], begins: begins[index], ..scratch.place(&arena) }
         };
         let piece = |ticket: Option<Ticket>| ticket.map(|ticket| arena.piece(ticket)).unwrap_or_default();
-        Ok(Self {
+        let mut layout = Self {
             bindings: bindings.to_vec(),
             values,
             dims,
@@ -109,7 +112,10 @@ impl Layout {
             copies: copies.into_iter().map(|ticket| Some(arena.piece(ticket?))).collect(),
             arena_bytes: arena.bytes,
             largest: arena.largest,
-        })
+            lookups: Lookups::default(),
+        };
+        layout.lookups = lookups(program, &layout);
+        Ok(layout)
     }
 
     /// Memory for the arena.
@@ -160,6 +166,11 @@ impl Layout {
         self.copies[output]
     }
 
+    /// The addresses of the cache lines that a step looks up before its kernel runs; none if there is no such step.
+    pub(crate) fn lookups(&self, step: usize) -> &[usize] {
+        self.lookups.lines(step)
+    }
+
     pub(crate) fn arena_bytes(&self) -> usize {
         self.arena_bytes
     }
@@ -167,6 +178,35 @@ impl Layout {
     pub(crate) fn scratch_bytes(&self, step: usize) -> usize {
         self.steps[step].shared.bytes + self.steps[step].workers.bytes
     }
+}
+
+/// What each step looks up before its kernel runs: records of the program and of the layout, and the kernel.
+fn lookups(program: &Program, layout: &Layout) -> Lookups {
+    let mut lookups = Lookups::default();
+    for (index, step) in program.steps.iter().enumerate() {
+        let kernel = layout.kernel(program, index);
+        lookups.add_step(|lines| {
+            lines.add(from_ref(step));
+            lines.add(from_ref(layout.step(index)));
+            lines.add(&step.inputs);
+            lines.add(&step.outputs);
+            for (value, _) in step.inputs.iter().chain(&step.outputs) {
+                lines.add(from_ref(layout.value(*value)));
+                lines.add(layout.shape(*value));
+            }
+            lines.add(from_ref(kernel));
+            lines.add(&kernel.transforms);
+            lines.add(from_ref(&*kernel.kernel));
+            lines.add_address(kernel.kernel.address());
+            lines.add(layout.begins(index));
+            for slot in layout.begins(index).iter().map(|slot| &program.transforms[*slot]) {
+                lines.add(from_ref(slot));
+                lines.add(from_ref(&*slot.transform));
+                lines.add_address(slot.transform.address());
+            }
+        });
+    }
+    lookups
 }
 
 /// Values of a symbol table, by symbol.

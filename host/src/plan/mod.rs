@@ -4,6 +4,7 @@ mod arena;
 mod effects;
 mod error;
 mod layout;
+mod lookups;
 mod note;
 mod planner;
 mod program;

@@ -20,6 +20,11 @@ impl<T> Foreign<T> {
         Self(ManuallyDrop::new(object))
     }
 
+    /// Looks at the object, and calls none of its functions.
+    pub(crate) fn peek<R>(&self, look: impl FnOnce(&T) -> R) -> R {
+        look(&self.0)
+    }
+
     /// Calls the object; `what` names the call.
     #[inline]
     pub(crate) fn call<R>(&self, what: &'static str, call: impl FnOnce(&T) -> R) -> R {

@@ -152,6 +152,11 @@ impl KernelHandle {
         from_abi(self.raw.call("Kernel::serves", |kernel| kernel.serves(inputs, outputs, shapes.workers)))
     }
 
+    /// Where the kernel is, for a host that prefetches it.
+    pub fn address(&self) -> *const u8 {
+        self.raw.peek(|kernel| std::ptr::from_ref(kernel.obj.sabi_erased_ref().get()).cast())
+    }
+
     /// Runs a node.
     ///
     /// # Safety
@@ -176,6 +181,11 @@ impl TransformHandle {
     pub fn bytes(&self, shape: &[usize]) -> Result<usize> {
         let shape = RSlice::from_slice(shape);
         from_abi(self.raw.call("InputTransform::bytes", |transform| transform.bytes(shape)))
+    }
+
+    /// Where the transform is, for a host that prefetches it.
+    pub fn address(&self) -> *const u8 {
+        self.raw.peek(|transform| std::ptr::from_ref(transform.obj.sabi_erased_ref().get()).cast())
     }
 
     /// Computes the result.
