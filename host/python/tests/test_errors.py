@@ -38,3 +38,32 @@ def test_classes_are_found_by_their_names_and_pickled():
         if isinstance(subject, type) and issubclass(subject, bq.Error):
             error = pickle.loads(pickle.dumps(subject("a sentence")))
             assert type(error) is subject and str(error) == "a sentence" and subject.__doc__
+
+
+TYPES = {"x": bq.TensorType("f32", [2])}
+OF_A_SESSION = [
+    lambda it: bq.quantize("q4_0", ROWS, session=it),
+    lambda it: bq.dequantize(bq.quantize("q4_0", ROWS), session=it),
+    lambda it: bq.encoded("q4_0", (2, 32), bytes(36), session=it),
+    lambda it: bq.encodings(session=it),
+    lambda it: bq.Graph("g", TYPES, it),
+    lambda it: bq.Graph.load("g", it),
+    lambda it: bq.checkpoint.load("g", session=it),
+    lambda it: bq.quantize_file("a", "b", "q4_0", session=it),
+    lambda it: bq.compare("a", encodings=["q4_0"], session=it),
+    lambda it: bq.plan("a", target_bpw=4.0, session=it),
+    lambda it: bq.plan(bq.Graph("g", TYPES), target_bpw=4.0, session=it),
+]
+
+
+@pytest.mark.parametrize("call", OF_A_SESSION)
+@pytest.mark.parametrize(("session", "said"), [(0, "0"), ("mine", "'mine'"), ({}, "of type `dict`")])
+def test_what_is_no_session_is_said(call, session, said):
+    with pytest.raises(bq.SessionError) as raised:
+        call(session)
+    assert str(raised.value) == f"`session` is {said}; an `InferenceSession` was expected"
+
+
+def test_what_is_no_tensor_is_said():
+    with pytest.raises(bq.TensorError, match="`tensor` is of type `ndarray`; a `Tensor` was expected"):
+        bq.dequantize(ROWS)

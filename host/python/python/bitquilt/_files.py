@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _arguments, _native
 from ._errors import CompareError, ImportanceError, RecipeError, RewriteError
-from ._session import InferenceSession, PathLike, current_session
+from ._session import InferenceSession, PathLike, session_or_current
 
 if TYPE_CHECKING:
     from ._plans import Plan
@@ -20,7 +20,7 @@ ImportanceLike = PathLike | Sequence[PathLike] | Mapping[str, Any]
 
 def session_for(session: InferenceSession | None, *paths: str) -> _native.Session:
     """The session, or the current one, with the encodings that files declare."""
-    return (session or current_session())._with_encodings_of(paths)._native
+    return session_or_current(session)._with_encodings_of(paths)._native
 
 
 def importance_of(given: ImportanceLike | None, name: str = "importance") -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 from . import _native
 from ._errors import GraphError
 from ._native import Tensor
-from ._session import _CURRENT, InferenceSession, PathLike, current_session
+from ._session import _CURRENT, InferenceSession, PathLike, current_session, session_or_current
 from ._types import Dimension, TensorType
 
 _NUMPY = {
@@ -112,7 +112,7 @@ class Graph:
         session: InferenceSession | None = None,
     ) -> None:
         self.name = name
-        self.session = session or current_session()
+        self.session = session_or_current(session)
         self._native = _native.Graph(self.session._native)
         self._written = self.session._written
         self._tokens: list[tuple[Token[InferenceSession | None], Token[Graph | None]]] = []
@@ -131,7 +131,7 @@ class Graph:
         path = os.fspath(path)
         graph = cls.__new__(cls)
         graph.name = os.path.basename(path)
-        graph.session = (session or current_session())._with_encodings_of([path])
+        graph.session = session_or_current(session)._with_encodings_of([path])
         graph._native = _native.Graph.load(path, graph.session._native)
         graph._written = graph.session._written
         graph._tokens = []

@@ -26,7 +26,7 @@ def _model(
     model: PathLike | Graph, session: InferenceSession | None, error: type[Exception]
 ) -> tuple[str | _native.Graph, _native.Session]:
     if isinstance(model, Graph):
-        return model._native, session_for(session or model.session)
+        return model._native, session_for(model.session if session is None else session)
     path = _arguments.path("model", model, error, "a path or a `Graph`")
     return path, session_for(session, path)
 

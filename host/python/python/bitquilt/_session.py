@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import _native
-from ._errors import SessionError
+from . import _arguments, _native
+from ._errors import SessionError, TensorError
 from ._native import Tensor
 
 if TYPE_CHECKING:
@@ -211,6 +211,15 @@ def current_session() -> InferenceSession:
     return _default
 
 
+def session_or_current(session: InferenceSession | None) -> InferenceSession:
+    """The session that was given, or the current one."""
+    if session is None:
+        return current_session()
+    if isinstance(session, InferenceSession):
+        return session
+    raise _arguments.wrong("session", session, "an `InferenceSession`", SessionError)
+
+
 def quantize(encoding: str, array: Any, importance: Any = None, *, session: InferenceSession | None = None) -> Tensor:
     """Encodes an array of float32, float16 or bfloat16 values, row by row (the last dimension), on all cores.
 
@@ -220,7 +229,7 @@ def quantize(encoding: str, array: Any, importance: Any = None, *, session: Infe
     Raises ``UnknownEncodingError``; ``TensorError`` for what is no contiguous array or whose rows are no whole blocks; ``QuantizeError``
     for values that are not finite, and for a lack of importance where the encoding demands it.
     """
-    return (session or current_session())._native.quantize(encoding, array, importance)
+    return session_or_current(session)._native.quantize(encoding, array, importance)
 
 
 def dequantize(tensor: Tensor, *, session: InferenceSession | None = None) -> npt.NDArray[np.float32]:
@@ -228,9 +237,11 @@ def dequantize(tensor: Tensor, *, session: InferenceSession | None = None) -> np
 
     Encodings are those of the session that made the tensor, if none is given.
     """
-    if session is None:
-        return tensor.dequantize() if tensor.encoding is not None else current_session()._native.dequantize(tensor)
-    return session._native.dequantize(tensor)
+    if not isinstance(tensor, Tensor):
+        raise _arguments.wrong("tensor", tensor, "a `Tensor`", TensorError)
+    if session is None and tensor.encoding is not None:
+        return tensor.dequantize()
+    return session_or_current(session)._native.dequantize(tensor)
 
 
 def encoded(encoding: str, shape: Sequence[int], blocks: Any, *, session: InferenceSession | None = None) -> Tensor:
@@ -238,9 +249,9 @@ def encoded(encoding: str, shape: Sequence[int], blocks: Any, *, session: Infere
 
     Raises ``TensorError`` if the bytes are not as many as the shape needs.
     """
-    return (session or current_session())._native.encoded(encoding, tuple(shape), blocks)
+    return session_or_current(session)._native.encoded(encoding, tuple(shape), blocks)
 
 
 def encodings(*, session: InferenceSession | None = None) -> dict[str, Encoding]:
     """All encodings, by name."""
-    return (session or current_session()).encodings()
+    return session_or_current(session).encodings()

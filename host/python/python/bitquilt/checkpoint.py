@@ -9,7 +9,7 @@ from typing import Any
 from . import _native
 from ._errors import CheckpointError
 from ._native import Tensor
-from ._session import InferenceSession, PathLike, current_session
+from ._session import InferenceSession, PathLike, session_or_current
 
 __all__ = ["Metadata", "TensorDict", "load", "save"]
 
@@ -99,7 +99,7 @@ def load(path: PathLike, *, session: InferenceSession | None = None) -> TensorDi
     Raises ``FileError`` and ``CheckpointError``.
     """
     path = os.fspath(path)
-    tensors, metadata = _native.load(path, (session or current_session())._with_encodings_of([path])._native)
+    tensors, metadata = _native.load(path, session_or_current(session)._with_encodings_of([path])._native)
     answer = TensorDict()
     answer._tensors = dict(tensors)
     answer.metadata._native = metadata
