@@ -27,7 +27,7 @@ if [ "${1:-}" = --long ]; then
 --test parity -- second_quarter_of
 --test parity -- third_quarter_of
 --test parity -- last_quarter_of
---lib -- ops::
+--lib -- ops:: --skip every_promise
 "
 fi
 
