@@ -63,7 +63,7 @@ impl LostRows {
     }
 
     /// Adds the rows of a later part.
-    pub(super) fn append(&mut self, later: Self) {
+    fn append(&mut self, later: Self) {
         let Some(rows) = later.rows else { return };
         if self.rows.is_none() || later.worst.relative_error() > self.worst.relative_error() {
             self.worst = later.worst;
@@ -106,10 +106,27 @@ impl std::ops::AddAssign for SquaredError {
     }
 }
 
+/// What rows of a tensor have lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Loss {
+    /// Those of which little is left.
+    pub(super) rows: LostRows,
+    /// Of all that were looked at.
+    pub(super) squared: SquaredError,
+}
+
+impl Loss {
+    /// Adds what the rows of a later part have lost.
+    pub(super) fn append(&mut self, later: Self) {
+        self.rows.append(later.rows);
+        self.squared += later.squared;
+    }
+}
+
 /// What was found in rows.
 pub(super) enum Verdict {
-    /// All decode to finite values; some may be lost. And how far they are off.
-    Finite(LostRows, SquaredError),
+    /// All decode to finite values.
+    Finite(Loss),
     /// The first value whose block does not.
     NotDecodable(NotDecodable),
 }
@@ -129,10 +146,10 @@ impl Encoded<'_> {
     pub(super) fn inspect(&self, look: &mut Look) -> Result<Verdict> {
         let Look { sums, decoded } = look;
         self.sum(sums, decoded)?;
-        let (mut lost, mut squared) = (LostRows::default(), SquaredError::default());
+        let mut found = Loss::default();
         for (index, sums) in sums.iter().enumerate() {
             if sums.are_surely_fine() {
-                squared += SquaredError { error: sums.error, norm: sums.norm };
+                found.squared += SquaredError { error: sums.error, norm: sums.norm };
                 continue;
             }
             let (values, blocks) = self.row(index);
@@ -145,12 +162,12 @@ impl Encoded<'_> {
                 return Ok(Verdict::NotDecodable(NotDecodable { row, column, value, decoded }));
             }
             let loss = loss(row, values, decoded);
-            squared += SquaredError { error: loss.error.powi(2), norm: loss.norm.powi(2) };
+            found.squared += SquaredError { error: loss.error.powi(2), norm: loss.norm.powi(2) };
             if is_lost(&loss) {
-                lost.add(loss);
+                found.rows.add(loss);
             }
         }
-        Ok(Verdict::Finite(lost, squared))
+        Ok(Verdict::Finite(found))
     }
 
     /// The sums of each row.

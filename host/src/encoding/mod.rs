@@ -26,7 +26,7 @@ pub use loss::SquaredError;
 pub use warning::{Indices, QuantizeWarning, Quantized, RowLoss};
 
 use importance::MatrixImportance;
-use loss::{Encoded, Look, LostRows, NotDecodable, PIECE, Verdict};
+use loss::{Encoded, Look, Loss, LostRows, NotDecodable, PIECE, Verdict};
 use values::{CHUNK_VALUES, Values, first_not_finite, widen};
 
 impl Registry {
@@ -121,7 +121,7 @@ impl RegisteredEncoding {
         let values = self.check_types(tensor, importance)?;
         let mut data = TensorElement::Encoded(Arc::new(spec.clone())).memory(tensor.shape())?;
         let importance = MatrixImportance::of(spec, tensor.shape(), importance);
-        let (mut lost, mut squared) = (LostRows::default(), SquaredError::default());
+        let mut loss = Loss::default();
         if !data.is_empty() {
             let row_len = row_len(tensor);
             let row_bytes = row_len / spec.block_len * spec.block_bytes;
@@ -139,17 +139,17 @@ impl RegisteredEncoding {
             // The first chunk that cannot be encoded, as far as is known. Those after it need not be.
             let failed = AtomicUsize::new(usize::MAX);
             let interrupt = Interrupt::current();
+            let encoder = Encoder { encoding: self, tensor, values, measure };
             let encode = |buffers: &mut Buffers, (matrix, first_row, dst): (usize, usize, &mut [u8])| {
                 if first_row > failed.load(Ordering::Relaxed) {
-                    return Ok((LostRows::default(), SquaredError::default()));
+                    return Ok(Loss::default());
                 }
                 if interrupt.is_requested() {
                     return Err(QuantizeError::Interrupted);
                 }
                 // Threads of the pool have the control of whoever used it first.
                 let part = in_default_control("encoding", || {
-                    let weights = importance.of_matrix(matrix);
-                    self.encode_rows(tensor, values, first_row, weights, measure, dst, buffers)
+                    encoder.rows(first_row, importance.of_matrix(matrix), dst, buffers)
                 });
                 if part.is_err() {
                     failed.fetch_min(first_row, Ordering::Relaxed);
@@ -165,81 +165,13 @@ impl RegisteredEncoding {
                 }
             };
             for part in parts {
-                let (lost_rows, error) = part?;
-                lost.append(lost_rows);
-                squared += error;
+                loss.append(part?);
             }
         }
         tensor.forget_pages();
-        let warnings = self.warnings(tensor, lost, importance.zero_blocks());
+        let warnings = self.warnings(tensor, loss.rows, importance.zero_blocks());
         let tensor = Tensor::from_encoded_memory(Arc::new(spec.clone()), tensor.shape().to_vec(), data)?;
-        Ok((Quantized { tensor, warnings }, squared))
-    }
-
-    /// Encodes rows from `first_row` on, as many as `dst` has blocks for, and looks at what they decode to.
-    #[expect(clippy::too_many_arguments, reason = "what a chunk is made of and how")]
-    fn encode_rows(
-        &self,
-        tensor: &Tensor,
-        values: Values<'_>,
-        first_row: usize,
-        importance: Option<&[f32]>,
-        measure: Measure,
-        dst: &mut [u8],
-        buffers: &mut Buffers,
-    ) -> Result<(LostRows, SquaredError), QuantizeError> {
-        let (spec, row_len) = (self.spec(), row_len(tensor));
-        let count = dst.len() / spec.block_bytes * spec.block_len;
-        let begin = first_row * row_len;
-        let values = values.read(begin..begin + count, &mut buffers.widened);
-        let rows_a_piece = (PIECE / row_len).max(1);
-        let row_bytes = row_len / spec.block_len * spec.block_bytes;
-        let pieces = values.chunks(rows_a_piece * row_len).zip(dst.chunks_mut(rows_a_piece * row_bytes));
-        let (mut lost, mut squared) = (LostRows::default(), SquaredError::default());
-        for (piece, (values, dst)) in pieces.enumerate() {
-            let first_row = first_row + piece * rows_a_piece;
-            let rows = Rows::new(values, row_len).map_err(|source| self.failed(tensor, source))?;
-            let look = &mut buffers.look;
-            let (lost_rows, error) =
-                self.encode_piece(tensor, first_row, rows, importance, measure, dst, look)?;
-            lost.append(lost_rows);
-            squared += error;
-        }
-        Ok((lost, squared))
-    }
-
-    /// Encodes rows that are near the processor, and looks at what they decode to before they are far.
-    #[expect(clippy::too_many_arguments, reason = "what a piece is made of and how")]
-    fn encode_piece(
-        &self,
-        tensor: &Tensor,
-        first_row: usize,
-        rows: Rows<'_>,
-        importance: Option<&[f32]>,
-        measure: Measure,
-        dst: &mut [u8],
-        look: &mut Look,
-    ) -> Result<(LostRows, SquaredError), QuantizeError> {
-        let (encoding, row_len, values) = (self.handle.encoding(), rows.row_len(), rows.values());
-        let failed = |source| self.failed(tensor, source);
-        if !look.begin(rows)
-            && let Some((at, value)) = first_not_finite(values)
-        {
-            return Err(self.not_finite(tensor, first_row * row_len + at, value));
-        }
-        encoding.quantize(rows, importance, dst).map_err(failed)?;
-        let is_plain = importance.is_none() || self.spec().importance == Importance::Ignored;
-        if measure == Measure::Doubtful && is_plain && look.are_proven(self.spec(), row_len) {
-            return Ok((LostRows::default(), SquaredError::default()));
-        }
-        let encoded = Encoded { encoding, row_len, first_row, values, blocks: dst };
-        match encoded.inspect(look).map_err(failed)? {
-            Verdict::Finite(lost, squared) => Ok((lost, squared)),
-            Verdict::NotDecodable(NotDecodable { row, column, value, decoded }) => {
-                let (encoding, block_len) = (self.spec().name.clone(), self.spec().block_len);
-                Err(QuantizeError::NotDecodable { encoding, block_len, row, column, value, decoded })
-            }
-        }
+        Ok((Quantized { tensor, warnings }, loss.squared))
     }
 
     fn warnings(
@@ -355,6 +287,75 @@ enum Measure {
     Doubtful,
     /// All.
     All,
+}
+
+/// A tensor that is encoded, rows by rows.
+struct Encoder<'a> {
+    encoding: &'a RegisteredEncoding,
+    tensor: &'a Tensor,
+    values: Values<'a>,
+    measure: Measure,
+}
+
+impl Encoder<'_> {
+    /// Encodes rows from `first_row` on, as many as `dst` has blocks for, and looks at what they decode to.
+    fn rows(
+        &self,
+        first_row: usize,
+        importance: Option<&[f32]>,
+        dst: &mut [u8],
+        buffers: &mut Buffers,
+    ) -> Result<Loss, QuantizeError> {
+        let (spec, row_len) = (self.encoding.spec(), row_len(self.tensor));
+        let count = dst.len() / spec.block_bytes * spec.block_len;
+        let begin = first_row * row_len;
+        let values = self.values.read(begin..begin + count, &mut buffers.widened);
+        let rows_a_piece = (PIECE / row_len).max(1);
+        let row_bytes = row_len / spec.block_len * spec.block_bytes;
+        let pieces = values.chunks(rows_a_piece * row_len).zip(dst.chunks_mut(rows_a_piece * row_bytes));
+        let mut loss = Loss::default();
+        for (piece, (values, dst)) in pieces.enumerate() {
+            let first_row = first_row + piece * rows_a_piece;
+            let rows = Rows::new(values, row_len).map_err(|source| self.failed(source))?;
+            loss.append(self.piece(first_row, rows, importance, dst, &mut buffers.look)?);
+        }
+        Ok(loss)
+    }
+
+    /// Encodes rows that are near the processor, and looks at what they decode to before they are far.
+    fn piece(
+        &self,
+        first_row: usize,
+        rows: Rows<'_>,
+        importance: Option<&[f32]>,
+        dst: &mut [u8],
+        look: &mut Look,
+    ) -> Result<Loss, QuantizeError> {
+        let (spec, encoding) = (self.encoding.spec(), self.encoding.handle.encoding());
+        let (row_len, values) = (rows.row_len(), rows.values());
+        if !look.begin(rows)
+            && let Some((at, value)) = first_not_finite(values)
+        {
+            return Err(self.encoding.not_finite(self.tensor, first_row * row_len + at, value));
+        }
+        encoding.quantize(rows, importance, dst).map_err(|source| self.failed(source))?;
+        let is_plain = importance.is_none() || spec.importance == Importance::Ignored;
+        if self.measure == Measure::Doubtful && is_plain && look.are_proven(spec, row_len) {
+            return Ok(Loss::default());
+        }
+        let encoded = Encoded { encoding, row_len, first_row, values, blocks: dst };
+        match encoded.inspect(look).map_err(|source| self.failed(source))? {
+            Verdict::Finite(loss) => Ok(loss),
+            Verdict::NotDecodable(NotDecodable { row, column, value, decoded }) => {
+                let (encoding, block_len) = (spec.name.clone(), spec.block_len);
+                Err(QuantizeError::NotDecodable { encoding, block_len, row, column, value, decoded })
+            }
+        }
+    }
+
+    fn failed(&self, source: bitquilt_plugin_api::Error) -> QuantizeError {
+        self.encoding.failed(self.tensor, source)
+    }
 }
 
 /// What a thread works in.

@@ -396,10 +396,10 @@ fn rows_that_are_proven_fine_are_found_fine() {
                 values: &values,
                 blocks: &blocks,
             };
-            let Verdict::Finite(lost, _) = encoded.inspect(&mut look).unwrap() else {
+            let Verdict::Finite(loss) = encoded.inspect(&mut look).unwrap() else {
                 panic!("{} at 2^{power} is not finite", spec.name)
             };
-            assert_eq!(lost, LostRows::default(), "{} at 2^{power}", spec.name);
+            assert_eq!(loss.rows, LostRows::default(), "{} at 2^{power}", spec.name);
         }
         assert!(proven > 10, "{}: {proven}", spec.name);
     }
