@@ -15,7 +15,8 @@ use crate::session::SessionArguments;
 /// Every tensor and all metadata of IN are in OUT, bit for bit, or nothing is written and a sentence says what the format of OUT has no
 /// place for. Of a model in several files any one, or their index, is IN; OUT is one file unless --split is given. With --to tensors
 /// are decoded and cast: to f32 all that hold f16 or bf16 values or are encoded; to f16 and bf16 those of them that are weights (rank 2
-/// or 3) or are encoded, while norms and biases stay. OUT is written beside its place and renamed; it may not be IN.
+/// or 3) or are encoded, while norms and biases stay, and `general.file_type` is left out, which would be wrong. OUT is written beside
+/// its place and renamed; it may not be IN.
 #[derive(Args)]
 pub struct ConvertArguments {
     /// A safetensors, GGUF or .npz file.

@@ -14,7 +14,8 @@ use crate::session::SessionArguments;
 /// Decodes the encoded tensors of a checkpoint.
 ///
 /// Each becomes f32, whatever it was before it was encoded: f32 holds what an encoding decodes to exactly. Every other tensor is carried
-/// over bit for bit, and so is metadata. OUT is written beside its place and renamed; it may not be IN.
+/// over bit for bit, and so is metadata but `general.file_type`, which would be wrong. OUT is written beside its place and renamed; it
+/// may not be IN.
 #[derive(Args)]
 pub struct DequantizeArguments {
     /// A safetensors, GGUF or .npz file.

@@ -65,6 +65,7 @@ fn metadata_keeps_its_types_and_arrays() {
     let here = workplace();
     let tokens: Vec<u8> = (0..100).flat_map(|index| text(format!("token \u{1b}[31m {index}"))).collect();
     let file = file("w")
+        .set("general.quantization_version", 2u32)
         .set("llama.block_count", 30u32)
         .set("llama.rope.freq_base", 1e-5f32)
         .set("big", GgufValue::new(10, u64::MAX.to_le_bytes()))
@@ -95,7 +96,7 @@ fn metadata_keeps_its_types_and_arrays() {
         assert_eq!(
             *metadata,
             serde_json::json!({
-                "general.architecture": "llama", "llama.block_count": 30, "llama.rope.freq_base": 1e-5, "big": u64::MAX,
+                "general.architecture": "llama", "general.quantization_version": 2, "llama.block_count": 30, "llama.rope.freq_base": 1e-5, "big": u64::MAX,
                 "nan": "NaN", "no text": "a\\x80\nb", "odd": "2 (no boolean)", "yes": true,
                 "tokenizer.ggml.tokens": {
                     "type": "string", "length": 100,
@@ -121,6 +122,27 @@ fn metadata_keeps_its_types_and_arrays() {
         panic!()
     };
     assert_eq!(texts.len(), 100);
+}
+
+/// What a GGUF file says of the types of its tensors is true of what is made of it, or not said.
+#[test]
+fn metadata_of_types_fits_the_types() {
+    let here = workplace();
+    here.write("in.gguf", file("w").set("general.file_type", 0u32).bytes());
+    let types = |name: &str| {
+        let metadata = &here.json(&["inspect", name])["metadata"];
+        ["general.file_type", "general.quantization_version"].map(|key| metadata[key].as_u64())
+    };
+    for (command, name, expected) in [
+        (&["quantize", "-e", "q8_0"][..], "q8_0.gguf", [None, Some(2)]),
+        (&["quantize", "-e", "q8_0"], "q8_0.safetensors", [None, Some(2)]),
+        (&["quantize", "-e", "f32"], "f32.gguf", [Some(0), None]),
+        (&["convert"], "same.gguf", [Some(0), None]),
+        (&["convert", "--to", "f16"], "f16.gguf", [None, None]),
+    ] {
+        here.succeeds(&[command, &["in.gguf", name]].concat());
+        assert_eq!(types(name), expected, "{name}");
+    }
 }
 
 #[test]

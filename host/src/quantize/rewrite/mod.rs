@@ -13,6 +13,7 @@ use super::plan::{Conversion, Plan};
 use super::recipe::Target;
 use super::report::Report;
 use super::weight::is_weight;
+use crate::checkpoint::metadata::Value;
 use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointWriter, Format, StoredTensor, TensorDict};
 use crate::encoding::{QuantizeError, QuantizeWarning, Quantized};
 use crate::file;
@@ -22,6 +23,16 @@ use crate::tensor::{FLOATS, Tensor};
 
 pub use error::RewriteError;
 pub use importance::PlanImportance;
+
+/// Metadata of a GGUF file that numbers the type that most of its tensors are of, as llama.cpp counts mixes. Programs find it from the
+/// tensors where it is missing.
+const FILE_TYPE: &str = "general.file_type";
+
+/// Metadata that a GGUF file with quantized tensors has to have: the version of ggml's encodings.
+const QUANTIZATION_VERSION: (&str, u32) = ("general.quantization_version", 2);
+
+/// Metadata that every model in a GGUF file has.
+const ARCHITECTURE: &str = "general.architecture";
 
 /// A checkpoint that is to be written from another, whose tensors are all carried over unless they are announced to be others.
 pub struct Rewrite {
@@ -136,7 +147,12 @@ impl Rewrite {
     pub fn encode(&mut self, name: &str, encoding: &EncodingSpec) -> Result<(), CheckpointError> {
         let shape = self.file.require(name)?.shape().to_vec();
         self.writer.encoded(name, encoding, shape);
-        self.converted.insert(name.to_owned());
+        self.converts(name);
+        let (key, version) = QUANTIZATION_VERSION;
+        let metadata = self.writer.metadata_mut();
+        if metadata.get(ARCHITECTURE).is_some() && metadata.get(key).is_none() {
+            metadata.insert(key, Value::U32(version));
+        }
         Ok(())
     }
 
@@ -144,8 +160,13 @@ impl Rewrite {
     pub fn cast(&mut self, name: &str, dtype: DType) -> Result<(), CheckpointError> {
         let shape = self.file.require(name)?.shape().to_vec();
         self.writer.dense(name, dtype, shape);
-        self.converted.insert(name.to_owned());
+        self.converts(name);
         Ok(())
+    }
+
+    fn converts(&mut self, name: &str) {
+        self.converted.insert(name.to_owned());
+        self.writer.metadata_mut().remove(FILE_TYPE);
     }
 
     /// A conversion for each tensor that is to be f32, f16 or bf16 and is not yet: to f32 all that hold f16 or bf16 values or are encoded;
