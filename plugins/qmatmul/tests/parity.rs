@@ -9,38 +9,47 @@
 mod encoded;
 mod random;
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bitquilt_ggml_blocks::Format;
 use bitquilt_kernels::{ActivationFormat, CompactWeight, Isa, PackedWeight, Par, Serial};
 use bitquilt_plugin_api::{PreparedMemory, WorkerScratch};
 use bitquilt_qmatmul::named;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+/// The most threads that a product is computed with.
+const MOST_THREADS: usize = 3;
 
 /// Of the sum of the absolute values of the terms.
 const TOLERANCE: f64 = 4e-6;
 
-/// As many threads as it says, spawned for each region.
-struct Threads(usize);
+/// Threads that stay from region to region: an emulator takes milliseconds to start one, and keeps some of its memory.
+struct Threads(&'static ThreadPool);
+
+impl Threads {
+    /// So many, at most [`MOST_THREADS`].
+    fn new(threads: usize) -> Self {
+        static POOLS: [OnceLock<ThreadPool>; MOST_THREADS + 1] = [const { OnceLock::new() }; _];
+        let start = || ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+        Self(POOLS[threads].get_or_init(start))
+    }
+}
 
 impl Par for Threads {
     fn threads(&self) -> usize {
-        self.0
+        self.0.current_num_threads()
     }
 
     fn par_for(&self, tasks: usize, body: &(dyn Fn(usize, usize) + Sync)) {
         let next = AtomicUsize::new(0);
-        std::thread::scope(|scope| {
-            for worker in 0..self.0 {
-                let next = &next;
-                scope.spawn(move || {
-                    loop {
-                        let task = next.fetch_add(1, Ordering::Relaxed);
-                        if task >= tasks {
-                            break;
-                        }
-                        body(task, worker);
-                    }
-                });
+        self.0.broadcast(|thread| {
+            loop {
+                let task = next.fetch_add(1, Ordering::Relaxed);
+                if task >= tasks {
+                    break;
+                }
+                body(task, thread.index());
             }
         });
     }
@@ -194,12 +203,12 @@ fn check(encoding: &'static str) {
         let rounded = pairs(&case.decoded, case.n, &x);
         for isa in isas(encoding) {
             let all = if by_pairs(encoding, isa) { &rounded } else { &all };
-            for threads in 1..=3 {
-                let weight = case.pack(isa, &Threads(threads));
+            for threads in 1..=MOST_THREADS {
+                let weight = case.pack(isa, &Threads::new(threads));
                 for m in (1..=17).chain([33]).filter(|&m| m <= columns) {
                     // The last `m` columns, so that a column has other neighbours for every `m`.
                     let first = columns - m;
-                    let out = multiply(&weight, &x[first * case.n..], &Threads(threads));
+                    let out = multiply(&weight, &x[first * case.n..], &Threads::new(threads));
                     assert!(
                         bits(&out) == bits(&all[first * p..]),
                         "{encoding} {isa:?} n={} p={p} m={m} threads={threads}",
