@@ -158,7 +158,10 @@ fn a_model_in_several_files_is_quantized_whole() {
     }
     let said = here.succeeds(&["quantize", names[1], "out", "-e", "q4_k"]);
     assert!(said.starts_with("out: of 2 tensors 2 are q4_k\n"), "{said}");
-    assert_eq!(Checkpoint::open(here.path("out")).unwrap().metadata().len(), 1);
+    // Nothing says any more that there are several.
+    let out = Checkpoint::open(here.path("out")).unwrap();
+    let keys: Vec<&str> = out.metadata().iter().map(|(key, _)| key).collect();
+    assert_eq!(keys, ["general.architecture", "general.quantization_version"]);
     let shown = here.succeeds(&["inspect", names[0]]);
     assert!(
         shown.contains("GGUF version 3, 2 files") && shown.contains("blk.1.w  (set-00002-of-00002.gguf)"),
