@@ -143,7 +143,7 @@ impl Rewrite {
         &self.output
     }
 
-    /// Announces that a tensor of the checkpoint gets an encoding.
+    /// Announces that a tensor of the checkpoint gets an encoding. A model of a GGUF file has `general.quantization_version` then.
     pub fn encode(&mut self, name: &str, encoding: &EncodingSpec) -> Result<(), CheckpointError> {
         let shape = self.file.require(name)?.shape().to_vec();
         self.writer.encoded(name, encoding, shape);
@@ -164,6 +164,7 @@ impl Rewrite {
         Ok(())
     }
 
+    /// The tensor is converted. What the metadata says of the type of most tensors is not known to be true any more.
     fn converts(&mut self, name: &str) {
         self.converted.insert(name.to_owned());
         self.writer.metadata_mut().remove(FILE_TYPE);
