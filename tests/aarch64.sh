@@ -19,14 +19,8 @@ table="
 limit=240
 if [ "${1:-}" = --long ]; then
   limit=0
-  # Each quarter is a process of its own: the emulator itself takes 100 MB more for each second that it computes, and all of them in one
-  # process took 21 GB.
   table+="
---test parity -- --skip quarter_of
---test parity -- first_quarter_of
---test parity -- second_quarter_of
---test parity -- third_quarter_of
---test parity -- last_quarter_of
+--test parity
 --lib -- ops:: --skip every_promise
 "
 fi
