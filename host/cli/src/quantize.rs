@@ -24,8 +24,9 @@ use crate::session::SessionArguments;
 ///
 /// Weights are the tensors of rank 2 or 3 that hold f32, f16 or bf16 values, or are encoded. They are encoded row by row; every other
 /// tensor is carried over bit for bit, and so is all metadata, the tokenizer included, but `general.file_type`, which would be wrong. Of
-/// a model in several files any one, or their index, is IN. In a safetensors file an encoded weight is U8 of shape [rows, bytes a row]; its encoding and logical shape are in the
-/// metadata. A GGUF file holds the encodings that have a number in ggml, as other programs read them.
+/// a model in several files any one, or their index, is IN. In a safetensors file an encoded weight is U8 of shape [rows, bytes a row];
+/// its encoding and logical shape are in the metadata. A GGUF file holds the encodings that have a number in ggml, as other programs
+/// read them.
 ///
 /// Of a saved graph the weights are the constants that only qmatmul and qgather take, by the names that `bitquilt inspect` shows; OUT is
 /// that graph with its weights encoded anew.

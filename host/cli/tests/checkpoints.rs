@@ -129,6 +129,10 @@ fn metadata_keeps_its_types_and_arrays() {
 fn metadata_of_types_fits_the_types() {
     let here = workplace();
     here.write("in.gguf", file("w").set("general.file_type", 0u32).bytes());
+    let encoded = GgufTensor::new("w", [32, 1], 8, [0; 34]);
+    let encoded = GgufFile::default().set("general.architecture", "llama").tensor(encoded);
+    here.write("encoded.gguf", encoded.set("general.file_type", 7u32).bytes());
+    here.succeeds(&["dequantize", "encoded.gguf", "decoded.gguf"]);
     let types = |name: &str| {
         let metadata = &here.json(&["inspect", name])["metadata"];
         ["general.file_type", "general.quantization_version"].map(|key| metadata[key].as_u64())
@@ -143,6 +147,7 @@ fn metadata_of_types_fits_the_types() {
         here.succeeds(&[command, &["in.gguf", name]].concat());
         assert_eq!(types(name), expected, "{name}");
     }
+    assert_eq!((types("encoded.gguf"), types("decoded.gguf")), ([Some(7), None], [None, None]));
 }
 
 #[test]

@@ -85,6 +85,7 @@ mod tests {
     fn other_threads_are_refused() {
         let threads = TestThreads::new(2);
         let ran = thread::scope(|scope| scope.spawn(|| Executor::of(&threads).par_for(1, |_, _| {})).join());
-        assert!(ran.unwrap_err().is::<&str>());
+        let said = ran.unwrap_err();
+        assert!(said.downcast_ref::<&str>().unwrap().contains("on a thread that the host did not start"));
     }
 }

@@ -8,52 +8,16 @@
 
 mod encoded;
 mod random;
-
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod threads;
 
 use bitquilt_ggml_blocks::Format;
 use bitquilt_kernels::{ActivationFormat, CompactWeight, Isa, PackedWeight, Par, Serial};
 use bitquilt_plugin_api::{PreparedMemory, WorkerScratch};
 use bitquilt_qmatmul::named;
-use rayon::{ThreadPool, ThreadPoolBuilder};
-
-/// The most threads that a product is computed with.
-const MOST_THREADS: usize = 3;
+use threads::{MOST_THREADS, Threads};
 
 /// Of the sum of the absolute values of the terms.
 const TOLERANCE: f64 = 4e-6;
-
-/// Threads that stay from region to region: an emulator takes milliseconds to start one, and keeps some of its memory.
-struct Threads(&'static ThreadPool);
-
-impl Threads {
-    /// So many, at most [`MOST_THREADS`].
-    fn new(threads: usize) -> Self {
-        static POOLS: [OnceLock<ThreadPool>; MOST_THREADS + 1] = [const { OnceLock::new() }; _];
-        let start = || ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-        Self(POOLS[threads].get_or_init(start))
-    }
-}
-
-impl Par for Threads {
-    fn threads(&self) -> usize {
-        self.0.current_num_threads()
-    }
-
-    fn par_for(&self, tasks: usize, body: &(dyn Fn(usize, usize) + Sync)) {
-        let next = AtomicUsize::new(0);
-        self.0.broadcast(|thread| {
-            loop {
-                let task = next.fetch_add(1, Ordering::Relaxed);
-                if task >= tasks {
-                    break;
-                }
-                body(task, thread.index());
-            }
-        });
-    }
-}
 
 /// Values that look like a weight's: roughly normal, a few larger.
 fn values(seed: u64, len: usize) -> Vec<f32> {
