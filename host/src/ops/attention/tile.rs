@@ -15,6 +15,11 @@ const fn tile_rows<S: Simd>() -> usize {
     if S::WIDE { 6 } else { 2 }
 }
 
+/// Registers that so many keys of a block take.
+const fn vectors(keys: usize) -> usize {
+    keys.div_ceil(LANES)
+}
+
 /// A task at work.
 pub(super) struct Tile<'a, K> {
     pub(super) rows: Rows<'a, K>,
@@ -25,7 +30,7 @@ pub(super) struct Tile<'a, K> {
     visible: &'a mut [usize],
     /// Scaled queries: for each tile of `R` rows `[n][R]`.
     q: &'a mut [f32],
-    /// A block's keys, `[n][BLOCK]`.
+    /// A block's keys, sixteen side by side: `[VECTORS][n][LANES]`.
     keys: &'a mut [f32],
     /// A block's values, `[BLOCK][m]`, where they are not read in place.
     values: &'a mut [f32],
@@ -75,20 +80,20 @@ impl<'a, K: Element> Tile<'a, K> {
         }
     }
 
-    /// Packs keys `start .. end` as `[n][BLOCK]`. What a register lacks is zeros; registers that lack all are left alone.
+    /// Packs keys `start .. end`, sixteen side by side. What a register lacks is zeros; registers that lack all are left alone.
     #[inline(always)]
     fn pack_keys<S: Simd>(&mut self, simd: S, start: usize, end: usize) {
         let Rows { problem, task } = &self.rows;
         let n = problem.dims.n;
-        for vector in 0..(end - start).div_ceil(LANES) {
-            for first in (0..n).step_by(LANES) {
+        let packed = self.keys.as_chunks_mut::<LANES>().0;
+        for (vector, packed) in packed.chunks_exact_mut(n.max(1)).take(vectors(end - start)).enumerate() {
+            for (group, packed) in packed.chunks_mut(LANES).enumerate() {
                 let mut rows = [simd.splat(0.0); LANES];
                 for (row, index) in rows.iter_mut().zip(start + vector * LANES..end) {
-                    *row = load_from(simd, &problem.key(task, index)[first..]);
+                    *row = load_from(simd, &problem.key(task, index)[group * LANES..]);
                 }
-                let packed = self.keys[first * BLOCK..].as_chunks_mut::<BLOCK>().0;
-                for (to, row) in packed.iter_mut().zip(simd.transpose(rows)).take(n - first) {
-                    simd.store(&mut to.as_chunks_mut::<LANES>().0[vector], row);
+                for (to, row) in packed.iter_mut().zip(simd.transpose(rows)) {
+                    simd.store(to, row);
                 }
             }
         }
@@ -235,8 +240,14 @@ impl<K: Element, E: Element> TileRows<'_, K, E> {
             return R;
         }
         let scores = &mut scores.as_chunks_mut::<BLOCK>().0[..R];
-        for vector in (0..VECTORS).step_by(V) {
-            self.products::<S, R, V>(simd, vector, scores);
+        let most = seen.iter().fold(0, |most, seen| most.max(*seen));
+        for vector in (0..vectors(most)).step_by(V) {
+            // A register of keys that nobody sees has not been packed, and is far away.
+            match vectors(most) - vector {
+                1 => self.products::<S, R, 1>(simd, vector, scores),
+                2 => self.products::<S, R, 2>(simd, vector, scores),
+                _ => self.products::<S, R, V>(simd, vector, scores),
+            }
         }
         let keep = self.weights::<S, R>(simd, &seen, scores, part);
         let m = part.m;
@@ -264,13 +275,12 @@ impl<K: Element, E: Element> TileRows<'_, K, E> {
     ) {
         let n = self.rows.problem.dims.n;
         let q = self.block.q[self.row * n..][..R * n].as_chunks::<R>().0;
-        let keys = self.block.keys.as_chunks::<BLOCK>().0;
+        let keys = &self.block.keys.as_chunks::<LANES>().0[vector * n..][..V * n];
         let mut sums = [[simd.splat(0.0); V]; R];
-        for (q, keys) in q.iter().zip(keys) {
-            let keys = &keys.as_chunks::<LANES>().0[vector..][..V];
+        for (index, q) in q.iter().enumerate() {
             let mut loaded = [simd.splat(0.0); V];
             for v in 0..V {
-                loaded[v] = simd.load(&keys[v]);
+                loaded[v] = simd.load(&keys[v * n + index]);
             }
             for r in 0..R {
                 let q = simd.splat(q[r]);
@@ -310,7 +320,8 @@ impl<K: Element, E: Element> TileRows<'_, K, E> {
             let scores = scores[r].as_chunks_mut::<LANES>().0;
             let mut most = simd.splat(f32::NEG_INFINITY);
             let mut products = [most; VECTORS];
-            for v in 0..VECTORS {
+            let used = vectors(seen[r]);
+            for v in 0..used {
                 let choice = simd.first(seen[r].saturating_sub(v * LANES));
                 products[v] = simd.select(choice, simd.load(&scores[v]), simd.splat(f32::NEG_INFINITY));
                 most = simd.max(products[v], most);
@@ -319,7 +330,7 @@ impl<K: Element, E: Element> TileRows<'_, K, E> {
             greatest[r] = if own > before[r] { own } else { before[r] };
             base[r] = if greatest[r] == f32::NEG_INFINITY { 0.0 } else { greatest[r] };
             let mut weights = [simd.splat(0.0); VECTORS];
-            for v in 0..VECTORS {
+            for v in 0..used {
                 weights[v] = exp(simd, simd.sub(products[v], simd.splat(base[r])));
                 simd.store(&mut scores[v], weights[v]);
             }
