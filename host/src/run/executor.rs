@@ -24,7 +24,7 @@ pub(crate) struct ThreadPool {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// Bit of [`Shared::gate`] that says that a region takes workers; the bits below count those inside, the ones above count regions.
+/// Bit of [`Gate::state`] that says that a region takes workers; the bits below count those inside, the ones above count regions.
 const OPEN: u64 = 1 << 32;
 
 /// The bits of the gate that are of its region alone.
@@ -38,15 +38,21 @@ struct Shared {
     /// Whether a run is in.
     taken: AtomicBool,
     stopping: AtomicBool,
-    /// [`OPEN`], the number of workers inside the region, and which region it is.
-    gate: AtomicU64,
-    region: UnsafeCell<Region>,
-    /// The next task of each worker's share of the region.
+    gate: Gate,
+    /// How many tasks of each worker's share of the region have begun; none between regions.
     shares: Box<[Share]>,
     /// Workers that are parked, or about to.
     parked: AtomicUsize,
     park: Mutex<()>,
     wake: Condvar,
+}
+
+/// What opens a region to the workers, who watch it: on cache lines of its own, so that one that sees the gate open has the region too.
+#[repr(align(128))]
+struct Gate {
+    /// [`OPEN`], the number of workers inside the region, and which region it is.
+    state: AtomicU64,
+    region: UnsafeCell<Region>,
 }
 
 /// The region's task, with its lifetime erased: the gate keeps workers out once the region ends.
@@ -84,8 +90,7 @@ impl ThreadPool {
             workers,
             taken: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
-            gate: AtomicU64::new(0),
-            region: UnsafeCell::new(Region { tasks: 0, task: None }),
+            gate: Gate { state: AtomicU64::new(0), region: UnsafeCell::new(Region { tasks: 0, task: None }) },
             shares: (0..workers).map(|_| Share(AtomicUsize::new(0))).collect(),
             parked: AtomicUsize::new(0),
             park: Mutex::new(()),
@@ -176,23 +181,22 @@ impl Shared {
     fn run_region(&self, tasks: usize, task: Task<'_>) {
         // SAFETY: only the lifetime changes. Workers call the task inside the gate alone, and this function waits until they left.
         let erased = unsafe { std::mem::transmute::<Task<'_>, Task<'static>>(task) };
-        for (worker, share) in self.shares.iter().enumerate() {
-            share.0.store(self.first_task(tasks, worker), Ordering::Relaxed);
-        }
         // SAFETY: the gate is closed and nobody is inside: the last region's caller, who is the pool's one owner, waited for that.
-        unsafe { *self.region.get() = Region { tasks, task: Some(erased) } };
+        unsafe { *self.gate.region.get() = Region { tasks, task: Some(erased) } };
         // The lowest bit of the count of regions is the one above `OPEN`. A closed gate is nobody else's to change.
-        let region = (self.gate.load(Ordering::Relaxed) & REGION).wrapping_add(OPEN << 1);
-        self.gate.store(region | OPEN, Ordering::SeqCst);
+        let region = (self.gate.state.load(Ordering::Relaxed) & REGION).wrapping_add(OPEN << 1);
+        self.gate.state.store(region | OPEN, Ordering::SeqCst);
         if self.parked.load(Ordering::SeqCst) > 0 {
             self.wake_parked();
         }
         self.run_tasks(tasks, task, 0);
-        self.gate.fetch_and(!OPEN, Ordering::AcqRel);
+        self.gate.state.fetch_and(!OPEN, Ordering::AcqRel);
         let mut spins = 0u32;
-        while self.gate.load(Ordering::Acquire) & INSIDE != 0 {
+        while self.gate.state.load(Ordering::Acquire) & INSIDE != 0 {
             relax(&mut spins);
         }
+        // Now, and not when the next region begins, which would wait until the counters have come from the cores of their workers.
+        self.shares.iter().for_each(|share| share.0.store(0, Ordering::Relaxed));
     }
 
     /// The first task of the share of `worker`, which ends where that of the next one starts.
@@ -205,9 +209,9 @@ impl Shared {
     /// read memory that does, and where the same tasks come again, a worker's caches know what they read.
     fn run_tasks(&self, tasks: usize, task: Task<'_>, worker: usize) {
         for owner in (worker..self.workers).chain(0..worker) {
-            let end = self.first_task(tasks, owner + 1);
+            let (first, end) = (self.first_task(tasks, owner), self.first_task(tasks, owner + 1));
             loop {
-                let index = self.shares[owner].0.fetch_add(1, Ordering::Relaxed);
+                let index = first + self.shares[owner].0.fetch_add(1, Ordering::Relaxed);
                 if index >= end {
                     break;
                 }
@@ -226,11 +230,11 @@ impl Shared {
             if let Some(region) = self.try_enter(done) {
                 done = region;
                 // SAFETY: inside the gate the region is not written.
-                let Region { tasks, task } = unsafe { *self.region.get() };
+                let Region { tasks, task } = unsafe { *self.gate.region.get() };
                 if let Some(task) = task {
                     self.run_tasks(tasks, task, worker);
                 }
-                self.gate.fetch_sub(1, Ordering::Release);
+                self.gate.state.fetch_sub(1, Ordering::Release);
                 spins = 0;
             } else if self.stopping.load(Ordering::Relaxed) {
                 return;
@@ -252,10 +256,10 @@ impl Shared {
     /// Enters the region that is open, if it is not `done`, and says which it is.
     fn try_enter(&self, done: u64) -> Option<u64> {
         let enter = |gate: u64| is_new(gate, done).then_some(gate + 1);
-        if !is_new(self.gate.load(Ordering::Relaxed), done) {
+        if !is_new(self.gate.state.load(Ordering::Relaxed), done) {
             return None;
         }
-        let gate = self.gate.fetch_update(Ordering::Acquire, Ordering::Relaxed, enter).ok()?;
+        let gate = self.gate.state.fetch_update(Ordering::Acquire, Ordering::Relaxed, enter).ok()?;
         Some(gate & REGION)
     }
 
@@ -263,7 +267,7 @@ impl Shared {
         let mut guard = self.park.lock().unwrap_or_else(PoisonError::into_inner);
         self.parked.fetch_add(1, Ordering::SeqCst);
         // Whoever opens the gate after this check sees that a worker is parked, and wakes it under the lock.
-        while !is_new(self.gate.load(Ordering::SeqCst), done) && !self.stopping.load(Ordering::SeqCst) {
+        while !is_new(self.gate.state.load(Ordering::SeqCst), done) && !self.stopping.load(Ordering::SeqCst) {
             guard = self.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
         }
         self.parked.fetch_sub(1, Ordering::SeqCst);
