@@ -7,10 +7,10 @@
 Each round runs ggml, plain and repacked, and then bitquilt; what is printed, as a Markdown table, are medians over the rounds, of
 ggml's quicker buffer, and the smallest and the largest ratio of a round. `--json` adds a line of JSON for each row to a file, so
 that runs of a few encodings each make one table. Needs `bitquilt` (built with `cargo build --release -p bitquilt-cli`, or named by
-BITQUILT) and a directory with the program `qbench`, linked to ggml: BITQUILT_PEERS, by default ~/.cache/bitquilt-peers. `qbench -t THREADS -T TYPES -s N:K:M -c COLD_MB
--r SECONDS -R RUNS -M 1` is to time ggml_mul_mat of a weight of N rows of K values and M columns, and print a line a case: type,
-buffer, n, k, m, threads, mode, copies, runs, smallest and median time in us, and more. A machine without it is told so, and the
-script ends with 0: there is nothing to compare with.
+BITQUILT) and a directory with the program `qbench`, linked to ggml: BITQUILT_PEERS, by default ~/.cache/bitquilt-peers.
+`qbench -t THREADS -T TYPES -s N:K:M -c COLD_MB -r SECONDS -R RUNS -M 1` is to time ggml_mul_mat of a weight of N rows of K values and
+M columns, and print a line a case: type, buffer, n, k, m, threads, mode, copies, runs, smallest and median time in us, and more. A
+machine without it is told so, and the script ends with 0: there is nothing to compare with.
 """
 
 import argparse
